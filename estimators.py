@@ -1,0 +1,374 @@
+"""Where and how long to run: flags, RunConfig, Estimator, checkpoints.
+
+What every script does around its task lives here once: the flags for hardware
+and checkpoints, the estimator, the `model_fn` around a task's head, starting
+from a pre-trained checkpoint, and turning a user's mistake into one line.
+"""
+
+import collections
+import contextlib
+import difflib
+import os
+import sys
+
+from absl import app
+from absl import flags
+import tensorflow.compat.v1 as tf
+
+import input_pipeline
+import modeling
+import optimization
+import tf_estimator
+
+# Flags defined by functions of this module belong to the script that calls
+# them, so that its --helpshort lists them.
+flags.disclaim_key_flags()
+
+
+class UserError(Exception):
+  """A mistake in a flag or a file: `run` prints its text, no stack trace."""
+
+
+@contextlib.contextmanager
+def user_errors():
+  """Turns a ValueError, or a file that cannot be read, into a UserError.
+
+  For the steps that read what the user gave. Elsewhere a ValueError is a fault
+  of the program and keeps its stack trace.
+  """
+  try:
+    yield
+  except ValueError as error:
+    raise UserError(str(error))
+  except tf.errors.OpError as error:
+    raise UserError(error.message)
+
+
+def run(main, define_flags, required=()):
+  """Runs a script: defines and parses its flags, calls `main(argv)`, exits.
+
+  Args:
+    main: function of the list of remaining arguments.
+    define_flags: function that defines the script's flags.
+    required: names of the flags that must be given.
+  """
+  define_flags()
+  flags.mark_flags_as_required(required)
+
+  def main_with_one_line_errors(argv):
+    try:
+      main(argv)
+    except UserError as error:
+      sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
+
+  app.run(main_with_one_line_errors, flags_parser=parse_flags)
+
+
+def parse_flags(argv):
+  """Parses flags; stops with one line about one that is unknown or wrong.
+
+  Args:
+    argv: list of str, the program's name first.
+
+  Returns:
+    list of str, the program's name.
+  """
+  program = os.path.basename(argv[0])
+  try:
+    rest = flags.FLAGS(argv)
+  except flags.UnrecognizedFlagError as error:
+    nearest = difflib.get_close_matches(
+        error.flagname, list(flags.FLAGS), n=1, cutoff=0.0)
+    sys.exit("%s: unknown flag --%s; the nearest name is --%s (--helpshort "
+             "lists all)" % (program, error.flagname, nearest[0]))
+  except flags.Error as error:
+    sys.exit("%s: %s" % (program, str(error).replace("\n", " ")))
+  if len(rest) > 1:
+    sys.exit("%s: found the argument %r outside any flag; write "
+             "--flag=value, also for true and false" % (program, rest[1]))
+  return rest
+
+
+def define_flag(kind, name, default, help_text):
+  """Defines a flag, or changes its default where it is there already.
+
+  Scripts share flag names with different defaults, and programs import several
+  scripts: the script whose `define_flags` ran last sets the default. A value
+  that was given on the command line or assigned stays.
+
+  Args:
+    kind: str. "string", "integer", "float" or "bool".
+    name: str.
+    default: the default, or None.
+    help_text: str.
+  """
+  if name in flags.FLAGS:
+    flags.FLAGS.set_default(name, default)
+  else:
+    getattr(flags, "DEFINE_" + kind)(name, default, help_text)
+
+
+def define_flag_alias(name, original):
+  """Gives the flag `original` a second name."""
+  if name not in flags.FLAGS:
+    flags.DEFINE_alias(name, original)
+
+
+_HARDWARE_FLAGS = [
+    ("bool", "use_tpu", False, "Run on a TPU instead of CPU or GPU."),
+    ("string", "tpu_name", None,
+     "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470."),
+    ("string", "tpu_zone", None,
+     "Zone of the Cloud TPU; found from metadata if not given."),
+    ("string", "gcp_project", None,
+     "Project of the Cloud TPU; found from metadata if not given."),
+    ("string", "master", None, "Address of the TensorFlow master."),
+    ("integer", "num_tpu_cores", 8, "TPU cores to use, with --use_tpu."),
+    ("integer", "iterations_per_loop", 1000,
+     "Steps per call of the estimator, with --use_tpu."),
+    ("integer", "save_checkpoints_steps", 1000,
+     "Steps from one checkpoint to the next."),
+    ("integer", "keep_checkpoint_max", 5,
+     "Checkpoints to keep; older ones are deleted. 0 keeps all."),
+    ("integer", "log_steps", 100,
+     "Steps from one line about the training to the next."),
+    ("integer", "tf_random_seed", None,
+     "Seed of initial weights, dropout and shuffling. The estimator's own "
+     "fixed seed if not given."),
+]
+
+
+def define_hardware_flags():
+  """Defines the flags that say where to run and what to keep and log."""
+  for kind, name, default, help_text in _HARDWARE_FLAGS:
+    define_flag(kind, name, default, help_text)
+
+
+def hardware_values(flag_values):
+  """Returns the values of those flags as arguments for `make_estimator`."""
+  return {name: flag_values[name].value for _, name, _, _ in _HARDWARE_FLAGS}
+
+
+def define_padding_flag():
+  """Defines --remove_padding."""
+  define_flag("bool", "remove_padding", True,
+              "Compute real tokens only: the same results in less time. Always "
+              "off with --use_tpu, which needs fixed shapes.")
+
+
+def make_estimator(model_fn,
+                   output_dir,
+                   train_batch_size=32,
+                   eval_batch_size=8,
+                   predict_batch_size=8,
+                   use_tpu=False,
+                   tpu_name=None,
+                   tpu_zone=None,
+                   gcp_project=None,
+                   master=None,
+                   num_tpu_cores=8,
+                   iterations_per_loop=1000,
+                   save_checkpoints_steps=1000,
+                   keep_checkpoint_max=5,
+                   log_steps=100,
+                   tf_random_seed=None):
+  """Makes the estimator that trains, evaluates and predicts.
+
+  Args:
+    model_fn: function, as `make_model_fn` returns it.
+    output_dir: str. Folder of checkpoints and logs.
+    train_batch_size: int. Over all cores.
+    eval_batch_size: int. Over all cores.
+    predict_batch_size: int. Over all cores.
+    use_tpu: bool. With it, the five arguments that follow say which TPU.
+    tpu_name: str.
+    tpu_zone: str.
+    gcp_project: str.
+    master: str.
+    num_tpu_cores: int.
+    iterations_per_loop: int.
+    save_checkpoints_steps: int.
+    keep_checkpoint_max: int.
+    log_steps: int.
+    tf_random_seed: int. None leaves the estimator's fixed seed.
+
+  Returns:
+    A TPUEstimator, which runs on CPU and GPU as well.
+
+  Raises:
+    UserError: TPUs are not supported by the TensorFlow that is installed.
+  """
+  cluster = None
+  if use_tpu and tpu_name:
+    cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
+        tpu_name, zone=tpu_zone, project=gcp_project)
+  optional = {}
+  if tf_random_seed is not None:
+    optional["tf_random_seed"] = tf_random_seed
+  run_config = tf_estimator.TPURunConfig(
+      cluster=cluster,
+      master=master,
+      model_dir=output_dir,
+      save_checkpoints_steps=save_checkpoints_steps,
+      keep_checkpoint_max=keep_checkpoint_max,
+      log_step_count_steps=log_steps,
+      tpu_config=tf_estimator.TPUConfig(
+          iterations_per_loop=iterations_per_loop,
+          num_shards=num_tpu_cores,
+          per_host_input_for_training=(
+              tf_estimator.InputPipelineConfig.PER_HOST_V2)),
+      **optional)
+  with user_errors():
+    return tf_estimator.TPUEstimator(
+        use_tpu=use_tpu,
+        model_fn=model_fn,
+        config=run_config,
+        train_batch_size=train_batch_size,
+        eval_batch_size=eval_batch_size,
+        predict_batch_size=predict_batch_size)
+
+
+class Head(collections.namedtuple("Head", ["loss", "predictions", "metrics"])):
+  """What a task adds to the encoder.
+
+  Attributes:
+    loss: float32 scalar Tensor; unused when predicting.
+    predictions: dict from name to Tensor [B, ...].
+    metrics: (function, list of Tensor [B, ...]); the function turns the tensors
+      into a dict from name to a `tf.metrics` pair. Unused except in evaluation.
+  """
+
+
+def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
+                  num_warmup_steps, use_tpu):
+  """Makes an Estimator's `model_fn` from a task's head.
+
+  Args:
+    head_fn: function of the batch (dict from name to Tensor [B, ...]) and
+      `is_training` (bool) that builds encoder and head and returns a Head.
+    init_checkpoint: str. Checkpoint to start from; None or empty for none.
+    learning_rate: float. See `optimization.create_optimizer`, likewise below.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+
+  Returns:
+    A function (features, labels, mode, params, config) that returns a
+    TPUEstimatorSpec.
+  """
+  def model_fn(features, labels, mode, params, config=None):
+    del labels, params  # Labels come with the features.
+    tf.logging.info("*** Features ***")
+    for name in sorted(features):
+      tf.logging.info("  name = %s, shape = %s", name, features[name].shape)
+
+    head = head_fn(features, mode == tf_estimator.ModeKeys.TRAIN)
+    scaffold_fn = initialize_from_checkpoint(init_checkpoint, use_tpu)
+    spec = dict(mode=mode, scaffold_fn=scaffold_fn)
+    if mode == tf_estimator.ModeKeys.PREDICT:
+      spec["predictions"] = head.predictions
+    elif mode == tf_estimator.ModeKeys.EVAL:
+      spec.update(loss=head.loss, eval_metrics=head.metrics)
+    else:
+      spec.update(
+          loss=head.loss,
+          train_op=optimization.create_optimizer(
+              head.loss, learning_rate, num_train_steps, num_warmup_steps,
+              use_tpu))
+      if not use_tpu and config and config.log_step_count_steps:
+        spec["training_hooks"] = [log_hook(head.loss, config)]
+    return tf_estimator.TPUEstimatorSpec(**spec)
+
+  return model_fn
+
+
+def log_hook(loss, config):
+  """Makes a hook that logs step, loss and learning rate every few steps."""
+  graph = tf.get_default_graph()
+  tensors = collections.OrderedDict([
+      ("step", tf.train.get_global_step()), ("loss", loss),
+      ("learning_rate", graph.get_tensor_by_name("learning_rate:0"))])
+  return tf.train.LoggingTensorHook(
+      tensors, every_n_iter=config.log_step_count_steps,
+      formatter=lambda values: "step = %d, loss = %.5f, learning_rate = %.3g" %
+      tuple(values[name] for name in tensors))
+
+
+def initialize_from_checkpoint(init_checkpoint, use_tpu=False):
+  """Starts the trainable variables from a checkpoint and lists them.
+
+  Args:
+    init_checkpoint: str. Prefix of the checkpoint; None or empty for none.
+    use_tpu: bool. Leaves the work to the returned function, which runs on the
+      TPU's host.
+
+  Returns:
+    None, or the `scaffold_fn` that TPUs need.
+
+  Raises:
+    UserError: there is no such checkpoint, or shapes differ; every variable
+      that does not fit is named.
+  """
+  variables = tf.trainable_variables()
+  found, scaffold_fn = {}, None
+  if init_checkpoint:
+    check_checkpoint(variables, init_checkpoint)
+    assignment_map, found = modeling.get_assignment_map_from_checkpoint(
+        variables, init_checkpoint)
+    if not found:
+      tf.logging.warning(
+          "%s holds none of the model's variables: all start from random "
+          "weights", init_checkpoint)
+
+    def scaffold_fn_for_tpu():
+      tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
+      return tf.train.Scaffold()
+
+    if use_tpu:
+      scaffold_fn = scaffold_fn_for_tpu
+    else:
+      tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
+
+  tf.logging.info("**** Trainable Variables ****")
+  for variable in variables:
+    tf.logging.info("  name = %s, shape = %s%s", variable.name, variable.shape,
+                    ", *INIT_FROM_CKPT*" if variable.name in found else "")
+  return scaffold_fn
+
+
+def check_checkpoint(variables, checkpoint):
+  """Raises UserError unless a checkpoint exists and its shapes fit.
+
+  Args:
+    variables: list of variables.
+    checkpoint: str. Prefix of the checkpoint, or a folder with a `checkpoint`
+      file that names the latest.
+  """
+  try:
+    shapes = dict(tf.train.list_variables(checkpoint))
+  except (tf.errors.OpError, ValueError) as error:
+    # TensorFlow raises ValueError for a folder without a checkpoint.
+    hint = "give the path up to and including \".ckpt\" or \".ckpt-<step>\""
+    raise UserError("%s: not a checkpoint that can be read (%s); %s" % (
+        checkpoint, getattr(error, "message", error), hint))
+  problems = []
+  for variable in variables:
+    name = variable.name.split(":")[0]
+    ours = variable.shape.as_list()
+    if name in shapes and list(shapes[name]) != ours:
+      problems.append("%s: %s in the checkpoint, %s in the model" %
+                      (name, list(shapes[name]), ours))
+  if problems:
+    raise UserError(
+        "%s does not fit the model (is it for another bert_config.json, "
+        "vocabulary or set of labels?):\n  %s" %
+        (checkpoint, "\n  ".join(problems)))
+
+
+def write_results(path, title, results):
+  """Writes `key = value` lines, sorted by key, and logs them under a title."""
+  lines = ["%s = %s" % (key, results[key]) for key in sorted(results)]
+  tf.logging.info("***** %s *****", title)
+  for line in lines:
+    tf.logging.info("  %s", line)
+  input_pipeline.write_text(path, "\n".join(lines) + "\n")

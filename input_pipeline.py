@@ -1,0 +1,221 @@
+"""Files of examples: writing, reading, decoding and batching TFRecords.
+
+Every script stores its features as `tf.train.Example` records and reads them
+back as batches of int32 and float32 tensors.
+"""
+
+import collections
+import contextlib
+import os
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+
+def create_int_feature(values):
+  """Makes an int64 `tf.train.Feature` of a list of int."""
+  return tf.train.Feature(
+      int64_list=tf.train.Int64List(value=[int(v) for v in values]))
+
+
+def create_float_feature(values):
+  """Makes a float `tf.train.Feature` of a list of float."""
+  return tf.train.Feature(
+      float_list=tf.train.FloatList(value=[float(v) for v in values]))
+
+
+def make_example(features):
+  """Makes a `tf.train.Example` from a dict of name to list of int or of float.
+
+  A list with a float in it becomes a float feature.
+  """
+  example = tf.train.Example()
+  for name, values in features.items():
+    is_float = any(isinstance(v, (float, np.floating)) for v in values)
+    create = create_float_feature if is_float else create_int_feature
+    example.features.feature[name].CopyFrom(create(values))
+  return example
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+  """Gives a temporary name beside `path`; renames it when all went well.
+
+  So `path` is a whole file or what was there before, never a part. After an
+  error the temporary file is removed.
+
+  Args:
+    path: str. The file to write.
+
+  Yields:
+    str. The name to write to meanwhile.
+  """
+  temporary = "%s.%d.tmp" % (path, os.getpid())
+  try:
+    yield temporary
+    tf.gfile.Rename(temporary, path, overwrite=True)
+  except BaseException:
+    if tf.gfile.Exists(temporary):
+      tf.gfile.Remove(temporary)
+    raise
+
+
+def write_text(path, text):
+  """Writes a whole text file, or nothing."""
+  with atomic_path(path) as temporary:
+    with tf.gfile.GFile(temporary, "w") as writer:
+      writer.write(text)
+
+
+def write_examples(path, examples):
+  """Writes dicts of features as a TFRecord file, or nothing.
+
+  Args:
+    path: str. The file to write.
+    examples: iterable of dict, from feature name to list of int or of float.
+
+  Returns:
+    int. The number of records written.
+  """
+  count = 0
+  with atomic_path(path) as temporary:
+    with tf.python_io.TFRecordWriter(temporary) as writer:
+      for features in examples:
+        writer.write(make_example(features).SerializeToString())
+        count += 1
+  return count
+
+
+def count_records(path):
+  """Returns the number of records of a TFRecord file."""
+  return sum(1 for _ in tf.python_io.tf_record_iterator(path))
+
+
+def decode_batch(serialized, name_to_features):
+  """Parses a batch of records.
+
+  Args:
+    serialized: string Tensor [B].
+    name_to_features: dict from name to `tf.FixedLenFeature`.
+
+  Returns:
+    dict from name to Tensor [B, ...]; int64 becomes int32, because TPUs have no
+    int64.
+  """
+  batch = tf.io.parse_example(serialized, name_to_features)
+  return {name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
+          for name, value in batch.items()}
+
+
+def make_input_fn(input_files, name_to_features, is_training,
+                  drop_remainder=False, shuffle_buffer_size=100):
+  """Makes an Estimator's `input_fn` that reads TFRecord files.
+
+  Args:
+    input_files: str or list of str.
+    name_to_features: dict from name to `tf.FixedLenFeature`.
+    is_training: bool. Repeats without end and shuffles.
+    drop_remainder: bool. Drops a last batch that is not full (TPUs need one
+      size).
+    shuffle_buffer_size: int. Records that shuffling chooses from.
+
+  Returns:
+    A function of `params`, whose "batch_size" it uses, that returns a
+    `tf.data.Dataset` of the dicts of `decode_batch`.
+  """
+  def input_fn(params):
+    dataset = tf.data.TFRecordDataset(input_files)
+    return _batches(
+        dataset, params["batch_size"], is_training, drop_remainder,
+        shuffle_buffer_size).map(
+            lambda records: decode_batch(records, name_to_features)).prefetch(2)
+
+  return input_fn
+
+
+def make_array_input_fn(arrays, is_training, drop_remainder=False,
+                        shuffle_buffer_size=100):
+  """Makes an `input_fn` over arrays in memory, which end up in the graph.
+
+  Args:
+    arrays: dict from name to NumPy array [examples, ...].
+    is_training: bool. As in `make_input_fn`.
+    drop_remainder: bool. As in `make_input_fn`.
+    shuffle_buffer_size: int. As in `make_input_fn`.
+
+  Returns:
+    A function of `params`, as `make_input_fn` returns it.
+  """
+  def input_fn(params):
+    dataset = tf.data.Dataset.from_tensor_slices(arrays)
+    return _batches(dataset, params["batch_size"], is_training, drop_remainder,
+                    shuffle_buffer_size)
+
+  return input_fn
+
+
+def _batches(dataset, batch_size, is_training, drop_remainder,
+             shuffle_buffer_size):
+  if is_training:
+    dataset = dataset.repeat().shuffle(shuffle_buffer_size)
+  return dataset.batch(batch_size, drop_remainder=drop_remainder)
+
+
+def pad_to_length(values, length, padding=0):
+  """Returns `values` with `padding` appended up to `length` items."""
+  return list(values) + [padding] * (length - len(values))
+
+
+def truncate_pair(tokens_a, tokens_b, max_length):
+  """Shortens two lists in place until they fit, one token at a time.
+
+  The longer list loses its last token, `tokens_b` where both are equally long:
+  a token of a short sequence says more than one of a long sequence.
+
+  Args:
+    tokens_a: list.
+    tokens_b: list.
+    max_length: int. What both together may have.
+  """
+  while len(tokens_a) + len(tokens_b) > max_length:
+    (tokens_a if len(tokens_a) > len(tokens_b) else tokens_b).pop()
+
+
+ModelInput = collections.namedtuple(
+    "ModelInput", ["tokens", "input_ids", "input_mask", "segment_ids"])
+
+
+def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer):
+  """Wraps, cuts and pads one text or a pair for the encoder.
+
+  ```
+  tokens:      [CLS] the kettle sing ##s . [SEP] tea is near ##ly ready [SEP]
+  segment_ids: 0     0   0      0    0   0 0     1   1  1    1    1     1
+  ```
+
+  Args:
+    tokens_a: list of str. Word pieces of the first text.
+    tokens_b: list of str, or None or empty if there is one text only.
+    max_seq_length: int. S.
+    tokenizer: FullTokenizer.
+
+  Returns:
+    ModelInput: `tokens` without padding; `input_ids`, `input_mask` and
+    `segment_ids` as lists of S int.
+  """
+  tokens_a, tokens_b = list(tokens_a), list(tokens_b or [])
+  if tokens_b:
+    truncate_pair(tokens_a, tokens_b, max_seq_length - 3)
+  else:
+    del tokens_a[max_seq_length - 2:]
+  tokens = ["[CLS]"] + tokens_a + ["[SEP]"]
+  segment_ids = [0] * len(tokens)
+  if tokens_b:
+    tokens += tokens_b + ["[SEP]"]
+    segment_ids += [1] * (len(tokens_b) + 1)
+  return ModelInput(
+      tokens=tokens,
+      input_ids=pad_to_length(
+          tokenizer.convert_tokens_to_ids(tokens), max_seq_length),
+      input_mask=pad_to_length([1] * len(tokens), max_seq_length),
+      segment_ids=pad_to_length(segment_ids, max_seq_length))

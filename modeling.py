@@ -1,0 +1,878 @@
+"""The BERT encoder: configuration, embeddings, Transformer layers, pooler.
+
+Method: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers
+for Language Understanding" (arXiv 1810.04805); the layers are those of Vaswani
+et al., "Attention Is All You Need" (arXiv 1706.03762), section 3.
+
+Sizes, as the comments at the ends of lines name them:
+  B  batch            S  sequence length, padding included
+  F  "from" length    T  "to" length (equal to F in self-attention)
+  N  attention heads  H  size of one head
+  W  hidden size      I  intermediate (feed-forward) size
+  V  vocabulary       R  real tokens in the batch, padding left out
+"""
+
+from __future__ import absolute_import
+from __future__ import division
+from __future__ import print_function
+
+import collections
+import copy
+import json
+import math
+import numbers
+import re
+
+import six
+import tensorflow.compat.v1 as tf
+
+
+class BertConfig(object):
+  """The shape of a BertModel. Keys it does not know are kept as attributes."""
+
+  _INTEGERS = ("vocab_size", "hidden_size", "num_hidden_layers",
+               "num_attention_heads", "intermediate_size",
+               "max_position_embeddings", "type_vocab_size")
+  _PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+  def __init__(self,
+               vocab_size,
+               hidden_size=768,
+               num_hidden_layers=12,
+               num_attention_heads=12,
+               intermediate_size=3072,
+               hidden_act="gelu",
+               hidden_dropout_prob=0.1,
+               attention_probs_dropout_prob=0.1,
+               max_position_embeddings=512,
+               type_vocab_size=16,
+               initializer_range=0.02):
+    """Makes a configuration; the defaults are BERT-Base.
+
+    Args:
+      vocab_size: int. Rows of the word embedding table.
+      hidden_size: int. Width of the encoder layers and the pooler.
+      num_hidden_layers: int. Number of Transformer layers.
+      num_attention_heads: int. Heads per layer; must divide `hidden_size`.
+      intermediate_size: int. Width of the feed-forward layer.
+      hidden_act: str (see `get_activation`) or function. Feed-forward
+        activation.
+      hidden_dropout_prob: float. Dropout of embeddings and layer outputs.
+      attention_probs_dropout_prob: float. Dropout of attention probabilities.
+      max_position_embeddings: int. Longest sequence the model can read.
+      type_vocab_size: int. Number of segments (token types).
+      initializer_range: float. Standard deviation of the initial weights.
+
+    Raises:
+      ValueError: a value has the wrong type or the heads do not divide
+        `hidden_size`.
+    """
+    self.vocab_size = vocab_size
+    self.hidden_size = hidden_size
+    self.num_hidden_layers = num_hidden_layers
+    self.num_attention_heads = num_attention_heads
+    self.intermediate_size = intermediate_size
+    self.hidden_act = hidden_act
+    self.hidden_dropout_prob = hidden_dropout_prob
+    self.attention_probs_dropout_prob = attention_probs_dropout_prob
+    self.max_position_embeddings = max_position_embeddings
+    self.type_vocab_size = type_vocab_size
+    self.initializer_range = initializer_range
+    self.validate()
+
+  def validate(self):
+    """Raises ValueError, naming the key, if the values make no model."""
+    for key in self._INTEGERS:
+      value = getattr(self, key)
+      if (not isinstance(value, numbers.Integral) or isinstance(value, bool) or
+          value < 1):
+        raise ValueError(
+            "BertConfig: \"%s\" is %r; expected a whole number of at least 1" %
+            (key, value))
+    for key in self._PROBABILITIES:
+      value = getattr(self, key)
+      # A program may switch dropout off with None; a file cannot mean a string.
+      if value is not None and (
+          not isinstance(value, numbers.Real) or isinstance(value, bool) or
+          not 0.0 <= value < 1.0):
+        raise ValueError(
+            "BertConfig: \"%s\" is %r; expected a number from 0 up to, but "
+            "not including, 1" % (key, value))
+    if (not isinstance(self.initializer_range, numbers.Real) or
+        isinstance(self.initializer_range, bool)):
+      raise ValueError("BertConfig: \"initializer_range\" is %r; expected a "
+                       "number" % (self.initializer_range,))
+    get_activation(self.hidden_act)
+    if self.hidden_size % self.num_attention_heads:
+      raise ValueError(
+          "BertConfig: \"hidden_size\" %d is not a multiple of "
+          "\"num_attention_heads\" %d" %
+          (self.hidden_size, self.num_attention_heads))
+
+  @classmethod
+  def from_dict(cls, json_object):
+    """Makes a BertConfig from a dict; raises ValueError without vocab_size."""
+    if not isinstance(json_object, dict):
+      raise ValueError("BertConfig: found %s; expected an object of keys and "
+                       "values" % type(json_object).__name__)
+    if json_object.get("vocab_size") is None:
+      raise ValueError("BertConfig: \"vocab_size\" is missing; add the number "
+                       "of lines of the vocabulary file")
+    known = cls(json_object["vocab_size"]).__dict__
+    config = cls(**{k: v for k, v in json_object.items() if k in known})
+    for key, value in json_object.items():
+      if key not in known:
+        setattr(config, key, value)
+    return config
+
+  @classmethod
+  def from_json_file(cls, json_file):
+    """Reads a `bert_config.json`; a ValueError names the file."""
+    try:
+      with tf.gfile.GFile(json_file, "rb") as reader:
+        content = reader.read()
+    except tf.errors.OpError as error:
+      raise ValueError("%s: cannot be read (%s); give the bert_config.json of "
+                       "the model" % (json_file, error.message))
+    try:
+      return cls.from_dict(json.loads(content.decode("utf-8-sig")))
+    except ValueError as error:
+      # Malformed JSON and bytes that are not UTF-8 arrive here as well.
+      raise ValueError("%s: %s" % (json_file, error))
+
+  def to_dict(self):
+    """Returns a copy of all keys and values, the unknown ones included."""
+    return copy.deepcopy(self.__dict__)
+
+  def to_json_string(self):
+    """Returns the configuration as JSON text with sorted keys."""
+    return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+class Packing(object):
+  """Where the real tokens of a padded batch are.
+
+  A packed tensor holds one row per real token, `[R, W]`, in reading order. The
+  parts of the encoder that look at one token at a time (embeddings, dense
+  layers, GELU, dropout, residuals, layer norm) cost R rows instead of B * S.
+  Attention mixes the tokens of a sequence, so for it the tokens are laid out
+  again as `[B, T, W]`, T being the largest number of real tokens in a sequence.
+  """
+
+  def __init__(self, input_mask):
+    """Finds the real tokens.
+
+    Args:
+      input_mask: int [B, S]. 1 for real tokens, 0 for padding; the zeros may be
+        anywhere.
+    """
+    self.batch_size, self.seq_length = get_shape_list(input_mask, 2)
+    is_real = tf.equal(tf.cast(input_mask, tf.int32), 1)  # [B, S]
+    counts = tf.cast(is_real, tf.int64)
+    lengths = tf.reduce_sum(counts, axis=1)  # [B]
+    # A batch of padding alone still needs a "to" axis to take a softmax over.
+    self.attention_length = tf.maximum(
+        tf.cast(tf.reduce_max(lengths), tf.int32), 1)  # T
+    # Row and position of every real token, then row and rank among the real
+    # tokens of its row: the two layouts that a packed tensor can be put into.
+    self.sequence_cells = tf.where(is_real)  # [R, 2]
+    rank = tf.gather_nd(
+        tf.cumsum(counts, axis=1, exclusive=True), self.sequence_cells)  # [R]
+    self.attention_cells = tf.stack(
+        [self.sequence_cells[:, 0], rank], axis=1)  # [R, 2]
+    self.position_ids = self.sequence_cells[:, 1]  # [R]
+    self.attention_mask = tf.sequence_mask(
+        lengths, self.attention_length, dtype=tf.float32)[:, tf.newaxis]  # [B, 1, T]
+
+  # gather_nd and scatter_nd are each other's gradients, so neither direction
+  # makes IndexedSlices that would have to be summed up again.
+
+  def pack(self, tensor):
+    """Takes the real tokens out of `[B, S]` or `[B, S, W]`: `[R]`, `[R, W]`."""
+    return tf.gather_nd(tensor, self.sequence_cells)
+
+  def unpack(self, packed):
+    """Lays `[R, W]` out as `[B, S, W]`, zeros at padding."""
+    width = get_shape_list(packed, 2)[1]
+    return tf.scatter_nd(
+        self.sequence_cells, packed,
+        tf.cast(tf.stack([self.batch_size, self.seq_length, width]), tf.int64))
+
+  def to_attention(self, packed):
+    """Lays `[R, W]` out as `[B, T, W]`, zeros after each sequence's end."""
+    width = get_shape_list(packed, 2)[1]
+    return tf.scatter_nd(
+        self.attention_cells, packed,
+        tf.cast(tf.stack([self.batch_size, self.attention_length, width]),
+                tf.int64))
+
+  def from_attention(self, tensor):
+    """The way back: `[B, T, W]` to `[R, W]`."""
+    return tf.gather_nd(tensor, self.attention_cells)
+
+
+class BertModel(object):
+  """The encoder, from token ids to one vector per token and per sequence.
+
+  ```python
+  config = modeling.BertConfig(vocab_size=32000, hidden_size=512,
+                               num_hidden_layers=8, num_attention_heads=8,
+                               intermediate_size=1024)
+  model = modeling.BertModel(config=config, is_training=True,
+                             input_ids=input_ids, input_mask=input_mask,
+                             token_type_ids=token_type_ids)
+  logits = tf.matmul(model.get_pooled_output(), label_embeddings)
+  ```
+  """
+
+  def __init__(self,
+               config,
+               is_training,
+               input_ids,
+               input_mask=None,
+               token_type_ids=None,
+               use_one_hot_embeddings=False,
+               scope=None,
+               remove_padding=False):
+    """Builds the graph.
+
+    Args:
+      config: BertConfig; copied, so later changes do not reach the model.
+      is_training: bool. Applies dropout when True.
+      input_ids: int32 [B, S]. Ids of the word pieces.
+      input_mask: int32 [B, S]. 1 for real tokens, 0 for padding; all ones if
+        None.
+      token_type_ids: int32 [B, S]. Segments; all zeros if None.
+      use_one_hot_embeddings: bool. Looks words up by a matrix product with
+        one-hot rows, which suits TPUs, instead of a gather.
+      scope: str. Variable scope; "bert" if None.
+      remove_padding: bool. Computes real tokens only; outputs are zero at
+        padding, and so is the pooled output where the first token is padding.
+        At real tokens, and for gradients of losses that read only those, the
+        result is the same. Shapes depend on the data, which TPUs do not allow.
+
+    Raises:
+      ValueError: the config is invalid, a tensor has the wrong rank, or S
+        exceeds `max_position_embeddings`.
+    """
+    config = copy.deepcopy(config)
+    config.validate()
+    if not is_training:
+      config.hidden_dropout_prob = 0.0
+      config.attention_probs_dropout_prob = 0.0
+
+    batch_size, seq_length = get_shape_list(input_ids, expected_rank=2)
+    packing = None
+    if input_mask is None:
+      input_mask = tf.ones([batch_size, seq_length], tf.int32)
+    elif remove_padding:
+      packing = Packing(input_mask)
+    if token_type_ids is None:
+      token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
+
+    position_ids = None
+    attention_mask = tf.cast(input_mask, tf.float32)[:, tf.newaxis]  # [B, 1, S]
+    if packing:
+      check_seq_length(seq_length, config.max_position_embeddings)
+      input_ids = packing.pack(input_ids)  # [R]
+      token_type_ids = packing.pack(token_type_ids)  # [R]
+      position_ids = packing.position_ids  # [R]
+      attention_mask = packing.attention_mask  # [B, 1, T]
+
+    with tf.variable_scope(scope, default_name="bert"):
+      with tf.variable_scope("embeddings"):
+        embedding_output, self.embedding_table = embedding_lookup(
+            input_ids,
+            vocab_size=config.vocab_size,
+            embedding_size=config.hidden_size,
+            initializer_range=config.initializer_range,
+            use_one_hot_embeddings=use_one_hot_embeddings)
+        embedding_output = embedding_postprocessor(
+            embedding_output,
+            use_token_type=True,
+            token_type_ids=token_type_ids,
+            token_type_vocab_size=config.type_vocab_size,
+            initializer_range=config.initializer_range,
+            max_position_embeddings=config.max_position_embeddings,
+            dropout_prob=config.hidden_dropout_prob,
+            position_ids=position_ids)  # [B, S, W] or [R, W]
+
+      with tf.variable_scope("encoder"):
+        all_encoder_layers = transformer_model(
+            embedding_output,
+            attention_mask=attention_mask,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            intermediate_size=config.intermediate_size,
+            intermediate_act_fn=get_activation(config.hidden_act),
+            hidden_dropout_prob=config.hidden_dropout_prob,
+            attention_probs_dropout_prob=config.attention_probs_dropout_prob,
+            initializer_range=config.initializer_range,
+            do_return_all_layers=True,
+            packing=packing)
+
+      if packing:
+        # A session runs only those of these that somebody asks for.
+        embedding_output = packing.unpack(embedding_output)
+        all_encoder_layers = [packing.unpack(x) for x in all_encoder_layers]
+      self.embedding_output = embedding_output  # [B, S, W]
+      self.all_encoder_layers = all_encoder_layers
+      self.sequence_output = all_encoder_layers[-1]
+
+      with tf.variable_scope("pooler"):
+        self.pooled_output = dense(
+            self.sequence_output[:, 0], config.hidden_size, tf.tanh,
+            create_initializer(config.initializer_range))  # [B, W]
+      if packing:
+        self.pooled_output *= tf.cast(
+            tf.equal(tf.cast(input_mask[:, :1], tf.int32), 1), tf.float32)
+
+  def get_pooled_output(self):
+    """Returns float32 [B, W]: the first token through a dense tanh layer."""
+    return self.pooled_output
+
+  def get_sequence_output(self):
+    """Returns float32 [B, S, W]: the last encoder layer."""
+    return self.sequence_output
+
+  def get_all_encoder_layers(self):
+    """Returns a list of float32 [B, S, W], one per encoder layer."""
+    return self.all_encoder_layers
+
+  def get_embedding_output(self):
+    """Returns float32 [B, S, W]: what the first encoder layer reads.
+
+    That is the sum of word, token type and position embeddings after layer
+    norm and dropout.
+    """
+    return self.embedding_output
+
+  def get_embedding_table(self):
+    """Returns the word embedding variable, float32 [V, W]."""
+    return self.embedding_table
+
+
+def gelu(x):
+  """Gaussian Error Linear Unit, in its tanh form.
+
+  Source: Hendrycks and Gimpel, arXiv 1606.08415, section 2.
+
+  Args:
+    x: float Tensor of any shape.
+
+  Returns:
+    `x` with the activation applied.
+  """
+  inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
+  return 0.5 * x * (1.0 + tf.tanh(inner))
+
+
+def get_activation(activation_string):
+  """Turns a name into a function.
+
+  Args:
+    activation_string: "linear", "relu", "gelu", "tanh", an empty name or None
+      (linear as well); anything that is not a string is returned as it is.
+
+  Returns:
+    A function of one Tensor, or None for linear.
+
+  Raises:
+    ValueError: the name is unknown.
+  """
+  if not isinstance(activation_string, six.string_types):
+    return activation_string
+  activations = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu,
+                 "tanh": tf.tanh}
+  name = activation_string.lower()
+  if name not in activations:
+    raise ValueError("Unknown activation %r; expected one of gelu, linear, "
+                     "relu, tanh" % activation_string)
+  return activations[name]
+
+
+def get_assignment_map_from_checkpoint(tvars, init_checkpoint):
+  """Pairs variables with those of the same name in a checkpoint.
+
+  Args:
+    tvars: list of variables.
+    init_checkpoint: str. Prefix of a checkpoint, such as "bert_model.ckpt".
+
+  Returns:
+    assignment_map: OrderedDict from name to variable, for
+      `tf.train.init_from_checkpoint`.
+    initialized_variable_names: dict with a key for each name found, with and
+      without ":0".
+  """
+  name_to_variable = collections.OrderedDict(
+      (re.sub(r":\d+$", "", v.name), v) for v in tvars)
+  assignment_map = collections.OrderedDict()
+  initialized_variable_names = {}
+  for name, _ in tf.train.list_variables(init_checkpoint):
+    if name in name_to_variable:
+      assignment_map[name] = name_to_variable[name]
+      initialized_variable_names[name] = 1
+      initialized_variable_names[name + ":0"] = 1
+  return assignment_map, initialized_variable_names
+
+
+def dropout(input_tensor, dropout_prob):
+  """Zeroes each value with probability `dropout_prob` and scales the others.
+
+  Args:
+    input_tensor: float Tensor of any shape.
+    dropout_prob: float or None. Probability of *dropping* a value.
+
+  Returns:
+    A Tensor of the same shape; the input itself for 0 and None.
+  """
+  if not dropout_prob:
+    return input_tensor
+  return tf.nn.dropout(input_tensor, rate=dropout_prob)
+
+
+def layer_norm(input_tensor, name=None):
+  """Normalizes the last dimension (Ba et al., arXiv 1607.06450, section 3).
+
+  Args:
+    input_tensor: float Tensor [..., W].
+    name: str. Variable scope; "LayerNorm" if None.
+
+  Returns:
+    A Tensor of the same shape.
+  """
+  with tf.variable_scope(name, default_name="LayerNorm"):
+    width = input_tensor.shape[-1:]
+    beta = tf.get_variable("beta", width, initializer=tf.zeros_initializer())
+    gamma = tf.get_variable("gamma", width, initializer=tf.ones_initializer())
+    mean, variance = tf.nn.moments(input_tensor, axes=[-1], keepdims=True)
+    return tf.nn.batch_normalization(
+        input_tensor, mean, variance, beta, gamma, variance_epsilon=1e-12)
+
+
+def layer_norm_and_dropout(input_tensor, dropout_prob, name=None):
+  """Applies `layer_norm`, then `dropout`."""
+  return dropout(layer_norm(input_tensor, name), dropout_prob)
+
+
+def create_initializer(initializer_range=0.02):
+  """Returns a normal initializer truncated at two standard deviations."""
+  return tf.truncated_normal_initializer(stddev=initializer_range)
+
+
+def dense(input_tensor, size, activation=None, initializer=None, name="dense"):
+  """A fully connected layer.
+
+  Args:
+    input_tensor: float Tensor [rows, in].
+    size: int. Width of the output.
+    activation: function of a Tensor, or None.
+    initializer: initializer of the kernel.
+    name: str. Variable scope of `kernel` [in, size] and `bias` [size].
+
+  Returns:
+    float Tensor [rows, size].
+  """
+  with tf.variable_scope(name):
+    kernel = tf.get_variable(
+        "kernel", [get_shape_list(input_tensor, 2)[1], size],
+        initializer=initializer)
+    bias = tf.get_variable("bias", [size], initializer=tf.zeros_initializer())
+    output = tf.nn.bias_add(tf.matmul(input_tensor, kernel), bias)
+    return activation(output) if activation else output
+
+
+def embedding_lookup(input_ids,
+                     vocab_size,
+                     embedding_size=128,
+                     initializer_range=0.02,
+                     word_embedding_name="word_embeddings",
+                     use_one_hot_embeddings=False):
+  """Looks ids up in a table.
+
+  Args:
+    input_ids: int32 [B, S], or [R] for packed tokens, or [B, S, inputs] for
+      several ids per position.
+    vocab_size: int. Rows of the table.
+    embedding_size: int. Width of the table.
+    initializer_range: float. Standard deviation of the initial table.
+    word_embedding_name: str. Name of the table's variable.
+    use_one_hot_embeddings: bool. Uses a matrix product instead of a gather.
+
+  Returns:
+    float32 [B, S, embedding_size] (or [R, embedding_size], or [B, S, inputs *
+    embedding_size]) and the table, float32 [V, embedding_size].
+  """
+  table = tf.get_variable(
+      word_embedding_name, [vocab_size, embedding_size],
+      initializer=create_initializer(initializer_range))
+  if use_one_hot_embeddings:
+    flat_ids = tf.reshape(input_ids, [-1])
+    output = tf.matmul(tf.one_hot(flat_ids, vocab_size), table)
+  else:
+    output = tf.gather(table, input_ids)
+  shape = get_shape_list(input_ids)
+  inputs = shape.pop() if len(shape) == 3 else 1
+  return tf.reshape(output, shape + [inputs * embedding_size]), table
+
+
+def embedding_postprocessor(input_tensor,
+                            use_token_type=False,
+                            token_type_ids=None,
+                            token_type_vocab_size=16,
+                            token_type_embedding_name="token_type_embeddings",
+                            use_position_embeddings=True,
+                            position_embedding_name="position_embeddings",
+                            initializer_range=0.02,
+                            max_position_embeddings=512,
+                            dropout_prob=0.1,
+                            position_ids=None):
+  """Adds token type and position embeddings, then layer norm and dropout.
+
+  Args:
+    input_tensor: float32 [B, S, W], or [R, W] for packed tokens.
+    use_token_type: bool. Adds embeddings for `token_type_ids`.
+    token_type_ids: int32 [B, S] or [R].
+    token_type_vocab_size: int. Number of token types.
+    token_type_embedding_name: str. Name of the token type table.
+    use_position_embeddings: bool. Adds position embeddings.
+    position_embedding_name: str. Name of the position table.
+    initializer_range: float. Standard deviation of the initial tables.
+    max_position_embeddings: int. Rows of the position table.
+    dropout_prob: float. Dropout of the result.
+    position_ids: int [R]. Positions of packed tokens; None for [B, S, W], where
+      they are 0 to S - 1.
+
+  Returns:
+    A Tensor with the shape of `input_tensor`.
+
+  Raises:
+    ValueError: `token_type_ids` are missing or the sequence is too long.
+  """
+  shape = get_shape_list(
+      input_tensor, expected_rank=3 if position_ids is None else 2)
+  width = shape[-1]
+  output = input_tensor
+
+  if use_token_type:
+    if token_type_ids is None:
+      raise ValueError("`use_token_type` needs `token_type_ids`")
+    table = tf.get_variable(
+        token_type_embedding_name, [token_type_vocab_size, width],
+        initializer=create_initializer(initializer_range))
+    # The table is tiny: a matrix product is fast everywhere, and its gradient
+    # is one dense table.
+    one_hot = tf.one_hot(tf.reshape(token_type_ids, [-1]),
+                         token_type_vocab_size)
+    output += tf.reshape(tf.matmul(one_hot, table), shape)
+
+  if use_position_embeddings:
+    table = tf.get_variable(
+        position_embedding_name, [max_position_embeddings, width],
+        initializer=create_initializer(initializer_range))
+    if position_ids is None:
+      with tf.control_dependencies(
+          check_seq_length(shape[1], max_position_embeddings)):
+        output += tf.slice(table, [0, 0], [shape[1], -1])  # [S, W]
+    else:
+      # With two-column indices the gradient of gather_nd is one dense table;
+      # that of tf.gather would be rows not yet summed up, which clipping by
+      # the global norm would count one by one.
+      cells = tf.stack([tf.zeros_like(position_ids), position_ids], axis=1)
+      output += tf.gather_nd(table[tf.newaxis], cells)  # [R, W]
+
+  return layer_norm_and_dropout(output, dropout_prob)
+
+
+def check_seq_length(seq_length, max_position_embeddings):
+  """Holds a sequence length against the rows of the position table.
+
+  Args:
+    seq_length: int, or int32 scalar Tensor where it is not known yet.
+    max_position_embeddings: int.
+
+  Returns:
+    A list of assertion ops, empty where the check is done at once.
+
+  Raises:
+    ValueError: the sequence is too long.
+  """
+  message = ("The sequences are longer than the model's %d positions "
+             "(max_position_embeddings); use a smaller max_seq_length" %
+             max_position_embeddings)
+  if isinstance(seq_length, six.integer_types):
+    if seq_length > max_position_embeddings:
+      raise ValueError("%s than %d" % (message, seq_length))
+    return []
+  return [tf.assert_less_equal(
+      seq_length, max_position_embeddings, message=message)]
+
+
+def create_attention_mask_from_input_mask(from_tensor, to_mask):
+  """Lets every "from" position see the unmasked "to" positions.
+
+  Args:
+    from_tensor: Tensor [B, F, ...]; only its shape is used.
+    to_mask: int32 [B, T].
+
+  Returns:
+    float32 [B, F, T], 1 where attention is allowed.
+  """
+  from_shape = get_shape_list(from_tensor, expected_rank=[2, 3])
+  batch_size, to_seq_length = get_shape_list(to_mask, expected_rank=2)
+  to_mask = tf.cast(to_mask, tf.float32)[:, tf.newaxis]  # [B, 1, T]
+  return to_mask * tf.ones([batch_size, from_shape[1], 1])  # [B, F, T]
+
+
+def attention_layer(from_tensor,
+                    to_tensor,
+                    attention_mask=None,
+                    num_attention_heads=1,
+                    size_per_head=512,
+                    query_act=None,
+                    key_act=None,
+                    value_act=None,
+                    attention_probs_dropout_prob=0.0,
+                    initializer_range=0.02,
+                    do_return_2d_tensor=False,
+                    batch_size=None,
+                    from_seq_length=None,
+                    to_seq_length=None,
+                    packing=None):
+  """Multi-head attention (Vaswani et al., arXiv 1706.03762, section 3.2).
+
+  Each "from" position asks with its query for keys of "to" positions and gets
+  the mean of their values, weighted by softmax(query . key / sqrt(H)). With the
+  same tensor for both it is self-attention.
+
+  Args:
+    from_tensor: float32 [B, F, from width], or [B * F, from width].
+    to_tensor: float32 [B, T, to width], or [B * T, to width].
+    attention_mask: int32 or float32 [B, F, T] (or [B, 1, T], the same for all
+      of F): 1 where attention is allowed, 0 where not.
+    num_attention_heads: int. N.
+    size_per_head: int. H.
+    query_act: activation of the query projection, or None.
+    key_act: activation of the key projection, or None.
+    value_act: activation of the value projection, or None.
+    attention_probs_dropout_prob: float. Dropout of the probabilities.
+    initializer_range: float. Standard deviation of the initial kernels.
+    do_return_2d_tensor: bool. Returns [B * F, N * H] instead of [B, F, N * H].
+    batch_size: int. B; needed with rank 2 tensors.
+    from_seq_length: int. F; needed with rank 2 tensors.
+    to_seq_length: int. T; needed with rank 2 tensors.
+    packing: Packing. Both tensors are then packed, [R, width], the mask is the
+      packing's and the result is [R, N * H].
+
+  Returns:
+    float32 [B, F, N * H], or as `do_return_2d_tensor` and `packing` say.
+
+  Raises:
+    ValueError: ranks differ, or rank 2 tensors come without their lengths.
+  """
+  from_shape = get_shape_list(from_tensor, expected_rank=[2, 3])
+  to_shape = get_shape_list(to_tensor, expected_rank=[2, 3])
+  if len(from_shape) != len(to_shape):
+    raise ValueError("from_tensor has rank %d and to_tensor rank %d; they must "
+                     "be equal" % (len(from_shape), len(to_shape)))
+  if packing:
+    batch_size = packing.batch_size
+    from_seq_length = to_seq_length = packing.attention_length
+  elif len(from_shape) == 3:
+    batch_size, from_seq_length = from_shape[:2]
+    to_seq_length = to_shape[1]
+  elif None in (batch_size, from_seq_length, to_seq_length):
+    raise ValueError("Rank 2 tensors need batch_size, from_seq_length and "
+                     "to_seq_length")
+  width = num_attention_heads * size_per_head
+
+  def project(tensor, seq_length, activation, name):
+    """Projects and splits the heads: [B * S, in] to [B, N, S, H]."""
+    x = dense(reshape_to_matrix(tensor), width, activation,
+              create_initializer(initializer_range), name)
+    if packing:
+      x = packing.to_attention(x)  # [B, S, N * H]
+    x = tf.reshape(
+        x, [batch_size, seq_length, num_attention_heads, size_per_head])
+    return tf.transpose(x, [0, 2, 1, 3])
+
+  query = project(from_tensor, from_seq_length, query_act, "query")
+  key = project(to_tensor, to_seq_length, key_act, "key")
+  value = project(to_tensor, to_seq_length, value_act, "value")
+
+  # Scaling the query is the cheaper place for 1 / sqrt(H): F * H values, not
+  # F * T.
+  query *= 1.0 / math.sqrt(float(size_per_head))
+  scores = tf.matmul(query, key, transpose_b=True)  # [B, N, F, T]
+  if attention_mask is not None:
+    # Far enough below any score that the softmax is exactly 0 there, yet
+    # finite, so that a row without any allowed position stays a number.
+    bias = (1.0 - tf.cast(attention_mask, tf.float32)) * -10000.0
+    scores += tf.expand_dims(bias, axis=1)  # [B, 1, F or 1, T]
+  probs = dropout(tf.nn.softmax(scores), attention_probs_dropout_prob)
+  context = tf.transpose(tf.matmul(probs, value), [0, 2, 1, 3])  # [B, F, N, H]
+
+  if packing:
+    return packing.from_attention(
+        tf.reshape(context, [batch_size, from_seq_length, width]))  # [R, N*H]
+  if do_return_2d_tensor:
+    return tf.reshape(context, [-1, width])  # [B * F, N * H]
+  return tf.reshape(context, [batch_size, from_seq_length, width])
+
+
+def transformer_model(input_tensor,
+                      attention_mask=None,
+                      hidden_size=768,
+                      num_hidden_layers=12,
+                      num_attention_heads=12,
+                      intermediate_size=3072,
+                      intermediate_act_fn=gelu,
+                      hidden_dropout_prob=0.1,
+                      attention_probs_dropout_prob=0.1,
+                      initializer_range=0.02,
+                      do_return_all_layers=False,
+                      packing=None):
+  """A stack of Transformer encoder layers (arXiv 1706.03762, section 3.1).
+
+  Args:
+    input_tensor: float32 [B, S, W], or [R, W] with `packing`.
+    attention_mask: as in `attention_layer`.
+    hidden_size: int. W.
+    num_hidden_layers: int. Number of layers.
+    num_attention_heads: int. N, which must divide W.
+    intermediate_size: int. I.
+    intermediate_act_fn: activation of the feed-forward layer.
+    hidden_dropout_prob: float. Dropout of both sublayers' outputs.
+    attention_probs_dropout_prob: float. Dropout of attention probabilities.
+    initializer_range: float. Standard deviation of the initial kernels.
+    do_return_all_layers: bool. Returns a list, one Tensor per layer.
+    packing: Packing, if `input_tensor` is packed.
+
+  Returns:
+    A Tensor shaped as `input_tensor`, or a list of them.
+
+  Raises:
+    ValueError: N does not divide W, or the input is not W wide.
+  """
+  if hidden_size % num_attention_heads:
+    raise ValueError("hidden_size %d is not a multiple of num_attention_heads "
+                     "%d" % (hidden_size, num_attention_heads))
+  input_shape = get_shape_list(
+      input_tensor, expected_rank=2 if packing else 3)
+  if input_shape[-1] != hidden_size:
+    raise ValueError("The input is %s wide and hidden_size is %d; the residual "
+                     "connections need them equal" %
+                     (input_shape[-1], hidden_size))
+  batch_size, seq_length = (None, None) if packing else input_shape[:2]
+  initializer = create_initializer(initializer_range)
+
+  # Between layers everything is a matrix, one row per token: reshaping back
+  # and forth costs time on TPUs.
+  hidden = reshape_to_matrix(input_tensor)  # [B * S, W] or [R, W]
+  all_layers = []
+  for layer_index in range(num_hidden_layers):
+    with tf.variable_scope("layer_%d" % layer_index):
+      with tf.variable_scope("attention"):
+        with tf.variable_scope("self"):
+          attention = attention_layer(
+              hidden,
+              hidden,
+              attention_mask=attention_mask,
+              num_attention_heads=num_attention_heads,
+              size_per_head=hidden_size // num_attention_heads,
+              attention_probs_dropout_prob=attention_probs_dropout_prob,
+              initializer_range=initializer_range,
+              do_return_2d_tensor=True,
+              batch_size=batch_size,
+              from_seq_length=seq_length,
+              to_seq_length=seq_length,
+              packing=packing)
+        with tf.variable_scope("output"):
+          attention = dense(attention, hidden_size, None, initializer)
+          attention = dropout(attention, hidden_dropout_prob)
+          attention = layer_norm(attention + hidden)
+      with tf.variable_scope("intermediate"):
+        intermediate = dense(
+            attention, intermediate_size, intermediate_act_fn, initializer)
+      with tf.variable_scope("output"):
+        hidden = dense(intermediate, hidden_size, None, initializer)
+        hidden = dropout(hidden, hidden_dropout_prob)
+        hidden = layer_norm(hidden + attention)
+    all_layers.append(hidden)
+
+  if not packing:
+    all_layers = [reshape_from_matrix(x, input_shape) for x in all_layers]
+  return all_layers if do_return_all_layers else all_layers[-1]
+
+
+def get_shape_list(tensor, expected_rank=None, name=None):
+  """Returns a Tensor's shape, static where possible.
+
+  Args:
+    tensor: Tensor.
+    expected_rank: int or list of int, checked if given.
+    name: str. Name for the error message.
+
+  Returns:
+    A list of int, with int32 scalar Tensors for dimensions not known yet.
+
+  Raises:
+    ValueError: the rank is another.
+  """
+  if expected_rank is not None:
+    assert_rank(tensor, expected_rank, name)
+  shape = tensor.shape.as_list()
+  if None in shape:
+    dynamic_shape = tf.shape(tensor)
+    shape = [dynamic_shape[i] if size is None else size
+             for i, size in enumerate(shape)]
+  return shape
+
+
+def reshape_to_matrix(input_tensor):
+  """Reshapes [..., W] to [rows, W]; a matrix is returned as it is.
+
+  Raises:
+    ValueError: the rank is below 2.
+  """
+  rank = input_tensor.shape.ndims
+  if rank < 2:
+    raise ValueError("Expected a Tensor of rank 2 or more; %s has shape %s" %
+                     (input_tensor.name, input_tensor.shape))
+  if rank == 2:
+    return input_tensor
+  return tf.reshape(input_tensor, [-1, get_shape_list(input_tensor)[-1]])
+
+
+def reshape_from_matrix(output_tensor, orig_shape_list):
+  """Undoes `reshape_to_matrix`; the width may have changed.
+
+  Args:
+    output_tensor: Tensor [rows, width].
+    orig_shape_list: list, the shape that `reshape_to_matrix` was given.
+
+  Returns:
+    Tensor [*orig_shape_list[:-1], width].
+  """
+  if len(orig_shape_list) == 2:
+    return output_tensor
+  width = get_shape_list(output_tensor)[-1]
+  return tf.reshape(output_tensor, list(orig_shape_list[:-1]) + [width])
+
+
+def assert_rank(tensor, expected_rank, name=None):
+  """Raises ValueError unless `tensor` has one of the expected ranks.
+
+  Args:
+    tensor: Tensor.
+    expected_rank: int or list of int.
+    name: str. Name for the message; the tensor's own if None.
+  """
+  ranks = ([expected_rank] if isinstance(expected_rank, six.integer_types)
+           else list(expected_rank))
+  if tensor.shape.ndims not in ranks:
+    raise ValueError(
+        "Tensor %s in scope \"%s\" has rank %s (shape %s); expected rank %s" %
+        (name or tensor.name, tf.get_variable_scope().name, tensor.shape.ndims,
+         tensor.shape, " or ".join(str(r) for r in ranks)))
