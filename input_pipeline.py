@@ -219,3 +219,20 @@ def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer):
           tokenizer.convert_tokens_to_ids(tokens), max_seq_length),
       input_mask=pad_to_length([1] * len(tokens), max_seq_length),
       segment_ids=pad_to_length(segment_ids, max_seq_length))
+
+
+def log_example(name, model_input, label):
+  """Logs how an example was tokenized, so that a wrong vocabulary shows.
+
+  Args:
+    name: str. The example's name.
+    model_input: ModelInput.
+    label: str. What to show as its label.
+  """
+  tf.logging.info("*** Example ***")
+  tf.logging.info("guid: %s", name)
+  tf.logging.info("tokens: %s", " ".join(model_input.tokens))
+  for field in ("input_ids", "input_mask", "segment_ids"):
+    values = getattr(model_input, field)
+    tf.logging.info("%s: %s", field, " ".join(str(v) for v in values))
+  tf.logging.info("label: %s", label)

@@ -1,0 +1,652 @@
+"""Fine-tunes BERT on classifying sentences or pairs of sentences.
+
+  python run_classifier.py --task_name=MRPC --data_dir=glue/MRPC \
+    --do_train=true --do_eval=true --do_predict=true \
+    --vocab_file=vocab.txt --bert_config_file=bert_config.json \
+    --init_checkpoint=bert_model.ckpt --output_dir=mrpc_output
+
+Tasks: CoLA, MNLI, MRPC, XNLI. A new task is one class, see `DataProcessor`,
+and one line in `PROCESSORS`.
+"""
+
+import csv
+import itertools
+import os
+
+from absl import flags
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import estimators
+import input_pipeline
+import modeling
+import tokenization
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+  """Defines the flags of this script; calling it again changes nothing."""
+  define = estimators.define_flag
+  define("string", "data_dir", None,
+         "Folder with the task's .tsv files.")
+  define("string", "bert_config_file", None,
+         "JSON file with the shape of the model.")
+  define("string", "task_name", None,
+         "Task to train: %s." % ", ".join(sorted(PROCESSORS)))
+  define("string", "vocab_file", None,
+         "Vocabulary that the model was trained with.")
+  define("string", "output_dir", None,
+         "Folder for checkpoints and results.")
+  define("string", "init_checkpoint", None,
+         "Checkpoint to start from, usually a pre-trained model.")
+  define("bool", "do_lower_case", True,
+         "Lower-case the text and strip accents. True for uncased models, "
+         "False for cased ones.")
+  estimators.define_flag_alias("do_lower", "do_lower_case")
+  define("integer", "max_seq_length", 128,
+         "Word pieces per example; longer ones are cut, shorter ones padded.")
+  define("bool", "do_train", False, "Train on the task's training set.")
+  define("bool", "do_eval", False, "Evaluate on the dev set.")
+  define("bool", "do_predict", False, "Predict the test set.")
+  define("integer", "train_batch_size", 32, "Batch size for training.")
+  define("integer", "eval_batch_size", 8, "Batch size for evaluation.")
+  define("integer", "predict_batch_size", 8, "Batch size for prediction.")
+  define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
+  define("float", "num_train_epochs", 3.0, "Times to go through the data.")
+  define("float", "warmup_proportion", 0.1,
+         "Share of the training in which the learning rate rises from 0.")
+  estimators.define_padding_flag()
+  estimators.define_hardware_flags()
+
+
+class InputExample(object):
+  """One text, or pair of texts, with its label."""
+
+  def __init__(self, guid, text_a, text_b=None, label=None):
+    """Makes an example.
+
+    Args:
+      guid: str. Name of the example, for messages.
+      text_a: str. The (first) text, not tokenized.
+      text_b: str. The second text of a pair.
+      label: str. None only where it is not known.
+    """
+    self.guid = guid
+    self.text_a = text_a
+    self.text_b = text_b
+    self.label = label
+
+
+class PaddingInputExample(object):
+  """Fills up the last batch on TPUs, which need all batches equally large.
+
+  It is left out of every figure. (A value of its own, not None, so that a
+  forgotten example is not taken for one of these.)
+  """
+
+
+class InputFeatures(object):
+  """An example as the model reads it."""
+
+  def __init__(self, input_ids, input_mask, segment_ids, label_id,
+               is_real_example=True):
+    """Holds features: three lists of max_seq_length int, a label, a bool."""
+    self.input_ids = input_ids
+    self.input_mask = input_mask
+    self.segment_ids = segment_ids
+    self.label_id = label_id
+    self.is_real_example = is_real_example
+
+
+class TsvRow(list):
+  """The columns of a line; asking for one that is not there says where."""
+
+  def __init__(self, columns, path, number):
+    super(TsvRow, self).__init__(columns)
+    self.where = "%s, row %d" % (path, number)
+
+  def __getitem__(self, index):
+    try:
+      return super(TsvRow, self).__getitem__(index)
+    except IndexError:
+      raise ValueError(
+          "%s: found %d tab-separated column(s), expected at least %d; correct "
+          "or remove the row" % (self.where, len(self), index + 1))
+
+
+class DataProcessor(object):
+  """Reads one task's files. A task is a subclass with these four methods."""
+
+  def get_train_examples(self, data_dir):
+    """Returns the training set, a list of InputExample."""
+    raise NotImplementedError()
+
+  def get_dev_examples(self, data_dir):
+    """Returns the dev set, a list of InputExample."""
+    raise NotImplementedError()
+
+  def get_test_examples(self, data_dir):
+    """Returns the set to predict, a list of InputExample with any label."""
+    raise NotImplementedError()
+
+  def get_labels(self):
+    """Returns the labels, a list of str; results keep their order."""
+    raise NotImplementedError()
+
+  @classmethod
+  def _read_tsv(cls, input_file, quotechar=None):
+    """Reads tab-separated values.
+
+    Args:
+      input_file: str.
+      quotechar: str. Character around columns that hold tabs, or None.
+
+    Returns:
+      list of TsvRow, the header included.
+
+    Raises:
+      ValueError: a line is not UTF-8.
+    """
+    with tf.gfile.GFile(input_file, "rb") as reader:
+      content = reader.read()
+    if content.startswith(b"\xef\xbb\xbf"):  # byte order mark
+      content = content[3:]
+    # Only "\n" ends a line: sentences may hold any other Unicode separator.
+    lines = content.rstrip(b"\r\n").split(b"\n") if content.strip() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+      try:
+        text = line.rstrip(b"\r").decode("utf-8")
+      except UnicodeDecodeError as error:
+        raise ValueError(
+            "%s, row %d: byte %d is not UTF-8; save the file as UTF-8" %
+            (input_file, number, error.start + 1))
+      columns = text.split("\t")
+      if quotechar is not None:
+        columns = next(csv.reader([text], delimiter="\t", quotechar=quotechar))
+      rows.append(TsvRow(columns, input_file, number))
+    return rows
+
+  def _label(self, row, index):
+    """Returns a column that must be one of the labels."""
+    label = tokenization.convert_to_unicode(row[index])
+    if label not in self.get_labels():
+      raise ValueError("%s: found the label %r, expected one of %s" % (
+          row.where, label, ", ".join(self.get_labels())))
+    return label
+
+
+class XnliProcessor(DataProcessor):
+  """XNLI: does the first sentence imply the second? One language."""
+
+  def __init__(self, language="zh"):
+    self.language = language
+
+  def get_train_examples(self, data_dir):
+    rows = self._read_tsv(os.path.join(
+        data_dir, "multinli", "multinli.train.%s.tsv" % self.language))
+    examples = []
+    for i, row in enumerate(rows[1:], 1):
+      if row[2] == "contradictory":
+        row[2] = "contradiction"
+      examples.append(InputExample(
+          "train-%d" % i, row[0], row[1], self._label(row, 2)))
+    return examples
+
+  def get_dev_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "xnli.dev.tsv"), "dev")
+
+  def get_test_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "xnli.test.tsv"), "test")
+
+  def get_labels(self):
+    return ["contradiction", "entailment", "neutral"]
+
+  def _examples(self, path, set_type):
+    return [
+        InputExample("%s-%d" % (set_type, i), row[6], row[7],
+                     self._label(row, 1))
+        for i, row in enumerate(self._read_tsv(path))
+        if i > 0 and row[0] == self.language]
+
+
+class MnliProcessor(DataProcessor):
+  """MultiNLI (GLUE), matched: does the first sentence imply the second?"""
+
+  def get_train_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "train.tsv"), "train")
+
+  def get_dev_examples(self, data_dir):
+    return self._examples(
+        os.path.join(data_dir, "dev_matched.tsv"), "dev_matched")
+
+  def get_test_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "test_matched.tsv"), "test")
+
+  def get_labels(self):
+    return ["contradiction", "entailment", "neutral"]
+
+  def _examples(self, path, set_type):
+    return [
+        InputExample(
+            "%s-%s" % (set_type, row[0]), row[8], row[9],
+            "contradiction" if set_type == "test" else self._label(row, -1))
+        for row in self._read_tsv(path)[1:]]
+
+
+class MrpcProcessor(DataProcessor):
+  """MRPC (GLUE): do both sentences say the same?"""
+
+  def get_train_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "train.tsv"), "train")
+
+  def get_dev_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "dev.tsv"), "dev")
+
+  def get_test_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "test.tsv"), "test")
+
+  def get_labels(self):
+    return ["0", "1"]
+
+  def _examples(self, path, set_type):
+    return [
+        InputExample("%s-%d" % (set_type, i), row[3], row[4],
+                     "0" if set_type == "test" else self._label(row, 0))
+        for i, row in enumerate(self._read_tsv(path)) if i > 0]
+
+
+class ColaProcessor(DataProcessor):
+  """CoLA (GLUE): is the sentence acceptable English?"""
+
+  def get_train_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "train.tsv"), "train")
+
+  def get_dev_examples(self, data_dir):
+    return self._examples(os.path.join(data_dir, "dev.tsv"), "dev")
+
+  def get_test_examples(self, data_dir):
+    rows = self._read_tsv(os.path.join(data_dir, "test.tsv"))
+    return [InputExample("test-%d" % i, row[1], None, "0")
+            for i, row in enumerate(rows) if i > 0]
+
+  def get_labels(self):
+    return ["0", "1"]
+
+  def _examples(self, path, set_type):  # train and dev have no header
+    return [InputExample("%s-%d" % (set_type, i), row[3], None,
+                         self._label(row, 1))
+            for i, row in enumerate(self._read_tsv(path))]
+
+
+PROCESSORS = {
+    "cola": ColaProcessor,
+    "mnli": MnliProcessor,
+    "mrpc": MrpcProcessor,
+    "xnli": XnliProcessor,
+}
+
+
+def convert_single_example(ex_index, example, label_list, max_seq_length,
+                           tokenizer):
+  """Turns an example into features; the first five are logged.
+
+  Args:
+    ex_index: int. Index of the example.
+    example: InputExample or PaddingInputExample.
+    label_list: list of str.
+    max_seq_length: int. S.
+    tokenizer: FullTokenizer.
+
+  Returns:
+    InputFeatures.
+
+  Raises:
+    ValueError: the label is not in the list.
+  """
+  if isinstance(example, PaddingInputExample):
+    zeros = [0] * max_seq_length
+    return InputFeatures(zeros, zeros, zeros, 0, is_real_example=False)
+
+  model_input = input_pipeline.make_model_input(
+      tokenizer.tokenize(example.text_a),
+      tokenizer.tokenize(example.text_b) if example.text_b else None,
+      max_seq_length, tokenizer)
+  if example.label not in label_list:
+    raise ValueError("Example %s: found the label %r, expected one of %s" % (
+        example.guid, example.label, ", ".join(label_list)))
+  label_id = label_list.index(example.label)
+  if ex_index < 5:
+    input_pipeline.log_example(
+        example.guid, model_input, "%s (id = %d)" % (example.label, label_id))
+  return InputFeatures(model_input.input_ids, model_input.input_mask,
+                       model_input.segment_ids, label_id)
+
+
+def convert_examples_to_features(examples, label_list, max_seq_length,
+                                 tokenizer):
+  """Turns examples into a list of InputFeatures."""
+  return list(_features(examples, label_list, max_seq_length, tokenizer))
+
+
+def file_based_convert_examples_to_features(
+    examples, label_list, max_seq_length, tokenizer, output_file):
+  """Turns examples into features and writes them as a TFRecord file."""
+  input_pipeline.write_examples(output_file, (
+      {"input_ids": f.input_ids, "input_mask": f.input_mask,
+       "segment_ids": f.segment_ids, "label_ids": [f.label_id],
+       "is_real_example": [int(f.is_real_example)]}
+      for f in _features(examples, label_list, max_seq_length, tokenizer)))
+
+
+def _features(examples, label_list, max_seq_length, tokenizer):
+  for index, example in enumerate(examples):
+    if index % 10000 == 0:
+      tf.logging.info("Writing example %d of %d", index, len(examples))
+    yield convert_single_example(
+        index, example, label_list, max_seq_length, tokenizer)
+
+
+def file_based_input_fn_builder(input_file, seq_length, is_training,
+                                drop_remainder):
+  """Makes an `input_fn` that reads what the function above wrote."""
+  name_to_features = {
+      "input_ids": tf.FixedLenFeature([seq_length], tf.int64),
+      "input_mask": tf.FixedLenFeature([seq_length], tf.int64),
+      "segment_ids": tf.FixedLenFeature([seq_length], tf.int64),
+      "label_ids": tf.FixedLenFeature([], tf.int64),
+      "is_real_example": tf.FixedLenFeature([], tf.int64),
+  }
+  return input_pipeline.make_input_fn(
+      input_file, name_to_features, is_training, drop_remainder)
+
+
+def input_fn_builder(features, seq_length, is_training, drop_remainder):
+  """Makes an `input_fn` over a list of InputFeatures, for small data sets."""
+  shape = [len(features), seq_length]
+  arrays = {
+      "input_ids": np.reshape([f.input_ids for f in features], shape),
+      "input_mask": np.reshape([f.input_mask for f in features], shape),
+      "segment_ids": np.reshape([f.segment_ids for f in features], shape),
+      "label_ids": np.array([f.label_id for f in features]),
+  }
+  return input_pipeline.make_array_input_fn(
+      {name: array.astype(np.int32) for name, array in arrays.items()},
+      is_training, drop_remainder)
+
+
+def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
+                 labels, num_labels, use_one_hot_embeddings,
+                 remove_padding=False):
+  """Builds the encoder and a softmax over the labels on its pooled output.
+
+  Args:
+    bert_config: BertConfig.
+    is_training: bool. Applies dropout.
+    input_ids: int32 [B, S].
+    input_mask: int32 [B, S].
+    segment_ids: int32 [B, S].
+    labels: int32 [B].
+    num_labels: int. L.
+    use_one_hot_embeddings: bool. See BertModel.
+    remove_padding: bool. See BertModel.
+
+  Returns:
+    loss: float32 scalar, the mean of the next.
+    per_example_loss: float32 [B].
+    logits: float32 [B, L].
+    probabilities: float32 [B, L].
+  """
+  model = modeling.BertModel(
+      config=bert_config, is_training=is_training, input_ids=input_ids,
+      input_mask=input_mask, token_type_ids=segment_ids,
+      use_one_hot_embeddings=use_one_hot_embeddings,
+      remove_padding=remove_padding)
+  output = model.get_pooled_output()  # [B, W]
+  output_weights = tf.get_variable(
+      "output_weights", [num_labels, modeling.get_shape_list(output)[-1]],
+      initializer=modeling.create_initializer(0.02))
+  output_bias = tf.get_variable(
+      "output_bias", [num_labels], initializer=tf.zeros_initializer())
+  with tf.variable_scope("loss"):
+    if is_training:
+      output = modeling.dropout(output, 0.1)
+    logits = tf.nn.bias_add(
+        tf.matmul(output, output_weights, transpose_b=True), output_bias)
+    per_example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=labels, logits=logits)
+    return (tf.reduce_mean(per_example_loss), per_example_loss, logits,
+            tf.nn.softmax(logits))
+
+
+def metric_fn(per_example_loss, label_ids, logits, is_real_example):
+  """Makes accuracy and mean loss; with two labels, F1 of the second one too.
+
+  Args:
+    per_example_loss: float32 [B].
+    label_ids: int32 [B].
+    logits: float32 [B, L].
+    is_real_example: float32 [B]. 0 leaves an example out.
+
+  Returns:
+    dict from name to a `tf.metrics` pair of value and update op.
+  """
+  predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
+  metrics = {
+      "eval_accuracy": tf.metrics.accuracy(
+          labels=label_ids, predictions=predictions, weights=is_real_example),
+      "eval_loss": tf.metrics.mean(
+          values=per_example_loss, weights=is_real_example),
+  }
+  if modeling.get_shape_list(logits)[-1] == 2:
+    arguments = dict(
+        labels=label_ids, predictions=predictions, weights=is_real_example)
+    (hits, count_hits), (misses, count_misses), (alarms, count_alarms) = (
+        tf.metrics.true_positives(**arguments),
+        tf.metrics.false_negatives(**arguments),
+        tf.metrics.false_positives(**arguments))
+    metrics["eval_f1"] = (
+        tf.div_no_nan(2.0 * hits, 2.0 * hits + misses + alarms),
+        tf.group(count_hits, count_misses, count_alarms))
+  return metrics
+
+
+def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
+                     num_train_steps, num_warmup_steps, use_tpu,
+                     use_one_hot_embeddings, remove_padding=False):
+  """Makes the `model_fn` of a classifier.
+
+  Args:
+    bert_config: BertConfig.
+    num_labels: int.
+    init_checkpoint: str, or None. See `estimators.make_model_fn`, as for the
+      four that follow.
+    learning_rate: float.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+    use_one_hot_embeddings: bool. See BertModel.
+    remove_padding: bool. See BertModel; off on TPUs.
+
+  Returns:
+    A `model_fn` for `estimators.make_estimator`.
+  """
+  def head_fn(features, is_training):
+    label_ids = features["label_ids"]
+    loss, per_example_loss, logits, probabilities = create_model(
+        bert_config, is_training, features["input_ids"],
+        features["input_mask"], features["segment_ids"], label_ids, num_labels,
+        use_one_hot_embeddings, remove_padding and not use_tpu)
+    if "is_real_example" in features:
+      is_real_example = tf.cast(features["is_real_example"], tf.float32)
+    else:
+      is_real_example = tf.ones_like(per_example_loss)
+    return estimators.Head(
+        loss=loss,
+        predictions={"probabilities": probabilities},
+        metrics=(metric_fn,
+                 [per_example_loss, label_ids, logits, is_real_example]))
+
+  return estimators.make_model_fn(
+      head_fn, init_checkpoint, learning_rate, num_train_steps,
+      num_warmup_steps, use_tpu)
+
+
+def train(estimator, input_file, max_seq_length, num_train_steps):
+  """Trains up to `num_train_steps`, from the latest checkpoint if any."""
+  tf.logging.info("***** Running training *****")
+  tf.logging.info("  Num steps = %d", num_train_steps)
+  estimator.train(
+      input_fn=file_based_input_fn_builder(
+          input_file, max_seq_length, is_training=True, drop_remainder=True),
+      max_steps=num_train_steps)
+
+
+def evaluate(estimator, input_file, max_seq_length, output_dir, steps=None):
+  """Evaluates the latest checkpoint and writes eval_results.txt.
+
+  Args:
+    estimator: the estimator.
+    input_file: str. TFRecord file.
+    max_seq_length: int. S.
+    output_dir: str.
+    steps: int. Batches to read, on TPUs; None reads the whole file.
+  """
+  tf.logging.info("***** Running evaluation *****")
+  results = estimator.evaluate(
+      input_fn=file_based_input_fn_builder(
+          input_file, max_seq_length, is_training=False,
+          drop_remainder=steps is not None),
+      steps=steps)
+  estimators.write_results(
+      os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
+
+
+def predict(estimator, input_file, max_seq_length, output_dir, num_examples,
+            use_tpu):
+  """Writes test_results.tsv: a row per example, a probability per label.
+
+  Args:
+    estimator: the estimator.
+    input_file: str. TFRecord file.
+    max_seq_length: int. S.
+    output_dir: str.
+    num_examples: int. Rows to write; padding examples follow them.
+    use_tpu: bool. Reads full batches only.
+  """
+  tf.logging.info("***** Running prediction*****")
+  results = estimator.predict(
+      input_fn=file_based_input_fn_builder(
+          input_file, max_seq_length, is_training=False,
+          drop_remainder=use_tpu))
+  rows = ["\t".join(str(p) for p in result["probabilities"])
+          for result in itertools.islice(results, num_examples)]
+  if len(rows) != num_examples:
+    raise RuntimeError("%s: predicted %d of %d examples" % (
+        input_file, len(rows), num_examples))
+  input_pipeline.write_text(
+      os.path.join(output_dir, "test_results.tsv"),
+      "".join(row + "\n" for row in rows))
+
+
+def find_processor(task_name):
+  """Makes the processor of a task; raises ValueError for an unknown one."""
+  if task_name.lower() not in PROCESSORS:
+    raise ValueError("--task_name=%s: unknown task, expected one of %s" % (
+        task_name, ", ".join(sorted(PROCESSORS))))
+  return PROCESSORS[task_name.lower()]()
+
+
+def read_examples(processor):
+  """Reads what the flags ask for: dict from step to list of InputExample."""
+  examples = {}
+  if FLAGS.do_train:
+    examples["train"] = processor.get_train_examples(FLAGS.data_dir)
+  if FLAGS.do_eval:
+    examples["eval"] = processor.get_dev_examples(FLAGS.data_dir)
+  if FLAGS.do_predict:
+    examples["predict"] = processor.get_test_examples(FLAGS.data_dir)
+  for step, found in examples.items():
+    if not found:
+      raise ValueError("%s: found no example to %s" % (FLAGS.data_dir, step))
+  if not examples:
+    raise ValueError(
+        "nothing to do; give --do_train, --do_eval or --do_predict")
+  return examples
+
+
+def main(_):
+  """Trains, evaluates and predicts, as the flags say."""
+  tf.logging.set_verbosity(tf.logging.INFO)
+  max_seq_length, output_dir = FLAGS.max_seq_length, FLAGS.output_dir
+
+  # Everything the user gave is read first: a mistake shows before training.
+  with estimators.user_errors():
+    tokenization.validate_case_matches_checkpoint(
+        FLAGS.do_lower_case, FLAGS.init_checkpoint)
+    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+    modeling.check_seq_length(
+        max_seq_length, bert_config.max_position_embeddings)
+    tokenizer = tokenization.FullTokenizer(
+        vocab_file=FLAGS.vocab_file, do_lower_case=FLAGS.do_lower_case)
+    processor = find_processor(FLAGS.task_name)
+    labels = processor.get_labels()
+    examples = read_examples(processor)
+    num_train_steps = int(len(examples.get("train", [])) /
+                          FLAGS.train_batch_size * FLAGS.num_train_epochs)
+    if FLAGS.do_train and num_train_steps < 1:
+      raise ValueError(
+          "%d training example(s) make less than one step at "
+          "--train_batch_size=%d and --num_train_epochs=%g" % (
+              len(examples["train"]), FLAGS.train_batch_size,
+              FLAGS.num_train_epochs))
+
+    # TPUs read full batches only; examples of no account fill the last one.
+    num_predict_examples = len(examples.get("predict", []))
+    if FLAGS.use_tpu:
+      for step, batch_size in (("eval", FLAGS.eval_batch_size),
+                               ("predict", FLAGS.predict_batch_size)):
+        found = examples.get(step, [])
+        found.extend([PaddingInputExample()] * (-len(found) % batch_size))
+
+    tf.gfile.MakeDirs(output_dir)
+    input_files = {}
+    for step, found in examples.items():
+      input_files[step] = os.path.join(output_dir, step + ".tf_record")
+      tf.logging.info("Writing %d examples to %s", len(found),
+                      input_files[step])
+      file_based_convert_examples_to_features(
+          found, labels, max_seq_length, tokenizer, input_files[step])
+
+  estimator = estimators.make_estimator(
+      model_fn_builder(
+          bert_config=bert_config,
+          num_labels=len(labels),
+          init_checkpoint=FLAGS.init_checkpoint,
+          learning_rate=FLAGS.learning_rate,
+          num_train_steps=num_train_steps,
+          num_warmup_steps=int(num_train_steps * FLAGS.warmup_proportion),
+          use_tpu=FLAGS.use_tpu,
+          use_one_hot_embeddings=FLAGS.use_tpu,
+          remove_padding=FLAGS.remove_padding),
+      output_dir,
+      train_batch_size=FLAGS.train_batch_size,
+      eval_batch_size=FLAGS.eval_batch_size,
+      predict_batch_size=FLAGS.predict_batch_size,
+      **estimators.hardware_values(FLAGS))
+
+  if FLAGS.do_train:
+    train(estimator, input_files["train"], max_seq_length, num_train_steps)
+  if FLAGS.do_eval:
+    evaluate(estimator, input_files["eval"], max_seq_length, output_dir,
+             steps=(len(examples["eval"]) // FLAGS.eval_batch_size
+                    if FLAGS.use_tpu else None))
+  if FLAGS.do_predict:
+    predict(estimator, input_files["predict"], max_seq_length, output_dir,
+            num_predict_examples, FLAGS.use_tpu)
+
+
+if __name__ == "__main__":
+  estimators.run(main, define_flags, required=[
+      "data_dir", "task_name", "vocab_file", "bert_config_file", "output_dir"])
