@@ -1,11 +1,13 @@
-"""Files of examples: writing, reading, decoding and batching TFRecords.
+"""Files of examples: tables of text in, TFRecords out and back in, batches.
 
 Every script stores its features as `tf.train.Example` records and reads them
 back as batches of int32 and float32 tensors.
 """
 
+import codecs
 import collections
 import contextlib
+import csv
 import os
 
 import numpy as np
@@ -89,6 +91,56 @@ def write_examples(path, examples):
 def count_records(path):
   """Returns the number of records of a TFRecord file."""
   return sum(1 for _ in tf.python_io.tf_record_iterator(path))
+
+
+class TsvRow(list):
+  """The columns of a line; asking for one that is not there says where."""
+
+  def __init__(self, columns, path, number):
+    super(TsvRow, self).__init__(columns)
+    self.where = "%s, row %d" % (path, number)
+
+  def __getitem__(self, index):
+    try:
+      return super(TsvRow, self).__getitem__(index)
+    except IndexError:
+      raise ValueError(
+          "%s: found %d tab-separated column(s), expected at least %d; correct "
+          "or remove the row" % (self.where, len(self), index + 1))
+
+
+def read_tsv(path, quotechar=None):
+  """Reads tab-separated values.
+
+  Args:
+    path: str.
+    quotechar: str. Character around columns that hold tabs, or None.
+
+  Returns:
+    list of TsvRow, the header included. A byte order mark and blank lines at
+    the end are left out.
+
+  Raises:
+    ValueError: a line is not UTF-8.
+  """
+  with tf.gfile.GFile(path, "rb") as reader:
+    content = reader.read()
+  if content.startswith(codecs.BOM_UTF8):
+    content = content[len(codecs.BOM_UTF8):]
+  # Only "\n" ends a line: sentences may hold any other Unicode separator.
+  lines = content.rstrip(b"\r\n").split(b"\n") if content.strip() else []
+  rows = []
+  for number, line in enumerate(lines, 1):
+    try:
+      text = line.rstrip(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+      raise ValueError("%s, row %d: byte %d is not UTF-8; save the file as "
+                       "UTF-8" % (path, number, error.start + 1))
+    columns = text.split("\t")
+    if quotechar is not None:
+      columns = next(csv.reader([text], delimiter="\t", quotechar=quotechar))
+    rows.append(TsvRow(columns, path, number))
+  return rows
 
 
 def decode_batch(serialized, name_to_features):

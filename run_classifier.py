@@ -9,7 +9,7 @@ Tasks: CoLA, MNLI, MRPC, XNLI. A new task is one class, see `DataProcessor`,
 and one line in `PROCESSORS`.
 """
 
-import csv
+import collections
 import itertools
 import os
 
@@ -99,22 +99,6 @@ class InputFeatures(object):
     self.is_real_example = is_real_example
 
 
-class TsvRow(list):
-  """The columns of a line; asking for one that is not there says where."""
-
-  def __init__(self, columns, path, number):
-    super(TsvRow, self).__init__(columns)
-    self.where = "%s, row %d" % (path, number)
-
-  def __getitem__(self, index):
-    try:
-      return super(TsvRow, self).__getitem__(index)
-    except IndexError:
-      raise ValueError(
-          "%s: found %d tab-separated column(s), expected at least %d; correct "
-          "or remove the row" % (self.where, len(self), index + 1))
-
-
 class DataProcessor(object):
   """Reads one task's files. A task is a subclass with these four methods."""
 
@@ -136,37 +120,8 @@ class DataProcessor(object):
 
   @classmethod
   def _read_tsv(cls, input_file, quotechar=None):
-    """Reads tab-separated values.
-
-    Args:
-      input_file: str.
-      quotechar: str. Character around columns that hold tabs, or None.
-
-    Returns:
-      list of TsvRow, the header included.
-
-    Raises:
-      ValueError: a line is not UTF-8.
-    """
-    with tf.gfile.GFile(input_file, "rb") as reader:
-      content = reader.read()
-    if content.startswith(b"\xef\xbb\xbf"):  # byte order mark
-      content = content[3:]
-    # Only "\n" ends a line: sentences may hold any other Unicode separator.
-    lines = content.rstrip(b"\r\n").split(b"\n") if content.strip() else []
-    rows = []
-    for number, line in enumerate(lines, 1):
-      try:
-        text = line.rstrip(b"\r").decode("utf-8")
-      except UnicodeDecodeError as error:
-        raise ValueError(
-            "%s, row %d: byte %d is not UTF-8; save the file as UTF-8" %
-            (input_file, number, error.start + 1))
-      columns = text.split("\t")
-      if quotechar is not None:
-        columns = next(csv.reader([text], delimiter="\t", quotechar=quotechar))
-      rows.append(TsvRow(columns, input_file, number))
-    return rows
+    """Reads tab-separated values; see `input_pipeline.read_tsv`."""
+    return input_pipeline.read_tsv(input_file, quotechar)
 
   def _label(self, row, index):
     """Returns a column that must be one of the labels."""
@@ -403,19 +358,35 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
       input_mask=input_mask, token_type_ids=segment_ids,
       use_one_hot_embeddings=use_one_hot_embeddings,
       remove_padding=remove_padding)
-  output = model.get_pooled_output()  # [B, W]
+  return classification_head(
+      model.get_pooled_output(), is_training, labels, num_labels)
+
+
+def classification_head(pooled_output, is_training, labels, num_labels):
+  """A softmax over the labels on one vector per example.
+
+  Args:
+    pooled_output: float32 [B, W].
+    is_training: bool. Applies dropout.
+    labels: int32 [B].
+    num_labels: int. L.
+
+  Returns:
+    As `create_model`.
+  """
   output_weights = tf.get_variable(
-      "output_weights", [num_labels, modeling.get_shape_list(output)[-1]],
+      "output_weights", [num_labels, pooled_output.shape[-1]],
       initializer=modeling.create_initializer(0.02))
   output_bias = tf.get_variable(
       "output_bias", [num_labels], initializer=tf.zeros_initializer())
   with tf.variable_scope("loss"):
     if is_training:
-      output = modeling.dropout(output, 0.1)
+      pooled_output = modeling.dropout(pooled_output, 0.1)
     logits = tf.nn.bias_add(
-        tf.matmul(output, output_weights, transpose_b=True), output_bias)
+        tf.matmul(pooled_output, output_weights, transpose_b=True),
+        output_bias)  # [B, L]
     per_example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=labels, logits=logits)
+        labels=labels, logits=logits)  # [B]
     return (tf.reduce_mean(per_example_loss), per_example_loss, logits,
             tf.nn.softmax(logits))
 
@@ -472,12 +443,28 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
   Returns:
     A `model_fn` for `estimators.make_estimator`.
   """
+  def build_model(is_training, input_ids, input_mask, segment_ids, labels):
+    return create_model(
+        bert_config, is_training, input_ids, input_mask, segment_ids, labels,
+        num_labels, use_one_hot_embeddings, remove_padding and not use_tpu)
+
+  return estimators.make_model_fn(
+      make_head_fn(build_model), init_checkpoint, learning_rate,
+      num_train_steps, num_warmup_steps, use_tpu)
+
+
+def make_head_fn(build_model):
+  """Makes the `head_fn` of a classifier for `estimators.make_model_fn`.
+
+  Args:
+    build_model: function (is_training, input_ids, input_mask, segment_ids,
+      labels) that returns what `create_model` returns.
+  """
   def head_fn(features, is_training):
-    label_ids = features["label_ids"]
-    loss, per_example_loss, logits, probabilities = create_model(
-        bert_config, is_training, features["input_ids"],
-        features["input_mask"], features["segment_ids"], label_ids, num_labels,
-        use_one_hot_embeddings, remove_padding and not use_tpu)
+    labels = features["label_ids"]
+    loss, per_example_loss, logits, probabilities = build_model(
+        is_training, features["input_ids"], features["input_mask"],
+        features["segment_ids"], labels)
     if "is_real_example" in features:
       is_real_example = tf.cast(features["is_real_example"], tf.float32)
     else:
@@ -486,11 +473,9 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
         loss=loss,
         predictions={"probabilities": probabilities},
         metrics=(metric_fn,
-                 [per_example_loss, label_ids, logits, is_real_example]))
+                 [per_example_loss, labels, logits, is_real_example]))
 
-  return estimators.make_model_fn(
-      head_fn, init_checkpoint, learning_rate, num_train_steps,
-      num_warmup_steps, use_tpu)
+  return head_fn
 
 
 def train(estimator, input_file, max_seq_length, num_train_steps):
@@ -558,93 +543,119 @@ def find_processor(task_name):
   return PROCESSORS[task_name.lower()]()
 
 
-def read_examples(processor):
-  """Reads what the flags ask for: dict from step to list of InputExample."""
-  examples = {}
-  if FLAGS.do_train:
-    examples["train"] = processor.get_train_examples(FLAGS.data_dir)
-  if FLAGS.do_eval:
-    examples["eval"] = processor.get_dev_examples(FLAGS.data_dir)
-  if FLAGS.do_predict:
-    examples["predict"] = processor.get_test_examples(FLAGS.data_dir)
+def read_examples(processor, data_dir, do_train, do_eval, do_predict):
+  """Reads the sets that are asked for.
+
+  Returns:
+    OrderedDict from step ("train", "eval", "predict") to list of InputExample.
+
+  Raises:
+    ValueError: a file is wrong or empty, or no set is asked for.
+  """
+  examples = collections.OrderedDict()
+  if do_train:
+    examples["train"] = processor.get_train_examples(data_dir)
+  if do_eval:
+    examples["eval"] = processor.get_dev_examples(data_dir)
+  if do_predict:
+    examples["predict"] = processor.get_test_examples(data_dir)
   for step, found in examples.items():
     if not found:
-      raise ValueError("%s: found no example to %s" % (FLAGS.data_dir, step))
+      raise ValueError("%s: found no example to %s" % (data_dir, step))
   if not examples:
     raise ValueError(
         "nothing to do; give --do_train, --do_eval or --do_predict")
   return examples
 
 
-def main(_):
-  """Trains, evaluates and predicts, as the flags say."""
-  tf.logging.set_verbosity(tf.logging.INFO)
-  max_seq_length, output_dir = FLAGS.max_seq_length, FLAGS.output_dir
+def write_features(examples, labels, max_seq_length, tokenizer, output_dir):
+  """Writes each step's features; returns a dict from step to file."""
+  tf.gfile.MakeDirs(output_dir)
+  input_files = {}
+  for step, found in examples.items():
+    input_files[step] = os.path.join(output_dir, step + ".tf_record")
+    tf.logging.info("Writing %d examples to %s", len(found), input_files[step])
+    file_based_convert_examples_to_features(
+        found, labels, max_seq_length, tokenizer, input_files[step])
+  return input_files
 
+
+def run_steps(flag_values, tokenizer, make_model_fn):
+  """Reads the data, then trains, evaluates and predicts, as the flags say.
+
+  Args:
+    flag_values: the parsed flags of `define_flags`.
+    tokenizer: FullTokenizer.
+    make_model_fn: function (num_labels, num_train_steps, num_warmup_steps) that
+      returns a `model_fn`.
+  """
+  max_seq_length = flag_values.max_seq_length
   # Everything the user gave is read first: a mistake shows before training.
+  with estimators.user_errors():
+    processor = find_processor(flag_values.task_name)
+    labels = processor.get_labels()
+    examples = read_examples(
+        processor, flag_values.data_dir, flag_values.do_train,
+        flag_values.do_eval, flag_values.do_predict)
+    num_examples = {step: len(found) for step, found in examples.items()}
+    num_train_steps = int(
+        num_examples.get("train", 0) / flag_values.train_batch_size *
+        flag_values.num_train_epochs)
+    if flag_values.do_train and num_train_steps < 1:
+      raise ValueError(
+          "%d training example(s) make less than one step at "
+          "--train_batch_size=%d and --num_train_epochs=%g" %
+          (num_examples["train"], flag_values.train_batch_size,
+           flag_values.num_train_epochs))
+    if flag_values.use_tpu:  # Full batches only: fill up the last one.
+      for step, batch_size in (("eval", flag_values.eval_batch_size),
+                               ("predict", flag_values.predict_batch_size)):
+        missing = -num_examples.get(step, 0) % batch_size
+        examples.get(step, []).extend([PaddingInputExample()] * missing)
+    input_files = write_features(
+        examples, labels, max_seq_length, tokenizer, flag_values.output_dir)
+
+  estimator = estimators.make_estimator(
+      make_model_fn(len(labels), num_train_steps,
+                    int(num_train_steps * flag_values.warmup_proportion)),
+      flag_values.output_dir,
+      train_batch_size=flag_values.train_batch_size,
+      eval_batch_size=flag_values.eval_batch_size,
+      predict_batch_size=flag_values.predict_batch_size,
+      **estimators.hardware_values(flag_values))
+  if flag_values.do_train:
+    train(estimator, input_files["train"], max_seq_length, num_train_steps)
+  if flag_values.do_eval:
+    evaluate(estimator, input_files["eval"], max_seq_length,
+             flag_values.output_dir,
+             len(examples["eval"]) // flag_values.eval_batch_size
+             if flag_values.use_tpu else None)
+  if flag_values.do_predict:
+    predict(estimator, input_files["predict"], max_seq_length,
+            flag_values.output_dir, num_examples["predict"],
+            flag_values.use_tpu)
+
+
+def main(_):
+  """Fine-tunes from, evaluates or predicts with a checkpoint."""
+  tf.logging.set_verbosity(tf.logging.INFO)
   with estimators.user_errors():
     tokenization.validate_case_matches_checkpoint(
         FLAGS.do_lower_case, FLAGS.init_checkpoint)
     bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     modeling.check_seq_length(
-        max_seq_length, bert_config.max_position_embeddings)
+        FLAGS.max_seq_length, bert_config.max_position_embeddings)
     tokenizer = tokenization.FullTokenizer(
         vocab_file=FLAGS.vocab_file, do_lower_case=FLAGS.do_lower_case)
-    processor = find_processor(FLAGS.task_name)
-    labels = processor.get_labels()
-    examples = read_examples(processor)
-    num_train_steps = int(len(examples.get("train", [])) /
-                          FLAGS.train_batch_size * FLAGS.num_train_epochs)
-    if FLAGS.do_train and num_train_steps < 1:
-      raise ValueError(
-          "%d training example(s) make less than one step at "
-          "--train_batch_size=%d and --num_train_epochs=%g" % (
-              len(examples["train"]), FLAGS.train_batch_size,
-              FLAGS.num_train_epochs))
 
-    # TPUs read full batches only; examples of no account fill the last one.
-    num_predict_examples = len(examples.get("predict", []))
-    if FLAGS.use_tpu:
-      for step, batch_size in (("eval", FLAGS.eval_batch_size),
-                               ("predict", FLAGS.predict_batch_size)):
-        found = examples.get(step, [])
-        found.extend([PaddingInputExample()] * (-len(found) % batch_size))
+  def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
+    return model_fn_builder(
+        bert_config, num_labels, FLAGS.init_checkpoint, FLAGS.learning_rate,
+        num_train_steps, num_warmup_steps, FLAGS.use_tpu,
+        use_one_hot_embeddings=FLAGS.use_tpu,
+        remove_padding=FLAGS.remove_padding)
 
-    tf.gfile.MakeDirs(output_dir)
-    input_files = {}
-    for step, found in examples.items():
-      input_files[step] = os.path.join(output_dir, step + ".tf_record")
-      tf.logging.info("Writing %d examples to %s", len(found),
-                      input_files[step])
-      file_based_convert_examples_to_features(
-          found, labels, max_seq_length, tokenizer, input_files[step])
-
-  estimator = estimators.make_estimator(
-      model_fn_builder(
-          bert_config=bert_config,
-          num_labels=len(labels),
-          init_checkpoint=FLAGS.init_checkpoint,
-          learning_rate=FLAGS.learning_rate,
-          num_train_steps=num_train_steps,
-          num_warmup_steps=int(num_train_steps * FLAGS.warmup_proportion),
-          use_tpu=FLAGS.use_tpu,
-          use_one_hot_embeddings=FLAGS.use_tpu,
-          remove_padding=FLAGS.remove_padding),
-      output_dir,
-      train_batch_size=FLAGS.train_batch_size,
-      eval_batch_size=FLAGS.eval_batch_size,
-      predict_batch_size=FLAGS.predict_batch_size,
-      **estimators.hardware_values(FLAGS))
-
-  if FLAGS.do_train:
-    train(estimator, input_files["train"], max_seq_length, num_train_steps)
-  if FLAGS.do_eval:
-    evaluate(estimator, input_files["eval"], max_seq_length, output_dir,
-             steps=(len(examples["eval"]) // FLAGS.eval_batch_size
-                    if FLAGS.use_tpu else None))
-  if FLAGS.do_predict:
-    predict(estimator, input_files["predict"], max_seq_length, output_dir,
-            num_predict_examples, FLAGS.use_tpu)
+  run_steps(FLAGS, tokenizer, make_model_fn)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""Fine-tunes a BERT module of TensorFlow Hub on classifying sentences.
+
+  python run_classifier_with_tfhub.py --task_name=MRPC --data_dir=glue/MRPC \
+    --do_train=true --do_eval=true --bert_hub_module_handle=path/to/module \
+    --output_dir=mrpc_output
+
+Data, head and results are those of `run_classifier.py`; the module brings the
+encoder, its weights and the vocabulary. Needs `hub.Module`, which TensorFlow
+has up to 2.15 and tensorflow-hub up to 0.15.
+"""
+
+from absl import flags
+import tensorflow.compat.v1 as tf
+
+import estimators
+import run_classifier
+import tokenization
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+  """Defines the flags of `run_classifier.py` and --bert_hub_module_handle."""
+  run_classifier.define_flags()
+  estimators.define_flag(
+      "string", "bert_hub_module_handle", None,
+      "Folder or address of a TF1 Hub module with a BERT encoder.")
+
+
+def import_hub():
+  """Imports tensorflow-hub; raises UserError where it has no `hub.Module`."""
+  cure = ("pip install \"tensorflow==2.15.1\" \"tensorflow-hub==0.15.0\", with "
+          "Python 3.9 to 3.11, or use run_classifier.py with a checkpoint")
+  try:
+    import tensorflow_hub as hub  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise estimators.UserError("tensorflow-hub cannot be imported (%s); %s" %
+                               (error, cure))
+  if not hasattr(hub, "Module"):
+    raise estimators.UserError(
+        "this needs hub.Module, which TensorFlow %s with tensorflow-hub %s "
+        "does not have; %s" % (tf.__version__, hub.__version__, cure))
+  return hub
+
+
+def create_tokenizer_from_hub_module(bert_hub_module_handle):
+  """Makes the tokenizer that a module's vocabulary and casing call for.
+
+  Args:
+    bert_hub_module_handle: str. Folder or address of the module.
+
+  Returns:
+    FullTokenizer.
+  """
+  hub = import_hub()
+  with tf.Graph().as_default():
+    module = hub.Module(bert_hub_module_handle)
+    info = module(signature="tokenization_info", as_dict=True)
+    with tf.Session() as session:
+      vocab_file, do_lower_case = session.run(
+          [info["vocab_file"], info["do_lower_case"]])
+  return tokenization.FullTokenizer(
+      vocab_file=vocab_file.decode("utf-8"), do_lower_case=bool(do_lower_case))
+
+
+def create_model(is_training, input_ids, input_mask, segment_ids, labels,
+                 num_labels, bert_hub_module_handle):
+  """Builds the module's encoder and a softmax over the labels.
+
+  Args:
+    is_training: bool. Uses the module's graph with dropout.
+    input_ids: int32 [B, S].
+    input_mask: int32 [B, S].
+    segment_ids: int32 [B, S].
+    labels: int32 [B].
+    num_labels: int. L.
+    bert_hub_module_handle: str. Folder or address of the module.
+
+  Returns:
+    As `run_classifier.create_model`.
+  """
+  module = import_hub().Module(
+      bert_hub_module_handle, tags={"train"} if is_training else set(),
+      trainable=True)
+  outputs = module(
+      dict(input_ids=input_ids, input_mask=input_mask,
+           segment_ids=segment_ids),
+      signature="tokens", as_dict=True)
+  return run_classifier.classification_head(
+      outputs["pooled_output"], is_training, labels, num_labels)
+
+
+def model_fn_builder(num_labels, learning_rate, num_train_steps,
+                     num_warmup_steps, use_tpu, bert_hub_module_handle):
+  """Makes the `model_fn` of a classifier on a module.
+
+  Args:
+    num_labels: int.
+    learning_rate: float. See `optimization.create_optimizer`, as for the two
+      that follow.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+    bert_hub_module_handle: str. Folder or address of the module.
+
+  Returns:
+    A `model_fn` for `estimators.make_estimator`.
+  """
+  def build_model(is_training, input_ids, input_mask, segment_ids, labels):
+    return create_model(is_training, input_ids, input_mask, segment_ids, labels,
+                        num_labels, bert_hub_module_handle)
+
+  return estimators.make_model_fn(
+      run_classifier.make_head_fn(build_model), None, learning_rate,
+      num_train_steps, num_warmup_steps, use_tpu)
+
+
+def main(_):
+  """Fine-tunes, evaluates or predicts with a module."""
+  tf.logging.set_verbosity(tf.logging.INFO)
+  with estimators.user_errors():
+    tokenizer = create_tokenizer_from_hub_module(FLAGS.bert_hub_module_handle)
+
+  def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
+    return model_fn_builder(
+        num_labels, FLAGS.learning_rate, num_train_steps, num_warmup_steps,
+        FLAGS.use_tpu, FLAGS.bert_hub_module_handle)
+
+  run_classifier.run_steps(FLAGS, tokenizer, make_model_fn)
+
+
+if __name__ == "__main__":
+  estimators.run(main, define_flags, required=[
+      "data_dir", "task_name", "bert_hub_module_handle", "output_dir"])
