@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import os
 import sys
+import time
 
 from absl import app
 from absl import flags
@@ -56,12 +57,22 @@ def run(main, define_flags, required=()):
   flags.mark_flags_as_required(required)
 
   def main_with_one_line_errors(argv):
+    quiet_logging()
     try:
       main(argv)
     except UserError as error:
       sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
 
   app.run(main_with_one_line_errors, flags_parser=parse_flags)
+
+
+def quiet_logging():
+  """Logs each message once, without those about TensorFlow's own future."""
+  logger = tf.get_logger()
+  if logger.handlers:
+    logger.propagate = False  # or the root logger would print it again
+  logger.addFilter(lambda record: (
+      "is deprecated and will be removed" not in record.getMessage()))
 
 
 def parse_flags(argv):
@@ -211,7 +222,8 @@ def make_estimator(model_fn,
       model_dir=output_dir,
       save_checkpoints_steps=save_checkpoints_steps,
       keep_checkpoint_max=keep_checkpoint_max,
-      log_step_count_steps=log_steps,
+      # Away from TPUs the LogHook of `make_model_fn` says more.
+      log_step_count_steps=log_steps if use_tpu else None,
       tpu_config=tf_estimator.TPUConfig(
           iterations_per_loop=iterations_per_loop,
           num_shards=num_tpu_cores,
@@ -223,6 +235,7 @@ def make_estimator(model_fn,
         use_tpu=use_tpu,
         model_fn=model_fn,
         config=run_config,
+        params={"log_steps": log_steps},
         train_batch_size=train_batch_size,
         eval_batch_size=eval_batch_size,
         predict_batch_size=predict_batch_size)
@@ -253,11 +266,10 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
     use_tpu: bool.
 
   Returns:
-    A function (features, labels, mode, params, config) that returns a
-    TPUEstimatorSpec.
+    A function (features, labels, mode, params) that returns a TPUEstimatorSpec.
   """
-  def model_fn(features, labels, mode, params, config=None):
-    del labels, params  # Labels come with the features.
+  def model_fn(features, labels, mode, params):
+    del labels  # They come with the features.
     tf.logging.info("*** Features ***")
     for name in sorted(features):
       tf.logging.info("  name = %s, shape = %s", name, features[name].shape)
@@ -275,23 +287,57 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
           train_op=optimization.create_optimizer(
               head.loss, learning_rate, num_train_steps, num_warmup_steps,
               use_tpu))
-      if not use_tpu and config and config.log_step_count_steps:
-        spec["training_hooks"] = [log_hook(head.loss, config)]
+      if not use_tpu and params.get("log_steps"):
+        spec["training_hooks"] = [LogHook(
+            head.loss, params["log_steps"], num_train_steps,
+            params["batch_size"])]
     return tf_estimator.TPUEstimatorSpec(**spec)
 
   return model_fn
 
 
-def log_hook(loss, config):
-  """Makes a hook that logs step, loss and learning rate every few steps."""
-  graph = tf.get_default_graph()
-  tensors = collections.OrderedDict([
-      ("step", tf.train.get_global_step()), ("loss", loss),
-      ("learning_rate", graph.get_tensor_by_name("learning_rate:0"))])
-  return tf.train.LoggingTensorHook(
-      tensors, every_n_iter=config.log_step_count_steps,
-      formatter=lambda values: "step = %d, loss = %.5f, learning_rate = %.3g" %
-      tuple(values[name] for name in tensors))
+class LogHook(tf.train.SessionRunHook):
+  """Logs step, loss, learning rate and speed every few training steps."""
+
+  def __init__(self, loss, log_steps, num_train_steps, batch_size):
+    """Makes the hook.
+
+    Args:
+      loss: float32 scalar Tensor.
+      log_steps: int. Steps from one line to the next.
+      num_train_steps: int. Steps of the whole training.
+      batch_size: int. Examples per step.
+    """
+    graph = tf.get_default_graph()
+    self._tensors = {
+        "loss": loss,
+        "learning_rate": graph.get_tensor_by_name("learning_rate:0")}
+    self._log_steps = log_steps
+    self._num_train_steps = num_train_steps
+    self._batch_size = batch_size
+
+  def after_create_session(self, session, coord):
+    del coord
+    self._step = self._logged_step = session.run(tf.train.get_global_step())
+    self._logged_time = time.time()
+
+  def before_run(self, run_context):
+    del run_context
+    return tf.train.SessionRunArgs(self._tensors)
+
+  def after_run(self, run_context, run_values):
+    del run_context
+    self._step += 1
+    if (self._step % self._log_steps and self._step != self._num_train_steps):
+      return
+    seconds = time.time() - self._logged_time
+    steps = self._step - self._logged_step
+    tf.logging.info(
+        "step %d of %d: loss %.5f, learning rate %.3g, %.1f examples/sec",
+        self._step, self._num_train_steps, run_values.results["loss"],
+        run_values.results["learning_rate"],
+        steps * self._batch_size / max(seconds, 1e-9))
+    self._logged_step, self._logged_time = self._step, time.time()
 
 
 def initialize_from_checkpoint(init_checkpoint, use_tpu=False):
