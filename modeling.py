@@ -8,13 +8,9 @@ Sizes, as the comments at the ends of lines name them:
   B  batch            S  sequence length, padding included
   F  "from" length    T  "to" length (equal to F in self-attention)
   N  attention heads  H  size of one head
-  W  hidden size      I  intermediate (feed-forward) size
-  V  vocabulary       R  real tokens in the batch, padding left out
+  W  hidden size      R  real tokens in the batch, padding left out
+  V  vocabulary
 """
-
-from __future__ import absolute_import
-from __future__ import division
-from __future__ import print_function
 
 import collections
 import copy
@@ -25,6 +21,8 @@ import re
 
 import six
 import tensorflow.compat.v1 as tf
+
+import padding
 
 
 class BertConfig(object):
@@ -149,68 +147,6 @@ class BertConfig(object):
     return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-class Packing(object):
-  """Where the real tokens of a padded batch are.
-
-  A packed tensor holds one row per real token, `[R, W]`, in reading order. The
-  parts of the encoder that look at one token at a time (embeddings, dense
-  layers, GELU, dropout, residuals, layer norm) cost R rows instead of B * S.
-  Attention mixes the tokens of a sequence, so for it the tokens are laid out
-  again as `[B, T, W]`, T being the largest number of real tokens in a sequence.
-  """
-
-  def __init__(self, input_mask):
-    """Finds the real tokens.
-
-    Args:
-      input_mask: int [B, S]. 1 for real tokens, 0 for padding; the zeros may be
-        anywhere.
-    """
-    self.batch_size, self.seq_length = get_shape_list(input_mask, 2)
-    is_real = tf.equal(tf.cast(input_mask, tf.int32), 1)  # [B, S]
-    counts = tf.cast(is_real, tf.int64)
-    lengths = tf.reduce_sum(counts, axis=1)  # [B]
-    # A batch of padding alone still needs a "to" axis to take a softmax over.
-    self.attention_length = tf.maximum(
-        tf.cast(tf.reduce_max(lengths), tf.int32), 1)  # T
-    # Row and position of every real token, then row and rank among the real
-    # tokens of its row: the two layouts that a packed tensor can be put into.
-    self.sequence_cells = tf.where(is_real)  # [R, 2]
-    rank = tf.gather_nd(
-        tf.cumsum(counts, axis=1, exclusive=True), self.sequence_cells)  # [R]
-    self.attention_cells = tf.stack(
-        [self.sequence_cells[:, 0], rank], axis=1)  # [R, 2]
-    self.position_ids = self.sequence_cells[:, 1]  # [R]
-    self.attention_mask = tf.sequence_mask(
-        lengths, self.attention_length, dtype=tf.float32)[:, tf.newaxis]  # [B, 1, T]
-
-  # gather_nd and scatter_nd are each other's gradients, so neither direction
-  # makes IndexedSlices that would have to be summed up again.
-
-  def pack(self, tensor):
-    """Takes the real tokens out of `[B, S]` or `[B, S, W]`: `[R]`, `[R, W]`."""
-    return tf.gather_nd(tensor, self.sequence_cells)
-
-  def unpack(self, packed):
-    """Lays `[R, W]` out as `[B, S, W]`, zeros at padding."""
-    width = get_shape_list(packed, 2)[1]
-    return tf.scatter_nd(
-        self.sequence_cells, packed,
-        tf.cast(tf.stack([self.batch_size, self.seq_length, width]), tf.int64))
-
-  def to_attention(self, packed):
-    """Lays `[R, W]` out as `[B, T, W]`, zeros after each sequence's end."""
-    width = get_shape_list(packed, 2)[1]
-    return tf.scatter_nd(
-        self.attention_cells, packed,
-        tf.cast(tf.stack([self.batch_size, self.attention_length, width]),
-                tf.int64))
-
-  def from_attention(self, tensor):
-    """The way back: `[B, T, W]` to `[R, W]`."""
-    return tf.gather_nd(tensor, self.attention_cells)
-
-
 class BertModel(object):
   """The encoder, from token ids to one vector per token and per sequence.
 
@@ -266,7 +202,7 @@ class BertModel(object):
     if input_mask is None:
       input_mask = tf.ones([batch_size, seq_length], tf.int32)
     elif remove_padding:
-      packing = Packing(input_mask)
+      packing = padding.Packing(input_mask, batch_size, seq_length)
     if token_type_ids is None:
       token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
 
