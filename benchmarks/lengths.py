@@ -1,0 +1,141 @@
+"""How long the sequences of real training sets are, and batches that long.
+
+lengths.json holds, for a data set, how many sequences of each length its
+training set has: word pieces of the uncased vocabulary, [CLS] and [SEP]
+included, cut at 512. Those counts are all that is kept of the data. To count
+anew, from a folder with MRPC/train.tsv and SST-2/train.tsv:
+
+  python benchmarks/lengths.py --data_dir=glue --vocab_file=vocab.txt
+"""
+
+import collections
+import json
+import os
+import sys
+
+from absl import app
+from absl import flags
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+# pylint: disable=wrong-import-position
+import input_pipeline
+import run_classifier
+import tokenization
+
+FLAGS = flags.FLAGS
+
+DEFAULT_FILE = os.path.join(HERE, "lengths.json")
+LONGEST = 512  # what the published models can read
+
+
+def define_flags():
+  """Defines the flags of this script."""
+  flags.DEFINE_string("data_dir", None, "Folder with a folder per data set.",
+                      required=True)
+  flags.DEFINE_string("vocab_file", None, "Uncased vocabulary.", required=True)
+  flags.DEFINE_string("lengths_file", DEFAULT_FILE, "JSON file to write.")
+
+
+class Sst2Processor(run_classifier.DataProcessor):
+  """SST-2 (GLUE): is the sentence positive?"""
+
+  def get_train_examples(self, data_dir):
+    rows = self._read_tsv(os.path.join(data_dir, "train.tsv"))
+    return [run_classifier.InputExample("train-%d" % i, row[0], None,
+                                        self._label(row, 1))
+            for i, row in enumerate(rows) if i > 0]
+
+  def get_labels(self):
+    return ["0", "1"]
+
+
+PROCESSORS = {"MRPC": run_classifier.MrpcProcessor, "SST-2": Sst2Processor}
+
+
+def count(data_dir, vocab_file):
+  """Counts how long the sequences of the training sets are.
+
+  Args:
+    data_dir: str. Folder with a folder per data set.
+    vocab_file: str. Uncased vocabulary.
+
+  Returns:
+    dict from data set to a dict from length to number of sequences.
+  """
+  tokenizer = tokenization.FullTokenizer(vocab_file)
+  lengths = {}
+  for name in sorted(PROCESSORS):
+    processor = PROCESSORS[name]()
+    features = run_classifier.convert_examples_to_features(
+        processor.get_train_examples(os.path.join(data_dir, name)),
+        processor.get_labels(), LONGEST, tokenizer)
+    lengths[name] = dict(collections.Counter(
+        sum(f.input_mask) for f in features))
+  return lengths
+
+
+def read(path):
+  """Reads what `write` wrote; the same dict as `count` returns."""
+  with open(path) as reader:
+    content = json.load(reader)
+  return {name: {int(length): number for length, number in counts.items()}
+          for name, counts in content.items()}
+
+
+def write(path, lengths):
+  """Writes the counts as JSON, a line per data set."""
+  lines = ["%s: %s" % (json.dumps(name),
+                       json.dumps(collections.OrderedDict(
+                           (str(length), counts[length])
+                           for length in sorted(counts))))
+           for name, counts in sorted(lengths.items())]
+  input_pipeline.write_text(path, "{\n%s\n}\n" % ",\n".join(lines))
+
+
+def make_batch(random, counts, batch_size, seq_length, vocab_size):
+  """Makes a batch: random tokens and labels, lengths drawn from a data set.
+
+  Args:
+    random: np.random.RandomState.
+    counts: dict from length to number of sequences.
+    batch_size: int. B.
+    seq_length: int. S; longer sequences are cut.
+    vocab_size: int.
+
+  Returns:
+    dict from the name of an argument of `run_classifier.create_model` to int32
+    [B, S], or [B] for the labels.
+  """
+  lengths = sorted(counts)
+  numbers = np.array([counts[length] for length in lengths], np.float64)
+  drawn = random.choice(lengths, size=batch_size, p=numbers / numbers.sum())
+  input_mask = np.arange(seq_length) < drawn[:, np.newaxis]  # [B, S]
+  input_ids = random.randint(1, vocab_size, [batch_size, seq_length])
+  batch = {
+      "input_ids": input_ids * input_mask,
+      "input_mask": input_mask,
+      "segment_ids": np.zeros_like(input_ids),
+      "labels": random.randint(0, 2, [batch_size]),
+  }
+  return {name: value.astype(np.int32) for name, value in batch.items()}
+
+
+def main(_):
+  """Counts, puts the counts into the file and says what they amount to."""
+  lengths = read(FLAGS.lengths_file) if os.path.exists(
+      FLAGS.lengths_file) else {}
+  lengths.update(count(FLAGS.data_dir, FLAGS.vocab_file))
+  write(FLAGS.lengths_file, lengths)
+  for name, counts in sorted(lengths.items()):
+    print("%s: %d sequences of %d to %d tokens" % (
+        name, sum(counts.values()), min(counts), max(counts)))
+
+
+if __name__ == "__main__":
+  tf.logging.set_verbosity(tf.logging.WARN)
+  define_flags()
+  app.run(main)
