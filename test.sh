@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs the tests in a virtual environment of their own.
+#
+#   ./test.sh
+#   ./test.sh -k modeling                 # arguments go to pytest
+#   PYTHON=python3.13 ./test.sh           # with another interpreter
+#
+# setup_env.sh says what PYTHON and VENV do.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source ./setup_env.sh
+
+setup_env pytest
+describe_env
+"$ENV_PYTHON" -m pytest tests -q "$@"

@@ -1,0 +1,401 @@
+"""Tests of estimators: a toy head on CPU, checkpoints, log lines, mistakes."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import estimators
+import input_pipeline
+import modeling
+from input_pipeline_test import captured_log
+
+TOP = os.path.dirname(os.path.abspath(estimators.__file__))
+RNG = np.random.RandomState(1)
+X = RNG.normal(size=[11, 2]).astype(np.float32)
+Y = (X.dot([1.0, -2.0]) + 0.5).astype(np.float32)
+BERT = dict(vocab_size=13, hidden_size=8, num_hidden_layers=1,
+            num_attention_heads=2, intermediate_size=12,
+            max_position_embeddings=6, type_vocab_size=2)
+
+
+def head_fn(features, is_training):
+  """A linear model with dropout of its input."""
+  w = tf.get_variable("w", [2], initializer=tf.random_normal_initializer())
+  b = tf.get_variable("b", [], initializer=tf.zeros_initializer())
+  x = modeling.dropout(features["x"], 0.5) if is_training else features["x"]
+  y = tf.reduce_sum(x * w, axis=1) + b  # [B]
+  squares = tf.square(y - features["y"])  # [B]
+  loss = tf.reduce_mean(squares, name="toy_loss")
+
+  def metric_fn(squares):
+    return {"mean_square": tf.metrics.mean(squares)}
+
+  return estimators.Head(loss, {"y": y}, (metric_fn, [squares]))
+
+
+def make_toy(output_dir, num_train_steps=5, init_checkpoint=None, **kwargs):
+  model_fn = estimators.make_model_fn(
+      head_fn, init_checkpoint, learning_rate=0.01,
+      num_train_steps=num_train_steps, num_warmup_steps=2, use_tpu=False)
+  return estimators.make_estimator(
+      model_fn, str(output_dir), train_batch_size=4, eval_batch_size=3,
+      predict_batch_size=5, **kwargs)
+
+
+def toy_input_fn(is_training=False):
+  return input_pipeline.make_array_input_fn({"x": X, "y": Y}, is_training)
+
+
+class LossHook(tf.train.SessionRunHook):
+  """Collects the loss of every step."""
+
+  def __init__(self):
+    self.losses = []
+
+  def before_run(self, run_context):
+    return tf.train.SessionRunArgs("toy_loss:0")
+
+  def after_run(self, run_context, run_values):
+    self.losses.append(float(run_values.results))
+
+
+def train_toy(output_dir, steps=5, **kwargs):
+  """Trains and returns the losses and the log."""
+  hook = LossHook()
+  with captured_log() as lines:
+    make_toy(output_dir, steps, **kwargs).train(
+        toy_input_fn(is_training=True), hooks=[hook], max_steps=steps)
+  return hook.losses, lines
+
+
+def checkpoint_steps(output_dir):
+  return sorted(int(re.search(r"-(\d+)\.index$", name).group(1))
+                for name in os.listdir(str(output_dir))
+                if name.endswith(".index"))
+
+
+# The estimator.
+
+
+def test_trains_evaluates_and_predicts(tmp_path):
+  losses, _ = train_toy(tmp_path, 150)
+  assert len(losses) == 150
+  assert np.mean(losses[-20:]) < np.mean(losses[:20])
+
+  estimator = make_toy(tmp_path)
+  w, b = [estimator.get_variable_value(name) for name in ("w", "b")]
+  y = X.dot(w) + b
+  results = estimator.evaluate(toy_input_fn())  # batches of 3, the last of 2
+  assert results["global_step"] == 150
+  np.testing.assert_allclose(
+      results["mean_square"], np.mean((y - Y) ** 2), rtol=1e-5)
+  predicted = [row["y"] for row in estimator.predict(toy_input_fn())]
+  np.testing.assert_allclose(predicted, y, rtol=1e-5, atol=1e-6)
+
+
+def test_random_seed_decides_weights_dropout_and_shuffling(tmp_path):
+  losses = [train_toy(tmp_path / str(i), tf_random_seed=seed)[0]
+            for i, seed in enumerate([3, 3, 4, None, None])]
+  assert len(losses[0]) == 5
+  assert losses[0] == losses[1]
+  assert losses[0] != losses[2]
+  assert losses[3] != losses[4]  # without a seed no two runs are the same
+
+
+@pytest.mark.parametrize("keep,kept", [(2, [6, 7]), (0, [0, 3, 6, 7])])
+def test_checkpoints_are_saved_and_kept_as_asked(tmp_path, keep, kept):
+  train_toy(tmp_path, 7, save_checkpoints_steps=3, keep_checkpoint_max=keep)
+  assert checkpoint_steps(tmp_path) == kept
+
+
+@pytest.mark.skipif(hasattr(tf, "estimator"),
+                    reason="this TensorFlow supports TPUs")
+def test_use_tpu_needs_an_older_tensorflow(tmp_path):
+  with pytest.raises(estimators.UserError) as error:
+    make_toy(tmp_path, use_tpu=True, tpu_name="grpc://127.0.0.1:8470")
+  assert str(error.value) == (
+      "TPU training needs TensorFlow 2.15 or older; this is TensorFlow %s." %
+      tf.__version__)
+
+
+# LogHook.
+
+LINE = re.compile(r"step (\d+) of (\d+): loss ([\d.]+), learning rate "
+                  r"([\de.+-]+), ([\d.]+) examples/sec$")
+
+
+def logged_steps(lines):
+  """Returns (step, of, loss, learning rate, speed) of each of LogHook's."""
+  return [tuple(float(figure) for figure in LINE.match(line).groups())
+          for line in lines if LINE.match(line)]
+
+
+def test_log_hook_has_a_line_every_few_steps_and_at_the_end(tmp_path):
+  losses, lines = train_toy(tmp_path, 5, log_steps=2)
+  logged = logged_steps(lines)
+  assert [line[:2] for line in logged] == [(2, 5), (4, 5), (5, 5)]
+  np.testing.assert_allclose(
+      [line[2] for line in logged], [losses[1], losses[3], losses[4]],
+      atol=1e-5)
+  # A step has the rate of the steps before it: 1 of 2 for warming up, then
+  # 3 and 4 of 5 on the way down.
+  np.testing.assert_allclose(
+      [line[3] for line in logged],
+      [0.01 * 1 / 2, 0.01 * (1 - 3 / 5.0), 0.01 * (1 - 4 / 5.0)], rtol=5e-3)
+  assert min(line[4] for line in logged) > 0
+
+  _, lines = train_toy(tmp_path, 8, log_steps=3)  # goes on from step 5
+  assert [line[:2] for line in logged_steps(lines)] == [(6, 8), (8, 8)]
+
+
+def test_log_steps_0_logs_no_step(tmp_path):
+  losses, lines = train_toy(tmp_path, 3, log_steps=0)
+  assert len(losses) == 3
+  assert not [line for line in lines if line.startswith("step ")]
+
+
+def test_log_hook_counts_examples_per_second(monkeypatch):
+  now = [100.0]
+  monkeypatch.setattr(estimators.time, "time", lambda: now[0])
+  with tf.Graph().as_default(), captured_log() as lines:
+    tf.constant(0.5, name="learning_rate")
+    step = tf.train.get_or_create_global_step()
+    train_op = tf.assign_add(step, 1)
+    hook = estimators.LogHook(tf.constant(0.25), 2, 4, batch_size=8)
+    with tf.train.MonitoredSession(hooks=[hook]) as session:
+      for _ in range(4):
+        now[0] += 0.5
+        session.run(train_op)
+  assert [line for line in lines if line.startswith("step ")] == [
+      "step 2 of 4: loss 0.25000, learning rate 0.5, 16.0 examples/sec",
+      "step 4 of 4: loss 0.25000, learning rate 0.5, 16.0 examples/sec"]
+
+
+# Checkpoints.
+
+
+def save_checkpoint(path, values):
+  """Writes a checkpoint of arrays; returns its prefix."""
+  with tf.Graph().as_default(), tf.Session() as session:
+    for name, value in values.items():
+      tf.get_variable(name, initializer=np.asarray(value, np.float32))
+    session.run(tf.global_variables_initializer())
+    return tf.train.Saver().save(
+        session, str(path), write_meta_graph=False)
+
+
+def make_variables(shapes):
+  return [tf.get_variable(name, shape, initializer=tf.zeros_initializer())
+          for name, shape in shapes]
+
+
+def bert_head_fn(features, is_training):
+  model = modeling.BertModel(
+      modeling.BertConfig(**BERT), is_training, features["ids"])
+  loss = tf.reduce_mean(tf.square(model.get_pooled_output()))
+  return estimators.Head(loss, {}, None)
+
+
+def bert_checkpoint(path, **changes):
+  """Writes a checkpoint of a BertModel; returns it and its shapes by name."""
+  config = modeling.BertConfig(**dict(BERT, **changes))
+  with tf.Graph().as_default(), tf.Session() as session:
+    modeling.BertModel(config, False, tf.zeros([1, 3], tf.int32))
+    session.run(tf.global_variables_initializer())
+    shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
+    return tf.train.Saver().save(session, str(path)), shapes
+
+
+@pytest.mark.parametrize("what", ["prefix", "folder", "file"])
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path, what):
+  path = tmp_path if what == "folder" else tmp_path / "bert_model.ckpt"
+  if what == "file":
+    path.write_bytes(b"not a checkpoint, but long enough to look into" * 10)
+  with tf.Graph().as_default():
+    with pytest.raises(estimators.UserError) as error:
+      estimators.check_checkpoint(make_variables([("w", [2])]), str(path))
+  assert str(error.value).startswith("%s: not a checkpoint" % path)
+  assert "up to and including \".ckpt\"" in str(error.value)
+  assert "\n" not in str(error.value)
+
+
+def test_check_checkpoint_names_every_variable_that_does_not_fit(tmp_path):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", {
+      "a": np.zeros([2, 3]), "b": np.zeros([4]), "c": 1.0, "other": [1.0]})
+  with tf.Graph().as_default():
+    good = make_variables([("b", [4]), ("new", [9])])
+    estimators.check_checkpoint(good, checkpoint)
+    estimators.check_checkpoint(good, str(tmp_path))  # names its latest
+    bad = make_variables([("a", [3, 2]), ("c", [1])])
+    with pytest.raises(estimators.UserError) as error:
+      estimators.check_checkpoint(good + bad, checkpoint)
+  first, rest = str(error.value).split("\n", 1)
+  assert first.startswith(checkpoint + " does not fit the model")
+  assert rest == ("  a: [2, 3] in the checkpoint, [3, 2] in the model\n"
+                  "  c: [] in the checkpoint, [1] in the model")
+
+
+@pytest.mark.parametrize("changes", [
+    dict(hidden_size=16), dict(vocab_size=14), dict(intermediate_size=24)])
+def test_a_checkpoint_of_another_config_stops_the_training(tmp_path, changes):
+  _, ours = bert_checkpoint(tmp_path / "ours.ckpt")
+  checkpoint, theirs = bert_checkpoint(tmp_path / "theirs.ckpt", **changes)
+  output_dir = tmp_path / "out"
+  estimator = estimators.make_estimator(
+      estimators.make_model_fn(bert_head_fn, checkpoint, 0.01, 5, 0, False),
+      str(output_dir))
+  ids = np.zeros([32, 3], np.int32)
+  with pytest.raises(estimators.UserError) as error:
+    estimator.train(input_pipeline.make_array_input_fn({"ids": ids}, True),
+                    max_steps=1)
+  expected = {
+      "  %s: %s in the checkpoint, %s in the model" % (n, theirs[n], ours[n])
+      for n in ours if theirs[n] != ours[n]}
+  assert set(str(error.value).split("\n")[1:]) == expected
+  assert len(expected) == {
+      "hidden_size": len(ours) - 1,  # all but intermediate/dense/bias
+      "vocab_size": 1, "intermediate_size": 3}[list(changes)[0]]
+  assert not [name for name in tf.gfile.Glob(str(output_dir / "*"))
+              if "ckpt" in name]
+
+
+def test_initialize_from_checkpoint_sets_and_lists_what_it_finds(tmp_path):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", {
+      "a": [[1.0, 2.0]], "scope/b": [3.0], "scope/b_c": [4.0], "other": 5.0})
+  with tf.Graph().as_default(), tf.Session() as session:
+    a, b, new = make_variables([("a", [1, 2]), ("scope/b", [1]), ("new", [1])])
+    with captured_log() as lines:
+      assert estimators.initialize_from_checkpoint(checkpoint) is None
+    session.run(tf.global_variables_initializer())
+    values = session.run([a, b, new])
+  np.testing.assert_array_equal(values[0], [[1.0, 2.0]])
+  np.testing.assert_array_equal(values[1], [3.0])
+  np.testing.assert_array_equal(values[2], [0.0])
+  assert lines[-4:] == [
+      "**** Trainable Variables ****",
+      "  name = a:0, shape = (1, 2), *INIT_FROM_CKPT*",
+      "  name = scope/b:0, shape = (1,), *INIT_FROM_CKPT*",
+      "  name = new:0, shape = (1,)"]
+  assert not [line for line in lines if "random weights" in line]
+
+
+def test_a_checkpoint_without_any_of_the_variables_warns(tmp_path):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", {"other": 5.0})
+  with tf.Graph().as_default(), captured_log() as lines:
+    make_variables([("a", [1])])
+    estimators.initialize_from_checkpoint(checkpoint)
+  assert lines == [
+      "%s holds none of the model's variables: all start from random weights" %
+      checkpoint, "**** Trainable Variables ****",
+      "  name = a:0, shape = (1,)"]
+
+
+@pytest.mark.parametrize("init_checkpoint", [None, ""])
+def test_without_a_checkpoint_nothing_is_read(init_checkpoint):
+  with tf.Graph().as_default(), captured_log() as lines:
+    make_variables([("a", [1])])
+    assert estimators.initialize_from_checkpoint(init_checkpoint) is None
+  assert lines == ["**** Trainable Variables ****",
+                   "  name = a:0, shape = (1,)"]
+
+
+def test_scaffold_for_tpus_reads_the_checkpoint_when_it_is_called(tmp_path):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", {"a": [7.0]})
+  values = []
+  with tf.Graph().as_default():
+    variable, = make_variables([("a", [1])])
+    scaffold_fn = estimators.initialize_from_checkpoint(
+        checkpoint, use_tpu=True)
+    for call in (lambda: None, scaffold_fn):
+      scaffold = call()
+      with tf.Session() as session:
+        session.run(variable.initializer)
+        values.append(session.run(variable).tolist())
+  assert isinstance(scaffold, tf.train.Scaffold)
+  assert values == [[0.0], [7.0]]
+
+
+def test_init_checkpoint_starts_a_training_but_not_a_second_time(tmp_path):
+  start = {"w": [0.75, 1.5], "b": 2.0}
+  checkpoint = save_checkpoint(tmp_path / "start.ckpt", start)
+  output_dir = tmp_path / "out"
+  train_toy(output_dir, 3, init_checkpoint=checkpoint)
+  at_0 = tf.train.load_checkpoint(str(output_dir / "model.ckpt-0"))
+  at_3 = tf.train.load_checkpoint(str(output_dir / "model.ckpt-3"))
+  np.testing.assert_array_equal(at_0.get_tensor("w"), start["w"])
+  np.testing.assert_array_equal(at_0.get_tensor("b"), start["b"])
+  assert np.all(at_3.get_tensor("w") != start["w"])
+  # What was trained counts from here on, also with the same arguments.
+  predicted = make_toy(output_dir, init_checkpoint=checkpoint).predict(
+      toy_input_fn())
+  np.testing.assert_allclose(
+      [row["y"] for row in predicted],
+      X.dot(at_3.get_tensor("w")) + at_3.get_tensor("b"), rtol=1e-5, atol=1e-6)
+
+
+# Mistakes and results.
+
+
+@pytest.mark.parametrize("error,text", [
+    (ValueError("no such label"), "no such label"),
+    (tf.errors.NotFoundError(None, None, "x.tsv; No such file"),
+     "x.tsv; No such file"),
+])
+def test_user_errors_turns_mistakes_into_one_kind(error, text):
+  with pytest.raises(estimators.UserError) as caught:
+    with estimators.user_errors():
+      raise error
+  assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("kind", [KeyError, RuntimeError, KeyboardInterrupt])
+def test_user_errors_leaves_faults_of_the_program_alone(kind):
+  with pytest.raises(kind):
+    with estimators.user_errors():
+      raise kind("a fault")
+
+
+def test_run_shows_a_mistake_as_one_line(tmp_path):
+  script = tmp_path / "script.py"
+  script.write_text(u"""
+import sys
+sys.path.insert(0, %r)
+from absl import flags
+import estimators
+import input_pipeline
+
+def define_flags():
+  estimators.define_flag("string", "table", None, "A table.")
+
+def main(argv):
+  sys.stderr.write("main runs with %%s\\n" %% argv[1:])
+  with estimators.user_errors():
+    input_pipeline.read_tsv(flags.FLAGS.table)
+
+if __name__ == "__main__":
+  estimators.run(main, define_flags, required=["table"])
+""" % TOP)
+  table = str(tmp_path / "table.tsv")
+  process = subprocess.run(
+      [sys.executable, str(script), "--table=" + table],
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  assert process.returncode == 1
+  assert process.stdout == b""
+  before, after = process.stderr.decode("utf-8").split("main runs with []\n")
+  assert after == "script.py: %s; No such file or directory\n" % table
+  assert "Traceback" not in before
+
+
+def test_write_results_sorts_logs_and_writes(tmp_path):
+  path = tmp_path / "eval_results.txt"
+  with captured_log() as lines:
+    estimators.write_results(str(path), "Eval results", {
+        "loss": np.float32(0.5), "accuracy": 0.25, "global_step": np.int64(3)})
+  assert path.read_text() == "accuracy = 0.25\nglobal_step = 3\nloss = 0.5\n"
+  assert lines == ["***** Eval results *****", "  accuracy = 0.25",
+                   "  global_step = 3", "  loss = 0.5"]

@@ -1,0 +1,340 @@
+"""Tests of input_pipeline: whole files or none, tables, records, batches."""
+
+import codecs
+import collections
+import contextlib
+import io
+import logging
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import input_pipeline
+import tokenization
+
+NAME_TO_FEATURES = {
+    "ids": tf.FixedLenFeature([3], tf.int64),
+    "weights": tf.FixedLenFeature([2], tf.float32),
+    "label": tf.FixedLenFeature([], tf.int64),
+}
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d", "e", "f"]
+
+
+def make_features(count):
+  return [{"ids": [i, i + 1, i * i], "weights": [0.5 * i, 1.0], "label": [i]}
+          for i in range(count)]
+
+
+def read_batches(input_fn, batch_size, num_batches=None, seed=1):
+  """Returns the batches of an input_fn, all or the first ones."""
+  batches = []
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.set_random_seed(seed)
+    dataset = input_fn({"batch_size": batch_size})
+    batch = tf.data.make_one_shot_iterator(dataset).get_next()
+    while len(batches) != num_batches:
+      try:
+        batches.append(session.run(batch))
+      except tf.errors.OutOfRangeError:
+        break
+  return batches
+
+
+def read_labels(input_fn, batch_size, num_batches=None, seed=1):
+  batches = read_batches(input_fn, batch_size, num_batches, seed)
+  return np.concatenate([batch["label"] for batch in batches]).tolist()
+
+
+@contextlib.contextmanager
+def captured_log():
+  """Gives a list that fills up with the lines that TensorFlow logs."""
+  lines = []
+  handler = logging.Handler()
+  handler.emit = lambda record: lines.append(record.getMessage())
+  logger = tf.get_logger()
+  verbosity = tf.logging.get_verbosity()
+  tf.logging.set_verbosity(tf.logging.INFO)
+  logger.addHandler(handler)
+  try:
+    yield lines
+  finally:
+    logger.removeHandler(handler)
+    tf.logging.set_verbosity(verbosity)
+
+
+@pytest.fixture
+def records(tmp_path):
+  """A TFRecord file whose labels are 0 to 9."""
+  path = str(tmp_path / "ten.tf_record")
+  assert input_pipeline.write_examples(path, make_features(10)) == 10
+  return path
+
+
+# Writing.
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("before", ["old text", None])
+def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, error, before):
+  path = tmp_path / "out.txt"
+  if before is not None:
+    path.write_text(before)
+  with pytest.raises(error):
+    with input_pipeline.atomic_path(str(path)) as temporary:
+      with tf.gfile.GFile(temporary, "w") as writer:
+        writer.write("half of the new")
+      assert os.path.dirname(temporary) == str(tmp_path)
+      raise error()
+  assert os.listdir(str(tmp_path)) == (["out.txt"] if before else [])
+  if before is not None:
+    assert path.read_text() == before
+
+
+def test_an_error_before_anything_is_written_stays_that_error(tmp_path):
+  with pytest.raises(ZeroDivisionError):
+    with input_pipeline.atomic_path(str(tmp_path / "out.txt")):
+      raise ZeroDivisionError()
+  assert os.listdir(str(tmp_path)) == []
+
+
+def test_write_text_replaces_the_file(tmp_path):
+  path = tmp_path / "out.txt"
+  input_pipeline.write_text(str(path), "first, and longer\n")
+  input_pipeline.write_text(str(path), u"zw\u00f6lf\n")
+  assert path.read_bytes() == u"zw\u00f6lf\n".encode("utf-8")
+  assert os.listdir(str(tmp_path)) == ["out.txt"]
+
+
+def test_write_examples_keeps_the_old_file_if_an_example_fails(
+    records, tmp_path):
+  def features():
+    for example in make_features(3):
+      yield example
+    raise ValueError("row 4 is wrong")
+
+  with pytest.raises(ValueError, match="row 4"):
+    input_pipeline.write_examples(records, features())
+  assert os.listdir(str(tmp_path)) == ["ten.tf_record"]
+  assert input_pipeline.count_records(records) == 10
+
+
+def test_examples_hold_int64_and_float_lists():
+  example = input_pipeline.make_example(collections.OrderedDict([
+      ("int", [3, True, np.int32(5)]), ("float", [1, 0.25]),
+      ("float32", np.array([0.5, 2.0], np.float32)),
+      ("array", np.array([7, 8]))]))
+  feature = example.features.feature
+  assert list(feature["int"].int64_list.value) == [3, 1, 5]
+  assert list(feature["float"].float_list.value) == [1.0, 0.25]
+  assert list(feature["float32"].float_list.value) == [0.5, 2.0]
+  assert list(feature["array"].int64_list.value) == [7, 8]
+  assert sorted(feature) == ["array", "float", "float32", "int"]
+
+
+# Reading records.
+
+
+def test_what_is_written_is_read(records):
+  batches = read_batches(input_pipeline.make_input_fn(
+      records, NAME_TO_FEATURES, is_training=False), 4)
+  assert [len(batch["label"]) for batch in batches] == [4, 4, 2]
+  for name, dtype in (("ids", np.int32), ("weights", np.float32),
+                      ("label", np.int32)):
+    values = np.concatenate([batch[name] for batch in batches])
+    assert values.dtype == dtype
+    expected = [np.reshape(f[name], values.shape[1:])
+                for f in make_features(10)]
+    np.testing.assert_array_equal(values, expected)
+
+
+def test_drop_remainder_makes_the_batch_size_static(records):
+  input_fn = input_pipeline.make_input_fn(
+      records, NAME_TO_FEATURES, is_training=False, drop_remainder=True)
+  assert read_labels(input_fn, 4) == list(range(8))
+  with tf.Graph().as_default():
+    shapes = tf.data.get_output_shapes(input_fn({"batch_size": 4}))
+  assert shapes["ids"].as_list() == [4, 3]
+  assert shapes["label"].as_list() == [4]
+
+
+def test_several_files_are_read_one_after_the_other(records, tmp_path):
+  other = str(tmp_path / "other.tf_record")
+  input_pipeline.write_examples(other, make_features(3))
+  input_fn = input_pipeline.make_input_fn(
+      [other, records], NAME_TO_FEATURES, is_training=False)
+  assert read_labels(input_fn, 20) == [0, 1, 2] + list(range(10))
+
+
+def training_input_fns(records, shuffle_buffer_size):
+  """The same ten labels, from a file and from an array."""
+  return [
+      input_pipeline.make_input_fn(
+          records, NAME_TO_FEATURES, is_training=True,
+          shuffle_buffer_size=shuffle_buffer_size),
+      input_pipeline.make_array_input_fn(
+          {"label": np.arange(10, dtype=np.int32)}, is_training=True,
+          shuffle_buffer_size=shuffle_buffer_size)]
+
+
+@pytest.mark.parametrize("source", [0, 1])
+def test_training_repeats_and_shuffles_without_losing_a_record(records, source):
+  in_order = training_input_fns(records, 1)[source]
+  assert read_labels(in_order, 4, 6) == (3 * list(range(10)))[:24]
+
+  shuffled = training_input_fns(records, 5)[source]
+  labels = read_labels(shuffled, 4, 25)
+  # 105 records went into the buffer, 10 or 11 of each; 5 are still there.
+  counts = collections.Counter(labels)
+  assert sorted(counts) == list(range(10))
+  assert min(counts.values()) >= 5
+  assert max(counts.values()) <= 11
+  assert labels != (10 * list(range(10)))
+  assert labels == read_labels(shuffled, 4, 25)  # the seed is the same
+  assert labels != read_labels(shuffled, 4, 25, seed=2)
+
+
+def test_arrays_come_in_batches_of_their_own_type():
+  arrays = {"x": np.arange(14, dtype=np.float32).reshape([7, 2]),
+            "label": np.arange(7, dtype=np.int32)}
+  input_fn = input_pipeline.make_array_input_fn(arrays, is_training=False)
+  batches = read_batches(input_fn, 3)
+  assert [len(batch["x"]) for batch in batches] == [3, 3, 1]
+  for name in arrays:
+    values = np.concatenate([batch[name] for batch in batches])
+    np.testing.assert_array_equal(values, arrays[name])
+    assert values.dtype == arrays[name].dtype
+  full = input_pipeline.make_array_input_fn(
+      arrays, is_training=False, drop_remainder=True)
+  assert read_labels(full, 3) == list(range(6))
+
+
+# Tables.
+
+
+def write_bytes(tmp_path, content):
+  path = tmp_path / "table.tsv"
+  path.write_bytes(content)
+  return str(path)
+
+
+@pytest.mark.parametrize("content,rows", [
+    (b"a\tb\n1\t2\n", [["a", "b"], ["1", "2"]]),
+    (b"a\tb\n1\t2", [["a", "b"], ["1", "2"]]),
+    (b"a\tb\r\n1\t2\r\n", [["a", "b"], ["1", "2"]]),
+    (codecs.BOM_UTF8 + b"1\t2\n", [["1", "2"]]),
+    (b"1\t2\n\n\r\n\n", [["1", "2"]]),
+    (b"1\t\n\t2\t\n", [["1", ""], ["", "2", ""]]),
+    (b"1\n\n2\n", [["1"], [""], ["2"]]),
+    (b" 1 \t\"2\n", [[" 1 ", "\"2"]]),
+    (b"", []),
+    (b"\n\r\n\n", []),
+    (codecs.BOM_UTF8, []),
+])
+def test_read_tsv(tmp_path, content, rows):
+  found = input_pipeline.read_tsv(write_bytes(tmp_path, content))
+  assert [list(row) for row in found] == rows
+
+
+@pytest.mark.parametrize(
+    "separator", [u"\u2028", u"\u2029", u"\x85", u"\x0b", u"\x0c", u"\x1c"])
+def test_only_a_line_feed_ends_a_row(tmp_path, separator):
+  line = u"1\tone%stwo\n" % separator
+  rows = input_pipeline.read_tsv(write_bytes(tmp_path, line.encode("utf-8")))
+  assert rows == [["1", u"one%stwo" % separator]]
+
+
+def test_quotechar_joins_columns_with_tabs_inside(tmp_path):
+  path = write_bytes(tmp_path, b'1\t"a\tb"\t"say ""c"""\n2\td\te\n')
+  assert input_pipeline.read_tsv(path, quotechar='"') == [
+      ["1", "a\tb", 'say "c"'], ["2", "d", "e"]]
+  assert input_pipeline.read_tsv(path)[0] == [
+      "1", '"a', 'b"', '"say ""c"""']
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path):
+  path = write_bytes(tmp_path, b"1\tfine\n2\tcaf\xe9\n3\tfine\n")
+  with pytest.raises(ValueError) as error:
+    input_pipeline.read_tsv(path)
+  assert str(error.value) == (
+      "%s, row 2: byte 6 is not UTF-8; save the file as UTF-8" % path)
+
+
+def test_a_missing_column_is_named(tmp_path):
+  path = write_bytes(tmp_path, b"0\tx\ty\n1\tx\n")
+  full, short = input_pipeline.read_tsv(path)
+  assert (full[2], full[-1], full[1:]) == ("y", "y", ["x", "y"])
+  with pytest.raises(ValueError) as error:
+    short[2]  # pylint: disable=pointless-statement
+  assert str(error.value) == (
+      "%s, row 2: found 2 tab-separated column(s), expected at least 3; "
+      "correct or remove the row" % path)
+
+
+# Texts to what the model reads.
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+  path = str(tmp_path_factory.mktemp("vocab") / "vocab.txt")
+  with io.open(path, "w", encoding="utf-8") as writer:
+    writer.write(u"\n".join(WORDS) + u"\n")
+  return tokenization.FullTokenizer(path)
+
+
+@pytest.mark.parametrize("a,b,max_length,shortened", [
+    ("abc", "de", 5, ("abc", "de")),
+    ("abcd", "ef", 5, ("abc", "ef")),
+    ("abcd", "ef", 3, ("ab", "e")),
+    ("a", "bcdef", 3, ("a", "bc")),
+    ("abc", "def", 5, ("abc", "de")),  # of equals, the second is cut first
+    ("ab", "cd", 0, ("", "")),
+    ("abc", "", 2, ("ab", "")),
+])
+def test_truncate_pair_cuts_the_longer_one(a, b, max_length, shortened):
+  tokens_a, tokens_b = list(a), list(b)
+  input_pipeline.truncate_pair(tokens_a, tokens_b, max_length)
+  assert ("".join(tokens_a), "".join(tokens_b)) == shortened
+
+
+@pytest.mark.parametrize("a,b,max_seq_length,tokens,segment_ids", [
+    ("ab", "c", 8, "[CLS] a b [SEP] c [SEP]", [0, 0, 0, 0, 1, 1, 0, 0]),
+    ("ab", "c", 6, "[CLS] a b [SEP] c [SEP]", [0, 0, 0, 0, 1, 1]),
+    ("ab", "c", 5, "[CLS] a [SEP] c [SEP]", [0, 0, 0, 1, 1]),
+    ("ab", "cdef", 7, "[CLS] a b [SEP] c d [SEP]", [0, 0, 0, 0, 1, 1, 1]),
+    ("abc", None, 7, "[CLS] a b c [SEP]", [0] * 7),
+    ("abc", "", 5, "[CLS] a b c [SEP]", [0] * 5),
+    ("abc", None, 4, "[CLS] a b [SEP]", [0] * 4),
+    ("abc", None, 2, "[CLS] [SEP]", [0] * 2),
+    ("", None, 3, "[CLS] [SEP]", [0] * 3),
+])
+def test_make_model_input(
+    tokenizer, a, b, max_seq_length, tokens, segment_ids):
+  given = list(a), None if b is None else list(b)
+  found = input_pipeline.make_model_input(
+      given[0], given[1], max_seq_length, tokenizer)
+  tokens = tokens.split()
+  num_padding = max_seq_length - len(tokens)
+  assert found.tokens == tokens
+  assert found.input_ids == (
+      [WORDS.index(token) for token in tokens] + [0] * num_padding)
+  assert found.input_mask == [1] * len(tokens) + [0] * num_padding
+  assert found.segment_ids == segment_ids
+  assert given == (list(a), None if b is None else list(b))  # left as it was
+
+
+def test_pad_to_length():
+  assert input_pipeline.pad_to_length((1, 2), 4) == [1, 2, 0, 0]
+  assert input_pipeline.pad_to_length([1, 2], 4, -1) == [1, 2, -1, -1]
+  assert input_pipeline.pad_to_length([1, 2], 2) == [1, 2]
+
+
+def test_log_example_shows_tokens_ids_and_label(tokenizer):
+  with captured_log() as lines:
+    input_pipeline.log_example("train-7", input_pipeline.make_model_input(
+        ["a"], ["b"], 6, tokenizer), "yes (id = 1)")
+  assert lines == [
+      "*** Example ***", "guid: train-7", "tokens: [CLS] a [SEP] b [SEP]",
+      "input_ids: 2 4 3 5 3 0", "input_mask: 1 1 1 1 1 0",
+      "segment_ids: 0 0 0 1 1 0", "label: yes (id = 1)"]

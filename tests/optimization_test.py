@@ -1,0 +1,288 @@
+"""Tests of optimization: ten steps against NumPy, and what must not happen."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import modeling
+import optimization
+
+INIT_LR = 0.05
+NUM_TRAIN_STEPS = 12
+NUM_WARMUP_STEPS = 4
+DECAY = 0.01  # what create_optimizer sets
+SLOTS = ("/adam_m", "/adam_v")
+# Two words occur several times; NumPy must see each row on its own.
+WORD_IDS = np.array([1, 3, 1, 0, 1, 3])
+# Names and whether they decay.
+DECAYS = {"words": True, "dense/kernel": True, "dense/bias": False,
+          "LayerNorm/gamma": False, "layer_norm/beta": False}
+
+
+@pytest.fixture
+def session():
+  with tf.Graph().as_default(), tf.Session() as sess:
+    yield sess
+
+
+def rate_at(step, num_warmup_steps=NUM_WARMUP_STEPS):
+  """The schedule, from the number of steps taken before."""
+  if step < num_warmup_steps:
+    return INIT_LR * step / num_warmup_steps
+  return INIT_LR * (1.0 - min(step, NUM_TRAIN_STEPS) / float(NUM_TRAIN_STEPS))
+
+
+def adamw_step(variable, m, v, gradient, rate, decay):
+  """One update in float64; returns variable, m and v after it."""
+  m = 0.9 * m + 0.1 * gradient
+  v = 0.999 * v + 0.001 * gradient ** 2
+  return variable - rate * (m / (np.sqrt(v) + 1e-6) + decay * variable), m, v
+
+
+def initial_values():
+  rng = np.random.RandomState(1)
+  return {"words": rng.randn(5, 3), "dense/kernel": rng.randn(3, 4),
+          "dense/bias": rng.randn(4), "LayerNorm/gamma": rng.randn(3),
+          "layer_norm/beta": rng.randn(3)}
+
+
+def make_variables(use_resource):
+  return {name: tf.get_variable(
+      name, initializer=tf.constant(value, tf.float32),
+      use_resource=use_resource) for name, value in initial_values().items()}
+
+
+def loss_with_gradients(variables, gradients):
+  """A loss whose gradients are given; those of "words" row by row."""
+  return sum(
+      tf.reduce_sum(gradients[name] * (
+          tf.gather(variable, WORD_IDS) if name == "words" else variable))
+      for name, variable in variables.items())
+
+
+def gradient_shapes():
+  shapes = {name: value.shape for name, value in initial_values().items()}
+  shapes["words"] = (len(WORD_IDS), 3)
+  return shapes
+
+
+def variable_named(name):
+  return {v.op.name: v for v in tf.global_variables()}[name]
+
+
+@pytest.mark.parametrize("use_resource", [True, False])
+@pytest.mark.parametrize("scale", [0.01, 1.0], ids=["small", "clipped"])
+def test_ten_steps_match_numpy(session, use_resource, scale):
+  variables = make_variables(use_resource)
+  with tf.variable_scope("", use_resource=use_resource):
+    global_step = tf.train.get_or_create_global_step()
+  assert hasattr(global_step, "handle") == use_resource
+  fed = {name: tf.placeholder(tf.float32, shape)
+         for name, shape in gradient_shapes().items()}
+  train_op = optimization.create_optimizer(
+      loss_with_gradients(variables, fed), INIT_LR, NUM_TRAIN_STEPS,
+      NUM_WARMUP_STEPS, False)
+  slots = {name: [variable_named(name + suffix) for suffix in SLOTS]
+           for name in variables}
+  assert {v.op.name for v in tf.global_variables()} == {"global_step"} | {
+      name + suffix for name in variables for suffix in ("",) + SLOTS}
+  assert len(tf.trainable_variables()) == len(variables)
+  session.run(tf.global_variables_initializer())
+
+  state = {name: (value.astype(np.float32).astype(np.float64),
+                  np.zeros(value.shape), np.zeros(value.shape))
+           for name, value in initial_values().items()}
+  rng = np.random.RandomState(2)
+  for step in range(10):
+    gradients = {name: scale * rng.randn(*shape)
+                 for name, shape in gradient_shapes().items()}
+    rate, norm, _ = session.run(
+        ["learning_rate:0", "global_norm:0", train_op],
+        {fed[name]: gradients[name] for name in fed})
+    assert rate == pytest.approx(rate_at(step), rel=1e-5)
+    expected_norm = np.sqrt(sum(np.sum(g ** 2) for g in gradients.values()))
+    assert norm == pytest.approx(expected_norm, rel=1e-5)
+    assert (expected_norm > 1.0) == (scale == 1.0)
+    for name in variables:
+      gradient = gradients[name] / max(expected_norm, 1.0)
+      if name == "words":
+        rows = np.zeros([5, 3])
+        np.add.at(rows, WORD_IDS, gradient)
+        gradient = rows
+      state[name] = adamw_step(
+          *state[name], gradient=gradient, rate=rate_at(step),
+          decay=DECAY if DECAYS[name] else 0.0)
+    actual = session.run({name: [variables[name]] + slots[name]
+                          for name in variables})
+    for name in variables:
+      # float32 holds 1 - 0.999 to 5e-5 only.
+      for ours, theirs, rtol, atol in zip(
+          actual[name], state[name], (1e-5, 1e-4, 1e-4), (1e-5, 1e-7, 0.0)):
+        np.testing.assert_allclose(ours, theirs, rtol, atol)
+    assert session.run(global_step) == step + 1
+
+
+@pytest.mark.parametrize("num_warmup_steps", [0, None, 1, NUM_WARMUP_STEPS,
+                                              NUM_TRAIN_STEPS])
+def test_learning_rate_schedule(session, num_warmup_steps):
+  step = tf.placeholder(tf.int64, [])
+  rate = optimization.learning_rate_schedule(
+      INIT_LR, NUM_TRAIN_STEPS, num_warmup_steps, step)
+  for value in range(NUM_TRAIN_STEPS + 3):
+    assert session.run(rate, {step: value}) == pytest.approx(
+        rate_at(value, num_warmup_steps or 0), rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("use_resource", [True, False])
+def test_each_step_has_the_rate_of_the_count_before_it(session, use_resource):
+  # A race with counting the step would show in some of many steps.
+  with tf.variable_scope("", use_resource=use_resource):
+    global_step = tf.train.get_or_create_global_step()
+    kernel = tf.get_variable("bias", initializer=tf.ones([50]))
+  steps = 200
+  train_op = optimization.create_optimizer(
+      tf.reduce_sum(tf.square(kernel)), 1.0, 2 * steps, 0, False)
+  session.run(tf.global_variables_initializer())
+  rates = [session.run(["learning_rate:0", train_op])[0] for _ in range(steps)]
+  np.testing.assert_allclose(
+      rates, 1.0 - np.arange(steps) / (2.0 * steps), rtol=1e-5)
+  assert session.run(global_step) == steps
+
+
+def slowly(value):
+  """A tensor that takes its time."""
+  def sleep():
+    time.sleep(0.2)
+    return np.float32(value)
+  tensor = tf.py_func(sleep, [], tf.float32)
+  tensor.set_shape([])
+  return tensor
+
+
+@pytest.mark.parametrize("use_resource", [True, False])
+def test_forward_pass_reads_the_values_before_the_step(session, use_resource):
+  kernel = tf.get_variable("kernel", initializer=[0.3, -0.2],
+                           use_resource=use_resource)
+  factor = slowly(1.0)
+  with tf.control_dependencies([factor]):
+    late = kernel.read_value()
+  # With this rate the decay alone takes half of the values away.
+  train_op = optimization.create_optimizer(
+      tf.reduce_sum(tf.square(late)) * factor, 50.0, 100, 0, False)
+  session.run(tf.global_variables_initializer())
+  session.run(train_op)
+  np.testing.assert_allclose(
+      session.run(variable_named("kernel/adam_m")),
+      0.1 * 2 * np.array([0.3, -0.2]), rtol=1e-5)
+  expected, _, _ = adamw_step(
+      np.array([0.3, -0.2]), 0.0, 0.0, np.array([0.6, -0.4]), 50.0, DECAY)
+  np.testing.assert_allclose(session.run(kernel), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("use_resource", [True, False])
+@pytest.mark.parametrize("factor", [np.inf, np.nan], ids=["inf", "nan"])
+def test_norm_that_is_not_finite_changes_nothing(session, use_resource, factor):
+  variables = make_variables(use_resource)
+  fed = tf.placeholder(tf.float32, [])
+  loss = slowly(1.0) * fed * sum(
+      tf.reduce_sum(tf.square(v)) for v in variables.values())
+  train_op = optimization.create_optimizer(loss, 1.0, 1000, 0, False)
+  session.run(tf.global_variables_initializer())
+  for _ in range(3):
+    session.run(train_op, {fed: 0.1})
+  before = session.run(tf.global_variables())
+  with pytest.raises(tf.errors.InvalidArgumentError) as error:
+    session.run(train_op, {fed: factor})
+  assert re.search(r"not finite at global step\W+3\b", error.value.message)
+  for variable, expected, actual in zip(
+      tf.global_variables(), before, session.run(tf.global_variables())):
+    np.testing.assert_array_equal(actual, expected, variable.name)
+  session.run(train_op, {fed: 0.1})  # the next batch may be a good one
+  assert session.run(tf.train.get_global_step()) == 4
+
+
+def test_variable_without_gradient_is_left_alone(session):
+  used = tf.get_variable("used/kernel", initializer=[1.0, 2.0])
+  unused = tf.get_variable("unused/kernel", initializer=[3.0, 4.0])
+  train_op = optimization.create_optimizer(
+      tf.reduce_sum(used), 0.1, 10, 0, False)
+  assert not [v for v in tf.global_variables()
+              if v.op.name.startswith("unused/kernel/")]
+  session.run(tf.global_variables_initializer())
+  session.run(train_op)
+  np.testing.assert_array_equal(session.run(unused), [3.0, 4.0])
+  assert np.all(session.run(used) < [1.0, 2.0])
+
+
+@pytest.mark.parametrize("use_resource", [True, False])
+def test_apply_gradients_leaves_the_global_step_alone(session, use_resource):
+  global_step = tf.train.get_or_create_global_step()
+  variables = make_variables(use_resource)
+  rng = np.random.RandomState(3)
+  gradients = {name: rng.randn(*shape)
+               for name, shape in gradient_shapes().items()}
+  optimizer = optimization.AdamWeightDecayOptimizer(
+      learning_rate=0.1, weight_decay_rate=0.2,
+      exclude_from_weight_decay=["kern.l$"])
+  grads_and_vars = []
+  for name, variable in variables.items():
+    gradient = tf.constant(gradients[name], tf.float32)
+    if name == "words":
+      gradient = tf.IndexedSlices(gradient, tf.constant(WORD_IDS),
+                                  tf.constant([5, 3]))
+    grads_and_vars.append((gradient, variable))
+  grads_and_vars.append((None, tf.get_variable("no_gradient", [])))
+  train_op = optimizer.apply_gradients(grads_and_vars, global_step=global_step)
+  session.run(tf.global_variables_initializer())
+  session.run(train_op)
+  assert session.run(global_step) == 0
+  for name, value in initial_values().items():
+    gradient = gradients[name]
+    if name == "words":
+      gradient = np.zeros([5, 3])
+      np.add.at(gradient, WORD_IDS, gradients[name])
+    expected, _, _ = adamw_step(
+        value, 0.0, 0.0, gradient, 0.1, 0.0 if "kernel" in name else 0.2)
+    np.testing.assert_allclose(
+        session.run(variables[name]), expected, rtol=1e-4, atol=1e-6)
+  assert optimizer.get_slot(variables["words"], "adam_m").op.name == (
+      "words/adam_m")
+
+
+def test_gradient_norm_is_the_same_packed_and_padded():
+  config = modeling.BertConfig(
+      vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+      intermediate_size=8, hidden_dropout_prob=0.0,
+      attention_probs_dropout_prob=0.0, max_position_embeddings=6,
+      type_vocab_size=2, initializer_range=0.5)
+  # Words, positions and types all occur several times among the real tokens.
+  ids = [[1, 4, 4, 2, 0, 0], [1, 4, 5, 6, 7, 2]]
+  mask = [[1, 1, 1, 1, 0, 0], [1, 1, 0, 1, 1, 1]]
+  types = [[0, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1]]
+  norms, summed = [], []
+  for remove_padding in (False, True):
+    with tf.Graph().as_default(), tf.Session() as session:
+      tf.set_random_seed(1)
+      model = modeling.BertModel(
+          config, True, tf.constant(ids), tf.constant(mask), tf.constant(types),
+          remove_padding=remove_padding)
+      loss = tf.reduce_sum(tf.square(model.get_pooled_output() - 0.5))
+      train_op = optimization.create_optimizer(loss, 0.1, 10, 0, False)
+      gradients = tf.gradients(loss, tf.trainable_variables())
+      tables = [g for g, v in zip(gradients, tf.trainable_variables())
+                if v.op.name.endswith("_embeddings")]
+      # Words come as rows; positions and types must not.
+      assert [isinstance(g, tf.IndexedSlices) for g in tables] == [
+          True, False, False]
+      dense = tf.global_norm([tf.convert_to_tensor(g) for g in gradients])
+      session.run(tf.global_variables_initializer())
+      norm, dense, _ = session.run(["global_norm:0", dense, train_op])
+      norms.append(norm)
+      summed.append(dense)
+  assert norms[1] == pytest.approx(norms[0], rel=1e-5)
+  assert summed[1] == pytest.approx(summed[0], rel=1e-5)
+  # The rows of a repeated word counted one by one do make a difference here.
+  assert abs(norms[0] - summed[0]) > 1e-3 * norms[0]

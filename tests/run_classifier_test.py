@@ -1,0 +1,623 @@
+"""Tests of run_classifier: data, head, metrics, and whole runs of the script.
+
+The functions that write files and run scripts serve the test of the script for
+TensorFlow Hub modules too.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+from absl import flags
+from absl.testing import flagsaver
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import estimators
+import input_pipeline
+import modeling
+import numpy_bert
+import run_classifier
+import tokenization
+from input_pipeline_test import captured_log
+from input_pipeline_test import read_batches
+
+TOP = os.path.dirname(os.path.abspath(run_classifier.__file__))
+WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the a kettle cat sing sleep ##s ##ing "
+         "is not near far it . , rains tea").split()
+CONFIG = dict(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1,
+              num_attention_heads=2, intermediate_size=24,
+              max_position_embeddings=20, type_vocab_size=2)
+PAIRS = [("The kettle sings.", "The kettle is singing."),
+         ("It rains.", "The cat is far, far, not near."),
+         ("A cat sleeps", "The cat is not sleeping"),
+         ("tea", "Tea is near."),
+         ("The tea is far.", "It rains, it rains, it rains, it rains, tea"),
+         ("Unheard of", "It is not"),
+         ("The cat sleeps.", "A cat is sleeping.")]
+LABELS = [1, 0, 0, 1, 1, 0, 1]
+
+
+# Files and runs, shared by the tests below.
+
+
+def write_lines(path, lines):
+  """Writes lines of columns, making the folder; returns the path."""
+  if not os.path.isdir(os.path.dirname(str(path))):
+    os.makedirs(os.path.dirname(str(path)))
+  with io.open(str(path), "w", encoding="utf-8", newline="") as writer:
+    writer.write(u"".join(u"\t".join(line) + u"\n" for line in lines))
+  return str(path)
+
+
+def write_mrpc(folder, num_train=12):
+  """Writes MRPC's files; the test set is the dev set without its labels."""
+  strings = ["#1 ID", "#2 ID", "#1 String", "#2 String"]
+  rows = [[str(label), "7", "8", a, b] for label, (a, b) in zip(LABELS, PAIRS)]
+  write_lines(folder / "train.tsv",
+              [["Quality"] + strings] + (rows * 2)[:num_train])
+  write_lines(folder / "dev.tsv", [["Quality"] + strings] + rows)
+  write_lines(folder / "test.tsv", [["index"] + strings] + [
+      [str(i)] + row[1:] for i, row in enumerate(rows)])
+  return str(folder)
+
+
+def write_vocab(folder):
+  return write_lines(folder / "vocab.txt", [[word] for word in WORDS])
+
+
+def write_config(folder, name="bert_config.json", **changes):
+  text = json.dumps(dict(CONFIG, **changes))
+  return write_lines(folder / name, [[text]])
+
+
+def run_script(name, arguments):
+  """Runs a script in its own process; returns exit status, stdout, stderr."""
+  process = subprocess.run(
+      [sys.executable, os.path.join(TOP, name)] + arguments,
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  return (process.returncode, process.stdout.decode("utf-8"),
+          process.stderr.decode("utf-8"))
+
+
+def run_main(script, arguments):
+  """Runs a script's `main` in this process, with flags of its own."""
+  with flagsaver.flagsaver(), captured_log():
+    script.define_flags()
+    flags.FLAGS([script.__name__] + arguments)
+    script.main([])
+
+
+def read_eval_results(output_dir):
+  """Returns the names and the values of eval_results.txt, in their order."""
+  with io.open(os.path.join(output_dir, "eval_results.txt")) as reader:
+    pairs = [line.rstrip("\n").split(" = ") for line in reader]
+  return [name for name, _ in pairs], [float(value) for _, value in pairs]
+
+
+def read_probabilities(output_dir):
+  return np.loadtxt(os.path.join(output_dir, "test_results.tsv"),
+                    delimiter="\t", ndmin=2)
+
+
+def check_mrpc_results(output_dir, global_step):
+  """Holds eval_results.txt against test_results.tsv, of the same examples.
+
+  Both must have been computed in batches of 4.
+  """
+  probabilities = read_probabilities(output_dir)
+  assert probabilities.shape == (7, 2)
+  np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-6)
+  losses = -np.log(probabilities[np.arange(7), LABELS])
+  predicted = probabilities.argmax(axis=1)
+  hits = np.sum(predicted * LABELS)
+  expected = [
+      ("eval_accuracy", np.mean(predicted == LABELS)),
+      ("eval_f1", 2.0 * hits / (np.sum(predicted) + np.sum(LABELS))),
+      ("eval_loss", np.mean(losses)),
+      ("global_step", global_step),
+      # That of the training loop: a mean over batches, the last one shorter.
+      ("loss", (np.mean(losses[:4]) + np.mean(losses[4:])) / 2)]
+  names, values = read_eval_results(output_dir)
+  assert names == [name for name, _ in expected]
+  np.testing.assert_allclose(values, [v for _, v in expected], atol=1e-5)
+
+
+# Processors.
+
+
+def facts(examples):
+  return [(e.guid, e.text_a, e.text_b, e.label) for e in examples]
+
+
+def test_cola(tmp_path):
+  write_lines(tmp_path / "train.tsv", [
+      ["gj04", "1", "", "One sings."], ["gj04", "0", "*", "Sings \"one."]])
+  write_lines(tmp_path / "dev.tsv", [["gj04", "1", "", u"Caf\u00e9."]])
+  write_lines(tmp_path / "test.tsv", [
+      ["index", "sentence"], ["0", "First."], ["1", "Second."]])
+  processor = run_classifier.ColaProcessor()
+  assert processor.get_labels() == ["0", "1"]
+  assert facts(processor.get_train_examples(str(tmp_path))) == [
+      ("train-0", "One sings.", None, "1"),
+      ("train-1", "Sings \"one.", None, "0")]
+  assert facts(processor.get_dev_examples(str(tmp_path))) == [
+      ("dev-0", u"Caf\u00e9.", None, "1")]
+  assert facts(processor.get_test_examples(str(tmp_path))) == [
+      ("test-1", "First.", None, "0"), ("test-2", "Second.", None, "0")]
+
+
+def test_mrpc(tmp_path):
+  folder = write_mrpc(tmp_path, num_train=2)
+  processor = run_classifier.MrpcProcessor()
+  assert processor.get_labels() == ["0", "1"]
+  assert facts(processor.get_train_examples(folder)) == [
+      ("train-1",) + PAIRS[0] + ("1",), ("train-2",) + PAIRS[1] + ("0",)]
+  assert facts(processor.get_dev_examples(folder)) == [
+      ("dev-%d" % (i + 1), a, b, str(label))
+      for i, ((a, b), label) in enumerate(zip(PAIRS, LABELS))]
+  assert facts(processor.get_test_examples(folder)) == [
+      ("test-%d" % (i + 1), a, b, "0") for i, (a, b) in enumerate(PAIRS)]
+
+
+def test_mnli(tmp_path):
+  header = ("index promptID pairID genre s1_binary_parse s2_binary_parse "
+            "s1_parse s2_parse sentence1 sentence2").split()
+  row = ["31", "1", "1n", "fiction", "( a )", "( b )", "(A a)", "(B b)",
+         "It rains.", "Tea is near."]
+  labelled = header + ["label1", "gold_label"]
+  write_lines(tmp_path / "train.tsv", [
+      labelled, row + ["neutral", "entailment"],
+      ["8"] + row[1:] + ["neutral", "contradiction"]])
+  write_lines(tmp_path / "dev_matched.tsv", [
+      header + ["label%d" % i for i in range(5)] + ["gold_label"],
+      row + ["entailment"] * 5 + ["neutral"]])
+  write_lines(tmp_path / "test_matched.tsv", [header, row])
+  processor = run_classifier.MnliProcessor()
+  assert processor.get_labels() == ["contradiction", "entailment", "neutral"]
+  texts = ("It rains.", "Tea is near.")
+  assert facts(processor.get_train_examples(str(tmp_path))) == [
+      ("train-31",) + texts + ("entailment",),
+      ("train-8",) + texts + ("contradiction",)]
+  assert facts(processor.get_dev_examples(str(tmp_path))) == [
+      ("dev_matched-31",) + texts + ("neutral",)]
+  assert facts(processor.get_test_examples(str(tmp_path))) == [
+      ("test-31",) + texts + ("contradiction",)]
+
+
+def test_xnli(tmp_path):
+  write_lines(tmp_path / "multinli" / "multinli.train.zh.tsv", [
+      ["premise", "hypo", "label"], [u"\u4e0b\u96e8", u"\u8336", "neutral"],
+      [u"\u732b", u"\u8336", "contradictory"]])
+  header = ["language", "gold_label", "", "", "", "", "sentence1", "sentence2"]
+  rows = [["en", "neutral", "", "", "", "", "It rains.", "Tea.", "1"],
+          ["zh", "contradiction", "", "", "", "", u"\u732b", u"\u8336", "1"]]
+  for name in ("xnli.dev.tsv", "xnli.test.tsv"):
+    write_lines(tmp_path / name, [header] + rows)
+  processor = run_classifier.XnliProcessor()
+  assert processor.get_labels() == ["contradiction", "entailment", "neutral"]
+  assert facts(processor.get_train_examples(str(tmp_path))) == [
+      ("train-1", u"\u4e0b\u96e8", u"\u8336", "neutral"),
+      ("train-2", u"\u732b", u"\u8336", "contradiction")]
+  for found, name in ((processor.get_dev_examples, "dev-2"),
+                      (processor.get_test_examples, "test-2")):
+    assert facts(found(str(tmp_path))) == [
+        (name, u"\u732b", u"\u8336", "contradiction")]
+  english = run_classifier.XnliProcessor(language="en")
+  assert facts(english.get_dev_examples(str(tmp_path))) == [
+      ("dev-1", "It rains.", "Tea.", "neutral")]
+
+
+@pytest.mark.parametrize("name,file_name,row,message", [
+    ("cola", "train.tsv", ["x", "2", "", "One."],
+     "found the label '2', expected one of 0, 1"),
+    ("mrpc", "train.tsv", ["yes", "1", "2", "One.", "Two."],
+     "found the label 'yes', expected one of 0, 1"),
+    ("mnli", "train.tsv", ["0"] * 11 + ["-"], "found the label '-', "
+     "expected one of contradiction, entailment, neutral"),
+    ("xnli", "multinli/multinli.train.zh.tsv", ["a", "b", ""],
+     "found the label '', expected one of contradiction, entailment, neutral"),
+    ("cola", "train.tsv", ["One."], "found 1 tab-separated column(s), "
+     "expected at least 4; correct or remove the row"),
+    ("mrpc", "train.tsv", ["1", "1", "2", "One."], "found 4 tab-separated "
+     "column(s), expected at least 5; correct or remove the row"),
+    ("mnli", "train.tsv", ["0"] * 9, "found 9 tab-separated column(s), "
+     "expected at least 10; correct or remove the row"),
+    ("xnli", "multinli/multinli.train.zh.tsv", ["a", "b"],
+     "found 2 tab-separated column(s), expected at least 3; correct or remove "
+     "the row"),
+])
+def test_a_wrong_row_is_named(tmp_path, name, file_name, row, message):
+  good = {"cola": ["x", "1", "", "One."], "mrpc": ["1", "1", "2", "A.", "B."],
+          "mnli": ["0"] * 11 + ["neutral"], "xnli": ["a", "b", "neutral"]}
+  path = write_lines(tmp_path / file_name, [good[name], good[name], row])
+  processor = run_classifier.find_processor(name)
+  assert type(processor) is run_classifier.PROCESSORS[name]
+  with pytest.raises(ValueError) as error:
+    processor.get_train_examples(str(tmp_path))
+  assert str(error.value) == "%s, row 3: %s" % (path, message)
+
+
+# Features.
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+  return tokenization.FullTokenizer(
+      write_vocab(tmp_path_factory.mktemp("vocab")))
+
+
+def ids_of(text):
+  return [WORDS.index(piece) for piece in text.split()]
+
+
+def convert(tokenizer, *examples):
+  return run_classifier.convert_examples_to_features(
+      examples, ["no", "yes"], 10, tokenizer)
+
+
+def test_features_of_a_pair_and_of_one_text(tokenizer):
+  pair, single = convert(
+      tokenizer,
+      run_classifier.InputExample("a", "The kettle sings", "It rains.", "yes"),
+      run_classifier.InputExample("b", "Cats sleeping", "", "no"))
+  assert pair.input_ids == ids_of(
+      "[CLS] the kettle sing ##s [SEP] it rains . [SEP]")
+  assert pair.input_mask == [1] * 10
+  assert pair.segment_ids == [0] * 6 + [1] * 4
+  assert single.input_ids == ids_of("[CLS] cat ##s sleep ##ing [SEP]") + [0] * 4
+  assert single.input_mask == [1] * 6 + [0] * 4
+  assert single.segment_ids == [0] * 10
+  assert (pair.label_id, single.label_id) == (1, 0)
+  assert (pair.is_real_example, single.is_real_example) == (True, True)
+
+
+def test_padding_examples_are_zeros_and_not_real(tokenizer):
+  padding, = convert(tokenizer, run_classifier.PaddingInputExample())
+  for values in (padding.input_ids, padding.input_mask, padding.segment_ids):
+    assert values == [0] * 10
+  assert padding.label_id == 0
+  assert padding.is_real_example is False
+
+
+def test_a_label_that_is_not_in_the_list_is_named(tokenizer):
+  example = run_classifier.InputExample("dev-3", "It rains.", None, "maybe")
+  with pytest.raises(ValueError, match="Example dev-3: found the label 'maybe'"
+                     ", expected one of no, yes"):
+    convert(tokenizer, example)
+
+
+def test_the_first_five_examples_are_logged(tokenizer):
+  example = run_classifier.InputExample("x", "It rains.", None, "no")
+  with captured_log() as lines:
+    convert(tokenizer, *[example] * 7)
+  assert lines.count("guid: x") == 5
+  assert lines.count("label: no (id = 0)") == 5
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_input_fns_give_what_was_converted(tmp_path, tokenizer, from_file):
+  examples = [
+      run_classifier.InputExample(str(i), a, b, ["no", "yes"][label])
+      for i, ((a, b), label) in enumerate(zip(PAIRS, LABELS))]
+  examples.append(run_classifier.PaddingInputExample())
+  features = convert(tokenizer, *examples)
+  if from_file:
+    path = str(tmp_path / "eval.tf_record")
+    run_classifier.file_based_convert_examples_to_features(
+        examples, ["no", "yes"], 10, tokenizer, path)
+    input_fn = run_classifier.file_based_input_fn_builder(
+        path, 10, is_training=False, drop_remainder=False)
+  else:
+    input_fn = run_classifier.input_fn_builder(
+        features, 10, is_training=False, drop_remainder=False)
+  batches = read_batches(input_fn, 3)
+  assert [len(batch["label_ids"]) for batch in batches] == [3, 3, 2]
+  found = {name: np.concatenate([batch[name] for batch in batches])
+           for name in batches[0]}
+  expected = {
+      "input_ids": [f.input_ids for f in features],
+      "input_mask": [f.input_mask for f in features],
+      "segment_ids": [f.segment_ids for f in features],
+      "label_ids": LABELS + [0]}
+  if from_file:
+    expected["is_real_example"] = [1] * 7 + [0]
+  assert sorted(found) == sorted(expected)
+  for name in found:
+    assert found[name].dtype == np.int32
+    np.testing.assert_array_equal(found[name], expected[name])
+
+
+# Head and metrics.
+
+
+@pytest.mark.parametrize("remove_padding", [False, True])
+def test_create_model_is_that_of_numpy(remove_padding):
+  rng = np.random.RandomState(3)
+  ids = rng.randint(len(WORDS), size=[4, 6]).astype(np.int32)
+  mask = np.array([[1] * n + [0] * (6 - n) for n in (6, 1, 3, 5)], np.int32)
+  types = rng.randint(2, size=[4, 6]).astype(np.int32)
+  labels = np.array([2, 0, 1, 1], np.int32)
+  with tf.Graph().as_default(), tf.Session() as session:
+    outputs = run_classifier.create_model(
+        modeling.BertConfig(**CONFIG), False, tf.constant(ids),
+        tf.constant(mask), tf.constant(types), tf.constant(labels), 3, False,
+        remove_padding=remove_padding)
+    variables = {v.op.name: rng.normal(0.0, 0.5, v.shape.as_list())
+                 for v in tf.trainable_variables()}
+    session.run([tf.assign(v, variables[v.op.name]).op
+                 for v in tf.trainable_variables()])
+    loss, per_example_loss, logits, probabilities = session.run(outputs)
+  pooled = numpy_bert.encode(variables, 2, ids, mask, types).pooled_output
+  expected = (pooled.dot(variables["output_weights"].T) +
+              variables["output_bias"])
+  log_probs = numpy_bert.log_softmax(expected)
+  losses = -log_probs[np.arange(4), labels]
+  for ours, theirs in ((logits, expected), (probabilities, np.exp(log_probs)),
+                       (per_example_loss, losses), (loss, losses.mean())):
+    np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
+
+
+def run_metrics(batches, num_labels):
+  """Feeds batches of (losses, labels, logits, weights) to metric_fn."""
+  with tf.Graph().as_default(), tf.Session() as session:
+    inputs = [tf.placeholder(tf.float32, [None]),
+              tf.placeholder(tf.int32, [None]),
+              tf.placeholder(tf.float32, [None, num_labels]),
+              tf.placeholder(tf.float32, [None])]
+    metrics = run_classifier.metric_fn(*inputs)
+    session.run(tf.local_variables_initializer())
+    for batch in batches:
+      session.run([update for _, update in metrics.values()],
+                  dict(zip(inputs, batch)))
+    return session.run({name: value for name, (value, _) in metrics.items()})
+
+
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_metrics_are_those_of_numpy(num_labels):
+  rng = np.random.RandomState(num_labels)
+  losses = rng.rand(23).astype(np.float32)
+  labels = rng.randint(num_labels, size=23)
+  logits = rng.normal(size=[23, num_labels])
+  real = (rng.rand(23) < 0.7).astype(np.float32)
+  found = run_metrics(
+      [[values[start:start + 5] for values in (losses, labels, logits, real)]
+       for start in range(0, 23, 5)], num_labels)
+  kept = real == 1
+  assert 5 < np.sum(kept) < 23
+  right = logits.argmax(axis=1)[kept] == labels[kept]
+  expected = {"eval_accuracy": np.mean(right),
+              "eval_loss": np.mean(losses[kept])}
+  if num_labels == 2:
+    hits = np.sum(right & (labels[kept] == 1))
+    precision = hits / float(np.sum(logits.argmax(axis=1)[kept] == 1))
+    recall = hits / float(np.sum(labels[kept] == 1))
+    expected["eval_f1"] = 2 * precision * recall / (precision + recall)
+  assert sorted(found) == sorted(expected)
+  for name in found:
+    np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+
+
+def test_f1_without_any_positive_is_0():
+  found = run_metrics(
+      [[[0.1, 0.2], [0, 0], [[1.0, 0.0], [2.0, 1.0]], [1.0, 1.0]]], 2)
+  assert found["eval_f1"] == 0.0
+  assert found["eval_accuracy"] == 1.0
+
+
+# Whole runs.
+
+
+def arguments_for(data_dir, vocab_file, config_file, output_dir, **changes):
+  values = dict(
+      task_name="MRPC", data_dir=data_dir, vocab_file=vocab_file,
+      bert_config_file=config_file, output_dir=output_dir, max_seq_length=16,
+      train_batch_size=4, eval_batch_size=4, predict_batch_size=4,
+      learning_rate=1e-2)
+  values.update(changes)
+  return ["--%s=%s" % item for item in sorted(values.items())]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+  """A folder with MRPC's files and the arguments that name them."""
+  folder = tmp_path_factory.mktemp("mrpc")
+  return dict(data_dir=write_mrpc(folder / "data"),
+              vocab_file=write_vocab(folder),
+              config_file=write_config(folder))
+
+
+@pytest.fixture(scope="module")
+def trained_dir(task, tmp_path_factory):
+  """The output folder of the whole script: 12 examples, 2 epochs, 6 steps."""
+  output_dir = str(tmp_path_factory.mktemp("trained") / "out")
+  status, _, stderr = run_script("run_classifier.py", arguments_for(
+      output_dir=output_dir, do_train=True, do_eval=True, do_predict=True,
+      num_train_epochs=2, log_steps=4, **task))
+  assert status == 0, stderr[-3000:]
+  for line in ("step 4 of 6: loss ", "step 6 of 6: loss ",
+               "***** Eval results *****"):
+    assert stderr.count(line) == 1
+  return output_dir
+
+
+def test_the_script_trains_evaluates_and_predicts(trained_dir):
+  assert [input_pipeline.count_records(os.path.join(
+      trained_dir, step + ".tf_record"))
+          for step in ("train", "eval", "predict")] == [12, 7, 7]
+  assert (tf.train.latest_checkpoint(trained_dir) ==
+          os.path.join(trained_dir, "model.ckpt-6"))
+  check_mrpc_results(trained_dir, global_step=6)
+  names = {name for name, _ in tf.train.list_variables(trained_dir)}
+  assert {"output_weights", "output_bias", "global_step",
+          "output_weights/adam_m", "output_weights/adam_v",
+          "bert/pooler/dense/kernel"} <= names
+
+
+def test_without_remove_padding_the_probabilities_are_the_same(
+    task, trained_dir, tmp_path):
+  output_dir = str(tmp_path / "padded")
+  run_main(run_classifier, arguments_for(
+      output_dir=output_dir, do_eval=True, do_predict=True,
+      init_checkpoint=os.path.join(trained_dir, "model.ckpt-6"),
+      remove_padding=False, **task))
+  check_mrpc_results(output_dir, global_step=0)  # the folder has no training
+  np.testing.assert_allclose(
+      read_probabilities(output_dir), read_probabilities(trained_dir),
+      atol=1e-5)
+
+
+def test_a_checkpoint_that_does_not_fit_ends_the_script_with_its_variables(
+    task, trained_dir, tmp_path):
+  output_dir = str(tmp_path / "out")
+  status, stdout, stderr = run_script("run_classifier.py", arguments_for(
+      output_dir=output_dir, do_train=True,
+      init_checkpoint=os.path.join(trained_dir, "model.ckpt-6"),
+      **dict(task, config_file=write_config(tmp_path, hidden_size=32))))
+  assert (status, stdout) == (1, "")
+  assert "Traceback" not in stderr
+  lines = stderr[stderr.index("run_classifier.py: "):].splitlines()
+  assert "does not fit the model" in lines[0]
+  with tf.Graph().as_default():
+    modeling.BertModel(modeling.BertConfig(**CONFIG), False,
+                       tf.zeros([1, 4], tf.int32))
+    names = {v.op.name for v in tf.trainable_variables()}
+  names.add("output_weights")
+  names.remove("bert/encoder/layer_0/intermediate/dense/bias")  # [24] in both
+  assert sorted(line.split(":")[0].strip() for line in lines[1:]) == sorted(
+      names)
+  assert ("  output_weights: [2, 16] in the checkpoint, [2, 32] in the model"
+          in lines)
+  assert tf.train.latest_checkpoint(output_dir) is None
+  assert not [name for name in os.listdir(output_dir) if "ckpt" in name]
+
+
+def with_empty_dev(folder, lines):
+  """Writes MRPC's files, of the dev set no more than these lines."""
+  data_dir = write_mrpc(folder / "data")
+  write_lines(folder / "data" / "dev.tsv", lines)
+  return data_dir
+
+
+@pytest.mark.parametrize("make_changes,message", [
+    (lambda folder: dict(do_train=True, data_dir=str(folder)),
+     r"/train\.tsv; No such file or directory$"),
+    (lambda folder: dict(do_eval=True, data_dir=with_empty_dev(folder, [])),
+     r"/data: found no example to eval$"),
+    (lambda folder: dict(do_eval=True, data_dir=with_empty_dev(
+        folder, [["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"]])),
+     r"/data: found no example to eval$"),
+    (lambda folder: dict(do_train=True, task_name="SST"),
+     "^--task_name=SST: unknown task, expected one of cola, mnli, mrpc, xnli$"),
+    (lambda folder: dict(do_train=True, task_name="CoLA"),
+     r"/train\.tsv, row 1: found the label '#1 ID', expected one of 0, 1$"),
+    (lambda folder: dict(do_train=True, max_seq_length=21),
+     "20 positions .* use a smaller max_seq_length than 21$"),
+    (lambda folder: dict(do_train=False),
+     "^nothing to do; give --do_train, --do_eval or --do_predict$"),
+    (lambda folder: dict(do_train=True, num_train_epochs=0.25),
+     r"^12 training example\(s\) make less than one step at "
+     r"--train_batch_size=4 and --num_train_epochs=0\.25$"),
+    (lambda folder: dict(do_eval=True, do_lower_case=False, init_checkpoint=(
+        "uncased_L-12_H-768_A-12/bert_model.ckpt")),
+     "^uncased_L-12_H-768_A-12 was trained on lower-cased text"),
+    (lambda folder: dict(do_eval=True, vocab_file=str(folder / "none.txt")),
+     r"none\.txt.*No such file or directory"),
+    (lambda folder: dict(do_eval=True, config_file=str(folder / "none.json")),
+     r"none\.json: cannot be read"),
+    (lambda folder: dict(do_eval=True, config_file=write_config(
+        folder, hidden_size="16")), r'bert_config\.json: .*"hidden_size"'),
+])
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    task, tmp_path, make_changes, message):
+  output_dir = tmp_path / "out"
+  with pytest.raises(estimators.UserError, match=message) as error:
+    run_main(run_classifier, arguments_for(
+        output_dir=str(output_dir), **dict(task, **make_changes(tmp_path))))
+  assert "\n" not in str(error.value)
+  assert not output_dir.exists()
+
+
+def test_a_missing_checkpoint_is_named_and_nothing_is_trained(task, tmp_path):
+  with pytest.raises(estimators.UserError) as error:
+    run_main(run_classifier, arguments_for(
+        output_dir=str(tmp_path / "out"), do_train=True,
+        init_checkpoint=str(tmp_path / "bert_model"), **task))
+  assert str(error.value).startswith(
+      "%s: not a checkpoint that can be read" % (tmp_path / "bert_model"))
+  assert "\n" not in str(error.value)
+  assert tf.train.latest_checkpoint(str(tmp_path / "out")) is None
+
+
+class WeatherProcessor(run_classifier.DataProcessor):
+  """As a user writes one: three labels, one text, a table with quotes."""
+
+  def get_train_examples(self, data_dir):
+    return self._examples(data_dir)
+
+  def get_dev_examples(self, data_dir):
+    return self._examples(data_dir)
+
+  def get_test_examples(self, data_dir):
+    return self._examples(data_dir)
+
+  def get_labels(self):
+    return ["dry", "wet", "tea"]
+
+  def _examples(self, data_dir):
+    rows = self._read_tsv(os.path.join(data_dir, "weather.tsv"), quotechar="|")
+    return [run_classifier.InputExample("row-%d" % i, row[0], label=row[1])
+            for i, row in enumerate(rows)]
+
+
+def test_a_processor_of_the_user_runs(task, tmp_path, monkeypatch):
+  monkeypatch.setitem(
+      run_classifier.PROCESSORS, "weather", WeatherProcessor)
+  path = tmp_path / "data" / "weather.tsv"
+  rows = [["|it\trains|", "wet"], ["tea", "tea"], ["the cat sleeps", "dry"]]
+  write_lines(path, rows * 2)
+  output_dir = str(tmp_path / "out")
+  arguments = arguments_for(
+      output_dir=output_dir, task_name="Weather", do_train=True, do_eval=True,
+      do_predict=True, num_train_epochs=3,
+      **dict(task, data_dir=str(tmp_path / "data")))
+  run_main(run_classifier, arguments)
+  probabilities = read_probabilities(output_dir)
+  assert probabilities.shape == (6, 3)
+  np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-6)
+  names, values = read_eval_results(output_dir)
+  assert names == ["eval_accuracy", "eval_loss", "global_step", "loss"]
+  assert values[2] == 4  # 6 / 4 * 3, rounded down
+  label_ids = [1, 2, 0, 1, 2, 0]
+  np.testing.assert_allclose(values[:2], [
+      np.mean(probabilities.argmax(axis=1) == label_ids),
+      np.mean(-np.log(probabilities[np.arange(6), label_ids]))], atol=1e-5)
+
+  write_lines(path, rows + [["snow", "white"]])
+  before = input_pipeline.count_records(
+      os.path.join(output_dir, "train.tf_record"))
+  with pytest.raises(estimators.UserError, match="Example row-3: found the "
+                     "label 'white', expected one of dry, wet, tea"):
+    run_main(run_classifier, arguments)
+  assert before == 6 == input_pipeline.count_records(
+      os.path.join(output_dir, "train.tf_record"))
+  assert not tf.gfile.Glob(os.path.join(output_dir, "*.tmp"))
+
+
+@pytest.mark.skipif(hasattr(tf, "estimator"),
+                    reason="this TensorFlow supports TPUs")
+def test_batches_for_tpus_are_filled_up(task, tmp_path):
+  output_dir = str(tmp_path / "out")
+  with pytest.raises(estimators.UserError, match="needs TensorFlow 2.15"):
+    run_main(run_classifier, arguments_for(
+        output_dir=output_dir, do_eval=True, do_predict=True, use_tpu=True,
+        predict_batch_size=5, **task))
+  for step, padding in (("eval", 1), ("predict", 3)):
+    input_fn = run_classifier.file_based_input_fn_builder(
+        os.path.join(output_dir, step + ".tf_record"), 16, is_training=False,
+        drop_remainder=False)
+    batch, = read_batches(input_fn, 100)
+    assert batch["is_real_example"].tolist() == [1] * 7 + [0] * padding

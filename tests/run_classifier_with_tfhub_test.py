@@ -1,0 +1,193 @@
+"""Tests of run_classifier_with_tfhub on a tiny module that the test writes."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import estimators
+import modeling
+import run_classifier_test as classifier
+import run_classifier_with_tfhub
+import tokenization
+
+try:
+  import tensorflow_hub as hub
+except ImportError:  # not installed, or not made for this TensorFlow
+  hub = None
+
+with_module = pytest.mark.skipif(
+    not hasattr(hub, "Module"), reason="hub.Module is not there")
+without_module = pytest.mark.skipif(
+    hasattr(hub, "Module"), reason="hub.Module is there")
+
+
+def make_module_fn(vocab_file, do_lower_case):
+  """Makes the graph of a BERT module as the published ones have it."""
+  config = modeling.BertConfig(**classifier.CONFIG)
+
+  def module_fn(is_training):
+    inputs = {name: tf.placeholder(tf.int32, [None, None], name)
+              for name in ("input_ids", "input_mask", "segment_ids")}
+    model = modeling.BertModel(
+        config, is_training, inputs["input_ids"], inputs["input_mask"],
+        inputs["segment_ids"])
+    hub.add_signature("tokens", inputs=inputs, outputs={
+        "pooled_output": model.get_pooled_output(),
+        "sequence_output": model.get_sequence_output()})
+    vocab = tf.constant(vocab_file, name="vocab_file")
+    tf.add_to_collection(tf.GraphKeys.ASSET_FILEPATHS, vocab)
+    hub.add_signature("tokenization_info", outputs={
+        "vocab_file": vocab, "do_lower_case": tf.constant(do_lower_case)})
+
+  return module_fn
+
+
+def export_module(folder, do_lower_case=True):
+  """Writes a module with random weights; returns its folder and its weights."""
+  handle = str(folder / "module")
+  spec = hub.create_module_spec(
+      make_module_fn(classifier.write_vocab(folder), do_lower_case),
+      tags_and_args=[(set(), {"is_training": False}),
+                     ({"train"}, {"is_training": True})])
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.set_random_seed(1)
+    module = hub.Module(spec)
+    session.run(tf.global_variables_initializer())
+    weights = session.run(module.variable_map)
+    module.export(handle, session)
+  return handle, weights
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+  return export_module(tmp_path_factory.mktemp("hub"))
+
+
+@with_module
+@pytest.mark.parametrize("do_lower_case", [True, False])
+def test_tokenizer_is_that_of_the_vocabulary(tmp_path, do_lower_case):
+  handle, _ = export_module(tmp_path, do_lower_case)
+  expected = tokenization.FullTokenizer(
+      classifier.write_vocab(tmp_path / "again"), do_lower_case)
+  os.remove(str(tmp_path / "vocab.txt"))  # the module has a copy of its own
+  tokenizer = run_classifier_with_tfhub.create_tokenizer_from_hub_module(handle)
+  assert tokenizer.vocab == expected.vocab
+  assert tokenizer.basic_tokenizer.do_lower_case is do_lower_case
+  text = "The Kettle sings, Unheard of: it RAINS."
+  assert tokenizer.tokenize(text) == expected.tokenize(text)
+  assert ("the" in tokenizer.tokenize(text)) is do_lower_case
+
+
+def build(handle, is_training):
+  """Builds the classifier on six tokens; returns what create_model returns."""
+  return run_classifier_with_tfhub.create_model(
+      is_training, tf.constant([[2, 6, 7, 3, 0, 0]]),
+      tf.constant([[1, 1, 1, 1, 0, 0]]), tf.zeros([1, 6], tf.int32),
+      tf.constant([1]), 3, handle)
+
+
+@with_module
+def test_create_model_has_the_modules_weights_and_trains_them(exported):
+  handle, weights = exported
+  with tf.Graph().as_default(), tf.Session() as session:
+    loss, per_example_loss, logits, probabilities = build(handle, False)
+    assert (loss.shape.as_list(), per_example_loss.shape.as_list(),
+            logits.shape.as_list(), probabilities.shape.as_list()) == (
+                [], [1], [1, 3], [1, 3])
+    trained = {v.op.name: v for v in tf.trainable_variables()}
+    gradients = tf.gradients(loss, list(trained.values()))
+    session.run(tf.global_variables_initializer())
+    assert sorted(trained) == sorted(
+        ["module/" + name for name in weights] +
+        ["output_weights", "output_bias"])
+    for name, value in weights.items():
+      np.testing.assert_array_equal(
+          trained["module/" + name].eval(session), value)
+    assert None not in gradients
+    first, second = session.run(logits), session.run(logits)
+  np.testing.assert_array_equal(first, second)
+
+  with tf.Graph().as_default():  # without the module: the same encoder
+    model = modeling.BertModel(
+        modeling.BertConfig(**classifier.CONFIG), False,
+        tf.constant([[2, 6, 7, 3]]))
+    variables = {v.op.name: v for v in tf.trainable_variables()}
+    assert sorted(variables) == sorted(weights)
+    with tf.Session() as session:
+      session.run([tf.assign(variables[name], value).op
+                   for name, value in weights.items()])
+      pooled = session.run(model.get_pooled_output())
+  with tf.Graph().as_default(), tf.Session() as session:
+    _, _, logits, _ = build(handle, False)
+    session.run(tf.global_variables_initializer())
+    output_weights, = [v for v in tf.trainable_variables()
+                       if v.op.name == "output_weights"]
+    expected = pooled.dot(output_weights.eval(session).T)
+    np.testing.assert_allclose(session.run(logits), expected, atol=1e-5)
+
+
+@with_module
+def test_training_has_dropout_in_the_encoder(exported):
+  handle, _ = exported
+  with tf.Graph().as_default(), tf.Session() as session:
+    build(handle, True)
+    session.run(tf.global_variables_initializer())
+    pooled, = [op.outputs[0] for op in tf.get_default_graph().get_operations()
+               if op.name.endswith("pooler/dense/Tanh")]
+    first, second = session.run(pooled), session.run(pooled)
+  assert np.any(first != second)
+
+
+@with_module
+def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
+  output_dir = str(tmp_path / "out")
+  arguments = dict(
+      task_name="MRPC", data_dir=classifier.write_mrpc(tmp_path / "data"),
+      bert_hub_module_handle=exported[0], output_dir=output_dir,
+      max_seq_length=16, train_batch_size=4, eval_batch_size=4,
+      predict_batch_size=4, learning_rate=1e-3, num_train_epochs=2,
+      log_steps=4, do_train=True, do_eval=True, do_predict=True)
+  status, _, stderr = classifier.run_script(
+      "run_classifier_with_tfhub.py",
+      ["--%s=%s" % item for item in sorted(arguments.items())])
+  assert status == 0, stderr[-3000:]
+  assert stderr.count("step 6 of 6: loss ") == 1
+  classifier.check_mrpc_results(output_dir, global_step=6)
+
+  kernel = "bert/encoder/layer_0/output/dense/kernel"
+  trained = tf.train.load_checkpoint(output_dir)
+  start, end = exported[1][kernel], trained.get_tensor("module/" + kernel)
+  assert 0 < np.abs(end - start).max() < 0.1
+  assert trained.has_tensor("module/%s/adam_m" % kernel)
+
+
+@with_module
+def test_a_handle_that_is_no_module_is_named(tmp_path):
+  handle = str(tmp_path / "none")
+  arguments = ["--task_name=MRPC", "--do_train", "--data_dir=" + str(tmp_path),
+               "--bert_hub_module_handle=" + handle,
+               "--output_dir=" + str(tmp_path / "out")]
+  with pytest.raises(estimators.UserError) as error:
+    classifier.run_main(run_classifier_with_tfhub, arguments)
+  assert handle in str(error.value)
+  assert "\n" not in str(error.value)
+
+
+@without_module
+def test_without_hub_module_one_line_names_what_to_install(tmp_path):
+  output_dir = tmp_path / "out"
+  status, stdout, stderr = classifier.run_script(
+      "run_classifier_with_tfhub.py", [
+          "--task_name=MRPC", "--do_train", "--data_dir=" + str(tmp_path),
+          "--bert_hub_module_handle=" + str(tmp_path),
+          "--output_dir=" + str(output_dir)])
+  assert (status, stdout) == (1, "")
+  assert "Traceback" not in stderr
+  lines = [line for line in stderr.splitlines()
+           if line.startswith("run_classifier_with_tfhub.py: ")]
+  assert lines == stderr.splitlines()[-1:]
+  for what in ("tensorflow==2.15.1", "tensorflow-hub==0.15.0", "Python 3.9"):
+    assert what in lines[0]
+  assert not output_dir.exists()

@@ -1,0 +1,517 @@
+"""Text to word pieces and ids, exactly as BERT's published models expect.
+
+  tokenizer = tokenization.FullTokenizer("vocab.txt", do_lower_case=True)
+  pieces = tokenizer.tokenize("The unaffable one.")
+  ids = tokenizer.convert_tokens_to_ids(pieces)
+
+BasicTokenizer cleans the text and cuts it into words and punctuation,
+WordpieceTokenizer cuts a word into entries of the vocabulary, FullTokenizer
+does both and remembers the pieces of the words it has met.
+
+Characters are classed as Unicode 11 classes them, on every version of Python,
+so that a text has the same ids everywhere.
+"""
+
+import collections
+import functools
+import os
+import re
+import string
+import sys
+import unicodedata
+
+from absl import logging
+import tensorflow.compat.v1 as tf
+
+# What FullTokenizer may remember: two tables, of words as written and of words
+# as BasicTokenizer gives them. An entry takes some 200 bytes, at worst 400, so
+# both tables full take about 50 MB, at worst 100 MB. (Two tables of characters
+# below, shared by all tokenizers, take at worst 10 MB each.)
+MAX_CACHED_WORDS = 2 ** 17  # entries of a table; a full one is emptied
+MAX_CACHED_CHARS = 16  # longer words, and text without spaces, are not kept
+
+_LOWER_CASED_MODELS = (
+    "uncased_L-12_H-768_A-12", "uncased_L-24_H-1024_A-16",
+    "multilingual_L-12_H-768_A-12", "chinese_L-12_H-768_A-12")
+_CASED_MODELS = (
+    "cased_L-12_H-768_A-12", "cased_L-24_H-1024_A-16",
+    "multi_cased_L-12_H-768_A-12")
+
+# Ideographs, each a word of its own; kana, hangul and the rest are not.
+_CJK_RANGES = (
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F), (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF),
+    (0x2F800, 0x2FA1F))
+
+# What a later Unicode lower-cases, decomposes or classes otherwise than
+# Unicode 11, with what lies between: characters that Unicode 11 left
+# unassigned or that every version leaves as they are.
+_NEWER_THAN_UNICODE_11 = re.compile(
+    "([\u055f\u061d\u0888-\u08d2\u0b55\u0c3c\u0c77\u0d81\u0eba\u0ece\u1715"
+    "\u180f\u1abf-\u1ace\u1b7d-\u1b7e\u1dfa\u2c2f\u2c5f\u2e4f-\u2e5d"
+    "\ua7ba-\ua7f6\ua82c\ua9bd\uab66-\uab6b\ufbc2\U00010570-\U000107ba"
+    "\U00010eab-\U00010eff\U00010f82-\U00010f89\U00011070-\U00011074"
+    "\U000110c2\U000111cf\U00011241\U0001145a\U000116b9\U00011938-\U000119e2"
+    "\U00011b00-\U00011b09\U00011f00-\U00011fff\U00012ff1-\U00013455"
+    "\U00016f4f\U00016fe2-\U0001affe\U0001cf00-\U0001cf46"
+    "\U0001df00-\U0001df2a\U0001e030-\U0001e4ef\U0001e94b])")
+_RECLASSED_SINCE_UNICODE_11 = {
+    "\u055f": "Po", "\u166d": "Po", "\u1734": "Mn", "\ua9bd": "Mc"}
+
+
+def validate_case_matches_checkpoint(do_lower_case, init_checkpoint):
+  """Checks do_lower_case against the name of a published checkpoint.
+
+  Args:
+    do_lower_case: bool, whether the text will be lower-cased.
+    init_checkpoint: str or None, ".../cased_L-12_H-768_A-12/bert_model.ckpt";
+      any other folder's name says nothing and passes.
+
+  Raises:
+    ValueError: the model of that name was trained on the other kind of text.
+  """
+  found = re.search(r"([\w-]+)/bert_model\.ckpt", init_checkpoint or "")
+  if found and found.group(1) in (
+      _CASED_MODELS if do_lower_case else _LOWER_CASED_MODELS):
+    raise ValueError(
+        "%s was trained on %s text, but do_lower_case is %s: set "
+        "--do_lower_case=%s, or rename the folder if its name is misleading "
+        "(init_checkpoint: %s)" %
+        (found.group(1), "cased" if do_lower_case else "lower-cased",
+         bool(do_lower_case), not do_lower_case, init_checkpoint))
+
+
+def convert_to_unicode(text):
+  """Returns text as str; bytes are UTF-8, and what is not is dropped."""
+  if isinstance(text, str):
+    return text
+  if isinstance(text, bytes):
+    return text.decode("utf-8", "ignore")
+  raise ValueError("text must be str or bytes, found %s: %r" %
+                   (type(text).__name__, text))
+
+
+def printable_text(text):
+  """Returns text, str or UTF-8 bytes, as str, for print and logging."""
+  return convert_to_unicode(text)
+
+
+class _Vocab(collections.OrderedDict):
+  """OrderedDict of token to id that knows when its tokens may have changed."""
+
+  def __init__(self, *args, **kwargs):
+    self._changed()
+    super(_Vocab, self).__init__(*args, **kwargs)
+
+  def _changed(self):
+    self.version = object()  # equal to no other version of any vocabulary
+    self._reach = None
+
+  def reach(self):
+    """Returns {beginning: length of the longest entry that begins so}.
+
+    A beginning is the first character, for "##..." also the first three: no
+    match that begins with these characters can be longer.
+    """
+    if self._reach is None:
+      reach = {}
+      for token in sorted(self, key=len):
+        reach[token[:1]] = len(token)
+        if token.startswith("##"):
+          reach[token[:3]] = len(token)
+      self._reach = reach
+    return self._reach
+
+
+def _noting_change(name):
+  """Returns OrderedDict's method `name`, made to tell the _Vocab of it."""
+  method = getattr(collections.OrderedDict, name)
+
+  @functools.wraps(method)
+  def change(self, *args, **kwargs):
+    self._changed()
+    return method(self, *args, **kwargs)
+
+  return change
+
+
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop",
+              "popitem", "setdefault", "update"):
+  if hasattr(collections.OrderedDict, _name):  # __ior__ is Python 3.9's
+    setattr(_Vocab, _name, _noting_change(_name))
+
+
+def load_vocab(vocab_file):
+  """Reads a vocabulary, one token a line; a token's id is its line, from 0.
+
+  White space around a token is removed. Of equal tokens the last gives the id;
+  they are reported, as is the lack of a token that every model needs.
+
+  Args:
+    vocab_file: str, path of a UTF-8 text file, local or remote.
+
+  Returns:
+    collections.OrderedDict, token (str) to id (int).
+
+  Raises:
+    ValueError: the file cannot be read, is empty, or is not UTF-8.
+  """
+  path = os.fsdecode(vocab_file) if vocab_file else ""
+  try:
+    with tf.gfile.GFile(path, "rb") as reader:
+      data = reader.read()
+    lines = data.decode("utf-8").split("\n")  # other line ends are characters
+  except tf.errors.OpError as error:
+    raise ValueError("cannot read the vocabulary file %r: %s" %
+                     (path, error.message)) from None
+  except UnicodeDecodeError as error:
+    raise ValueError(
+        "%s, line %d: found bytes %r, expected UTF-8 text; is this the "
+        "vocabulary file, and was it saved as UTF-8?" %
+        (path, data.count(b"\n", 0, error.start) + 1,
+         data[error.start:error.end])) from None
+  if not lines[-1]:
+    lines.pop()  # what follows the last line end is no line
+  if not lines:
+    raise ValueError("the vocabulary file %s is empty" % path)
+  vocab, duplicates = _Vocab(), []
+  put = super(_Vocab, vocab).__setitem__  # fast: nobody holds vocab yet
+  for index, line in enumerate(lines):
+    token = sys.intern(line.strip())
+    if token in vocab:
+      duplicates.append("%r (lines %d and %d)" %
+                        (token, vocab[token] + 1, index + 1))
+    put(token, index)
+  if duplicates:
+    logging.warning(
+        "%s: %d entries repeat an earlier one, the last gives the id: %s%s",
+        path, len(duplicates), ", ".join(duplicates[:5]),
+        " and others" if len(duplicates) > 5 else "")
+  missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
+             if token not in vocab]
+  if missing:
+    logging.warning(
+        "%s has no %s, which published vocabularies have: what needs it will "
+        "fail when tokens are converted to ids", path, ", ".join(missing))
+  return vocab
+
+
+def convert_by_vocab(vocab, items):
+  """Returns [vocab[item] for item in items], tokens to ids or ids to tokens."""
+  try:
+    return [vocab[item] for item in items]
+  except KeyError as error:
+    raise KeyError("%s is not in the vocabulary of %d entries" %
+                   (error, len(vocab))) from None
+
+
+def convert_tokens_to_ids(vocab, tokens):
+  """Returns the ids, list of int, of tokens, list of str."""
+  return convert_by_vocab(vocab, tokens)
+
+
+def convert_ids_to_tokens(inv_vocab, ids):
+  """Returns the tokens, list of str, of ids, list of int."""
+  return convert_by_vocab(inv_vocab, ids)
+
+
+def whitespace_tokenize(text):
+  """Returns the parts of text, a str, between stretches of white space."""
+  return text.split()
+
+
+class FullTokenizer(object):
+  """Text to word pieces: BasicTokenizer, then WordpieceTokenizer.
+
+  `vocab`, `inv_vocab`, `basic_tokenizer` and `wordpiece_tokenizer` may be
+  replaced or changed at any time; the next call follows. Remembers the pieces
+  of words, see MAX_CACHED_WORDS, as long as both tokenizers are this module's
+  and the vocabulary is load_vocab's.
+  """
+
+  def __init__(self, vocab_file, do_lower_case=True, never_split=()):
+    """Reads the vocabulary.
+
+    Args:
+      vocab_file: str, path of the vocabulary, see load_vocab.
+      do_lower_case: bool, lower-case the text and remove accents.
+      never_split: list of str, tokens to keep whole where the text has them,
+        e.g. ["[MASK]"]; see BasicTokenizer.
+
+    Raises:
+      ValueError: from load_vocab; or a token of never_split is not in there.
+    """
+    self.vocab = load_vocab(vocab_file)
+    self.inv_vocab = {index: token for token, index in self.vocab.items()}
+    self.basic_tokenizer = BasicTokenizer(do_lower_case, never_split)
+    self.wordpiece_tokenizer = WordpieceTokenizer(self.vocab)
+    self._cached_for = None  # settings; the caches are made at the first text
+    for token in self.basic_tokenizer.never_split:
+      if token not in self.vocab:
+        raise ValueError("never_split names %r, which is not in the vocabulary "
+                         "%s" % (token, vocab_file))
+
+  def tokenize(self, text):
+    """Returns the word pieces, list of str, of text, str or UTF-8 bytes."""
+    text = convert_to_unicode(text)
+    basic, wordpiece = self.basic_tokenizer, self.wordpiece_tokenizer
+    if not (type(basic) is BasicTokenizer
+            and type(wordpiece) is WordpieceTokenizer
+            and type(wordpiece.vocab) is _Vocab
+            and "tokenize" not in basic.__dict__
+            and "tokenize" not in wordpiece.__dict__):
+      return [piece for word in basic.tokenize(text)
+              for piece in wordpiece.tokenize(word)]
+    settings = (basic.do_lower_case, wordpiece.vocab.version,
+                wordpiece.unk_token, wordpiece.max_input_chars_per_word)
+    if settings != self._cached_for:
+      self._cache = _WordCache(wordpiece.tokenize)
+      self._cache_as_written = _WordCache(self._split)
+      self._cached_for = settings
+    if _find_never_split(text, basic.never_split):
+      return self._split(text)
+    # A space always ends a word, and what is on one side of it has no effect on
+    # the other. Any other white space or control character stays in its word,
+    # where BasicTokenizer sees to it.
+    pieces = []
+    for word_pieces in map(self._cache_as_written.__getitem__, text.split(" ")):
+      pieces += word_pieces
+    return pieces
+
+  def _split(self, text):
+    """Returns the pieces of a text that is not remembered as written."""
+    pieces = []
+    for word_pieces in map(self._cache.__getitem__,
+                           self.basic_tokenizer.tokenize(text)):
+      pieces += word_pieces
+    return pieces
+
+  def convert_tokens_to_ids(self, tokens):
+    """Returns the ids, list of int, of tokens, list of str."""
+    return convert_by_vocab(self.vocab, tokens)
+
+  def convert_ids_to_tokens(self, ids):
+    """Returns the tokens, list of str, of ids, list of int."""
+    return convert_by_vocab(self.inv_vocab, ids)
+
+
+class _WordCache(dict):
+  """Word to tuple of its pieces, filled as words are asked for."""
+
+  def __init__(self, split):
+    super(_WordCache, self).__init__()
+    self.split = split
+
+  def __missing__(self, word):
+    pieces = tuple(self.split(word))
+    if len(word) <= MAX_CACHED_CHARS:
+      if len(self) >= MAX_CACHED_WORDS:
+        self.clear()
+      self[word] = pieces
+    return pieces
+
+
+class BasicTokenizer(object):
+  """Text to words and punctuation.
+
+  Drops control characters, cuts at white space, around ideographs and around
+  every punctuation character.
+  """
+
+  def __init__(self, do_lower_case=True, never_split=()):
+    """Sets what to do with case and with special tokens.
+
+    Args:
+      do_lower_case: bool, lower-case the text and remove accents.
+      never_split: list of str, tokens without white space that are kept as
+        they are wherever the text has them, even inside a word; one that
+        begins or ends with a letter or digit is found as a whole word only.
+
+    Raises:
+      ValueError: a token of never_split is empty or has white space.
+    """
+    self.do_lower_case = do_lower_case
+    self.never_split = ((never_split,) if isinstance(never_split, str)
+                        else tuple(never_split))
+    _find_never_split("", self.never_split)  # reports a token it cannot find
+
+  def tokenize(self, text):
+    """Returns the words, list of str, of text, str or UTF-8 bytes."""
+    text = convert_to_unicode(text)
+    words = []
+    for i, part in enumerate(_find_never_split(text, self.never_split)
+                             or [text]):
+      words += [part] if i % 2 else self._tokenize(part)
+    return words
+
+  def _tokenize(self, text):
+    """Returns the words of a str; every token in it may be split."""
+    if not self.do_lower_case:
+      return text.translate(_CUT).split()
+    cut = text.translate(_LOWER_AND_CUT)
+    if _DEPENDS in cut:
+      cut = _lower_and_cut(text)
+    return cut.split()
+
+
+def _find_never_split(text, tokens):
+  """Returns text cut at any of tokens: text, token, text, ..., token, text.
+
+  Returns None if the text has none of them.
+  """
+  if not tokens:
+    return None
+  parts = _never_split_pattern(tuple(tokens)).split(text)
+  return parts if len(parts) > 1 else None
+
+
+@functools.lru_cache(maxsize=16)
+def _never_split_pattern(tokens):
+  """Returns a regex whose group matches any of tokens, a tuple of str."""
+  alternatives = []
+  for token in sorted(tokens, key=len, reverse=True):
+    if token.split() != [token]:
+      raise ValueError("never_split: found %r, expected a token without white "
+                       "space such as '[MASK]'" % token)
+    begin, end = (r"\b" if re.match(r"\w", char) else ""
+                  for char in (token[0], token[-1]))
+    alternatives.append(begin + re.escape(token) + end)
+  return re.compile("(%s)" % "|".join(alternatives))
+
+
+class WordpieceTokenizer(object):
+  """Words to word pieces, the longest first."""
+
+  def __init__(self, vocab, unk_token="[UNK]", max_input_chars_per_word=200):
+    """Sets the vocabulary.
+
+    Args:
+      vocab: dict or set of str; pieces inside a word begin with "##".
+      unk_token: str, stands for a word that cannot be made of pieces.
+      max_input_chars_per_word: int, a longer word is not tried.
+    """
+    self.vocab = vocab
+    self.unk_token = unk_token
+    self.max_input_chars_per_word = max_input_chars_per_word
+
+  def tokenize(self, text):
+    """Cuts words into pieces, e.g. "unaffable" into "un", "##aff", "##able".
+
+    Args:
+      text: str or UTF-8 bytes, words as BasicTokenizer gives them, separated
+        by white space.
+
+    Returns:
+      list of str.
+    """
+    reach = self.vocab.reach() if type(self.vocab) is _Vocab else None
+    pieces = []
+    for word in whitespace_tokenize(convert_to_unicode(text)):
+      pieces.extend(self._split_word(word, reach))
+    return pieces
+
+  def _split_word(self, word, reach):
+    """Returns the pieces of a word; reach is _Vocab's, or None."""
+    if len(word) > self.max_input_chars_per_word:
+      return [self.unk_token]
+    if word in self.vocab:
+      return [word]
+    pieces, rest, shortest = [], word, 1
+    while len(rest) >= shortest:
+      end = len(rest)
+      if reach is not None:
+        end = min(end, reach.get(rest[:shortest], 0))
+      while end >= shortest and rest[:end] not in self.vocab:
+        end -= 1
+      if end < shortest:
+        return [self.unk_token]
+      pieces.append(sys.intern(rest[:end]))
+      rest, shortest = "##" + rest[end:], len("##") + 1
+    return pieces
+
+
+def _category(char):
+  """Returns the general category of a character in Unicode 11."""
+  if char in _RECLASSED_SINCE_UNICODE_11:
+    return _RECLASSED_SINCE_UNICODE_11[char]
+  if _NEWER_THAN_UNICODE_11.match(char):
+    return "Cn"
+  return unicodedata.category(char)
+
+
+def _is_whitespace(char):
+  """Whether cleaning makes a space of the character."""
+  return char in " \t\n\r" or _category(char) == "Zs"
+
+
+def _is_control(char):
+  """Whether cleaning drops the character as a control character."""
+  return char not in "\t\n\r" and _category(char) in ("Cc", "Cf")
+
+
+def _is_punctuation(char):
+  """Whether words end around the character; all ASCII symbols count."""
+  return char in string.punctuation or _category(char).startswith("P")
+
+
+def _is_cjk(char):
+  """Whether the character is an ideograph."""
+  return any(first <= ord(char) <= last for first, last in _CJK_RANGES)
+
+
+def _clean(char):
+  """Returns what cleaning makes of a character, "" if it drops it."""
+  if char in "\0\ufffd" or _is_control(char):
+    return ""
+  return " " if _is_whitespace(char) else char
+
+
+def _cut(char):
+  """_clean, with spaces around a character that is a word of its own."""
+  if _is_punctuation(char) or _is_cjk(char):
+    return " %s " % char
+  return _clean(char)
+
+
+def _lower_and_cut(text):
+  """Returns text cleaned, lower-cased, without marks, with spaces to cut at."""
+  # Lower-casing a sigma looks past marks. Unicode 14 made this one a letter.
+  text = "".join(map(_clean, text)).replace("\u1734", "")
+  # To Unicode 11 newer characters are nothing in particular: they stay, and
+  # part what stands before from what stands after.
+  parts = _NEWER_THAN_UNICODE_11.split(text)
+  parts[::2] = [unicodedata.normalize("NFD", part.lower())
+                for part in parts[::2]]
+  return "".join(_cut(char) for char in "".join(parts)
+                 if _category(char) != "Mn")
+
+
+def _lower_and_cut_char(char):
+  """Returns _lower_and_cut(char), _DEPENDS if neighbours may change that.
+
+  They do for the capital sigma, which has two lower-case forms, and where
+  decomposing may change the order of characters other than marks.
+  """
+  text = _lower_and_cut(char)
+  if char == "\u03a3" or any(map(unicodedata.combining, text)):
+    return _DEPENDS
+  return text
+
+
+class _CharTable(dict):
+  """Table for str.translate, filled as characters are met, 2 ** 16 at most."""
+
+  def __init__(self, replace):
+    super(_CharTable, self).__init__()
+    self.replace = replace
+
+  def __missing__(self, code):
+    if len(self) >= 2 ** 16:
+      self.clear()
+    value = self[code] = self.replace(chr(code))
+    return value
+
+
+_DEPENDS = "\0"  # which no clean text has
+_CUT = _CharTable(_cut)
+_LOWER_AND_CUT = _CharTable(_lower_and_cut_char)
