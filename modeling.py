@@ -14,6 +14,7 @@ Sizes, as the comments at the ends of lines name them:
 
 import collections
 import copy
+import functools
 import json
 import math
 import numbers
@@ -198,6 +199,7 @@ class BertModel(object):
       config.attention_probs_dropout_prob = 0.0
 
     batch_size, seq_length = get_shape_list(input_ids, expected_rank=2)
+    check_seq_length(seq_length, config.max_position_embeddings)
     packing = None
     if input_mask is None:
       input_mask = tf.ones([batch_size, seq_length], tf.int32)
@@ -206,37 +208,15 @@ class BertModel(object):
     if token_type_ids is None:
       token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
 
-    position_ids = None
-    attention_mask = tf.cast(input_mask, tf.float32)[:, tf.newaxis]  # [B, 1, S]
-    if packing:
-      check_seq_length(seq_length, config.max_position_embeddings)
-      input_ids = packing.pack(input_ids)  # [R]
-      token_type_ids = packing.pack(token_type_ids)  # [R]
-      position_ids = packing.position_ids  # [R]
-      attention_mask = packing.attention_mask  # [B, 1, T]
-
     with tf.variable_scope(scope, default_name="bert"):
-      with tf.variable_scope("embeddings"):
-        embedding_output, self.embedding_table = embedding_lookup(
-            input_ids,
-            vocab_size=config.vocab_size,
-            embedding_size=config.hidden_size,
-            initializer_range=config.initializer_range,
-            use_one_hot_embeddings=use_one_hot_embeddings)
-        embedding_output = embedding_postprocessor(
-            embedding_output,
-            use_token_type=True,
-            token_type_ids=token_type_ids,
-            token_type_vocab_size=config.type_vocab_size,
-            initializer_range=config.initializer_range,
-            max_position_embeddings=config.max_position_embeddings,
-            dropout_prob=config.hidden_dropout_prob,
-            position_ids=position_ids)  # [B, S, W] or [R, W]
-
+      embedding_output, self.embedding_table = _embed(
+          config, input_ids, token_type_ids, use_one_hot_embeddings, packing)
       with tf.variable_scope("encoder"):
         all_encoder_layers = transformer_model(
             embedding_output,
-            attention_mask=attention_mask,
+            attention_mask=(
+                packing.attention_mask if packing else
+                tf.cast(input_mask, tf.float32)[:, tf.newaxis]),  # [B, 1, T]
             hidden_size=config.hidden_size,
             num_hidden_layers=config.num_hidden_layers,
             num_attention_heads=config.num_attention_heads,
@@ -287,6 +267,31 @@ class BertModel(object):
   def get_embedding_table(self):
     """Returns the word embedding variable, float32 [V, W]."""
     return self.embedding_table
+
+
+def _embed(config, input_ids, token_type_ids, use_one_hot_embeddings, packing):
+  """Embeds `[B, S]` ids; returns `[B, S, W]`, or `[R, W]`, and the table."""
+  position_ids = None
+  if packing:
+    input_ids = packing.pack(input_ids)  # [R]
+    token_type_ids = packing.pack(token_type_ids)  # [R]
+    position_ids = packing.position_ids  # [R]
+  with tf.variable_scope("embeddings"):
+    word_embeddings, table = embedding_lookup(
+        input_ids,
+        vocab_size=config.vocab_size,
+        embedding_size=config.hidden_size,
+        initializer_range=config.initializer_range,
+        use_one_hot_embeddings=use_one_hot_embeddings)
+    return embedding_postprocessor(
+        word_embeddings,
+        use_token_type=True,
+        token_type_ids=token_type_ids,
+        token_type_vocab_size=config.type_vocab_size,
+        initializer_range=config.initializer_range,
+        max_position_embeddings=config.max_position_embeddings,
+        dropout_prob=config.hidden_dropout_prob,
+        position_ids=position_ids), table
 
 
 def gelu(x):
@@ -677,7 +682,7 @@ def transformer_model(input_tensor,
     hidden_size: int. W.
     num_hidden_layers: int. Number of layers.
     num_attention_heads: int. N, which must divide W.
-    intermediate_size: int. I.
+    intermediate_size: int. Width of the feed-forward layer.
     intermediate_act_fn: activation of the feed-forward layer.
     hidden_dropout_prob: float. Dropout of both sublayers' outputs.
     attention_probs_dropout_prob: float. Dropout of attention probabilities.
@@ -701,7 +706,18 @@ def transformer_model(input_tensor,
                      "connections need them equal" %
                      (input_shape[-1], hidden_size))
   batch_size, seq_length = (None, None) if packing else input_shape[:2]
-  initializer = create_initializer(initializer_range)
+  attend = functools.partial(
+      attention_layer,
+      attention_mask=attention_mask,
+      num_attention_heads=num_attention_heads,
+      size_per_head=hidden_size // num_attention_heads,
+      attention_probs_dropout_prob=attention_probs_dropout_prob,
+      initializer_range=initializer_range,
+      do_return_2d_tensor=True,
+      batch_size=batch_size,
+      from_seq_length=seq_length,
+      to_seq_length=seq_length,
+      packing=packing)
 
   # Between layers everything is a matrix, one row per token: reshaping back
   # and forth costs time on TPUs.
@@ -709,37 +725,43 @@ def transformer_model(input_tensor,
   all_layers = []
   for layer_index in range(num_hidden_layers):
     with tf.variable_scope("layer_%d" % layer_index):
-      with tf.variable_scope("attention"):
-        with tf.variable_scope("self"):
-          attention = attention_layer(
-              hidden,
-              hidden,
-              attention_mask=attention_mask,
-              num_attention_heads=num_attention_heads,
-              size_per_head=hidden_size // num_attention_heads,
-              attention_probs_dropout_prob=attention_probs_dropout_prob,
-              initializer_range=initializer_range,
-              do_return_2d_tensor=True,
-              batch_size=batch_size,
-              from_seq_length=seq_length,
-              to_seq_length=seq_length,
-              packing=packing)
-        with tf.variable_scope("output"):
-          attention = dense(attention, hidden_size, None, initializer)
-          attention = dropout(attention, hidden_dropout_prob)
-          attention = layer_norm(attention + hidden)
-      with tf.variable_scope("intermediate"):
-        intermediate = dense(
-            attention, intermediate_size, intermediate_act_fn, initializer)
-      with tf.variable_scope("output"):
-        hidden = dense(intermediate, hidden_size, None, initializer)
-        hidden = dropout(hidden, hidden_dropout_prob)
-        hidden = layer_norm(hidden + attention)
+      hidden = _transformer_layer(
+          hidden, attend, intermediate_size, intermediate_act_fn,
+          hidden_dropout_prob, create_initializer(initializer_range))
     all_layers.append(hidden)
 
   if not packing:
     all_layers = [reshape_from_matrix(x, input_shape) for x in all_layers]
   return all_layers if do_return_all_layers else all_layers[-1]
+
+
+def _transformer_layer(hidden, attend, intermediate_size, activation,
+                       dropout_prob, initializer):
+  """One layer: self-attention, then feed-forward, each added to its input.
+
+  Args:
+    hidden: float32 [rows, W].
+    attend: function that attends from one such matrix to another.
+    intermediate_size: int. Width between the two feed-forward matrices.
+    activation: function, applied there.
+    dropout_prob: float. Dropout of both sublayers' outputs.
+    initializer: initializer of the kernels.
+
+  Returns:
+    float32 [rows, W].
+  """
+  width = get_shape_list(hidden)[-1]
+  with tf.variable_scope("attention"):
+    with tf.variable_scope("self"):
+      attention = attend(hidden, hidden)
+    with tf.variable_scope("output"):
+      attention = dense(attention, width, None, initializer)
+      attention = layer_norm(dropout(attention, dropout_prob) + hidden)
+  with tf.variable_scope("intermediate"):
+    intermediate = dense(attention, intermediate_size, activation, initializer)
+  with tf.variable_scope("output"):
+    output = dense(intermediate, width, None, initializer)
+    return layer_norm(dropout(output, dropout_prob) + attention)
 
 
 def get_shape_list(tensor, expected_rank=None, name=None):

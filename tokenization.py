@@ -96,8 +96,26 @@ def printable_text(text):
   return convert_to_unicode(text)
 
 
+def _noting_change(name):
+  """Returns OrderedDict's method of that name, made to tell a _Vocab of it."""
+  method = getattr(collections.OrderedDict, name)
+
+  @functools.wraps(method)
+  def change(self, *args, **kwargs):
+    self._changed()
+    return method(self, *args, **kwargs)
+
+  return change
+
+
 class _Vocab(collections.OrderedDict):
   """OrderedDict of token to id that knows when its tokens may have changed."""
+
+  __setitem__ = _noting_change("__setitem__")  # update too calls it
+  __delitem__ = _noting_change("__delitem__")
+  clear = _noting_change("clear")
+  pop = _noting_change("pop")
+  popitem = _noting_change("popitem")
 
   def __init__(self, *args, **kwargs):
     self._changed()
@@ -121,24 +139,6 @@ class _Vocab(collections.OrderedDict):
           reach[token[:3]] = len(token)
       self._reach = reach
     return self._reach
-
-
-def _noting_change(name):
-  """Returns OrderedDict's method `name`, made to tell the _Vocab of it."""
-  method = getattr(collections.OrderedDict, name)
-
-  @functools.wraps(method)
-  def change(self, *args, **kwargs):
-    self._changed()
-    return method(self, *args, **kwargs)
-
-  return change
-
-
-for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop",
-              "popitem", "setdefault", "update"):
-  if hasattr(collections.OrderedDict, _name):  # __ior__ is Python 3.9's
-    setattr(_Vocab, _name, _noting_change(_name))
 
 
 def load_vocab(vocab_file):

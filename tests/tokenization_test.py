@@ -186,6 +186,7 @@ def test_older_classes_are_kept():
      ["\u39f0", "\u3391\u03a3", ".", "\u0391"]),
     ("\u039f\u03a3 \u0391", ["\u03bf\u03c2", "\u03b1"],
      ["\u039f\u03a3", "\u0391"]),
+    ("a\u302e\U0001d165", ["a\U0001d165\u302e"], ["a\u302e\U0001d165"]),
     ("\u0130\u00df", ["i\u00df"], ["\u0130\u00df"]),
     ("\ud55c", ["\u1112\u1161\u11ab"], ["\ud55c"]),
     ("a\u00adb\ufeffc\x1cd\x85e\u3000f", ["abcde", "f"], ["abcde", "f"]),
@@ -268,7 +269,7 @@ def test_changes_are_followed(tmp_path):
     new = {"wa": "wax"}.get(token, token)
     tokenizer.vocab[new] = tokenizer.vocab.pop(token)
   assert tokenizer.tokenize(text) == ["unwanted", "wax"]
-  tokenizer.vocab.popitem()
+  del tokenizer.vocab["unwanted"]
   assert tokenizer.tokenize(text) == ["un", "##want", "##ed", "wax"]
   tokenizer.basic_tokenizer.do_lower_case = False
   assert tokenizer.tokenize(text) == ["[UNK]", "wax"]
@@ -280,9 +281,6 @@ def test_changes_are_followed(tmp_path):
   assert tokenizer.tokenize(text) == ["[UNK]", "wax"]
   tokenizer.wordpiece_tokenizer.vocab["Unwanted"] = 1
   assert tokenizer.tokenize(text) == ["Unwanted", "wax"]
-  tokenizer.basic_tokenizer.tokenize = lambda text: text[::-1].split()
-  assert tokenizer.tokenize("xaw") == ["wax"]
-
   class Letters(object):
 
     def tokenize(self, text):
@@ -290,6 +288,36 @@ def test_changes_are_followed(tmp_path):
 
   tokenizer.basic_tokenizer = tokenizer.wordpiece_tokenizer = Letters()
   assert tokenizer.tokenize("a b") == ["a", " ", "b"]
+
+
+@pytest.mark.parametrize("change", [
+    lambda vocab: vocab.__setitem__("unwanted", 9),
+    lambda vocab: vocab.update(unwanted=9),
+    lambda vocab: vocab.setdefault("unwanted", 9),
+    lambda vocab: vocab.__delitem__("un"),
+    lambda vocab: vocab.pop("un"),
+    lambda vocab: vocab.popitem(),
+    lambda vocab: vocab.popitem(last=False),
+    lambda vocab: vocab.clear(),
+])
+def test_every_change_of_the_vocabulary_is_noted(tmp_path, change):
+  tokenizer = tokenization.FullTokenizer(write_vocab(
+      tmp_path, ["un", "##want", "##ed"]))
+  assert tokenizer.tokenize("unwanted") == ["un", "##want", "##ed"]
+  change(tokenizer.vocab)
+  assert tokenizer.tokenize("unwanted") == slow_pieces(
+      "unwanted", tokenizer.vocab) != ["un", "##want", "##ed"]
+
+
+@pytest.mark.parametrize("part", ["basic_tokenizer", "wordpiece_tokenizer"])
+def test_a_replaced_method_is_used(tmp_path, part):
+  """On the text as a whole: it need not treat words one by one."""
+  tokenizer = tokenization.FullTokenizer(write_vocab(tmp_path, WORDS))
+  assert tokenizer.tokenize("wa un") == ["wa", "un"]
+  getattr(tokenizer, part).tokenize = lambda text: text[::-1].split()
+  assert tokenizer.tokenize("nu aw") == {
+      "basic_tokenizer": ["wa", "un"],
+      "wordpiece_tokenizer": ["un", "wa"]}[part]
 
 
 def test_cache_is_bounded(tmp_path, monkeypatch):

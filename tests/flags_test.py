@@ -1,0 +1,190 @@
+"""Tests of flags: scripts side by side, and mistakes on the command line."""
+
+import os
+import subprocess
+import sys
+
+from absl import flags
+import pytest
+
+import estimators
+import modeling
+import run_classifier
+import run_pretraining
+
+FLAGS = flags.FLAGS
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def flags_of_scripts():
+  """Returns all flags but those that absl and TensorFlow define."""
+  return {name: FLAGS[name] for name in FLAGS
+          if not str(FLAGS.find_module_defining_flag(name)).startswith(
+              ("absl", "tensorflow"))}
+
+
+@pytest.fixture
+def no_flags():
+  """Lets a test define flags from nothing; afterwards all is as before."""
+  before, was_parsed = flags_of_scripts(), FLAGS.is_parsed()
+  for name in before:
+    delattr(FLAGS, name)
+  yield
+  for name in flags_of_scripts():
+    delattr(FLAGS, name)
+  for name, flag in before.items():
+    FLAGS[name] = flag
+  if not was_parsed:
+    FLAGS.unparse_flags()
+
+
+def define_toy_flags():
+  """What another script would define, with one default of its own."""
+  estimators.define_flag("integer", "max_seq_length", 384, "Longest input.")
+  estimators.define_flag("string", "toy_file", None, "A file.")
+  estimators.define_hardware_flags()
+
+
+def parse(*arguments):
+  assert estimators.parse_flags(["toy.py"] + list(arguments)) == ["toy.py"]
+
+
+def test_importing_scripts_defines_no_flags():
+  script = ("import tensorflow, tf_estimator; from absl import flags; "
+            "before = set(flags.FLAGS); "
+            "import run_classifier, run_pretraining; "
+            "print(sorted(set(flags.FLAGS) - before))")
+  output = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT,
+                                   stderr=subprocess.DEVNULL)
+  assert output.decode("utf-8").splitlines()[-1] == "[]"
+  # Both are imported here as well, side by side.
+  assert run_classifier.FLAGS is run_pretraining.flags.FLAGS
+
+
+def test_classifier_flags_and_their_defaults(no_flags):
+  run_classifier.define_flags()
+  parse()
+  for name, default in {
+      "bert_config_file": None, "data_dir": None, "do_eval": False,
+      "do_lower_case": True, "do_predict": False, "do_train": False,
+      "eval_batch_size": 8, "gcp_project": None, "init_checkpoint": None,
+      "iterations_per_loop": 1000, "learning_rate": 5e-5, "master": None,
+      "max_seq_length": 128, "num_tpu_cores": 8, "num_train_epochs": 3.0,
+      "output_dir": None, "predict_batch_size": 8,
+      "save_checkpoints_steps": 1000, "task_name": None, "tpu_name": None,
+      "tpu_zone": None, "train_batch_size": 32, "use_tpu": False,
+      "vocab_file": None, "warmup_proportion": 0.1}.items():
+    assert FLAGS[name].value == default, name
+
+
+def test_last_script_sets_the_default(no_flags):
+  run_classifier.define_flags()
+  run_classifier.define_flags()
+  define_toy_flags()
+  parse()
+  assert FLAGS.max_seq_length == 384
+  assert FLAGS.toy_file is None
+  run_classifier.define_flags()
+  assert FLAGS.max_seq_length == 128
+  assert FLAGS["max_seq_length"].default == 128
+
+
+def test_value_of_the_command_line_stays(no_flags):
+  run_classifier.define_flags()
+  parse("--max_seq_length=17", "--do_train", "--nodo_eval",
+        "--learning_rate=0.5", "--vocab_file=", "--save_checkpoints_steps=1000")
+  define_toy_flags()
+  run_classifier.define_flags()
+  define_toy_flags()
+  assert FLAGS.max_seq_length == 17
+  assert FLAGS.do_train is True
+  assert FLAGS.do_eval is False
+  assert FLAGS.learning_rate == 0.5
+  assert FLAGS.vocab_file == ""
+  assert estimators.hardware_values(FLAGS)["save_checkpoints_steps"] == 1000
+
+
+def test_assigned_value_stays(no_flags):
+  run_classifier.define_flags()
+  FLAGS.max_seq_length = 64
+  FLAGS.vocab_file = "vocab.txt"
+  define_toy_flags()
+  parse()
+  run_classifier.define_flags()
+  assert FLAGS.max_seq_length == 64
+  assert FLAGS.vocab_file == "vocab.txt"
+
+
+@pytest.mark.parametrize("argument, expected", [
+    ("--do_lower=false", False), ("--nodo_lower", False), ("--do_lower", True),
+    ("--do_lower_case=False", False)])
+def test_do_lower_is_do_lower_case(no_flags, argument, expected):
+  run_classifier.define_flags()
+  parse(argument)
+  assert FLAGS.do_lower_case is expected
+  assert FLAGS.do_lower is expected
+  run_classifier.define_flags()
+  assert FLAGS.do_lower_case is expected
+  FLAGS.do_lower = not expected
+  assert FLAGS.do_lower_case is not expected
+
+
+@pytest.mark.parametrize("argument, parts", [
+    ("--max_seq_length=long", ["max_seq_length", "long"]),
+    ("--do_train=perhaps", ["do_train", "perhaps"]),
+    ("--max_seq_length", ["max_seq_length"]),
+    ("--train_batchsize=3", ["--train_batchsize", "--train_batch_size"]),
+    ("more", ["more"]),
+])
+def test_wrong_argument_ends_with_one_line(no_flags, argument, parts):
+  run_classifier.define_flags()
+  with pytest.raises(SystemExit) as error:
+    estimators.parse_flags(["/some/where/toy.py", argument])
+  assert error.value.code.startswith("toy.py: ")
+  assert "\n" not in error.value.code
+  for part in parts:
+    assert part in error.value.code
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  """Runs the script with one mistake each; returns exit statuses and errors."""
+  folder = tmp_path_factory.mktemp("runs")
+  (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
+  (folder / "bert_config.json").write_text(
+      modeling.BertConfig(vocab_size=6).to_json_string())
+  required = ["--data_dir=%s" % folder, "--output_dir=%s" % (folder / "output"),
+              "--vocab_file=%s" % (folder / "vocab.txt"),
+              "--bert_config_file=%s" % (folder / "bert_config.json")]
+  processes = {name: subprocess.Popen(
+      [sys.executable, os.path.join(ROOT, "run_classifier.py")] + arguments,
+      stderr=subprocess.PIPE, cwd=str(folder)) for name, arguments in {
+          "unknown flag": required + ["--task_name=cola", "--max_seq_len=64"],
+          "missing flag": required,
+          "stray": required + ["--task_name=cola", "--do_train", "True"],
+          "unknown task": required + ["--task_name=colo", "--do_train"],
+      }.items()}
+  results = {}
+  for name, process in processes.items():
+    stderr = process.communicate()[1].decode("utf-8")
+    results[name] = process.returncode, stderr
+  assert not (folder / "output").exists()
+  return results
+
+
+@pytest.mark.parametrize("name, parts", [
+    ("unknown flag", ["--max_seq_len", "--max_seq_length"]),
+    ("missing flag", ["--task_name"]),
+    ("stray", ["'True'", "--flag=value"]),
+    ("unknown task", ["colo", "cola, mnli, mrpc, xnli"]),
+])
+def test_mistake_ends_the_script_with_one_line(runs, name, parts):
+  status, stderr = runs[name]
+  assert status == 1
+  assert "Traceback" not in stderr
+  # TensorFlow has its say as well, but before.
+  lines = [line for line in stderr.splitlines()
+           if line.startswith("run_classifier.py: ")]
+  assert lines == stderr.splitlines()[-1:]
+  for part in parts:
+    assert part in lines[0]
