@@ -9,6 +9,7 @@ import collections
 import contextlib
 import difflib
 import os
+import re
 import sys
 import time
 
@@ -62,6 +63,14 @@ def run(main, define_flags, required=()):
       main(argv)
     except UserError as error:
       sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
+    except tf.errors.InvalidArgumentError as error:
+      # tf.Assert puts each part of its message into brackets.
+      found = re.search(
+          r"\[(%s.*)\]" % re.escape(optimization.NOT_FINITE), error.message)
+      if not found:
+        raise
+      sys.exit("%s: %s" % (os.path.basename(argv[0]),
+                           found.group(1).replace("] [", " ")))
 
   app.run(main_with_one_line_errors, flags_parser=parse_flags)
 

@@ -10,6 +10,9 @@ import re
 
 import tensorflow.compat.v1 as tf
 
+# How the message of the error begins that stops a training gone wrong.
+NOT_FINITE = "The gradient norm is not finite at global step"
+
 
 def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
   """The learning rate: linear from 0 over the warm-up, then linear to 0.
@@ -58,7 +61,8 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
 
   Returns:
     The training op. "learning_rate:0" and "global_norm:0" name the step's
-    figures in the graph.
+    figures in the graph. Running it raises `tf.errors.InvalidArgumentError`,
+    with NOT_FINITE and the step in its message, where the norm is not finite.
   """
   global_step = tf.train.get_or_create_global_step()
   # One read for everything below: the count before this step.
@@ -78,9 +82,9 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
   norm = tf.identity(tf.global_norm(gradients), name="global_norm")
   is_finite = tf.Assert(
       tf.is_finite(norm),
-      ["The gradient norm is not finite at global step", step, "norm:", norm,
-       "loss:", loss, "- no variable was changed in this step. Try a lower "
-       "learning rate and check the input"])
+      [NOT_FINITE, step, "norm:", norm, "loss:", loss,
+       "- no variable was changed in this step. Try a lower learning rate and "
+       "check the input"])
   with tf.control_dependencies([is_finite]):
     norm = tf.identity(norm)
   gradients, _ = tf.clip_by_global_norm(gradients, clip_norm=1.0, use_norm=norm)

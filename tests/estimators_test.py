@@ -25,7 +25,8 @@ BERT = dict(vocab_size=13, hidden_size=8, num_hidden_layers=1,
 
 def head_fn(features, is_training):
   """A linear model with dropout of its input."""
-  w = tf.get_variable("w", [2], initializer=tf.random_normal_initializer())
+  w = tf.get_variable("w", features["x"].shape[1:],
+                      initializer=tf.random_normal_initializer())
   b = tf.get_variable("b", [], initializer=tf.zeros_initializer())
   x = modeling.dropout(features["x"], 0.5) if is_training else features["x"]
   y = tf.reduce_sum(x * w, axis=1) + b  # [B]
@@ -47,8 +48,8 @@ def make_toy(output_dir, num_train_steps=5, init_checkpoint=None, **kwargs):
       predict_batch_size=5, **kwargs)
 
 
-def toy_input_fn(is_training=False):
-  return input_pipeline.make_array_input_fn({"x": X, "y": Y}, is_training)
+def toy_input_fn(is_training=False, x=X):
+  return input_pipeline.make_array_input_fn({"x": x, "y": Y}, is_training)
 
 
 class LossHook(tf.train.SessionRunHook):
@@ -121,6 +122,19 @@ def test_use_tpu_needs_an_older_tensorflow(tmp_path):
   assert str(error.value) == (
       "TPU training needs TensorFlow 2.15 or older; this is TensorFlow %s." %
       tf.__version__)
+
+
+@pytest.mark.xfail(strict=True, reason="the TPU is looked up before")
+@pytest.mark.skipif(hasattr(tf, "estimator"),
+                    reason="this TensorFlow supports TPUs")
+def test_use_tpu_with_a_name_looks_up_no_tpu(tmp_path, monkeypatch):
+  def look_up(*unused_args, **unused_kwargs):
+    raise OSError("no network")
+
+  monkeypatch.setattr(
+      tf.distribute.cluster_resolver, "TPUClusterResolver", look_up)
+  with pytest.raises(estimators.UserError, match="needs TensorFlow 2.15"):
+    make_toy(tmp_path, use_tpu=True, tpu_name="my-tpu")
 
 
 # LogHook.
@@ -336,6 +350,19 @@ def test_init_checkpoint_starts_a_training_but_not_a_second_time(tmp_path):
   np.testing.assert_allclose(
       [row["y"] for row in predicted],
       X.dot(at_3.get_tensor("w")) + at_3.get_tensor("b"), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.xfail(strict=True, reason="only init_checkpoint is checked")
+@pytest.mark.parametrize("step", ["train", "evaluate", "predict"])
+def test_an_output_folder_of_another_model_is_refused(tmp_path, step):
+  train_toy(tmp_path, 1)
+  wide = np.concatenate([X, X[:, :1]], axis=1)  # w was [2], now it is [3]
+  with pytest.raises(estimators.UserError) as error:
+    if step == "train":
+      make_toy(tmp_path).train(toy_input_fn(True, x=wide), max_steps=2)
+    else:
+      list(getattr(make_toy(tmp_path), step)(toy_input_fn(x=wide)))
+  assert "w: [2] in the checkpoint, [3] in the model" in str(error.value)
 
 
 # Mistakes and results.

@@ -541,6 +541,26 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
   assert not output_dir.exists()
 
 
+@pytest.mark.xfail(strict=True, reason="these are not checked")
+@pytest.mark.parametrize("make_changes,message", [
+    (lambda folder: dict(max_seq_length=2), "max_seq_length"),
+    (lambda folder: dict(train_batch_size=0), "train_batch_size"),
+    (lambda folder: dict(eval_batch_size=0), "eval_batch_size"),
+    (lambda folder: dict(config_file=write_config(folder, vocab_size=10)),
+     "vocab_size"),
+    (lambda folder: dict(vocab_file=write_lines(
+        folder / "vocab.txt", [[w] for w in WORDS if w != "[CLS]"])),
+     r"vocab\.txt.*\[CLS\]"),
+])
+def test_a_value_that_makes_no_batch_is_named(
+    task, tmp_path, make_changes, message):
+  with pytest.raises(estimators.UserError, match=message) as error:
+    run_main(run_classifier, arguments_for(
+        output_dir=str(tmp_path / "out"), do_train=True, do_eval=True,
+        **dict(task, **make_changes(tmp_path))))
+  assert "\n" not in str(error.value)
+
+
 def test_a_missing_checkpoint_is_named_and_nothing_is_trained(task, tmp_path):
   with pytest.raises(estimators.UserError) as error:
     run_main(run_classifier, arguments_for(

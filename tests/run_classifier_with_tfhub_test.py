@@ -163,6 +163,7 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
   assert trained.has_tensor("module/%s/adam_m" % kernel)
 
 
+@pytest.mark.xfail(strict=True, reason="IOError is not turned into UserError")
 @with_module
 def test_a_handle_that_is_no_module_is_named(tmp_path):
   handle = str(tmp_path / "none")
