@@ -24,8 +24,8 @@ from absl import logging
 import tensorflow.compat.v1 as tf
 
 # What FullTokenizer may remember: two tables, of words as written and of words
-# as BasicTokenizer gives them. An entry takes some 200 bytes, at worst 400, so
-# both tables full take about 50 MB, at worst 100 MB. (Two tables of characters
+# as BasicTokenizer gives them. An entry takes some 150 bytes, at worst 400, so
+# both tables full take about 40 MB, at worst 100 MB. (Two tables of characters
 # below, shared by all tokenizers, take at worst 10 MB each.)
 MAX_CACHED_WORDS = 2 ** 17  # entries of a table; a full one is emptied
 MAX_CACHED_CHARS = 16  # longer words, and text without spaces, are not kept
@@ -111,7 +111,7 @@ def _noting_change(name):
 class _Vocab(collections.OrderedDict):
   """OrderedDict of token to id that knows when its tokens may have changed."""
 
-  __setitem__ = _noting_change("__setitem__")  # update too calls it
+  __setitem__ = _noting_change("__setitem__")  # update calls it
   __delitem__ = _noting_change("__delitem__")
   clear = _noting_change("clear")
   pop = _noting_change("pop")
@@ -262,7 +262,7 @@ class FullTokenizer(object):
             and "tokenize" not in wordpiece.__dict__):
       return [piece for word in basic.tokenize(text)
               for piece in wordpiece.tokenize(word)]
-    settings = (basic.do_lower_case, wordpiece.vocab.version,
+    settings = (basic.do_lower_case, wordpiece, wordpiece.vocab.version,
                 wordpiece.unk_token, wordpiece.max_input_chars_per_word)
     if settings != self._cached_for:
       self._cache = _WordCache(wordpiece.tokenize)

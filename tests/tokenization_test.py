@@ -277,6 +277,11 @@ def test_changes_are_followed(tmp_path):
   assert tokenizer.tokenize(text) == ["?", "wax"]
   tokenizer.wordpiece_tokenizer.max_input_chars_per_word = 2
   assert tokenizer.tokenize(text) == ["?", "?"]
+  old = tokenizer.wordpiece_tokenizer
+  tokenizer.wordpiece_tokenizer = copy.copy(old)  # equal until one changes
+  assert tokenizer.tokenize("low") == ["?"]
+  old.unk_token = "!"
+  assert tokenizer.tokenize("covid") == ["?"]
   tokenizer.wordpiece_tokenizer = tokenization.WordpieceTokenizer({"wax": 0})
   assert tokenizer.tokenize(text) == ["[UNK]", "wax"]
   tokenizer.wordpiece_tokenizer.vocab["Unwanted"] = 1
