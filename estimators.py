@@ -123,6 +123,9 @@ def define_flag(kind, name, default, help_text):
     help_text: str.
   """
   if name in flags.FLAGS:
+    flag = flags.FLAGS[name]
+    # An alias marks the flag as present, but not as given.
+    flag.using_default_value = flag.using_default_value and not flag.present
     flags.FLAGS.set_default(name, default)
   else:
     getattr(flags, "DEFINE_" + kind)(name, default, help_text)

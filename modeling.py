@@ -98,10 +98,17 @@ class BertConfig(object):
             "BertConfig: \"%s\" is %r; expected a number from 0 up to, but "
             "not including, 1" % (key, value))
     if (not isinstance(self.initializer_range, numbers.Real) or
-        isinstance(self.initializer_range, bool)):
+        isinstance(self.initializer_range, bool) or
+        not self.initializer_range >= 0.0):
       raise ValueError("BertConfig: \"initializer_range\" is %r; expected a "
-                       "number" % (self.initializer_range,))
-    get_activation(self.hidden_act)
+                       "number of at least 0" % (self.initializer_range,))
+    try:
+      activation = get_activation(self.hidden_act)
+    except ValueError as error:
+      raise ValueError("BertConfig: \"hidden_act\": %s" % error)
+    if activation is not None and not callable(activation):
+      raise ValueError("BertConfig: \"hidden_act\" is %r; expected a name" %
+                       (activation,))
     if self.hidden_size % self.num_attention_heads:
       raise ValueError(
           "BertConfig: \"hidden_size\" %d is not a multiple of "
@@ -199,7 +206,9 @@ class BertModel(object):
       config.attention_probs_dropout_prob = 0.0
 
     batch_size, seq_length = get_shape_list(input_ids, expected_rank=2)
-    check_seq_length(seq_length, config.max_position_embeddings)
+    with tf.control_dependencies(
+        check_seq_length(seq_length, config.max_position_embeddings)):
+      input_ids = tf.identity(input_ids)
     packing = None
     if input_mask is None:
       input_mask = tf.ones([batch_size, seq_length], tf.int32)

@@ -79,7 +79,8 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
 
   variables = tf.trainable_variables()
   gradients = tf.gradients(loss, variables)
-  norm = tf.identity(tf.global_norm(gradients), name="global_norm")
+  norm = tf.identity(tf.global_norm(gradients, name="gradient_norm"),
+                     name="global_norm")
   is_finite = tf.Assert(
       tf.is_finite(norm),
       [NOT_FINITE, step, "norm:", norm, "loss:", loss,
@@ -185,27 +186,29 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         beta2=tf.constant(self.beta_2, dtype),
         epsilon=tf.constant(self.epsilon, dtype))
 
-  def _decay(self, variable):
+  def _decay(self, variable, gradient):
     """Subtracts learning_rate * decay * variable; returns the ops to wait for.
 
     The whole update uses the variable's value before the step, so the decay
-    goes first: the Adam kernel does not read the variable for anything else.
+    goes before the Adam kernel, which reads the variable for nothing else, and
+    after the gradient, which is computed from that value.
     """
     if not self._do_use_weight_decay(variable.op.name):
       return []
-    factor = tf.cast(self._rate, variable.dtype.base_dtype)
-    return [variable.assign_sub(
-        factor * self.weight_decay_rate * variable.value()).op]
+    with tf.control_dependencies([gradient]):
+      factor = tf.cast(self._rate, variable.dtype.base_dtype)
+      return [variable.assign_sub(
+          factor * self.weight_decay_rate * variable.value()).op]
 
   def _apply_dense(self, grad, var):
-    with tf.control_dependencies(self._decay(var)):
+    with tf.control_dependencies(self._decay(var, grad)):
       return tf.raw_ops.ApplyAdam(
           var=var, m=self.get_slot(var, "adam_m"),
           v=self.get_slot(var, "adam_v"),
           **self._adam_arguments(var, grad)).op
 
   def _resource_apply_dense(self, grad, var):
-    with tf.control_dependencies(self._decay(var)):
+    with tf.control_dependencies(self._decay(var, grad)):
       return tf.raw_ops.ResourceApplyAdam(
           var=var.handle, m=self.get_slot(var, "adam_m").handle,
           v=self.get_slot(var, "adam_v").handle,
