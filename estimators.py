@@ -33,7 +33,7 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def user_errors():
-  """Turns a ValueError, or a file that cannot be read, into a UserError.
+  """Turns a ValueError, or a file that cannot be used, into a UserError.
 
   For the steps that read what the user gave. Elsewhere a ValueError is a fault
   of the program and keeps its stack trace.
@@ -44,6 +44,8 @@ def user_errors():
     raise UserError(str(error))
   except tf.errors.OpError as error:
     raise UserError(error.message)
+  except OSError as error:
+    raise UserError(str(error))
 
 
 def run(main, define_flags, required=()):
@@ -109,7 +111,7 @@ def parse_flags(argv):
   return rest
 
 
-def define_flag(kind, name, default, help_text):
+def define_flag(kind, name, default, help_text, lower_bound=None):
   """Defines a flag, or changes its default where it is there already.
 
   Scripts share flag names with different defaults, and programs import several
@@ -121,6 +123,7 @@ def define_flag(kind, name, default, help_text):
     name: str.
     default: the default, or None.
     help_text: str.
+    lower_bound: number. The least value of an integer or float.
   """
   if name in flags.FLAGS:
     flag = flags.FLAGS[name]
@@ -128,7 +131,8 @@ def define_flag(kind, name, default, help_text):
     flag.using_default_value = flag.using_default_value and not flag.present
     flags.FLAGS.set_default(name, default)
   else:
-    getattr(flags, "DEFINE_" + kind)(name, default, help_text)
+    bounds = {} if lower_bound is None else {"lower_bound": lower_bound}
+    getattr(flags, "DEFINE_" + kind)(name, default, help_text, **bounds)
 
 
 def define_flag_alias(name, original):
@@ -138,38 +142,38 @@ def define_flag_alias(name, original):
 
 
 _HARDWARE_FLAGS = [
-    ("bool", "use_tpu", False, "Run on a TPU instead of CPU or GPU."),
+    ("bool", "use_tpu", False, "Run on a TPU instead of CPU or GPU.", None),
     ("string", "tpu_name", None,
-     "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470."),
+     "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470.", None),
     ("string", "tpu_zone", None,
-     "Zone of the Cloud TPU; found from metadata if not given."),
+     "Zone of the Cloud TPU; found from metadata if not given.", None),
     ("string", "gcp_project", None,
-     "Project of the Cloud TPU; found from metadata if not given."),
-    ("string", "master", None, "Address of the TensorFlow master."),
-    ("integer", "num_tpu_cores", 8, "TPU cores to use, with --use_tpu."),
+     "Project of the Cloud TPU; found from metadata if not given.", None),
+    ("string", "master", None, "Address of the TensorFlow master.", None),
+    ("integer", "num_tpu_cores", 8, "TPU cores to use, with --use_tpu.", 1),
     ("integer", "iterations_per_loop", 1000,
-     "Steps per call of the estimator, with --use_tpu."),
+     "Steps per call of the estimator, with --use_tpu.", 1),
     ("integer", "save_checkpoints_steps", 1000,
-     "Steps from one checkpoint to the next."),
+     "Steps from one checkpoint to the next.", 1),
     ("integer", "keep_checkpoint_max", 5,
-     "Checkpoints to keep; older ones are deleted. 0 keeps all."),
+     "Checkpoints to keep; older ones are deleted. 0 keeps all.", 0),
     ("integer", "log_steps", 100,
-     "Steps from one line about the training to the next."),
+     "Steps from one line about the training to the next; 0 for none.", 0),
     ("integer", "tf_random_seed", None,
-     "Seed of initial weights, dropout and shuffling. The estimator's own "
-     "fixed seed if not given."),
+     "Seed of initial weights, dropout and shuffling; without it no two runs "
+     "are alike.", None),
 ]
 
 
 def define_hardware_flags():
   """Defines the flags that say where to run and what to keep and log."""
-  for kind, name, default, help_text in _HARDWARE_FLAGS:
-    define_flag(kind, name, default, help_text)
+  for kind, name, default, help_text, lower_bound in _HARDWARE_FLAGS:
+    define_flag(kind, name, default, help_text, lower_bound)
 
 
 def hardware_values(flag_values):
   """Returns the values of those flags as arguments for `make_estimator`."""
-  return {name: flag_values[name].value for _, name, _, _ in _HARDWARE_FLAGS}
+  return {flag[1]: flag_values[flag[1]].value for flag in _HARDWARE_FLAGS}
 
 
 def define_padding_flag():
@@ -213,14 +217,16 @@ def make_estimator(model_fn,
     save_checkpoints_steps: int.
     keep_checkpoint_max: int.
     log_steps: int.
-    tf_random_seed: int. None leaves the estimator's fixed seed.
+    tf_random_seed: int. None for a random one.
 
   Returns:
     A TPUEstimator, which runs on CPU and GPU as well.
 
   Raises:
-    UserError: TPUs are not supported by the TensorFlow that is installed.
+    UserError: an argument makes no sense, or there are no TPUs for the
+      TensorFlow that is installed.
   """
+  check_tpu(use_tpu)
   cluster = None
   if use_tpu and tpu_name:
     cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
@@ -228,21 +234,21 @@ def make_estimator(model_fn,
   optional = {}
   if tf_random_seed is not None:
     optional["tf_random_seed"] = tf_random_seed
-  run_config = tf_estimator.TPURunConfig(
-      cluster=cluster,
-      master=master,
-      model_dir=output_dir,
-      save_checkpoints_steps=save_checkpoints_steps,
-      keep_checkpoint_max=keep_checkpoint_max,
-      # Away from TPUs the LogHook of `make_model_fn` says more.
-      log_step_count_steps=log_steps if use_tpu else None,
-      tpu_config=tf_estimator.TPUConfig(
-          iterations_per_loop=iterations_per_loop,
-          num_shards=num_tpu_cores,
-          per_host_input_for_training=(
-              tf_estimator.InputPipelineConfig.PER_HOST_V2)),
-      **optional)
   with user_errors():
+    run_config = tf_estimator.TPURunConfig(
+        cluster=cluster,
+        master=master,
+        model_dir=output_dir,
+        save_checkpoints_steps=save_checkpoints_steps,
+        keep_checkpoint_max=keep_checkpoint_max,
+        # Away from TPUs the LogHook of `make_model_fn` says more.
+        log_step_count_steps=(log_steps or None) if use_tpu else None,
+        tpu_config=tf_estimator.TPUConfig(
+            iterations_per_loop=iterations_per_loop,
+            num_shards=num_tpu_cores,
+            per_host_input_for_training=(
+                tf_estimator.InputPipelineConfig.PER_HOST_V2)),
+        **optional)
     return tf_estimator.TPUEstimator(
         use_tpu=use_tpu,
         model_fn=model_fn,
@@ -251,6 +257,13 @@ def make_estimator(model_fn,
         train_batch_size=train_batch_size,
         eval_batch_size=eval_batch_size,
         predict_batch_size=predict_batch_size)
+
+
+def check_tpu(use_tpu):
+  """Raises UserError if TPUs are asked of a TensorFlow that lacks them."""
+  if use_tpu and not hasattr(tf, "estimator"):
+    raise UserError("--use_tpu: TPU training needs TensorFlow 2.15 or older, "
+                    "this is TensorFlow %s" % tf.__version__)
 
 
 class Head(collections.namedtuple("Head", ["loss", "predictions", "metrics"])):
@@ -278,15 +291,21 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
     use_tpu: bool.
 
   Returns:
-    A function (features, labels, mode, params) that returns a TPUEstimatorSpec.
+    A function (features, labels, mode, params, config) that returns a
+    TPUEstimatorSpec.
   """
-  def model_fn(features, labels, mode, params):
+  def model_fn(features, labels, mode, params, config=None):
     del labels  # They come with the features.
     tf.logging.info("*** Features ***")
     for name in sorted(features):
       tf.logging.info("  name = %s, shape = %s", name, features[name].shape)
 
     head = head_fn(features, mode == tf_estimator.ModeKeys.TRAIN)
+    latest = config and tf.train.latest_checkpoint(config.model_dir)
+    if latest:  # The estimator goes on from there.
+      check_checkpoint(
+          tf.trainable_variables(), latest,
+          "give another output_dir, or the flags that it was trained with")
     scaffold_fn = initialize_from_checkpoint(init_checkpoint, use_tpu)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
@@ -394,13 +413,16 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False):
   return scaffold_fn
 
 
-def check_checkpoint(variables, checkpoint):
+def check_checkpoint(variables, checkpoint,
+                     cure="is it for another bert_config.json, vocabulary or "
+                     "set of labels?"):
   """Raises UserError unless a checkpoint exists and its shapes fit.
 
   Args:
     variables: list of variables.
     checkpoint: str. Prefix of the checkpoint, or a folder with a `checkpoint`
       file that names the latest.
+    cure: str. What to do, or look at, if they do not.
   """
   try:
     shapes = dict(tf.train.list_variables(checkpoint))
@@ -418,9 +440,8 @@ def check_checkpoint(variables, checkpoint):
                       (name, list(shapes[name]), ours))
   if problems:
     raise UserError(
-        "%s does not fit the model (is it for another bert_config.json, "
-        "vocabulary or set of labels?):\n  %s" %
-        (checkpoint, "\n  ".join(problems)))
+        "%s does not fit the model (%s):\n  %s" %
+        (checkpoint, cure, "\n  ".join(problems)))
 
 
 def write_results(path, title, results):

@@ -106,7 +106,8 @@ class TsvRow(list):
     except IndexError:
       raise ValueError(
           "%s: found %d tab-separated column(s), expected at least %d; correct "
-          "or remove the row" % (self.where, len(self), index + 1))
+          "or remove the row" %
+          (self.where, len(self), index + 1 if index >= 0 else -index))
 
 
 def read_tsv(path, quotechar=None):
@@ -121,7 +122,7 @@ def read_tsv(path, quotechar=None):
     the end are left out.
 
   Raises:
-    ValueError: a line is not UTF-8.
+    ValueError: a line is not UTF-8 or its quotes are wrong.
   """
   with tf.gfile.GFile(path, "rb") as reader:
     content = reader.read()
@@ -138,7 +139,10 @@ def read_tsv(path, quotechar=None):
                        "UTF-8" % (path, number, error.start + 1))
     columns = text.split("\t")
     if quotechar is not None:
-      columns = next(csv.reader([text], delimiter="\t", quotechar=quotechar))
+      try:
+        columns = next(csv.reader([text], delimiter="\t", quotechar=quotechar))
+      except csv.Error as error:
+        raise ValueError("%s, row %d: %s" % (path, number, error))
     rows.append(TsvRow(columns, path, number))
   return rows
 
@@ -248,7 +252,7 @@ def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer):
   Args:
     tokens_a: list of str. Word pieces of the first text.
     tokens_b: list of str, or None or empty if there is one text only.
-    max_seq_length: int. S.
+    max_seq_length: int. S, at least 3.
     tokenizer: FullTokenizer.
 
   Returns:
@@ -271,6 +275,27 @@ def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer):
           tokenizer.convert_tokens_to_ids(tokens), max_seq_length),
       input_mask=pad_to_length([1] * len(tokens), max_seq_length),
       segment_ids=pad_to_length(segment_ids, max_seq_length))
+
+
+def check_vocab(vocab, vocab_file, vocab_size):
+  """Raises ValueError if a vocabulary cannot go with a model.
+
+  Args:
+    vocab: dict from token to id.
+    vocab_file: str. Where it is from, for the message.
+    vocab_size: int. Rows of the model's word embedding table.
+  """
+  missing = [token for token in ("[UNK]", "[CLS]", "[SEP]")
+             if token not in vocab]
+  if missing:
+    raise ValueError("%s: has no %s, which every example needs; is it the "
+                     "vocabulary of the model?" %
+                     (vocab_file, ", ".join(missing)))
+  largest = max(vocab.values())
+  if largest >= vocab_size:
+    raise ValueError("%s: has ids up to %d, but the model's vocab_size is %d; "
+                     "is it the vocabulary of the model?" %
+                     (vocab_file, largest, vocab_size))
 
 
 def log_example(name, model_input, label):

@@ -20,7 +20,6 @@ import math
 import numbers
 import re
 
-import six
 import tensorflow.compat.v1 as tf
 
 import padding
@@ -28,11 +27,6 @@ import padding
 
 class BertConfig(object):
   """The shape of a BertModel. Keys it does not know are kept as attributes."""
-
-  _INTEGERS = ("vocab_size", "hidden_size", "num_hidden_layers",
-               "num_attention_heads", "intermediate_size",
-               "max_position_embeddings", "type_vocab_size")
-  _PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
   def __init__(self,
                vocab_size,
@@ -77,43 +71,7 @@ class BertConfig(object):
     self.max_position_embeddings = max_position_embeddings
     self.type_vocab_size = type_vocab_size
     self.initializer_range = initializer_range
-    self.validate()
-
-  def validate(self):
-    """Raises ValueError, naming the key, if the values make no model."""
-    for key in self._INTEGERS:
-      value = getattr(self, key)
-      if (not isinstance(value, numbers.Integral) or isinstance(value, bool) or
-          value < 1):
-        raise ValueError(
-            "BertConfig: \"%s\" is %r; expected a whole number of at least 1" %
-            (key, value))
-    for key in self._PROBABILITIES:
-      value = getattr(self, key)
-      # A program may switch dropout off with None; a file cannot mean a string.
-      if value is not None and (
-          not isinstance(value, numbers.Real) or isinstance(value, bool) or
-          not 0.0 <= value < 1.0):
-        raise ValueError(
-            "BertConfig: \"%s\" is %r; expected a number from 0 up to, but "
-            "not including, 1" % (key, value))
-    if (not isinstance(self.initializer_range, numbers.Real) or
-        isinstance(self.initializer_range, bool) or
-        not self.initializer_range >= 0.0):
-      raise ValueError("BertConfig: \"initializer_range\" is %r; expected a "
-                       "number of at least 0" % (self.initializer_range,))
-    try:
-      activation = get_activation(self.hidden_act)
-    except ValueError as error:
-      raise ValueError("BertConfig: \"hidden_act\": %s" % error)
-    if activation is not None and not callable(activation):
-      raise ValueError("BertConfig: \"hidden_act\" is %r; expected a name" %
-                       (activation,))
-    if self.hidden_size % self.num_attention_heads:
-      raise ValueError(
-          "BertConfig: \"hidden_size\" %d is not a multiple of "
-          "\"num_attention_heads\" %d" %
-          (self.hidden_size, self.num_attention_heads))
+    check_config(self)
 
   @classmethod
   def from_dict(cls, json_object):
@@ -153,6 +111,44 @@ class BertConfig(object):
   def to_json_string(self):
     """Returns the configuration as JSON text with sorted keys."""
     return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def check_config(config):
+  """Raises ValueError, naming the key, if the values make no model.
+
+  Args:
+    config: BertConfig, or another object with its attributes.
+  """
+  def is_number(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+  def check(key, is_right, expected):
+    value = getattr(config, key)
+    if not is_right(value):
+      raise ValueError("BertConfig: \"%s\" is %r; expected %s" %
+                       (key, value, expected))
+
+  for key in ("vocab_size", "hidden_size", "num_hidden_layers",
+              "num_attention_heads", "intermediate_size",
+              "max_position_embeddings", "type_vocab_size"):
+    check(key, lambda v: is_number(v, numbers.Integral) and v >= 1,
+          "a whole number of at least 1")
+  for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+    # Programs may switch dropout off with None.
+    check(key, lambda v: v is None or (
+        is_number(v, numbers.Real) and 0.0 <= v < 1.0),
+          "a number from 0 up to, but not including, 1")
+  check("initializer_range", lambda v: is_number(v, numbers.Real) and v >= 0.0,
+        "a number of at least 0")
+  check("hidden_act", lambda v: (
+      v is None or callable(v) or isinstance(v, str) and
+      v.lower() in _ACTIVATIONS),
+        "one of " + ", ".join(sorted(filter(None, _ACTIVATIONS))))
+  if config.hidden_size % config.num_attention_heads:
+    raise ValueError(
+        "BertConfig: \"hidden_size\" %d is not a multiple of "
+        "\"num_attention_heads\" %d" %
+        (config.hidden_size, config.num_attention_heads))
 
 
 class BertModel(object):
@@ -200,7 +196,7 @@ class BertModel(object):
         exceeds `max_position_embeddings`.
     """
     config = copy.deepcopy(config)
-    config.validate()
+    check_config(config)
     if not is_training:
       config.hidden_dropout_prob = 0.0
       config.attention_probs_dropout_prob = 0.0
@@ -318,6 +314,10 @@ def gelu(x):
   return 0.5 * x * (1.0 + tf.tanh(inner))
 
 
+_ACTIVATIONS = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu,
+                "tanh": tf.tanh}
+
+
 def get_activation(activation_string):
   """Turns a name into a function.
 
@@ -331,15 +331,13 @@ def get_activation(activation_string):
   Raises:
     ValueError: the name is unknown.
   """
-  if not isinstance(activation_string, six.string_types):
+  if not isinstance(activation_string, str):
     return activation_string
-  activations = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu,
-                 "tanh": tf.tanh}
-  name = activation_string.lower()
-  if name not in activations:
-    raise ValueError("Unknown activation %r; expected one of gelu, linear, "
-                     "relu, tanh" % activation_string)
-  return activations[name]
+  if activation_string.lower() not in _ACTIVATIONS:
+    raise ValueError(
+        "Unknown activation %r; expected one of %s" %
+        (activation_string, ", ".join(sorted(filter(None, _ACTIVATIONS)))))
+  return _ACTIVATIONS[activation_string.lower()]
 
 
 def get_assignment_map_from_checkpoint(tvars, init_checkpoint):
@@ -551,7 +549,7 @@ def check_seq_length(seq_length, max_position_embeddings):
   message = ("The sequences are longer than the model's %d positions "
              "(max_position_embeddings); use a smaller max_seq_length" %
              max_position_embeddings)
-  if isinstance(seq_length, six.integer_types):
+  if isinstance(seq_length, numbers.Integral):
     if seq_length > max_position_embeddings:
       raise ValueError("%s than %d" % (message, seq_length))
     return []
@@ -836,7 +834,7 @@ def assert_rank(tensor, expected_rank, name=None):
     expected_rank: int or list of int.
     name: str. Name for the message; the tensor's own if None.
   """
-  ranks = ([expected_rank] if isinstance(expected_rank, six.integer_types)
+  ranks = ([expected_rank] if isinstance(expected_rank, int)
            else list(expected_rank))
   if tensor.shape.ndims not in ranks:
     raise ValueError(

@@ -46,7 +46,7 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
   The step uses the learning rate of the global step before it, clips the
   gradients to a global norm of 1.0, updates the trainable variables and then
   counts the global step. A norm that is not finite stops the training before
-  any variable changes.
+  any variable changes (not on TPUs, which leave assertions out).
 
   Rows gathered from the word embedding table enter the norm one by one, even
   where a word occurs twice: that is how `tf.clip_by_global_norm` counts
@@ -84,8 +84,8 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
   is_finite = tf.Assert(
       tf.is_finite(norm),
       [NOT_FINITE, step, "norm:", norm, "loss:", loss,
-       "- no variable was changed in this step. Try a lower learning rate and "
-       "check the input"])
+       "- this step changed no variable. Try a lower learning rate and check "
+       "the input; the same command goes on from the last checkpoint"])
   with tf.control_dependencies([is_finite]):
     norm = tf.identity(norm)
   gradients, _ = tf.clip_by_global_norm(gradients, clip_norm=1.0, use_norm=norm)

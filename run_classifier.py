@@ -24,9 +24,12 @@ import tokenization
 
 FLAGS = flags.FLAGS
 
+REQUIRED_FLAGS = ("data_dir", "task_name", "vocab_file", "bert_config_file",
+                  "output_dir")
+
 
 def define_flags():
-  """Defines the flags of this script; calling it again changes nothing."""
+  """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
   define("string", "data_dir", None,
          "Folder with the task's .tsv files.")
@@ -45,13 +48,17 @@ def define_flags():
          "False for cased ones.")
   estimators.define_flag_alias("do_lower", "do_lower_case")
   define("integer", "max_seq_length", 128,
-         "Word pieces per example; longer ones are cut, shorter ones padded.")
+         "Word pieces per example; longer ones are cut, shorter ones padded.",
+         lower_bound=3)
   define("bool", "do_train", False, "Train on the task's training set.")
   define("bool", "do_eval", False, "Evaluate on the dev set.")
   define("bool", "do_predict", False, "Predict the test set.")
-  define("integer", "train_batch_size", 32, "Batch size for training.")
-  define("integer", "eval_batch_size", 8, "Batch size for evaluation.")
-  define("integer", "predict_batch_size", 8, "Batch size for prediction.")
+  define("integer", "train_batch_size", 32, "Batch size for training.",
+         lower_bound=1)
+  define("integer", "eval_batch_size", 8, "Batch size for evaluation.",
+         lower_bound=1)
+  define("integer", "predict_batch_size", 8, "Batch size for prediction.",
+         lower_bound=1)
   define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
   define("float", "num_train_epochs", 3.0, "Times to go through the data.")
   define("float", "warmup_proportion", 0.1,
@@ -127,8 +134,9 @@ class DataProcessor(object):
     """Returns a column that must be one of the labels."""
     label = tokenization.convert_to_unicode(row[index])
     if label not in self.get_labels():
+      where = getattr(row, "where", "a row")  # a caller's own list has none
       raise ValueError("%s: found the label %r, expected one of %s" % (
-          row.where, label, ", ".join(self.get_labels())))
+          where, label, ", ".join(self.get_labels())))
     return label
 
 
@@ -150,76 +158,86 @@ class XnliProcessor(DataProcessor):
     return examples
 
   def get_dev_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "xnli.dev.tsv"), "dev")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "xnli.dev.tsv")), "dev")
 
   def get_test_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "xnli.test.tsv"), "test")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "xnli.test.tsv")), "test")
 
   def get_labels(self):
     return ["contradiction", "entailment", "neutral"]
 
-  def _examples(self, path, set_type):
+  def _create_examples(self, lines, set_type):
     return [
-        InputExample("%s-%d" % (set_type, i), row[6], row[7],
-                     self._label(row, 1))
-        for i, row in enumerate(self._read_tsv(path))
-        if i > 0 and row[0] == self.language]
+        InputExample(
+            "%s-%d" % (set_type, i), row[6], row[7],
+            "contradiction" if set_type == "test" else self._label(row, 1))
+        for i, row in enumerate(lines) if i > 0 and row[0] == self.language]
 
 
 class MnliProcessor(DataProcessor):
   """MultiNLI (GLUE), matched: does the first sentence imply the second?"""
 
   def get_train_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "train.tsv"), "train")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "train.tsv")), "train")
 
   def get_dev_examples(self, data_dir):
-    return self._examples(
-        os.path.join(data_dir, "dev_matched.tsv"), "dev_matched")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "dev_matched.tsv")),
+        "dev_matched")
 
   def get_test_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "test_matched.tsv"), "test")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "test_matched.tsv")), "test")
 
   def get_labels(self):
     return ["contradiction", "entailment", "neutral"]
 
-  def _examples(self, path, set_type):
+  def _create_examples(self, lines, set_type):
     return [
         InputExample(
             "%s-%s" % (set_type, row[0]), row[8], row[9],
             "contradiction" if set_type == "test" else self._label(row, -1))
-        for row in self._read_tsv(path)[1:]]
+        for row in lines[1:]]
 
 
 class MrpcProcessor(DataProcessor):
   """MRPC (GLUE): do both sentences say the same?"""
 
   def get_train_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "train.tsv"), "train")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "train.tsv")), "train")
 
   def get_dev_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "dev.tsv"), "dev")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "dev.tsv")), "dev")
 
   def get_test_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "test.tsv"), "test")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "test.tsv")), "test")
 
   def get_labels(self):
     return ["0", "1"]
 
-  def _examples(self, path, set_type):
+  def _create_examples(self, lines, set_type):
     return [
         InputExample("%s-%d" % (set_type, i), row[3], row[4],
                      "0" if set_type == "test" else self._label(row, 0))
-        for i, row in enumerate(self._read_tsv(path)) if i > 0]
+        for i, row in enumerate(lines) if i > 0]
 
 
 class ColaProcessor(DataProcessor):
   """CoLA (GLUE): is the sentence acceptable English?"""
 
   def get_train_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "train.tsv"), "train")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "train.tsv")), "train")
 
   def get_dev_examples(self, data_dir):
-    return self._examples(os.path.join(data_dir, "dev.tsv"), "dev")
+    return self._create_examples(
+        self._read_tsv(os.path.join(data_dir, "dev.tsv")), "dev")
 
   def get_test_examples(self, data_dir):
     rows = self._read_tsv(os.path.join(data_dir, "test.tsv"))
@@ -229,10 +247,10 @@ class ColaProcessor(DataProcessor):
   def get_labels(self):
     return ["0", "1"]
 
-  def _examples(self, path, set_type):  # train and dev have no header
+  def _create_examples(self, lines, set_type):  # train and dev have no header
     return [InputExample("%s-%d" % (set_type, i), row[3], None,
                          self._label(row, 1))
-            for i, row in enumerate(self._read_tsv(path))]
+            for i, row in enumerate(lines)]
 
 
 PROCESSORS = {
@@ -270,7 +288,7 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
       max_seq_length, tokenizer)
   if example.label not in label_list:
     raise ValueError("Example %s: found the label %r, expected one of %s" % (
-        example.guid, example.label, ", ".join(label_list)))
+        example.guid, example.label, ", ".join(map(str, label_list))))
   label_id = label_list.index(example.label)
   if ex_index < 5:
     input_pipeline.log_example(
@@ -601,6 +619,11 @@ def run_steps(flag_values, tokenizer, make_model_fn):
     num_train_steps = int(
         num_examples.get("train", 0) / flag_values.train_batch_size *
         flag_values.num_train_epochs)
+    if not (flag_values.do_train or flag_values.init_checkpoint or
+            tf.train.latest_checkpoint(flag_values.output_dir)):
+      raise ValueError(
+          "%s holds no checkpoint: give --do_train, or --init_checkpoint with "
+          "a trained model" % flag_values.output_dir)
     if flag_values.do_train and num_train_steps < 1:
       raise ValueError(
           "%d training example(s) make less than one step at "
@@ -639,6 +662,7 @@ def run_steps(flag_values, tokenizer, make_model_fn):
 def main(_):
   """Fine-tunes from, evaluates or predicts with a checkpoint."""
   tf.logging.set_verbosity(tf.logging.INFO)
+  estimators.check_tpu(FLAGS.use_tpu)
   with estimators.user_errors():
     tokenization.validate_case_matches_checkpoint(
         FLAGS.do_lower_case, FLAGS.init_checkpoint)
@@ -647,6 +671,8 @@ def main(_):
         FLAGS.max_seq_length, bert_config.max_position_embeddings)
     tokenizer = tokenization.FullTokenizer(
         vocab_file=FLAGS.vocab_file, do_lower_case=FLAGS.do_lower_case)
+    input_pipeline.check_vocab(
+        tokenizer.vocab, FLAGS.vocab_file, bert_config.vocab_size)
 
   def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
     return model_fn_builder(
@@ -659,5 +685,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-  estimators.run(main, define_flags, required=[
-      "data_dir", "task_name", "vocab_file", "bert_config_file", "output_dir"])
+  estimators.run(main, define_flags, REQUIRED_FLAGS)

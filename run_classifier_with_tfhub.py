@@ -118,6 +118,12 @@ def model_fn_builder(num_labels, learning_rate, num_train_steps,
 def main(_):
   """Fine-tunes, evaluates or predicts with a module."""
   tf.logging.set_verbosity(tf.logging.INFO)
+  estimators.check_tpu(FLAGS.use_tpu)
+  for name in ("init_checkpoint", "vocab_file", "bert_config_file"):
+    if FLAGS[name].value:
+      raise estimators.UserError(
+          "--%s: the module brings its own; give it to run_classifier.py" %
+          name)
   with estimators.user_errors():
     tokenizer = create_tokenizer_from_hub_module(FLAGS.bert_hub_module_handle)
 

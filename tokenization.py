@@ -20,7 +20,6 @@ import string
 import sys
 import unicodedata
 
-from absl import logging
 import tensorflow.compat.v1 as tf
 
 # What FullTokenizer may remember: two tables, of words as written and of words
@@ -183,14 +182,14 @@ def load_vocab(vocab_file):
                         (token, vocab[token] + 1, index + 1))
     put(token, index)
   if duplicates:
-    logging.warning(
+    tf.logging.warning(
         "%s: %d entries repeat an earlier one, the last gives the id: %s%s",
         path, len(duplicates), ", ".join(duplicates[:5]),
         " and others" if len(duplicates) > 5 else "")
   missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
              if token not in vocab]
   if missing:
-    logging.warning(
+    tf.logging.warning(
         "%s has no %s, which published vocabularies have: what needs it will "
         "fail when tokens are converted to ids", path, ", ".join(missing))
   return vocab

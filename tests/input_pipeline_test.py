@@ -261,7 +261,6 @@ def test_a_line_that_is_not_utf_8_is_named(tmp_path):
       "%s, row 2: byte 6 is not UTF-8; save the file as UTF-8" % path)
 
 
-@pytest.mark.xfail(strict=True, reason="csv.Error is no ValueError")
 def test_a_row_that_cannot_be_split_is_named(tmp_path):
   path = write_bytes(tmp_path, b"1\tfine\n2\tcarriage\rreturn\n")
   with pytest.raises(ValueError, match="table.tsv, row 2: "):

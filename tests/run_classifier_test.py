@@ -7,10 +7,10 @@ TensorFlow Hub modules too.
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
-from absl import flags
 from absl.testing import flagsaver
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def run_main(script, arguments):
   """Runs a script's `main` in this process, with flags of its own."""
   with flagsaver.flagsaver(), captured_log():
     script.define_flags()
-    flags.FLAGS([script.__name__] + arguments)
+    estimators.parse_flags([script.__name__ + ".py"] + arguments)
     script.main([])
 
 
@@ -195,8 +195,9 @@ def test_xnli(tmp_path):
   header = ["language", "gold_label", "", "", "", "", "sentence1", "sentence2"]
   rows = [["en", "neutral", "", "", "", "", "It rains.", "Tea.", "1"],
           ["zh", "contradiction", "", "", "", "", u"\u732b", u"\u8336", "1"]]
-  for name in ("xnli.dev.tsv", "xnli.test.tsv"):
-    write_lines(tmp_path / name, [header] + rows)
+  write_lines(tmp_path / "xnli.dev.tsv", [header] + rows)
+  write_lines(tmp_path / "xnli.test.tsv", [header] + [
+      row[:1] + ["hidden"] + row[2:] for row in rows])
   processor = run_classifier.XnliProcessor()
   assert processor.get_labels() == ["contradiction", "entailment", "neutral"]
   assert facts(processor.get_train_examples(str(tmp_path))) == [
@@ -530,6 +531,13 @@ def with_empty_dev(folder, lines):
      r"none\.json: cannot be read"),
     (lambda folder: dict(do_eval=True, config_file=write_config(
         folder, hidden_size="16")), r'bert_config\.json: .*"hidden_size"'),
+    (lambda folder: dict(do_train=True, config_file=write_config(
+        folder, vocab_size=21)), r"vocab\.txt: .* 21, .*vocab_size is 21"),
+    (lambda folder: dict(do_train=True, vocab_file=write_lines(
+        folder / "vocab.txt", [[w] for w in WORDS if w != "[CLS]"])),
+     r"vocab\.txt: has no \[CLS\]"),
+    (lambda folder: dict(do_eval=True),
+     "/out holds no checkpoint: give --do_train, or --init_checkpoint"),
 ])
 def test_a_mistake_is_one_line_and_nothing_is_written(
     task, tmp_path, make_changes, message):
@@ -541,24 +549,19 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
   assert not output_dir.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="these are not checked")
-@pytest.mark.parametrize("make_changes,message", [
-    (lambda folder: dict(max_seq_length=2), "max_seq_length"),
-    (lambda folder: dict(train_batch_size=0), "train_batch_size"),
-    (lambda folder: dict(eval_batch_size=0), "eval_batch_size"),
-    (lambda folder: dict(config_file=write_config(folder, vocab_size=10)),
-     "vocab_size"),
-    (lambda folder: dict(vocab_file=write_lines(
-        folder / "vocab.txt", [[w] for w in WORDS if w != "[CLS]"])),
-     r"vocab\.txt.*\[CLS\]"),
-])
-def test_a_value_that_makes_no_batch_is_named(
-    task, tmp_path, make_changes, message):
-  with pytest.raises(estimators.UserError, match=message) as error:
+@pytest.mark.parametrize("name,value", [
+    ("max_seq_length", 2), ("train_batch_size", 0), ("eval_batch_size", -1),
+    ("predict_batch_size", 0), ("save_checkpoints_steps", 0),
+    ("keep_checkpoint_max", -1), ("log_steps", -1)])
+def test_a_number_that_is_too_small_ends_the_script(
+    task, tmp_path, name, value):
+  with pytest.raises(SystemExit) as error:
     run_main(run_classifier, arguments_for(
-        output_dir=str(tmp_path / "out"), do_train=True, do_eval=True,
-        **dict(task, **make_changes(tmp_path))))
-  assert "\n" not in str(error.value)
+        output_dir=str(tmp_path / "out"), do_train=True,
+        **dict(task, **{name: value})))
+  assert re.match(r"run_classifier\.py: .*--%s=%d: " % (name, value),
+                  error.value.code)
+  assert "\n" not in error.value.code
 
 
 def test_a_missing_checkpoint_is_named_and_nothing_is_trained(task, tmp_path):
@@ -627,14 +630,21 @@ def test_a_processor_of_the_user_runs(task, tmp_path, monkeypatch):
   assert not tf.gfile.Glob(os.path.join(output_dir, "*.tmp"))
 
 
-@pytest.mark.skipif(hasattr(tf, "estimator"),
-                    reason="this TensorFlow supports TPUs")
-def test_batches_for_tpus_are_filled_up(task, tmp_path):
+def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
+  class FeaturesAreWritten(Exception):
+    pass
+
+  def make_estimator(*unused_args, **kwargs):
+    assert kwargs["use_tpu"]
+    raise FeaturesAreWritten()
+
+  monkeypatch.setattr(estimators, "check_tpu", lambda use_tpu: None)
+  monkeypatch.setattr(estimators, "make_estimator", make_estimator)
   output_dir = str(tmp_path / "out")
-  with pytest.raises(estimators.UserError, match="needs TensorFlow 2.15"):
+  with pytest.raises(FeaturesAreWritten):
     run_main(run_classifier, arguments_for(
         output_dir=output_dir, do_eval=True, do_predict=True, use_tpu=True,
-        predict_batch_size=5, **task))
+        init_checkpoint="some.ckpt", **dict(task, predict_batch_size=5)))
   for step, padding in (("eval", 1), ("predict", 3)):
     input_fn = run_classifier.file_based_input_fn_builder(
         os.path.join(output_dir, step + ".tf_record"), 16, is_training=False,

@@ -163,7 +163,6 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
   assert trained.has_tensor("module/%s/adam_m" % kernel)
 
 
-@pytest.mark.xfail(strict=True, reason="IOError is not turned into UserError")
 @with_module
 def test_a_handle_that_is_no_module_is_named(tmp_path):
   handle = str(tmp_path / "none")
@@ -174,6 +173,16 @@ def test_a_handle_that_is_no_module_is_named(tmp_path):
     classifier.run_main(run_classifier_with_tfhub, arguments)
   assert handle in str(error.value)
   assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["init_checkpoint", "vocab_file", "bert_config_file"])
+def test_what_the_module_brings_may_not_be_given(tmp_path, name):
+  with pytest.raises(estimators.UserError, match="^--%s: the module" % name):
+    classifier.run_main(run_classifier_with_tfhub, [
+        "--task_name=MRPC", "--do_eval", "--data_dir=" + str(tmp_path),
+        "--bert_hub_module_handle=" + str(tmp_path), "--%s=x" % name,
+        "--output_dir=" + str(tmp_path / "out")])
 
 
 @without_module
