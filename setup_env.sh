@@ -2,7 +2,8 @@
 # Makes the virtual environment that demo.sh and test.sh run in. Sourced by
 # both from the top level of the repository; not a command of its own.
 #
-#   PYTHON  interpreter to build it with, Python 3.9 to 3.13 (default: python3)
+#   PYTHON  interpreter to build it with, Python 3.9 to 3.13 (default: python3,
+#           or another of those versions if python3 is not)
 #   VENV    folder of the environment (default: .venv-pyX.Y)
 
 die() {
@@ -10,18 +11,31 @@ die() {
   exit 1
 }
 
-# Sets PYTHON_VERSION to X.Y, or stops where it is not one we run on.
-check_python() {
-  PYTHON=${PYTHON:-python3}
-  PYTHON_VERSION=$("$PYTHON" -c \
-    'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
-    die "PYTHON=$PYTHON does not run; name a Python 3.9 to 3.13," \
-      "for example PYTHON=python3.11 $0"
-  case $PYTHON_VERSION in
-    3.9|3.10|3.11|3.12|3.13) ;;
-    *) die "PYTHON=$PYTHON is Python $PYTHON_VERSION, expected 3.9 to 3.13;" \
-         "name another one, for example PYTHON=python3.11 $0" ;;
+# Prints the X.Y of an interpreter if it runs and is one we run on.
+supported_version() {
+  local version
+  version=$("$1" -c \
+    'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || return 1
+  case $version in
+    3.9|3.10|3.11|3.12|3.13) echo "$version" ;;
+    *) return 1 ;;
   esac
+}
+
+# Sets PYTHON, where it is not given, and PYTHON_VERSION to X.Y, or stops.
+check_python() {
+  local candidate
+  if [ -z "${PYTHON:-}" ]; then
+    for candidate in python3 python3.1{3,2,1,0} python3.9; do
+      if supported_version "$candidate" > /dev/null; then
+        PYTHON=$candidate
+        break
+      fi
+    done
+  fi
+  PYTHON_VERSION=$(supported_version "${PYTHON:-python3}") ||
+    die "${PYTHON:-python3} does not run or is not Python 3.9 to 3.13; name" \
+      "one that is, for example PYTHON=python3.11 $0"
 }
 
 # setup_env [PACKAGE...]: installs requirements.txt and the packages into $VENV

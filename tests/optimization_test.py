@@ -286,3 +286,13 @@ def test_gradient_norm_is_the_same_packed_and_padded():
   assert summed[1] == pytest.approx(summed[0], rel=1e-5)
   # The rows of a repeated word counted one by one do make a difference here.
   assert abs(norms[0] - summed[0]) > 1e-3 * norms[0]
+
+
+def test_tpu_cores_sum_every_gradient():
+  with tf.Graph().as_default() as graph:
+    a, b = [tf.get_variable(n, [2]) for n in "ab"]
+    optimization.create_optimizer(
+        tf.reduce_sum(a * b), 0.1, 10, 0, use_tpu=True)
+    summed = [op for op in graph.get_operations()
+              if op.type == "CrossReplicaSum"]
+    assert len(summed) == 2

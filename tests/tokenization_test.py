@@ -40,7 +40,7 @@ def write_vocab(tmp_path, tokens, end=b"\n"):
 def warnings(monkeypatch):
   """The warnings that tokenization logs, formatted."""
   lines = []
-  monkeypatch.setattr(tokenization.logging, "warning",
+  monkeypatch.setattr(tokenization.tf.logging, "warning",
                       lambda message, *args: lines.append(message % args))
   return lines
 
