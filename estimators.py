@@ -304,8 +304,8 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
     latest = config and tf.train.latest_checkpoint(config.model_dir)
     if latest:  # The estimator goes on from there.
       check_checkpoint(
-          tf.trainable_variables(), latest,
-          "give another output_dir, or the flags that it was trained with")
+          tf.trainable_variables(), latest, must_have_all=True,
+          cure="give another output_dir, or the flags that it was trained with")
     scaffold_fn = initialize_from_checkpoint(init_checkpoint, use_tpu)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
@@ -413,7 +413,7 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False):
   return scaffold_fn
 
 
-def check_checkpoint(variables, checkpoint,
+def check_checkpoint(variables, checkpoint, must_have_all=False,
                      cure="is it for another bert_config.json, vocabulary or "
                      "set of labels?"):
   """Raises UserError unless a checkpoint exists and its shapes fit.
@@ -422,7 +422,8 @@ def check_checkpoint(variables, checkpoint,
     variables: list of variables.
     checkpoint: str. Prefix of the checkpoint, or a folder with a `checkpoint`
       file that names the latest.
-    cure: str. What to do, or look at, if they do not.
+    must_have_all: bool. Every variable must be in it.
+    cure: str. What to do, or look at, if it does not fit.
   """
   try:
     shapes = dict(tf.train.list_variables(checkpoint))
@@ -435,7 +436,10 @@ def check_checkpoint(variables, checkpoint,
   for variable in variables:
     name = variable.name.split(":")[0]
     ours = variable.shape.as_list()
-    if name in shapes and list(shapes[name]) != ours:
+    if name not in shapes:
+      if must_have_all:
+        problems.append("%s: not in the checkpoint" % name)
+    elif list(shapes[name]) != ours:
       problems.append("%s: %s in the checkpoint, %s in the model" %
                       (name, list(shapes[name]), ours))
   if problems:

@@ -60,7 +60,8 @@ def define_flags():
   define("integer", "predict_batch_size", 8, "Batch size for prediction.",
          lower_bound=1)
   define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
-  define("float", "num_train_epochs", 3.0, "Times to go through the data.")
+  define("float", "num_train_epochs", 3.0, "Times to go through the data.",
+         lower_bound=0.0)
   define("float", "warmup_proportion", 0.1,
          "Share of the training in which the learning rate rises from 0.")
   estimators.define_padding_flag()
@@ -555,10 +556,11 @@ def predict(estimator, input_file, max_seq_length, output_dir, num_examples,
 
 def find_processor(task_name):
   """Makes the processor of a task; raises ValueError for an unknown one."""
-  if task_name.lower() not in PROCESSORS:
+  processors = {name.lower(): made for name, made in PROCESSORS.items()}
+  if task_name.lower() not in processors:
     raise ValueError("--task_name=%s: unknown task, expected one of %s" % (
         task_name, ", ".join(sorted(PROCESSORS))))
-  return PROCESSORS[task_name.lower()]()
+  return processors[task_name.lower()]()
 
 
 def read_examples(processor, data_dir, do_train, do_eval, do_predict):
