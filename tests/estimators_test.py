@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 import estimators
 import input_pipeline
 import modeling
-from input_pipeline_test import captured_log
+from helpers import captured_log
 
 TOP = os.path.dirname(os.path.abspath(estimators.__file__))
 RNG = np.random.RandomState(1)

@@ -2,9 +2,7 @@
 
 import codecs
 import collections
-import contextlib
 import io
-import logging
 import os
 
 import numpy as np
@@ -13,6 +11,8 @@ import tensorflow.compat.v1 as tf
 
 import input_pipeline
 import tokenization
+from helpers import captured_log
+from helpers import read_batches
 
 NAME_TO_FEATURES = {
     "ids": tf.FixedLenFeature([3], tf.int64),
@@ -27,41 +27,9 @@ def make_features(count):
           for i in range(count)]
 
 
-def read_batches(input_fn, batch_size, num_batches=None, seed=1):
-  """Returns the batches of an input_fn, all or the first ones."""
-  batches = []
-  with tf.Graph().as_default(), tf.Session() as session:
-    tf.set_random_seed(seed)
-    dataset = input_fn({"batch_size": batch_size})
-    batch = tf.data.make_one_shot_iterator(dataset).get_next()
-    while len(batches) != num_batches:
-      try:
-        batches.append(session.run(batch))
-      except tf.errors.OutOfRangeError:
-        break
-  return batches
-
-
 def read_labels(input_fn, batch_size, num_batches=None, seed=1):
   batches = read_batches(input_fn, batch_size, num_batches, seed)
   return np.concatenate([batch["label"] for batch in batches]).tolist()
-
-
-@contextlib.contextmanager
-def captured_log():
-  """Gives a list that fills up with the lines that TensorFlow logs."""
-  lines = []
-  handler = logging.Handler()
-  handler.emit = lambda record: lines.append(record.getMessage())
-  logger = tf.get_logger()
-  verbosity = tf.logging.get_verbosity()
-  tf.logging.set_verbosity(tf.logging.INFO)
-  logger.addHandler(handler)
-  try:
-    yield lines
-  finally:
-    logger.removeHandler(handler)
-    tf.logging.set_verbosity(verbosity)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 import estimators
 import modeling
-import run_classifier_test as classifier
+import helpers
 import run_classifier_with_tfhub
 import tokenization
 
@@ -25,7 +25,7 @@ without_module = pytest.mark.skipif(
 
 def make_module_fn(vocab_file, do_lower_case):
   """Makes the graph of a BERT module as the published ones have it."""
-  config = modeling.BertConfig(**classifier.CONFIG)
+  config = modeling.BertConfig(**helpers.CONFIG)
 
   def module_fn(is_training):
     inputs = {name: tf.placeholder(tf.int32, [None, None], name)
@@ -48,7 +48,7 @@ def export_module(folder, do_lower_case=True):
   """Writes a module with random weights; returns its folder and its weights."""
   handle = str(folder / "module")
   spec = hub.create_module_spec(
-      make_module_fn(classifier.write_vocab(folder), do_lower_case),
+      make_module_fn(helpers.write_vocab(folder), do_lower_case),
       tags_and_args=[(set(), {"is_training": False}),
                      ({"train"}, {"is_training": True})])
   with tf.Graph().as_default(), tf.Session() as session:
@@ -70,7 +70,7 @@ def exported(tmp_path_factory):
 def test_tokenizer_is_that_of_the_vocabulary(tmp_path, do_lower_case):
   handle, _ = export_module(tmp_path, do_lower_case)
   expected = tokenization.FullTokenizer(
-      classifier.write_vocab(tmp_path / "again"), do_lower_case)
+      helpers.write_vocab(tmp_path / "again"), do_lower_case)
   os.remove(str(tmp_path / "vocab.txt"))  # the module has a copy of its own
   tokenizer = run_classifier_with_tfhub.create_tokenizer_from_hub_module(handle)
   assert tokenizer.vocab == expected.vocab
@@ -111,7 +111,7 @@ def test_create_model_has_the_modules_weights_and_trains_them(exported):
 
   with tf.Graph().as_default():  # without the module: the same encoder
     model = modeling.BertModel(
-        modeling.BertConfig(**classifier.CONFIG), False,
+        modeling.BertConfig(**helpers.CONFIG), False,
         tf.constant([[2, 6, 7, 3]]))
     variables = {v.op.name: v for v in tf.trainable_variables()}
     assert sorted(variables) == sorted(weights)
@@ -144,17 +144,17 @@ def test_training_has_dropout_in_the_encoder(exported):
 def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
   output_dir = str(tmp_path / "out")
   arguments = dict(
-      task_name="MRPC", data_dir=classifier.write_mrpc(tmp_path / "data"),
+      task_name="MRPC", data_dir=helpers.write_mrpc(tmp_path / "data"),
       bert_hub_module_handle=exported[0], output_dir=output_dir,
       max_seq_length=16, train_batch_size=4, eval_batch_size=4,
       predict_batch_size=4, learning_rate=1e-3, num_train_epochs=2,
       log_steps=4, do_train=True, do_eval=True, do_predict=True)
-  status, _, stderr = classifier.run_script(
+  status, _, stderr = helpers.run_script(
       "run_classifier_with_tfhub.py",
       ["--%s=%s" % item for item in sorted(arguments.items())])
   assert status == 0, stderr[-3000:]
   assert stderr.count("step 6 of 6: loss ") == 1
-  classifier.check_mrpc_results(output_dir, global_step=6)
+  helpers.check_mrpc_results(output_dir, global_step=6)
 
   kernel = "bert/encoder/layer_0/output/dense/kernel"
   trained = tf.train.load_checkpoint(output_dir)
@@ -170,7 +170,7 @@ def test_a_handle_that_is_no_module_is_named(tmp_path):
                "--bert_hub_module_handle=" + handle,
                "--output_dir=" + str(tmp_path / "out")]
   with pytest.raises(estimators.UserError) as error:
-    classifier.run_main(run_classifier_with_tfhub, arguments)
+    helpers.run_main(run_classifier_with_tfhub, arguments)
   assert handle in str(error.value)
   assert "\n" not in str(error.value)
 
@@ -179,7 +179,7 @@ def test_a_handle_that_is_no_module_is_named(tmp_path):
     "name", ["init_checkpoint", "vocab_file", "bert_config_file"])
 def test_what_the_module_brings_may_not_be_given(tmp_path, name):
   with pytest.raises(estimators.UserError, match="^--%s: the module" % name):
-    classifier.run_main(run_classifier_with_tfhub, [
+    helpers.run_main(run_classifier_with_tfhub, [
         "--task_name=MRPC", "--do_eval", "--data_dir=" + str(tmp_path),
         "--bert_hub_module_handle=" + str(tmp_path), "--%s=x" % name,
         "--output_dir=" + str(tmp_path / "out")])
@@ -188,7 +188,7 @@ def test_what_the_module_brings_may_not_be_given(tmp_path, name):
 @without_module
 def test_without_hub_module_one_line_names_what_to_install(tmp_path):
   output_dir = tmp_path / "out"
-  status, stdout, stderr = classifier.run_script(
+  status, stdout, stderr = helpers.run_script(
       "run_classifier_with_tfhub.py", [
           "--task_name=MRPC", "--do_train", "--data_dir=" + str(tmp_path),
           "--bert_hub_module_handle=" + str(tmp_path),
