@@ -361,6 +361,18 @@ def test_an_output_folder_of_another_model_is_refused(tmp_path, step):
   assert "w: [2] in the checkpoint, [3] in the model" in str(error.value)
 
 
+def test_a_checkpoint_may_have_to_hold_every_variable(tmp_path):
+  train_toy(tmp_path, 1)
+  checkpoint = tf.train.latest_checkpoint(str(tmp_path))
+  with tf.Graph().as_default():
+    variables = [tf.get_variable("w", [2]), tf.get_variable("deeper/w", [2])]
+    estimators.check_checkpoint(variables, checkpoint)
+    with pytest.raises(estimators.UserError) as error:
+      estimators.check_checkpoint(variables, checkpoint, must_have_all=True)
+  assert "deeper/w: not in the checkpoint" in str(error.value)
+  assert "\n  w:" not in str(error.value)
+
+
 # Mistakes and results.
 
 
