@@ -12,4 +12,4 @@ source ./setup_env.sh
 
 setup_env pytest
 describe_env
-"$ENV_PYTHON" -m pytest tests -q "$@"
+"$ENV_PYTHON" -m pytest tests -q --disable-warnings "$@"
