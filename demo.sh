@@ -88,6 +88,7 @@ classify() {
   row classifier "$ELAPSED" "run_classifier.py --do_train, sample_data" \
     "global_step = $steps"
   row "" "" "                  --do_eval" "eval_accuracy = $accuracy"
+  row "" "" "" "eval_f1 = $(result eval_f1)"
   row "" "" "" "eval_loss = $loss"
   row "" "" "                  --do_predict" \
     "test_results.tsv: $predicted rows"

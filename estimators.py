@@ -33,7 +33,7 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def user_errors():
-  """Turns a ValueError, or a file that cannot be used, into a UserError.
+  """Turns a ValueError, an unusable file or a missing method into a UserError.
 
   For the steps that read what the user gave. Elsewhere a ValueError is a fault
   of the program and keeps its stack trace.
@@ -44,7 +44,7 @@ def user_errors():
     raise UserError(str(error))
   except tf.errors.OpError as error:
     raise UserError(error.message)
-  except OSError as error:
+  except (OSError, NotImplementedError) as error:
     raise UserError(str(error))
 
 
@@ -57,11 +57,13 @@ def run(main, define_flags, required=()):
     required: names of the flags that must be given.
   """
   define_flags()
-  flags.mark_flags_as_required(required)
 
   def main_with_one_line_errors(argv):
     quiet_logging()
     try:
+      missing = [name for name in required if flags.FLAGS[name].value is None]
+      if missing:
+        raise UserError("give also --" + ", --".join(missing))
       main(argv)
     except UserError as error:
       sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
@@ -306,6 +308,11 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
       check_checkpoint(
           tf.trainable_variables(), latest, must_have_all=True,
           cure="give another output_dir, or the flags that it was trained with")
+    elif init_checkpoint and mode != tf_estimator.ModeKeys.TRAIN:
+      # With a head that nobody trained the results would mean nothing.
+      check_checkpoint(
+          tf.trainable_variables(), init_checkpoint, must_have_all=True,
+          cure="train first, or give the checkpoint of a fine-tuned model")
     scaffold_fn = initialize_from_checkpoint(init_checkpoint, use_tpu)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
@@ -392,10 +399,7 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False):
     check_checkpoint(variables, init_checkpoint)
     assignment_map, found = modeling.get_assignment_map_from_checkpoint(
         variables, init_checkpoint)
-    if not found:
-      tf.logging.warning(
-          "%s holds none of the model's variables: all start from random "
-          "weights", init_checkpoint)
+    warn_of_random_weights(variables, found, init_checkpoint)
 
     def scaffold_fn_for_tpu():
       tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
@@ -411,6 +415,25 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False):
     tf.logging.info("  name = %s, shape = %s%s", variable.name, variable.shape,
                     ", *INIT_FROM_CKPT*" if variable.name in found else "")
   return scaffold_fn
+
+
+def warn_of_random_weights(variables, found, checkpoint):
+  """Warns of variables that one would expect in a checkpoint and that are not.
+
+  A new head is no surprise; an encoder that is there only in part is, for
+  example with more layers in the config than in the checkpoint.
+  """
+  if not found:
+    tf.logging.warning("%s holds none of the model's variables: all start from "
+                       "random weights", checkpoint)
+  scopes = set(name.split("/")[0] for name in found)
+  missing = [v.op.name for v in variables if v.op.name not in found and
+             v.op.name.split("/")[0] in scopes]
+  if missing:
+    tf.logging.warning(
+        "%s lacks %d variables of the model, which start from random weights; "
+        "is it for another bert_config.json? %s%s", checkpoint, len(missing),
+        ", ".join(missing[:5]), ", ..." if len(missing) > 5 else "")
 
 
 def check_checkpoint(variables, checkpoint, must_have_all=False,

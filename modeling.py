@@ -192,9 +192,14 @@ class BertModel(object):
         result is the same. Shapes depend on the data, which TPUs do not allow.
 
     Raises:
-      ValueError: the config is invalid, a tensor has the wrong rank, or S
-        exceeds `max_position_embeddings`.
+      ValueError: the config is invalid, a tensor has the wrong rank, S exceeds
+        `max_position_embeddings`, or there is no graph to build in.
     """
+    if tf.executing_eagerly():
+      raise ValueError(
+          "BertModel builds a TensorFlow 1.x graph: call "
+          "tf.disable_v2_behavior() at the start of the program, or build it "
+          "inside `with tf.Graph().as_default():`")
     config = copy.deepcopy(config)
     check_config(config)
     if not is_training:
@@ -546,12 +551,12 @@ def check_seq_length(seq_length, max_position_embeddings):
   Raises:
     ValueError: the sequence is too long.
   """
-  message = ("The sequences are longer than the model's %d positions "
-             "(max_position_embeddings); use a smaller max_seq_length" %
+  message = ("The model reads at most %d positions "
+             "(max_position_embeddings); use no larger max_seq_length" %
              max_position_embeddings)
   if isinstance(seq_length, numbers.Integral):
     if seq_length > max_position_embeddings:
-      raise ValueError("%s than %d" % (message, seq_length))
+      raise ValueError("%s, found %d" % (message, seq_length))
     return []
   return [tf.assert_less_equal(
       seq_length, max_position_embeddings, message=message)]

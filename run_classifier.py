@@ -112,19 +112,23 @@ class DataProcessor(object):
 
   def get_train_examples(self, data_dir):
     """Returns the training set, a list of InputExample."""
-    raise NotImplementedError()
+    self._miss("get_train_examples", "--do_train")
 
   def get_dev_examples(self, data_dir):
     """Returns the dev set, a list of InputExample."""
-    raise NotImplementedError()
+    self._miss("get_dev_examples", "--do_eval")
 
   def get_test_examples(self, data_dir):
     """Returns the set to predict, a list of InputExample with any label."""
-    raise NotImplementedError()
+    self._miss("get_test_examples", "--do_predict")
 
   def get_labels(self):
     """Returns the labels, a list of str; results keep their order."""
-    raise NotImplementedError()
+    self._miss("get_labels", "every step")
+
+  def _miss(self, method, step):
+    raise NotImplementedError("%s needs the method %s of %s" % (
+        step, method, type(self).__name__))
 
   @classmethod
   def _read_tsv(cls, input_file, quotechar=None):
@@ -549,9 +553,9 @@ def predict(estimator, input_file, max_seq_length, output_dir, num_examples,
   if len(rows) != num_examples:
     raise RuntimeError("%s: predicted %d of %d examples" % (
         input_file, len(rows), num_examples))
-  input_pipeline.write_text(
-      os.path.join(output_dir, "test_results.tsv"),
-      "".join(row + "\n" for row in rows))
+  path = os.path.join(output_dir, "test_results.tsv")
+  input_pipeline.write_text(path, "".join(row + "\n" for row in rows))
+  tf.logging.info("Wrote %d predictions to %s", len(rows), path)
 
 
 def find_processor(task_name):
@@ -675,6 +679,8 @@ def main(_):
         vocab_file=FLAGS.vocab_file, do_lower_case=FLAGS.do_lower_case)
     input_pipeline.check_vocab(
         tokenizer.vocab, FLAGS.vocab_file, bert_config.vocab_size)
+    if FLAGS.init_checkpoint:
+      estimators.check_checkpoint([], FLAGS.init_checkpoint)
 
   def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
     return model_fn_builder(

@@ -3,6 +3,8 @@
 Source: Devlin et al., arXiv 1810.04805, section 3.1.
 """
 
+import sys
+
 import tensorflow.compat.v1 as tf
 
 import modeling
@@ -91,3 +93,8 @@ def gather_indexes(sequence_tensor, positions):
   first_rows = tf.range(batch_size, dtype=tf.int32)[:, tf.newaxis] * seq_length
   rows = tf.reshape(first_rows + positions, [-1])  # [B * P]
   return tf.gather(tf.reshape(sequence_tensor, [-1, width]), rows)
+
+
+if __name__ == "__main__":
+  sys.exit("run_pretraining.py: holds the heads for programs to import; it "
+           "cannot pre-train from the command line yet")

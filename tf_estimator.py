@@ -91,11 +91,12 @@ if hasattr(tf, "estimator"):
   ModeKeys = tf.estimator.ModeKeys
   RunConfig = tf.estimator.RunConfig
   ServingInputReceiver = tf.estimator.export.ServingInputReceiver
-  # Where tf.estimator has it from, less a notice on looking it up there.
-  _tpu_config = importlib.import_module(
-      _PACKAGE + ".python.estimator.tpu.tpu_config")
-  TPUEstimator = tf.estimator.tpu.TPUEstimator
-  TPUEstimatorSpec = tf.estimator.tpu.TPUEstimatorSpec
+  # Where tf.estimator has them from, less a notice on looking them up there.
+  _tpu_config, _tpu_estimator = [
+      importlib.import_module(_PACKAGE + ".python.estimator.tpu." + name)
+      for name in ("tpu_config", "tpu_estimator")]
+  TPUEstimator = _tpu_estimator.TPUEstimator
+  TPUEstimatorSpec = _tpu_estimator.TPUEstimatorSpec
 else:
   _estimator, _model_fn, _tpu_config, _export = _import_estimator_package()
   Estimator = _estimator.Estimator

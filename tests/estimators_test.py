@@ -373,6 +373,30 @@ def test_a_checkpoint_may_have_to_hold_every_variable(tmp_path):
   assert "\n  w:" not in str(error.value)
 
 
+@pytest.mark.parametrize("step", ["evaluate", "predict"])
+def test_a_checkpoint_without_the_head_serves_for_training_only(tmp_path, step):
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.get_variable("w", [2])  # but no "b"
+    session.run(tf.global_variables_initializer())
+    checkpoint = tf.train.Saver().save(session, str(tmp_path / "w.ckpt"))
+  with pytest.raises(estimators.UserError) as error:
+    list(getattr(make_toy(tmp_path / "out", init_checkpoint=checkpoint), step)(
+        toy_input_fn()))
+  assert "b: not in the checkpoint" in str(error.value)
+  train_toy(tmp_path / "out", 1, init_checkpoint=checkpoint)
+
+
+def test_an_encoder_that_is_there_in_part_is_warned_of():
+  with tf.Graph().as_default(), captured_log() as lines:
+    variables = [tf.get_variable(name, [1]) for name in (
+        "bert/layer_0", "bert/layer_1", "output_bias")]
+    estimators.warn_of_random_weights(
+        variables, {"bert/layer_0": 1, "bert/layer_0:0": 1}, "some.ckpt")
+  line, = lines
+  assert line.startswith("some.ckpt lacks 1 variables of the model")
+  assert line.endswith("bert/layer_1")
+
+
 # Mistakes and results.
 
 

@@ -690,3 +690,10 @@ def test_embedding_postprocessor_adds_what_it_is_asked_for(session):
         words + added, variables, "post/LayerNorm"))
   with pytest.raises(ValueError, match="token_type_ids"):
     modeling.embedding_postprocessor(x, use_token_type=True)
+
+
+def test_eager_execution_is_refused_at_once():
+  if not tf.executing_eagerly():
+    pytest.skip("TensorFlow 1.x, or version 2 behaviour is off")
+  with pytest.raises(ValueError, match="disable_v2_behavior"):
+    modeling.BertModel(make_config(), False, tf.ones([1, 2], tf.int32))

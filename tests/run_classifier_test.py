@@ -408,7 +408,7 @@ def with_empty_dev(folder, lines):
     (lambda folder: dict(do_train=True, task_name="CoLA"),
      r"/train\.tsv, row 1: found the label '#1 ID', expected one of 0, 1$"),
     (lambda folder: dict(do_train=True, max_seq_length=21),
-     "20 positions .* use a smaller max_seq_length than 21$"),
+     "at most 20 positions .* max_seq_length, found 21$"),
     (lambda folder: dict(do_train=False),
      "^nothing to do; give --do_train, --do_eval or --do_predict$"),
     (lambda folder: dict(do_train=True, num_train_epochs=0.25),
@@ -531,6 +531,7 @@ def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
     raise FeaturesAreWritten()
 
   monkeypatch.setattr(estimators, "check_tpu", lambda use_tpu: None)
+  monkeypatch.setattr(estimators, "check_checkpoint", lambda *unused: None)
   monkeypatch.setattr(estimators, "make_estimator", make_estimator)
   output_dir = str(tmp_path / "out")
   with pytest.raises(FeaturesAreWritten):
@@ -543,3 +544,9 @@ def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
         drop_remainder=False)
     batch, = read_batches(input_fn, 100)
     assert batch["is_real_example"].tolist() == [1] * 7 + [0] * padding
+
+
+def test_a_method_that_a_processor_lacks_is_named():
+  with pytest.raises(NotImplementedError, match=(
+      "--do_predict needs the method get_test_examples of DataProcessor")):
+    run_classifier.DataProcessor().get_test_examples("data")
