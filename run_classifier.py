@@ -181,21 +181,39 @@ class XnliProcessor(DataProcessor):
         for i, row in enumerate(lines) if i > 0 and row[0] == self.language]
 
 
-class MnliProcessor(DataProcessor):
-  """MultiNLI (GLUE), matched: does the first sentence imply the second?"""
+class GlueProcessor(DataProcessor):
+  """A task of the GLUE benchmark: train.tsv, dev.tsv, test.tsv."""
+
+  dev_set = "dev"
+  test_set = "test"
 
   def get_train_examples(self, data_dir):
-    return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "train.tsv")), "train")
+    return self._create_examples(self._read_set(data_dir, "train"), "train")
 
   def get_dev_examples(self, data_dir):
     return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "dev_matched.tsv")),
-        "dev_matched")
+        self._read_set(data_dir, self.dev_set), self.dev_set)
 
   def get_test_examples(self, data_dir):
     return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "test_matched.tsv")), "test")
+        self._read_set(data_dir, self.test_set), "test")
+
+  def get_labels(self):
+    return ["0", "1"]
+
+  def _read_set(self, data_dir, name):
+    return self._read_tsv(os.path.join(data_dir, name + ".tsv"))
+
+  def _create_examples(self, lines, set_type):
+    """Makes the examples of a set; those of "test" get any label."""
+    raise NotImplementedError()
+
+
+class MnliProcessor(GlueProcessor):
+  """MultiNLI (GLUE), matched: does the first sentence imply the second?"""
+
+  dev_set = "dev_matched"
+  test_set = "test_matched"
 
   def get_labels(self):
     return ["contradiction", "entailment", "neutral"]
@@ -208,23 +226,8 @@ class MnliProcessor(DataProcessor):
         for row in lines[1:]]
 
 
-class MrpcProcessor(DataProcessor):
+class MrpcProcessor(GlueProcessor):
   """MRPC (GLUE): do both sentences say the same?"""
-
-  def get_train_examples(self, data_dir):
-    return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "train.tsv")), "train")
-
-  def get_dev_examples(self, data_dir):
-    return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "dev.tsv")), "dev")
-
-  def get_test_examples(self, data_dir):
-    return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "test.tsv")), "test")
-
-  def get_labels(self):
-    return ["0", "1"]
 
   def _create_examples(self, lines, set_type):
     return [
@@ -233,26 +236,14 @@ class MrpcProcessor(DataProcessor):
         for i, row in enumerate(lines) if i > 0]
 
 
-class ColaProcessor(DataProcessor):
+class ColaProcessor(GlueProcessor):
   """CoLA (GLUE): is the sentence acceptable English?"""
 
-  def get_train_examples(self, data_dir):
-    return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "train.tsv")), "train")
-
-  def get_dev_examples(self, data_dir):
-    return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "dev.tsv")), "dev")
-
-  def get_test_examples(self, data_dir):
-    rows = self._read_tsv(os.path.join(data_dir, "test.tsv"))
-    return [InputExample("test-%d" % i, row[1], None, "0")
-            for i, row in enumerate(rows) if i > 0]
-
-  def get_labels(self):
-    return ["0", "1"]
-
-  def _create_examples(self, lines, set_type):  # train and dev have no header
+  def _create_examples(self, lines, set_type):
+    if set_type == "test":
+      return [InputExample("test-%d" % i, row[1], None, "0")
+              for i, row in enumerate(lines) if i > 0]
+    # The other sets have no header.
     return [InputExample("%s-%d" % (set_type, i), row[3], None,
                          self._label(row, 1))
             for i, row in enumerate(lines)]

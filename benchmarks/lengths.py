@@ -40,17 +40,13 @@ def define_flags():
   flags.DEFINE_string("lengths_file", DEFAULT_FILE, "JSON file to write.")
 
 
-class Sst2Processor(run_classifier.DataProcessor):
+class Sst2Processor(run_classifier.GlueProcessor):
   """SST-2 (GLUE): is the sentence positive?"""
 
-  def get_train_examples(self, data_dir):
-    rows = self._read_tsv(os.path.join(data_dir, "train.tsv"))
-    return [run_classifier.InputExample("train-%d" % i, row[0], None,
+  def _create_examples(self, lines, set_type):
+    return [run_classifier.InputExample("%s-%d" % (set_type, i), row[0], None,
                                         self._label(row, 1))
-            for i, row in enumerate(rows) if i > 0]
-
-  def get_labels(self):
-    return ["0", "1"]
+            for i, row in enumerate(lines) if i > 0]
 
 
 PROCESSORS = {"MRPC": run_classifier.MrpcProcessor, "SST-2": Sst2Processor}
