@@ -233,9 +233,6 @@ def make_estimator(model_fn,
   if use_tpu and tpu_name:
     cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
         tpu_name, zone=tpu_zone, project=gcp_project)
-  optional = {}
-  if tf_random_seed is not None:
-    optional["tf_random_seed"] = tf_random_seed
   with user_errors():
     run_config = tf_estimator.TPURunConfig(
         cluster=cluster,
@@ -245,12 +242,12 @@ def make_estimator(model_fn,
         keep_checkpoint_max=keep_checkpoint_max,
         # Away from TPUs the LogHook of `make_model_fn` says more.
         log_step_count_steps=(log_steps or None) if use_tpu else None,
+        tf_random_seed=tf_random_seed,
         tpu_config=tf_estimator.TPUConfig(
             iterations_per_loop=iterations_per_loop,
             num_shards=num_tpu_cores,
             per_host_input_for_training=(
-                tf_estimator.InputPipelineConfig.PER_HOST_V2)),
-        **optional)
+                tf_estimator.InputPipelineConfig.PER_HOST_V2)))
     return tf_estimator.TPUEstimator(
         use_tpu=use_tpu,
         model_fn=model_fn,
@@ -308,12 +305,10 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
       check_checkpoint(
           tf.trainable_variables(), latest, must_have_all=True,
           cure="give another output_dir, or the flags that it was trained with")
-    elif init_checkpoint and mode != tf_estimator.ModeKeys.TRAIN:
-      # With a head that nobody trained the results would mean nothing.
-      check_checkpoint(
-          tf.trainable_variables(), init_checkpoint, must_have_all=True,
-          cure="train first, or give the checkpoint of a fine-tuned model")
-    scaffold_fn = initialize_from_checkpoint(init_checkpoint, use_tpu)
+    scaffold_fn = initialize_from_checkpoint(
+        init_checkpoint, use_tpu,
+        # With a head that nobody trained the results would mean nothing.
+        must_have_all=not latest and mode != tf_estimator.ModeKeys.TRAIN)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions
@@ -378,25 +373,31 @@ class LogHook(tf.train.SessionRunHook):
     self._logged_step, self._logged_time = self._step, time.time()
 
 
-def initialize_from_checkpoint(init_checkpoint, use_tpu=False):
+def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
+                               must_have_all=False):
   """Starts the trainable variables from a checkpoint and lists them.
 
   Args:
     init_checkpoint: str. Prefix of the checkpoint; None or empty for none.
     use_tpu: bool. Leaves the work to the returned function, which runs on the
       TPU's host.
+    must_have_all: bool. Every variable must be in the checkpoint.
 
   Returns:
     None, or the `scaffold_fn` that TPUs need.
 
   Raises:
-    UserError: there is no such checkpoint, or shapes differ; every variable
-      that does not fit is named.
+    UserError: there is no such checkpoint, shapes differ or variables are
+      missing; every one that does not fit is named.
   """
   variables = tf.trainable_variables()
   found, scaffold_fn = {}, None
   if init_checkpoint:
-    check_checkpoint(variables, init_checkpoint)
+    check_checkpoint(
+        variables, init_checkpoint, must_have_all,
+        cure="train first, or give the checkpoint of a fine-tuned model"
+        if must_have_all else
+        "is it for another bert_config.json, vocabulary or set of labels?")
     assignment_map, found = modeling.get_assignment_map_from_checkpoint(
         variables, init_checkpoint)
     warn_of_random_weights(variables, found, init_checkpoint)
@@ -437,8 +438,7 @@ def warn_of_random_weights(variables, found, checkpoint):
 
 
 def check_checkpoint(variables, checkpoint, must_have_all=False,
-                     cure="is it for another bert_config.json, vocabulary or "
-                     "set of labels?"):
+                     cure="give another checkpoint"):
   """Raises UserError unless a checkpoint exists and its shapes fit.
 
   Args:
