@@ -2,25 +2,30 @@
 
 What every script does around its task lives here once: the flags for hardware
 and checkpoints, the estimator, the `model_fn` around a task's head, starting
-from a pre-trained checkpoint, and turning a user's mistake into one line.
+from a pre-trained checkpoint, showing progress, stopping on Ctrl-C, and turning
+a user's mistake into one line.
 """
 
 import collections
 import contextlib
 import difflib
+import errno
+import multiprocessing
 import os
 import re
 import sys
-import time
 
 from absl import app
 from absl import flags
 import tensorflow.compat.v1 as tf
 
+import checkpoints
+import hooks
 import input_pipeline
 import modeling
 import optimization
 import tf_estimator
+import tokenization
 
 # Flags defined by functions of this module belong to the script that calls
 # them, so that its --helpshort lists them.
@@ -29,6 +34,14 @@ flags.disclaim_key_flags()
 
 class UserError(Exception):
   """A mistake in a flag or a file: `run` prints its text, no stack trace."""
+
+  exit_status = 1
+
+
+class Interrupted(UserError):
+  """Ctrl-C, or a request to end, stopped the training; the text says where."""
+
+  exit_status = 130  # what shells report for Ctrl-C
 
 
 @contextlib.contextmanager
@@ -40,12 +53,11 @@ def user_errors():
   """
   try:
     yield
-  except ValueError as error:
+  except (ValueError, NotImplementedError) as error:
     raise UserError(str(error))
-  except tf.errors.OpError as error:
-    raise UserError(error.message)
-  except (OSError, NotImplementedError) as error:
-    raise UserError(str(error))
+  except (OSError, tf.errors.OpError) as error:
+    raise UserError(_environment_fault(error) or
+                    getattr(error, "message", None) or str(error))
 
 
 def run(main, define_flags, required=()):
@@ -60,32 +72,78 @@ def run(main, define_flags, required=()):
 
   def main_with_one_line_errors(argv):
     quiet_logging()
+    program = os.path.basename(argv[0])
     try:
       missing = [name for name in required if flags.FLAGS[name].value is None]
       if missing:
         raise UserError("give also --" + ", --".join(missing))
       main(argv)
     except UserError as error:
-      sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
-    except tf.errors.InvalidArgumentError as error:
-      # tf.Assert puts each part of its message into brackets.
-      found = re.search(
-          r"\[(%s.*)\]" % re.escape(optimization.NOT_FINITE), error.message)
-      if not found:
+      _exit(program, str(error), error.exit_status)
+    except KeyboardInterrupt:
+      _exit(program, "stopped; no file was left half-written, and the same "
+            "command goes on from the last checkpoint, if any", 130)
+    except Exception as error:  # pylint: disable=broad-except
+      text = _environment_fault(error)
+      if text is None:
         raise
-      sys.exit("%s: %s" % (os.path.basename(argv[0]),
-                           found.group(1).replace("] [", " ")))
+      _exit(program, text, 1)
 
   app.run(main_with_one_line_errors, flags_parser=parse_flags)
 
 
+def _exit(program, text, status):
+  sys.stderr.write("%s: %s\n" % (program, text))
+  sys.exit(status)
+
+
+def _environment_fault(error):
+  """Returns one line for a fault of disk or data, None for one of the program.
+
+  Args:
+    error: Exception, of Python or of TensorFlow.
+  """
+  text = getattr(error, "message", None) or str(error)
+  if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    text = str(error)
+  elif not isinstance(error, tf.errors.OpError):
+    return None
+  # tf.Assert puts each part of its message into brackets.
+  not_finite = re.search(
+      r"\[(%s.*)\]" % re.escape(optimization.NOT_FINITE), text)
+  if not_finite:
+    return not_finite.group(1).replace("] [", " ")
+  first_line = text.strip().split("\n")[0]
+  if re.search("No space left|Disk quota|File too large", text):
+    return ("no room to write to (%s); what was complete is still there: free "
+            "some space, or name a folder on another disk, and give the same "
+            "command again" % first_line)
+  if isinstance(error, tf.errors.DataLossError):
+    return ("a file is damaged (%s); if it is a checkpoint, remove its files "
+            "to go on from the one before, else write it again" % first_line)
+  if isinstance(error, tf.errors.PermissionDeniedError):
+    return "no permission to write or read: %s" % first_line
+  return None
+
+
+# Lines of the Estimator that mislead or tell a user nothing. For example,
+# "Running train on CPU" is logged on GPUs too; `log_device` tells where.
+_MISLEADING = re.compile(
+    "is deprecated and will be removed|^Running (train|eval|infer) on CPU|"
+    "^Using config: |eval_on_tpu|^Calling checkpoint listeners|"
+    "_loop marked as finished|^Skipping training since max_steps|"
+    "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
+    "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
+    "Error recorded from|^Reraising captured error")
+
+
 def quiet_logging():
-  """Logs each message once, without those about TensorFlow's own future."""
+  """Logs each message once, and none that misleads."""
   logger = tf.get_logger()
   if logger.handlers:
     logger.propagate = False  # or the root logger would print it again
-  logger.addFilter(lambda record: (
-      "is deprecated and will be removed" not in record.getMessage()))
+  logger.addFilter(
+      lambda record: not _MISLEADING.search(record.getMessage()))
 
 
 def parse_flags(argv):
@@ -175,7 +233,32 @@ def define_hardware_flags():
 
 def hardware_values(flag_values):
   """Returns the values of those flags as arguments for `make_estimator`."""
-  return {flag[1]: flag_values[flag[1]].value for flag in _HARDWARE_FLAGS}
+  return values_of(flag_values, [flag[1] for flag in _HARDWARE_FLAGS])
+
+
+def values_of(flag_values, names):
+  """Returns a dict from flag name to value."""
+  return {name: flag_values[name].value for name in names}
+
+
+# Without gradients to keep, memory allows for larger batches than training
+# does, and they compute faster.
+_INFERENCE_BATCH_SIZE = 32
+BATCH_SIZE_HELP = ("CPU and GPU compute %d at a time, with the results of the "
+                   "default." % _INFERENCE_BATCH_SIZE)
+
+
+def batch_size_of(flag_values, name):
+  """Returns the batch size of a flag, or one that suits where it is not given.
+
+  Args:
+    flag_values: the parsed flags.
+    name: str. "eval_batch_size" or "predict_batch_size".
+  """
+  flag = flag_values[name]
+  if flag.using_default_value and not flag_values.use_tpu:
+    return _INFERENCE_BATCH_SIZE
+  return flag.value
 
 
 def define_padding_flag():
@@ -200,7 +283,8 @@ def make_estimator(model_fn,
                    save_checkpoints_steps=1000,
                    keep_checkpoint_max=5,
                    log_steps=100,
-                   tf_random_seed=None):
+                   tf_random_seed=None,
+                   start_step=0):
   """Makes the estimator that trains, evaluates and predicts.
 
   Args:
@@ -220,6 +304,8 @@ def make_estimator(model_fn,
     keep_checkpoint_max: int.
     log_steps: int.
     tf_random_seed: int. None for a random one.
+    start_step: int. Step that training goes on from. Goes into the seed, so
+      that it does not repeat the dropout and shuffling of the first steps.
 
   Returns:
     A TPUEstimator, which runs on CPU and GPU as well.
@@ -229,6 +315,9 @@ def make_estimator(model_fn,
       TensorFlow that is installed.
   """
   check_tpu(use_tpu)
+  log_device(use_tpu)
+  if tf_random_seed is not None and start_step:
+    tf_random_seed = (tf_random_seed + 1000003 * start_step) % 2**31
   cluster = None
   if use_tpu and tpu_name:
     cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
@@ -240,6 +329,7 @@ def make_estimator(model_fn,
         model_dir=output_dir,
         save_checkpoints_steps=save_checkpoints_steps,
         keep_checkpoint_max=keep_checkpoint_max,
+        save_summary_steps=log_steps or 100,
         # Away from TPUs the LogHook of `make_model_fn` says more.
         log_step_count_steps=(log_steps or None) if use_tpu else None,
         tf_random_seed=tf_random_seed,
@@ -258,11 +348,64 @@ def make_estimator(model_fn,
         predict_batch_size=predict_batch_size)
 
 
+def make_tokenizer(flag_values, config):
+  """Makes the tokenizer that a model and the flags call for.
+
+  Args:
+    flag_values: the parsed flags, of which it reads --vocab_file,
+      --do_lower_case and --init_checkpoint.
+    config: BertConfig.
+
+  Returns:
+    FullTokenizer.
+
+  Raises:
+    ValueError: vocabulary or casing do not go with the model.
+  """
+  flag = flag_values["do_lower_case"]
+  do_lower_case = tokenization.decide_casing(
+      None if flag.using_default_value else flag.value,
+      flag_values.vocab_file, flag_values.init_checkpoint,
+      getattr(config, "do_lower_case", None))
+  tokenizer = tokenization.FullTokenizer(
+      vocab_file=flag_values.vocab_file, do_lower_case=do_lower_case)
+  input_pipeline.check_vocab(
+      tokenizer.vocab, flag_values.vocab_file, config.vocab_size)
+  return tokenizer
+
+
+def check_output_dir(output_dir):
+  """Makes the folder; raises UserError if nothing can be written there."""
+  path = os.path.join(output_dir, ".write_test")
+  try:
+    tf.gfile.MakeDirs(output_dir)
+    input_pipeline.write_text(path, "")
+    tf.gfile.Remove(path)
+  except (OSError, tf.errors.OpError) as error:
+    raise UserError(
+        "--output_dir=%s: cannot be written to (%s); name another folder, or "
+        "get permission and room" % (
+            output_dir, getattr(error, "message", None) or error))
+
+
 def check_tpu(use_tpu):
   """Raises UserError if TPUs are asked of a TensorFlow that lacks them."""
   if use_tpu and not hasattr(tf, "estimator"):
     raise UserError("--use_tpu: TPU training needs TensorFlow 2.15 or older, "
                     "this is TensorFlow %s" % tf.__version__)
+
+
+def log_device(use_tpu):
+  """Logs what the run computes on."""
+  gpus = [] if use_tpu else tf.config.experimental.list_physical_devices("GPU")
+  if use_tpu:
+    tf.logging.info("Computes on TPU")
+  elif gpus:
+    tf.logging.info("Computes on GPU: %s", ", ".join(g.name for g in gpus))
+  else:
+    tf.logging.info(
+        "Computes on CPU, %d cores; TensorFlow finds no GPU "
+        "(TF_CPP_MIN_LOG_LEVEL=0 shows why)", multiprocessing.cpu_count())
 
 
 class Head(collections.namedtuple("Head", ["loss", "predictions", "metrics"])):
@@ -301,14 +444,17 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
 
     head = head_fn(features, mode == tf_estimator.ModeKeys.TRAIN)
     latest = config and tf.train.latest_checkpoint(config.model_dir)
-    if latest:  # The estimator goes on from there.
-      check_checkpoint(
-          tf.trainable_variables(), latest, must_have_all=True,
-          cure="give another output_dir, or the flags that it was trained with")
-    scaffold_fn = initialize_from_checkpoint(
-        init_checkpoint, use_tpu,
-        # With a head that nobody trained the results would mean nothing.
-        must_have_all=not latest and mode != tf_estimator.ModeKeys.TRAIN)
+    scaffold_fn = None
+    if latest:  # The estimator takes the weights from there.
+      with user_errors():
+        checkpoints.check_shapes(
+            tf.trainable_variables(), latest, must_have_all=True, cure="give "
+            "another output_dir, or the flags that it was trained with")
+    else:
+      scaffold_fn = initialize_from_checkpoint(
+          init_checkpoint, use_tpu,
+          # With a head that nobody trained the results would mean nothing.
+          must_have_all=mode != tf_estimator.ModeKeys.TRAIN)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions
@@ -320,57 +466,48 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
           train_op=optimization.create_optimizer(
               head.loss, learning_rate, num_train_steps, num_warmup_steps,
               use_tpu))
-      if not use_tpu and params.get("log_steps"):
-        spec["training_hooks"] = [LogHook(
-            head.loss, params["log_steps"], num_train_steps,
-            params["batch_size"])]
+      if not use_tpu:  # TPUs cannot write summaries from inside a step.
+        spec["training_hooks"] = [hooks.LogHook(
+            head.loss, params.get("log_steps", 0), num_train_steps,
+            params["batch_size"], config and config.model_dir)]
     return tf_estimator.TPUEstimatorSpec(**spec)
 
   return model_fn
 
 
-class LogHook(tf.train.SessionRunHook):
-  """Logs step, loss, learning rate and speed every few training steps."""
+def train(estimator, input_fn, num_train_steps, start_step=0,
+          how_to_train_more="give a larger --num_train_epochs"):
+  """Trains up to a step; Ctrl-C saves a checkpoint first.
 
-  def __init__(self, loss, log_steps, num_train_steps, batch_size):
-    """Makes the hook.
+  Args:
+    estimator: TPUEstimator.
+    input_fn: function of `params`.
+    num_train_steps: int. The step to end at.
+    start_step: int. The step of the checkpoint that it goes on from.
+    how_to_train_more: str. For whoever wants more steps than these.
 
-    Args:
-      loss: float32 scalar Tensor.
-      log_steps: int. Steps from one line to the next.
-      num_train_steps: int. Steps of the whole training.
-      batch_size: int. Examples per step.
-    """
-    graph = tf.get_default_graph()
-    self._tensors = {
-        "loss": loss,
-        "learning_rate": graph.get_tensor_by_name("learning_rate:0")}
-    self._log_steps = log_steps
-    self._num_train_steps = num_train_steps
-    self._batch_size = batch_size
-
-  def after_create_session(self, session, coord):
-    del coord
-    self._step = self._logged_step = session.run(tf.train.get_global_step())
-    self._logged_time = time.time()
-
-  def before_run(self, run_context):
-    del run_context
-    return tf.train.SessionRunArgs(self._tensors)
-
-  def after_run(self, run_context, run_values):
-    del run_context
-    self._step += 1
-    if (self._step % self._log_steps and self._step != self._num_train_steps):
-      return
-    seconds = time.time() - self._logged_time
-    steps = self._step - self._logged_step
+  Raises:
+    Interrupted: Ctrl-C, or SIGTERM, stopped it before the end.
+  """
+  if start_step >= num_train_steps:
     tf.logging.info(
-        "step %d of %d: loss %.5f, learning rate %.3g, %.1f examples/sec",
-        self._step, self._num_train_steps, run_values.results["loss"],
-        run_values.results["learning_rate"],
-        steps * self._batch_size / max(seconds, 1e-9))
-    self._logged_step, self._logged_time = self._step, time.time()
+        "There is nothing left to train: %s holds step %d of %d; to train "
+        "more, %s", estimator.model_dir, start_step, num_train_steps,
+        how_to_train_more)
+    return
+  tf.logging.info("***** Running training *****")
+  if start_step:
+    tf.logging.info("  Resuming at step %d", start_step)
+  tf.logging.info("  Num steps = %d", num_train_steps)
+  stop = hooks.StopHook()
+  with stop.on_signals():
+    estimator.train(
+        input_fn=input_fn, max_steps=num_train_steps, hooks=[stop])
+  if stop.step is not None:
+    raise Interrupted(
+        "stopped at step %d of %d, which %s holds; the same command goes on "
+        "from there" % (stop.step, num_train_steps,
+                        estimator.latest_checkpoint()))
 
 
 def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
@@ -393,11 +530,12 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
   variables = tf.trainable_variables()
   found, scaffold_fn = {}, None
   if init_checkpoint:
-    check_checkpoint(
-        variables, init_checkpoint, must_have_all,
-        cure="train first, or give the checkpoint of a fine-tuned model"
-        if must_have_all else
-        "is it for another bert_config.json, vocabulary or set of labels?")
+    with user_errors():
+      checkpoints.check_shapes(
+          variables, init_checkpoint, must_have_all,
+          cure="train first, or give the checkpoint of a fine-tuned model"
+          if must_have_all else
+          "is it for another bert_config.json, vocabulary or set of labels?")
     assignment_map, found = modeling.get_assignment_map_from_checkpoint(
         variables, init_checkpoint)
     warn_of_random_weights(variables, found, init_checkpoint)
@@ -435,40 +573,6 @@ def warn_of_random_weights(variables, found, checkpoint):
         "%s lacks %d variables of the model, which start from random weights; "
         "is it for another bert_config.json? %s%s", checkpoint, len(missing),
         ", ".join(missing[:5]), ", ..." if len(missing) > 5 else "")
-
-
-def check_checkpoint(variables, checkpoint, must_have_all=False,
-                     cure="give another checkpoint"):
-  """Raises UserError unless a checkpoint exists and its shapes fit.
-
-  Args:
-    variables: list of variables.
-    checkpoint: str. Prefix of the checkpoint, or a folder with a `checkpoint`
-      file that names the latest.
-    must_have_all: bool. Every variable must be in it.
-    cure: str. What to do, or look at, if it does not fit.
-  """
-  try:
-    shapes = dict(tf.train.list_variables(checkpoint))
-  except (tf.errors.OpError, ValueError) as error:
-    # TensorFlow raises ValueError for a folder without a checkpoint.
-    hint = "give the path up to and including \".ckpt\" or \".ckpt-<step>\""
-    raise UserError("%s: not a checkpoint that can be read (%s); %s" % (
-        checkpoint, getattr(error, "message", error), hint))
-  problems = []
-  for variable in variables:
-    name = variable.name.split(":")[0]
-    ours = variable.shape.as_list()
-    if name not in shapes:
-      if must_have_all:
-        problems.append("%s: not in the checkpoint" % name)
-    elif list(shapes[name]) != ours:
-      problems.append("%s: %s in the checkpoint, %s in the model" %
-                      (name, list(shapes[name]), ours))
-  if problems:
-    raise UserError(
-        "%s does not fit the model (%s):\n  %s" %
-        (checkpoint, cure, "\n  ".join(problems)))
 
 
 def write_results(path, title, results):

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import csv
 import os
+import re
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -44,7 +45,8 @@ def atomic_path(path):
   """Gives a temporary name beside `path`; renames it when all went well.
 
   So `path` is a whole file or what was there before, never a part. After an
-  error the temporary file is removed.
+  error the temporary file is removed; one that a killed process left behind is
+  removed by the next that writes `path`.
 
   Args:
     path: str. The file to write.
@@ -52,6 +54,7 @@ def atomic_path(path):
   Yields:
     str. The name to write to meanwhile.
   """
+  _remove_leftovers(path)
   temporary = "%s.%d.tmp" % (path, os.getpid())
   try:
     yield temporary
@@ -60,6 +63,27 @@ def atomic_path(path):
     if tf.gfile.Exists(temporary):
       tf.gfile.Remove(temporary)
     raise
+
+
+def _remove_leftovers(path):
+  """Removes temporary files of `path` whose process is no more."""
+  folder, name = os.path.split(path)
+  if "://" in path or not os.path.isdir(folder or "."):
+    return  # Processes of other machines cannot be asked for.
+  for found in os.listdir(folder or "."):
+    match = re.match(re.escape(name) + r"\.(\d+)\.tmp$", found)
+    if match and not _is_running(int(match.group(1))):
+      tf.gfile.Remove(os.path.join(folder, found))
+
+
+def _is_running(process_id):
+  try:
+    os.kill(process_id, 0)  # signal 0 only asks
+  except ProcessLookupError:
+    return False
+  except OSError:
+    pass  # it belongs to somebody else
+  return True
 
 
 def write_text(path, text):
@@ -98,16 +122,19 @@ class TsvRow(list):
 
   def __init__(self, columns, path, number):
     super(TsvRow, self).__init__(columns)
+    self.number = number
     self.where = "%s, row %d" % (path, number)
 
   def __getitem__(self, index):
     try:
       return super(TsvRow, self).__getitem__(index)
     except IndexError:
+      found = "%d tab-separated column(s)" % len(self)
+      if not "".join(self).strip():
+        found = "a blank line"
       raise ValueError(
-          "%s: found %d tab-separated column(s), expected at least %d; correct "
-          "or remove the row" %
-          (self.where, len(self), index + 1 if index >= 0 else -index))
+          "%s: found %s, expected at least %d columns; correct or remove the "
+          "row" % (self.where, found, index + 1 if index >= 0 else -index))
 
 
 def read_tsv(path, quotechar=None):
@@ -164,7 +191,7 @@ def decode_batch(serialized, name_to_features):
 
 
 def make_input_fn(input_files, name_to_features, is_training,
-                  drop_remainder=False, shuffle_buffer_size=100):
+                  drop_remainder=False, shuffle_buffer_size=100, start_step=0):
   """Makes an Estimator's `input_fn` that reads TFRecord files.
 
   Args:
@@ -174,6 +201,8 @@ def make_input_fn(input_files, name_to_features, is_training,
     drop_remainder: bool. Drops a last batch that is not full (TPUs need one
       size).
     shuffle_buffer_size: int. Records that shuffling chooses from.
+    start_step: int. Training goes on from this step: leaves out as many batches
+      as were used before it, to go on in the data too.
 
   Returns:
     A function of `params`, whose "batch_size" it uses, that returns a
@@ -183,7 +212,7 @@ def make_input_fn(input_files, name_to_features, is_training,
     dataset = tf.data.TFRecordDataset(input_files)
     return _batches(
         dataset, params["batch_size"], is_training, drop_remainder,
-        shuffle_buffer_size).map(
+        shuffle_buffer_size, start_step).map(
             lambda records: decode_batch(records, name_to_features)).prefetch(2)
 
   return input_fn
@@ -211,9 +240,10 @@ def make_array_input_fn(arrays, is_training, drop_remainder=False,
 
 
 def _batches(dataset, batch_size, is_training, drop_remainder,
-             shuffle_buffer_size):
+             shuffle_buffer_size, start_step=0):
   if is_training:
-    dataset = dataset.repeat().shuffle(shuffle_buffer_size)
+    dataset = dataset.repeat().skip(start_step * batch_size)
+    dataset = dataset.shuffle(shuffle_buffer_size)
   return dataset.batch(batch_size, drop_remainder=drop_remainder)
 
 

@@ -13,19 +13,33 @@ import collections
 import itertools
 import os
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import checkpoints
 import estimators
+import hooks
 import input_pipeline
 import modeling
+import progress
 import tokenization
 
 FLAGS = flags.FLAGS
 
 REQUIRED_FLAGS = ("data_dir", "task_name", "vocab_file", "bert_config_file",
                   "output_dir")
+
+# The Estimator's `loss` of an evaluation is a mean of means of batches, so it
+# depends on their size. Larger batches report what those of 8 would.
+_BATCH_OF_LOSS = 8
+_LOSS_OF_BATCHES = "loss_of_batches"
+
+# What a run may change when it goes on; run.json keeps it to look up.
+_TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
+                   "num_train_epochs", "max_seq_length", "tf_random_seed")
 
 
 def define_flags():
@@ -55,10 +69,10 @@ def define_flags():
   define("bool", "do_predict", False, "Predict the test set.")
   define("integer", "train_batch_size", 32, "Batch size for training.",
          lower_bound=1)
-  define("integer", "eval_batch_size", 8, "Batch size for evaluation.",
-         lower_bound=1)
-  define("integer", "predict_batch_size", 8, "Batch size for prediction.",
-         lower_bound=1)
+  define("integer", "eval_batch_size", 8, "Batch size for evaluation. Where "
+         "it is not given, %s" % estimators.BATCH_SIZE_HELP, lower_bound=1)
+  define("integer", "predict_batch_size", 8, "Batch size for prediction. Where "
+         "it is not given, %s" % estimators.BATCH_SIZE_HELP, lower_bound=1)
   define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
   define("float", "num_train_epochs", 3.0, "Times to go through the data.",
          lower_bound=0.0)
@@ -140,9 +154,19 @@ class DataProcessor(object):
     label = tokenization.convert_to_unicode(row[index])
     if label not in self.get_labels():
       where = getattr(row, "where", "a row")  # a caller's own list has none
-      raise ValueError("%s: found the label %r, expected one of %s" % (
-          where, label, ", ".join(self.get_labels())))
+      hint = "; correct or remove the row"
+      if getattr(row, "number", None) == 1:
+        hint = "; if the row is a header, remove it: this file has none"
+      raise ValueError("%s: found the label %r, expected one of %s%s" % (
+          where, label, ", ".join(self.get_labels()), hint))
     return label
+
+  def _check_any(self, examples, path):
+    """Returns a set's examples; raises ValueError if there are none."""
+    if not examples:
+      raise ValueError("%s: found no example, at most a header; is the file "
+                       "complete?" % path)
+    return examples
 
 
 class XnliProcessor(DataProcessor):
@@ -152,33 +176,32 @@ class XnliProcessor(DataProcessor):
     self.language = language
 
   def get_train_examples(self, data_dir):
-    rows = self._read_tsv(os.path.join(
-        data_dir, "multinli", "multinli.train.%s.tsv" % self.language))
+    path = os.path.join(
+        data_dir, "multinli", "multinli.train.%s.tsv" % self.language)
     examples = []
-    for i, row in enumerate(rows[1:], 1):
+    for i, row in enumerate(self._read_tsv(path)[1:], 1):
       if row[2] == "contradictory":
         row[2] = "contradiction"
       examples.append(InputExample(
           "train-%d" % i, row[0], row[1], self._label(row, 2)))
-    return examples
+    return self._check_any(examples, path)
 
   def get_dev_examples(self, data_dir):
-    return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "xnli.dev.tsv")), "dev")
+    return self._read_examples(os.path.join(data_dir, "xnli.dev.tsv"), "dev")
 
   def get_test_examples(self, data_dir):
-    return self._create_examples(
-        self._read_tsv(os.path.join(data_dir, "xnli.test.tsv")), "test")
+    return self._read_examples(os.path.join(data_dir, "xnli.test.tsv"), "test")
 
   def get_labels(self):
     return ["contradiction", "entailment", "neutral"]
 
-  def _create_examples(self, lines, set_type):
-    return [
+  def _read_examples(self, path, set_type):
+    return self._check_any([
         InputExample(
             "%s-%d" % (set_type, i), row[6], row[7],
             "contradiction" if set_type == "test" else self._label(row, 1))
-        for i, row in enumerate(lines) if i > 0 and row[0] == self.language]
+        for i, row in enumerate(self._read_tsv(path))
+        if i > 0 and row[0] == self.language], path)
 
 
 class GlueProcessor(DataProcessor):
@@ -188,21 +211,21 @@ class GlueProcessor(DataProcessor):
   test_set = "test"
 
   def get_train_examples(self, data_dir):
-    return self._create_examples(self._read_set(data_dir, "train"), "train")
+    return self._read_examples(data_dir, "train", "train")
 
   def get_dev_examples(self, data_dir):
-    return self._create_examples(
-        self._read_set(data_dir, self.dev_set), self.dev_set)
+    return self._read_examples(data_dir, self.dev_set, self.dev_set)
 
   def get_test_examples(self, data_dir):
-    return self._create_examples(
-        self._read_set(data_dir, self.test_set), "test")
+    return self._read_examples(data_dir, self.test_set, "test")
 
   def get_labels(self):
     return ["0", "1"]
 
-  def _read_set(self, data_dir, name):
-    return self._read_tsv(os.path.join(data_dir, name + ".tsv"))
+  def _read_examples(self, data_dir, name, set_type):
+    path = os.path.join(data_dir, name + ".tsv")
+    return self._check_any(
+        self._create_examples(self._read_tsv(path), set_type), path)
 
   def _create_examples(self, lines, set_type):
     """Makes the examples of a set; those of "test" get any label."""
@@ -310,16 +333,27 @@ def file_based_convert_examples_to_features(
 
 
 def _features(examples, label_list, max_seq_length, tokenizer):
-  for index, example in enumerate(examples):
-    if index % 10000 == 0:
-      tf.logging.info("Writing example %d of %d", index, len(examples))
-    yield convert_single_example(
-        index, example, label_list, max_seq_length, tokenizer)
+  with progress.Progress("Writing features", len(examples)) as shown:
+    for index, example in enumerate(examples):
+      yield convert_single_example(
+          index, example, label_list, max_seq_length, tokenizer)
+      shown.advance()
 
 
 def file_based_input_fn_builder(input_file, seq_length, is_training,
-                                drop_remainder):
-  """Makes an `input_fn` that reads what the function above wrote."""
+                                drop_remainder, start_step=0):
+  """Makes an `input_fn` that reads what the function above wrote.
+
+  Args:
+    input_file: str. TFRecord file.
+    seq_length: int. S.
+    is_training: bool. See `input_pipeline.make_input_fn`, as for the next two.
+    drop_remainder: bool.
+    start_step: int.
+
+  Returns:
+    A function of `params` that returns a `tf.data.Dataset` of batches.
+  """
   name_to_features = {
       "input_ids": tf.FixedLenFeature([seq_length], tf.int64),
       "input_mask": tf.FixedLenFeature([seq_length], tf.int64),
@@ -328,7 +362,8 @@ def file_based_input_fn_builder(input_file, seq_length, is_training,
       "is_real_example": tf.FixedLenFeature([], tf.int64),
   }
   return input_pipeline.make_input_fn(
-      input_file, name_to_features, is_training, drop_remainder)
+      input_file, name_to_features, is_training, drop_remainder,
+      start_step=start_step)
 
 
 def input_fn_builder(features, seq_length, is_training, drop_remainder):
@@ -486,23 +521,21 @@ def make_head_fn(build_model):
     return estimators.Head(
         loss=loss,
         predictions={"probabilities": probabilities},
-        metrics=(metric_fn,
+        metrics=(metrics_with_mean_of_batches,
                  [per_example_loss, labels, logits, is_real_example]))
+
+  def metrics_with_mean_of_batches(per_example_loss, *arguments):
+    metrics = metric_fn(per_example_loss, *arguments)
+    batch = tf.range(tf.shape(per_example_loss)[0]) // _BATCH_OF_LOSS
+    metrics[_LOSS_OF_BATCHES] = tf.metrics.mean(
+        tf.math.segment_mean(per_example_loss, batch))
+    return metrics
 
   return head_fn
 
 
-def train(estimator, input_file, max_seq_length, num_train_steps):
-  """Trains up to `num_train_steps`, from the latest checkpoint if any."""
-  tf.logging.info("***** Running training *****")
-  tf.logging.info("  Num steps = %d", num_train_steps)
-  estimator.train(
-      input_fn=file_based_input_fn_builder(
-          input_file, max_seq_length, is_training=True, drop_remainder=True),
-      max_steps=num_train_steps)
-
-
-def evaluate(estimator, input_file, max_seq_length, output_dir, steps=None):
+def evaluate(estimator, input_file, max_seq_length, output_dir, num_examples,
+             batch_size, is_given_batch_size, steps=None):
   """Evaluates the latest checkpoint and writes eval_results.txt.
 
   Args:
@@ -510,6 +543,10 @@ def evaluate(estimator, input_file, max_seq_length, output_dir, steps=None):
     input_file: str. TFRecord file.
     max_seq_length: int. S.
     output_dir: str.
+    num_examples: int. Examples in the file.
+    batch_size: int. B.
+    is_given_batch_size: bool. Whether the user chose it, and so the batches
+      that `loss` is the mean of.
     steps: int. Batches to read, on TPUs; None reads the whole file.
   """
   tf.logging.info("***** Running evaluation *****")
@@ -517,7 +554,11 @@ def evaluate(estimator, input_file, max_seq_length, output_dir, steps=None):
       input_fn=file_based_input_fn_builder(
           input_file, max_seq_length, is_training=False,
           drop_remainder=steps is not None),
-      steps=steps)
+      steps=steps,
+      hooks=[hooks.EvalProgressHook(num_examples, batch_size)])
+  loss_of_batches = results.pop(_LOSS_OF_BATCHES)
+  if not is_given_batch_size:
+    results["loss"] = loss_of_batches
   estimators.write_results(
       os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
 
@@ -534,13 +575,16 @@ def predict(estimator, input_file, max_seq_length, output_dir, num_examples,
     num_examples: int. Rows to write; padding examples follow them.
     use_tpu: bool. Reads full batches only.
   """
-  tf.logging.info("***** Running prediction*****")
+  tf.logging.info("***** Running prediction *****")
   results = estimator.predict(
       input_fn=file_based_input_fn_builder(
           input_file, max_seq_length, is_training=False,
           drop_remainder=use_tpu))
-  rows = ["\t".join(str(p) for p in result["probabilities"])
-          for result in itertools.islice(results, num_examples)]
+  rows = []
+  with progress.Progress("Predicting", num_examples) as shown:
+    for result in itertools.islice(results, num_examples):
+      rows.append("\t".join(str(p) for p in result["probabilities"]))
+      shown.advance()
   if len(rows) != num_examples:
     raise RuntimeError("%s: predicted %d of %d examples" % (
         input_file, len(rows), num_examples))
@@ -568,15 +612,20 @@ def read_examples(processor, data_dir, do_train, do_eval, do_predict):
     ValueError: a file is wrong or empty, or no set is asked for.
   """
   examples = collections.OrderedDict()
-  if do_train:
-    examples["train"] = processor.get_train_examples(data_dir)
-  if do_eval:
-    examples["eval"] = processor.get_dev_examples(data_dir)
-  if do_predict:
-    examples["predict"] = processor.get_test_examples(data_dir)
+  try:
+    if do_train:
+      examples["train"] = processor.get_train_examples(data_dir)
+    if do_eval:
+      examples["eval"] = processor.get_dev_examples(data_dir)
+    if do_predict:
+      examples["predict"] = processor.get_test_examples(data_dir)
+  except tf.errors.NotFoundError as error:
+    raise ValueError("--data_dir=%s: a file of the task is missing (%s)" % (
+        data_dir, error.message))
   for step, found in examples.items():
     if not found:
-      raise ValueError("%s: found no example to %s" % (data_dir, step))
+      raise ValueError("--data_dir=%s: found no example to %s" % (
+          data_dir, step))
   if not examples:
     raise ValueError(
         "nothing to do; give --do_train, --do_eval or --do_predict")
@@ -595,7 +644,7 @@ def write_features(examples, labels, max_seq_length, tokenizer, output_dir):
   return input_files
 
 
-def run_steps(flag_values, tokenizer, make_model_fn):
+def run_steps(flag_values, tokenizer, make_model_fn, config=None):
   """Reads the data, then trains, evaluates and predicts, as the flags say.
 
   Args:
@@ -603,8 +652,10 @@ def run_steps(flag_values, tokenizer, make_model_fn):
     tokenizer: FullTokenizer.
     make_model_fn: function (num_labels, num_train_steps, num_warmup_steps) that
       returns a `model_fn`.
+    config: BertConfig, or None where the model is not made from one.
   """
   max_seq_length = flag_values.max_seq_length
+  output_dir = flag_values.output_dir
   # Everything the user gave is read first: a mistake shows before training.
   with estimators.user_errors():
     processor = find_processor(flag_values.task_name)
@@ -613,47 +664,78 @@ def run_steps(flag_values, tokenizer, make_model_fn):
         processor, flag_values.data_dir, flag_values.do_train,
         flag_values.do_eval, flag_values.do_predict)
     num_examples = {step: len(found) for step, found in examples.items()}
-    num_train_steps = int(
-        num_examples.get("train", 0) / flag_values.train_batch_size *
-        flag_values.num_train_epochs)
-    if not (flag_values.do_train or flag_values.init_checkpoint or
-            tf.train.latest_checkpoint(flag_values.output_dir)):
-      raise ValueError(
-          "%s holds no checkpoint: give --do_train, or --init_checkpoint with "
-          "a trained model" % flag_values.output_dir)
-    if flag_values.do_train and num_train_steps < 1:
-      raise ValueError(
-          "%d training example(s) make less than one step at "
-          "--train_batch_size=%d and --num_train_epochs=%g" %
-          (num_examples["train"], flag_values.train_batch_size,
-           flag_values.num_train_epochs))
+    num_train_steps = count_train_steps(
+        num_examples.get("train", 0), flag_values)
+    record = checkpoints.make_record(
+        flag_values.task_name.lower(), config, labels, tokenizer.vocab,
+        do_lower_case=tokenizer.basic_tokenizer.do_lower_case)
+    start = checkpoints.find_start(
+        output_dir, flag_values.init_checkpoint, record, flag_values.do_train)
+    estimators.check_output_dir(output_dir)
+    if start.step >= num_train_steps:
+      examples.pop("train", None)  # nothing left to train on them
     if flag_values.use_tpu:  # Full batches only: fill up the last one.
       for step, batch_size in (("eval", flag_values.eval_batch_size),
                                ("predict", flag_values.predict_batch_size)):
         missing = -num_examples.get(step, 0) % batch_size
         examples.get(step, []).extend([PaddingInputExample()] * missing)
     input_files = write_features(
-        examples, labels, max_seq_length, tokenizer, flag_values.output_dir)
+        examples, labels, max_seq_length, tokenizer, output_dir)
 
+  eval_batch_size = estimators.batch_size_of(flag_values, "eval_batch_size")
   estimator = estimators.make_estimator(
       make_model_fn(len(labels), num_train_steps,
                     int(num_train_steps * flag_values.warmup_proportion)),
-      flag_values.output_dir,
+      output_dir,
       train_batch_size=flag_values.train_batch_size,
-      eval_batch_size=flag_values.eval_batch_size,
-      predict_batch_size=flag_values.predict_batch_size,
+      eval_batch_size=eval_batch_size,
+      predict_batch_size=estimators.batch_size_of(
+          flag_values, "predict_batch_size"),
+      start_step=start.step,
       **estimators.hardware_values(flag_values))
   if flag_values.do_train:
-    train(estimator, input_files["train"], max_seq_length, num_train_steps)
+    if "train" in input_files:
+      checkpoints.write_record(
+          output_dir, record, start.step, num_train_steps=num_train_steps,
+          **estimators.values_of(flag_values, _TRAINING_FLAGS))
+    estimators.train(
+        estimator,
+        file_based_input_fn_builder(
+            input_files.get("train"), max_seq_length, is_training=True,
+            drop_remainder=True, start_step=start.step),
+        num_train_steps, start.step)
   if flag_values.do_eval:
-    evaluate(estimator, input_files["eval"], max_seq_length,
-             flag_values.output_dir,
-             len(examples["eval"]) // flag_values.eval_batch_size
+    evaluate(estimator, input_files["eval"], max_seq_length, output_dir,
+             num_examples["eval"], eval_batch_size,
+             eval_batch_size == flag_values.eval_batch_size,
+             len(examples["eval"]) // eval_batch_size
              if flag_values.use_tpu else None)
   if flag_values.do_predict:
-    predict(estimator, input_files["predict"], max_seq_length,
-            flag_values.output_dir, num_examples["predict"],
-            flag_values.use_tpu)
+    predict(estimator, input_files["predict"], max_seq_length, output_dir,
+            num_examples["predict"], flag_values.use_tpu)
+
+
+def count_train_steps(num_examples, flag_values):
+  """Returns the steps that the flags ask for; 0 without --do_train.
+
+  Args:
+    num_examples: int. Examples to train on.
+    flag_values: the parsed flags of `define_flags`.
+
+  Raises:
+    ValueError: less than one step, or no number of steps.
+  """
+  if not flag_values.do_train:
+    return 0
+  steps = (num_examples / flag_values.train_batch_size *
+           flag_values.num_train_epochs)
+  if not 1 <= steps < 2**62:  # which is false for NaN too
+    raise ValueError(
+        "%d training example(s) make %g steps at --train_batch_size=%d and "
+        "--num_train_epochs=%g, expected 1 or more" %
+        (num_examples, steps, flag_values.train_batch_size,
+         flag_values.num_train_epochs))
+  return int(steps)
 
 
 def main(_):
@@ -661,17 +743,12 @@ def main(_):
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
   with estimators.user_errors():
-    tokenization.validate_case_matches_checkpoint(
-        FLAGS.do_lower_case, FLAGS.init_checkpoint)
     bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     modeling.check_seq_length(
         FLAGS.max_seq_length, bert_config.max_position_embeddings)
-    tokenizer = tokenization.FullTokenizer(
-        vocab_file=FLAGS.vocab_file, do_lower_case=FLAGS.do_lower_case)
-    input_pipeline.check_vocab(
-        tokenizer.vocab, FLAGS.vocab_file, bert_config.vocab_size)
+    tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
     if FLAGS.init_checkpoint:
-      estimators.check_checkpoint([], FLAGS.init_checkpoint)
+      checkpoints.check_readable(FLAGS.init_checkpoint)
 
   def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
     return model_fn_builder(
@@ -680,7 +757,7 @@ def main(_):
         use_one_hot_embeddings=FLAGS.use_tpu,
         remove_padding=FLAGS.remove_padding)
 
-  run_steps(FLAGS, tokenizer, make_model_fn)
+  run_steps(FLAGS, tokenizer, make_model_fn, bert_config)
 
 
 if __name__ == "__main__":

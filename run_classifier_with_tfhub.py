@@ -9,6 +9,8 @@ encoder, its weights and the vocabulary. Needs `hub.Module`, which TensorFlow
 has up to 2.15 and tensorflow-hub up to 0.15.
 """
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 from absl import flags
 import tensorflow.compat.v1 as tf
 

@@ -1,0 +1,305 @@
+"""Which checkpoint a run starts from, and whether it is the right one.
+
+A training run is its task, labels, vocabulary and model. They are written to
+`run.json` beside the checkpoints when training starts. Whoever comes back to
+the folder, to go on training, to evaluate or to predict, must come with the
+same ones: checkpoints of another task can have the very same shapes.
+"""
+
+import collections
+import hashlib
+import json
+import os
+
+import six
+import tensorflow.compat.v1 as tf
+
+import input_pipeline
+
+FILE_NAME = "run.json"
+
+# Settings of BertConfig that only matter while training or before it.
+_TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",
+                  "initializer_range")
+
+
+class Start(collections.namedtuple(
+    "Start", ["checkpoint", "step", "init_checkpoint"])):
+  """Where a run begins.
+
+  Attributes:
+    checkpoint: str. Latest checkpoint in output_dir, or None.
+    step: int. Its global step; 0 without one.
+    init_checkpoint: str. The checkpoint to start the weights from, or None;
+      always None where output_dir has a checkpoint.
+  """
+
+
+def make_record(task, config=None, labels=None, vocab=None, **flags):
+  """Makes the record of a run.
+
+  Args:
+    task: str. Name of the task.
+    config: BertConfig, or None where the model is not made from one.
+    labels: list of str, or None for a task without labels.
+    vocab: dict from token to id, or None.
+    **flags: further values that checkpoint and run must share.
+
+  Returns:
+    dict, as run.json holds it.
+  """
+  record = {"task": task}
+  if config is not None:
+    record["config"] = dict(config.to_dict())
+  if labels is not None:
+    record["labels"] = list(labels)
+  if vocab is not None:
+    record["vocabulary"] = {"size": len(vocab), "sha256": hash_vocab(vocab)}
+  record.update({name: value for name, value in flags.items()
+                 if value is not None})
+  return record
+
+
+def hash_vocab(vocab):
+  """Returns the SHA-256, in hex, of a vocabulary's tokens and ids."""
+  lines = ["%d\t%s" % (index, token) for index, token in sorted(
+      (index, token) for token, index in vocab.items())]
+  return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
+
+
+def write_record(output_dir, record, start_step, **training):
+  """Writes run.json, whole or not at all.
+
+  Args:
+    output_dir: str.
+    record: dict, from `make_record`.
+    start_step: int. Where training goes on from, 0 for a new one.
+    **training: settings that may change from one start to the next, such as
+      the learning rate. A change is logged.
+  """
+  before = (read_record(output_dir) or {}).get("training", {})
+  if start_step:
+    for name in sorted(set(before) & set(training)):
+      if before[name] != training[name]:
+        tf.logging.warning("%s was %s so far and is %s from step %d on",
+                           name, before[name], training[name], start_step)
+  input_pipeline.write_text(
+      os.path.join(output_dir, FILE_NAME),
+      json.dumps(dict(record, training=training), indent=2, sort_keys=True) +
+      "\n")
+
+
+def read_record(output_dir):
+  """Returns what run.json of a folder holds, or None if there is none.
+
+  Raises:
+    ValueError: it is not what `write_record` writes.
+  """
+  path = os.path.join(output_dir, FILE_NAME)
+  if not tf.gfile.Exists(path):
+    return None
+  try:
+    with tf.gfile.GFile(path) as reader:
+      record = json.loads(reader.read())
+    if not isinstance(record, dict):
+      raise ValueError("found no JSON object")
+  except (ValueError, tf.errors.OpError) as error:
+    raise ValueError(
+        "%s: cannot be read (%s); remove it to have only the shapes of the "
+        "checkpoint compared" % (path, error))
+  return record
+
+
+def check_record(output_dir, record, checkpoint):
+  """Raises ValueError if a checkpoint in a folder belongs to another run.
+
+  Args:
+    output_dir: str. Folder with or without a run.json.
+    record: dict, from `make_record`. This run.
+    checkpoint: str. The checkpoint in the folder.
+  """
+  there = read_record(output_dir)
+  differences = _differences(there, record) if there is not None else []
+  if differences:
+    raise ValueError(
+        "%s holds %s of another run: %s. Give the flags of that run, or "
+        "another --output_dir (--init_checkpoint=%s starts from its weights)" %
+        (output_dir, os.path.basename(checkpoint), "; ".join(differences),
+         checkpoint))
+
+
+def _differences(there, here):
+  """Returns a list of str, one for each entry that is not the same."""
+  there, here = _comparable(there), _comparable(here)
+  return ["%s is %s there and %s here" % (name, _show(there[name]),
+                                          _show(here[name]))
+          for name in sorted(set(there) & set(here))
+          if there[name] != here[name]]
+
+
+def _comparable(record):
+  """Returns a flat dict of the entries that runs must share."""
+  flat = {}
+  for name, value in record.items():
+    if name == "vocabulary":
+      flat["vocabulary"] = "%(size)s tokens, hash %(sha256).12s" % value
+    elif name == "config":
+      flat.update({"config's " + key: setting for key, setting in value.items()
+                   if key not in _TRAINING_ONLY})
+    elif name != "training":
+      flat[name] = value
+  return flat
+
+
+def _show(value):
+  if isinstance(value, list):
+    shown = ", ".join(map(str, value[:8]))
+    return "[%s%s]" % (shown, ", ..." if len(value) > 8 else "")
+  return value if isinstance(value, six.text_type) else str(value)
+
+
+def find_start(output_dir, init_checkpoint, record, is_training):
+  """Finds out where a run begins and logs it.
+
+  Args:
+    output_dir: str. Its latest checkpoint wins, if it is of the same run.
+    init_checkpoint: str. Checkpoint to start from otherwise, or None.
+    record: dict, from `make_record`.
+    is_training: bool. The run trains, so that `init_checkpoint` may be of
+      another task.
+
+  Returns:
+    Start.
+
+  Raises:
+    ValueError: a checkpoint cannot be read, or is of another run.
+  """
+  checkpoint = find_checkpoint(output_dir)
+  if checkpoint:
+    check_readable(checkpoint)
+    check_record(output_dir, record, checkpoint)
+    step = read_step(checkpoint)
+    tf.logging.info(
+        "Weights are those of %s, step %d%s", checkpoint, step,
+        ", found in --output_dir; --init_checkpoint is not read"
+        if init_checkpoint else "")
+    return Start(checkpoint, step, None)
+  if not init_checkpoint:
+    if not is_training:
+      raise ValueError(
+          "%s holds no checkpoint: give --do_train, or --init_checkpoint with "
+          "a trained model" % output_dir)
+    tf.logging.info("Weights start from random values")
+    return Start(None, 0, None)
+  check_readable(init_checkpoint)
+  if not is_training:
+    check_record(os.path.dirname(init_checkpoint), record, init_checkpoint)
+  tf.logging.info("Weights start from %s", init_checkpoint)
+  return Start(None, 0, init_checkpoint)
+
+
+def find_checkpoint(output_dir):
+  """Returns the latest checkpoint in a folder whose files exist, or None.
+
+  Where the files of the latest were removed, the one before it counts, also
+  for whoever restores from the folder next.
+  """
+  state = tf.train.get_checkpoint_state(output_dir)
+  if not state:
+    return None
+  paths = [path for path in state.all_model_checkpoint_paths
+           if tf.train.checkpoint_exists(path)]
+  latest = state.model_checkpoint_path
+  if tf.train.checkpoint_exists(latest):
+    return latest
+  if not paths:
+    raise ValueError(
+        "%s names the checkpoint %s, of which there are no files; remove %s "
+        "to start anew" % (os.path.join(output_dir, "checkpoint"), latest,
+                           os.path.join(output_dir, "checkpoint")))
+  tf.logging.warning("%s has no files; goes on from %s", latest, paths[-1])
+  tf.train.update_checkpoint_state(
+      output_dir, paths[-1], all_model_checkpoint_paths=paths)
+  return paths[-1]
+
+
+def read_step(checkpoint):
+  """Returns the global step of a checkpoint, 0 if it has none."""
+  reader = tf.train.load_checkpoint(checkpoint)
+  if not reader.has_tensor("global_step"):
+    return 0
+  return int(reader.get_tensor("global_step"))
+
+
+def check_readable(checkpoint):
+  """Returns a checkpoint's shapes; raises ValueError if it cannot be read.
+
+  Args:
+    checkpoint: str. Prefix of the checkpoint.
+
+  Returns:
+    dict from variable name to list of int.
+  """
+  if not tf.train.checkpoint_exists(checkpoint) or tf.gfile.IsDirectory(
+      checkpoint):
+    is_folder = tf.gfile.IsDirectory(checkpoint)
+    found = _find_prefix(
+        checkpoint if is_folder else os.path.dirname(checkpoint))
+    raise ValueError("%s: %s; give the path up to and including \".ckpt\" or "
+                     "\".ckpt-<step>\"%s" % (
+                         checkpoint,
+                         "found a folder, expected a checkpoint"
+                         if is_folder else "there is no such checkpoint",
+                         ", for example %s" % found if found else ""))
+  try:
+    reader = tf.train.load_checkpoint(checkpoint)
+    shapes = reader.get_variable_to_shape_map()
+    if shapes:
+      # The last name lies at the end of the data: a file that was cut off,
+      # the usual damage, lacks it. Reading all would double the start-up.
+      reader.get_tensor(max(shapes))
+  except (tf.errors.OpError, ValueError) as error:
+    raise ValueError(
+        "%s: not a checkpoint that can be read (%s); copy it again, or remove "
+        "its files to go on from an earlier one" % (
+            checkpoint, getattr(error, "message", error)))
+  return shapes
+
+
+def _find_prefix(folder):
+  """Returns a checkpoint in a folder, the latest if that is known, or None."""
+  state = tf.train.get_checkpoint_state(folder)
+  if state and tf.train.checkpoint_exists(state.model_checkpoint_path):
+    return state.model_checkpoint_path
+  try:
+    found = sorted(tf.gfile.Glob(os.path.join(folder, "*.index")))
+  except tf.errors.OpError:
+    return None
+  return found[-1][:-len(".index")] if found else None
+
+
+def check_shapes(variables, checkpoint, must_have_all=False,
+                 cure="give another checkpoint"):
+  """Raises ValueError unless a checkpoint exists and its shapes fit.
+
+  Args:
+    variables: list of variables.
+    checkpoint: str. Prefix of the checkpoint.
+    must_have_all: bool. Every variable must be in it.
+    cure: str. What to do, or look at, if it does not fit.
+  """
+  shapes = check_readable(checkpoint)
+  problems = []
+  for variable in variables:
+    name = variable.name.split(":")[0]
+    ours = variable.shape.as_list()
+    if name not in shapes:
+      if must_have_all:
+        problems.append("%s: not in the checkpoint" % name)
+    elif list(shapes[name]) != ours:
+      problems.append("%s: %s in the checkpoint, %s in the model" %
+                      (name, list(shapes[name]), ours))
+  if problems:
+    raise ValueError(
+        "%s does not fit the model (%s):\n  %s" %
+        (checkpoint, cure, "\n  ".join(problems)))

@@ -1,0 +1,10 @@
+"""Settings that TensorFlow reads when it is imported; scripts import this first.
+
+Whatever is set in the environment already stays as it is.
+"""
+
+import os
+
+# TensorFlow starts with a dozen lines about drivers and instruction sets that
+# say nothing about the user's run. Errors still show; 0 shows everything.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

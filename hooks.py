@@ -1,0 +1,155 @@
+"""Hooks that the Estimator calls at every step: show progress, stop in time."""
+
+import collections
+import contextlib
+import signal
+import threading
+import time
+
+import tensorflow.compat.v1 as tf
+
+import progress
+
+
+class LogHook(tf.train.SessionRunHook):
+  """Shows step, loss, learning rate, speed and time left while training.
+
+  TensorBoard gets the learning rate, the gradients' global norm and the
+  examples per second; the loss is the Estimator's own.
+  """
+
+  def __init__(self, loss, log_steps, num_train_steps, batch_size,
+               model_dir=None):
+    """Makes the hook, and summaries in the graph.
+
+    Args:
+      loss: float32 scalar Tensor.
+      log_steps: int. Steps from one line to the next; 0 for none.
+      num_train_steps: int. Steps of the whole training.
+      batch_size: int. Examples per step.
+      model_dir: str. Folder of TensorBoard's events; None for none.
+    """
+    graph = tf.get_default_graph()
+    learning_rate = graph.get_tensor_by_name("learning_rate:0")
+    self._tensors = {"loss": loss, "learning_rate": learning_rate}
+    for name in ("learning_rate", "global_norm"):
+      tf.summary.scalar(name, graph.get_tensor_by_name(name + ":0"))
+    self._log_steps = log_steps
+    self._num_train_steps = num_train_steps
+    self._batch_size = batch_size
+    self._model_dir = model_dir
+
+  def after_create_session(self, session, coord):
+    del coord
+    self._step = session.run(tf.train.get_global_step())
+    # The times at which the last steps ended.
+    self._times = collections.deque(
+        [time.time()], maxlen=(self._log_steps or 100) + 1)
+    self._progress = progress.Progress(
+        "Training", self._num_train_steps, "steps", initial=self._step,
+        log_every=self._log_steps)
+
+  def before_run(self, run_context):
+    del run_context
+    return tf.train.SessionRunArgs(self._tensors)
+
+  def after_run(self, run_context, run_values):
+    del run_context
+    self._step += 1
+    self._times.append(time.time())
+    speed = (len(self._times) - 1) * self._batch_size / max(
+        self._times[-1] - self._times[0], 1e-9)
+    self._progress.advance(
+        details="loss %.5f, learning rate %.3g, %.1f examples/sec" % (
+            run_values.results["loss"], run_values.results["learning_rate"],
+            speed))
+    if self._model_dir and self._step % (self._log_steps or 100) == 0:
+      tf.summary.FileWriterCache.get(self._model_dir).add_summary(
+          tf.Summary(value=[tf.Summary.Value(
+              tag="examples_per_second", simple_value=speed)]), self._step)
+
+  def end(self, session):
+    del session
+    self._progress.close()
+
+
+class EvalProgressHook(tf.train.SessionRunHook):
+  """Shows how far an evaluation is."""
+
+  def __init__(self, num_examples, batch_size):
+    """Makes the hook.
+
+    Args:
+      num_examples: int. Examples of the whole evaluation, None if not known.
+      batch_size: int. Examples per batch.
+    """
+    self._num_examples = num_examples
+    self._batch_size = batch_size
+
+  def after_create_session(self, session, coord):
+    del session, coord
+    self._left = self._num_examples
+    self._progress = progress.Progress("Evaluating", self._num_examples)
+
+  def after_run(self, run_context, run_values):
+    del run_context, run_values
+    count = self._batch_size
+    if self._left is not None:
+      count = min(count, self._left)  # the last batch may be a small one
+      self._left -= count
+    self._progress.advance(count)
+
+  def end(self, session):
+    del session
+    self._progress.close()
+
+
+class StopHook(tf.train.SessionRunHook):
+  """Ends the training after the current step when a signal asks for it.
+
+  The Estimator then saves a checkpoint, as at any end. A second signal stops at
+  once. Source of the signals: Ctrl-C, and SIGTERM of whoever takes the machine
+  back.
+  """
+
+  def __init__(self):
+    self.step = None  # where a signal stopped it
+    self._asked = self._is_training = False
+
+  @contextlib.contextmanager
+  def on_signals(self):
+    """Listens to signals within a `with` block."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+      before = {number: signal.getsignal(number)
+                for number in (signal.SIGINT, signal.SIGTERM)}
+    # Who starts a job with a signal ignored wants it ignored.
+    before = {number: handler for number, handler in before.items()
+              if handler not in (signal.SIG_IGN, None)}
+    try:
+      for number in before:
+        signal.signal(number, self._ask)
+      yield
+    finally:
+      for number, handler in before.items():
+        signal.signal(number, handler)
+
+  def _ask(self, unused_number, unused_frame):
+    if self._asked or not self._is_training:
+      raise KeyboardInterrupt()
+    self._asked = True
+    tf.logging.info("Saving a checkpoint, then stopping; Ctrl-C again stops "
+                    "without saving")
+
+  def after_create_session(self, session, coord):
+    del session, coord
+    self._is_training = True
+
+  def after_run(self, run_context, run_values):
+    del run_values
+    if self._asked:
+      run_context.request_stop()
+
+  def end(self, session):
+    if self._asked:
+      self.step = int(session.run(tf.train.get_global_step()))

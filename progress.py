@@ -1,0 +1,122 @@
+"""Shows how far a job is: one updating line on a terminal, else log lines."""
+
+import logging
+import sys
+import time
+
+import tensorflow.compat.v1 as tf
+import tqdm
+
+_SECONDS_BETWEEN_LINES = 10
+
+
+class Progress(object):
+  """Counts what a job has done and shows it, with speed and time left.
+
+  On a terminal that is a bar (tqdm), elsewhere a line in TensorFlow's log now
+  and then. Nothing is shown where INFO messages are not logged. Use it in a
+  `with` statement:
+
+    with Progress("Writing features", total=len(examples)) as progress:
+      for example in examples:
+        ...
+        progress.advance()
+  """
+
+  def __init__(self, title, total=None, unit="examples", initial=0,
+               log_every=None):
+    """Starts the clock.
+
+    Args:
+      title: str. What is being done.
+      total: int. Units of the whole job; None if not known.
+      unit: str. What is counted, in the plural.
+      initial: int. Units that were done before.
+      log_every: int. Units from one log line to the next; None for a line
+        every 10 seconds, and 0 for none.
+    """
+    self._title = title
+    self._total = total
+    self._unit = unit
+    self._log_every = log_every
+    self._done = self._logged_done = initial
+    self._logged_time = time.time()
+    self._bar = None
+    self._handler = _ClearBar(self)
+    wanted = tf.logging.get_verbosity() <= tf.logging.INFO
+    if wanted and sys.stderr.isatty() and log_every != 0:
+      self._bar = tqdm.tqdm(
+          desc=title, total=total, unit=" " + unit, initial=initial,
+          file=sys.stderr, dynamic_ncols=True, mininterval=0.2)
+      tf.get_logger().addFilter(self._handler)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_exception):
+    self.close()
+
+  def advance(self, count=1, details=""):
+    """Counts units as done.
+
+    Args:
+      count: int.
+      details: str. Figures to show beside the count.
+    """
+    self._done += count
+    if self._bar is not None:
+      self._bar.set_postfix_str(details, refresh=False)
+      self._bar.update(count)
+    elif self._line_is_due(count):
+      self._log(details)
+
+  def close(self):
+    """Ends the bar; without one, logs what no line has said yet."""
+    if self._bar is not None:
+      tf.get_logger().removeFilter(self._handler)
+      self._bar.close()
+      self._bar = None
+    elif self._log_every is None and self._done != self._logged_done:
+      self._log("")
+
+  def clear(self):
+    """Wipes the bar off its line, which it takes again when next drawn."""
+    if self._bar is not None:
+      self._bar.clear()
+
+  def _line_is_due(self, count):
+    if self._log_every is None:
+      return time.time() - self._logged_time >= _SECONDS_BETWEEN_LINES
+    if not self._log_every:
+      return False
+    before = self._done - count
+    return (self._done // self._log_every > before // self._log_every or
+            self._done == self._total)
+
+  def _log(self, details):
+    now = time.time()
+    seconds = max(now - self._logged_time, 1e-9)
+    speed = (self._done - self._logged_done) / seconds
+    parts = ["%s: %d%s %s" % (
+        self._title, self._done,
+        "" if self._total is None else " of %d" % self._total, self._unit)]
+    if details:
+      parts.append(details)
+    parts.append("%.1f %s/sec" % (speed, self._unit))
+    if self._total is not None and speed and self._done < self._total:
+      parts.append("%s left" % tqdm.tqdm.format_interval(
+          (self._total - self._done) / speed))
+    tf.logging.info("%s", ", ".join(parts))
+    self._logged_done, self._logged_time = self._done, now
+
+
+class _ClearBar(logging.Filter):
+  """Lets every record pass, and wipes the bar first, or the two would mix."""
+
+  def __init__(self, progress):
+    super(_ClearBar, self).__init__()
+    self._progress = progress
+
+  def filter(self, record):
+    self._progress.clear()
+    return True
