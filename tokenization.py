@@ -80,6 +80,60 @@ def validate_case_matches_checkpoint(do_lower_case, init_checkpoint):
          bool(do_lower_case), not do_lower_case, init_checkpoint))
 
 
+def decide_casing(do_lower_case, vocab_file, init_checkpoint=None,
+                  config_value=None):
+  """Finds out whether a model wants its text lower-cased.
+
+  Args:
+    do_lower_case: bool; None if the user left it open. Then the config says
+      it, else the vocabulary, else it is True.
+    vocab_file: str.
+    init_checkpoint: str or None, for `validate_case_matches_checkpoint`.
+    config_value: bool or None. What the model's config says.
+
+  Returns:
+    bool.
+
+  Raises:
+    ValueError: what the user said contradicts the config, or the name of a
+      published checkpoint.
+  """
+  is_cased_vocab = _has_upper_case(vocab_file)
+  if do_lower_case is None:
+    if config_value is not None:
+      do_lower_case, source = bool(config_value), "the model's config"
+    elif is_cased_vocab:
+      do_lower_case, source = False, vocab_file + ", which has upper case"
+    else:
+      do_lower_case, source = True, None
+    if source:
+      tf.logging.info("do_lower_case=%s is taken from %s", do_lower_case,
+                      source)
+  elif config_value is not None and do_lower_case != bool(config_value):
+    raise ValueError(
+        "--do_lower_case=%s: the model's config says %s; leave the flag out, "
+        "or correct the config" % (do_lower_case, bool(config_value)))
+  elif do_lower_case and is_cased_vocab:
+    tf.logging.warning(
+        "--do_lower_case=True, but %s has upper case: the model seems to be a "
+        "cased one, which wants --do_lower_case=False", vocab_file)
+  validate_case_matches_checkpoint(do_lower_case, init_checkpoint)
+  return do_lower_case
+
+
+def _has_upper_case(vocab_file):
+  """Tells whether a vocabulary is that of a cased model.
+
+  A lower-cased one can hold a few entries with upper case, from text that
+  lower-casing does not reach; in the published cased ones those are over 10%.
+  """
+  with tf.gfile.GFile(vocab_file, "rb") as reader:
+    tokens = reader.read().decode("utf-8", "ignore").split("\n")
+  upper = sum(1 for token in tokens
+              if token != token.lower() and not token.startswith("["))
+  return upper > 0.01 * len(tokens)
+
+
 def convert_to_unicode(text):
   """Returns text as str; bytes are UTF-8, and what is not is dropped."""
   if isinstance(text, str):
