@@ -24,6 +24,7 @@ import hooks
 import input_pipeline
 import modeling
 import optimization
+import record_files
 import tf_estimator
 import tokenization
 
@@ -53,7 +54,8 @@ def user_errors():
   """
   try:
     yield
-  except (ValueError, NotImplementedError) as error:
+  except (ValueError, NotImplementedError,
+          record_files.DamagedRecords) as error:
     raise UserError(str(error))
   except (OSError, tf.errors.OpError) as error:
     raise UserError(_environment_fault(error) or
@@ -104,15 +106,22 @@ def _environment_fault(error):
     error: Exception, of Python or of TensorFlow.
   """
   text = getattr(error, "message", None) or str(error)
+  if isinstance(error, record_files.DamagedRecords):
+    return text
   if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
     text = str(error)
   elif not isinstance(error, tf.errors.OpError):
     return None
   # tf.Assert puts each part of its message into brackets.
-  not_finite = re.search(
-      r"\[(%s.*)\]" % re.escape(optimization.NOT_FINITE), text)
-  if not_finite:
-    return not_finite.group(1).replace("] [", " ")
+  found = re.search(r"\[((%s|%s).*)\]" % (
+      re.escape(optimization.NOT_FINITE),
+      re.escape(input_pipeline.BAD_RECORDS)), text)
+  if found:
+    return found.group(1).replace("] [", " ")
+  found = re.search(r"Key: (\w+).*Can't parse serialized Example", text)
+  if found:
+    return ("a record has not as many %s as the flags say; give the lengths "
+            "that the records were written with" % found.group(1))
   first_line = text.strip().split("\n")[0]
   if re.search("No space left|Disk quota|File too large", text):
     return ("no room to write to (%s); what was complete is still there: free "
@@ -476,15 +485,16 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
 
 
 def train(estimator, input_fn, num_train_steps, start_step=0,
-          how_to_train_more="give a larger --num_train_epochs"):
+          how_to_train_more="give a larger --num_train_epochs", stop_step=None):
   """Trains up to a step; Ctrl-C saves a checkpoint first.
 
   Args:
     estimator: TPUEstimator.
     input_fn: function of `params`.
-    num_train_steps: int. The step to end at.
+    num_train_steps: int. Steps of the whole training.
     start_step: int. The step of the checkpoint that it goes on from.
     how_to_train_more: str. For whoever wants more steps than these.
+    stop_step: int. The step to stop at for now; None for `num_train_steps`.
 
   Raises:
     Interrupted: Ctrl-C, or SIGTERM, stopped it before the end.
@@ -502,7 +512,8 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
   stop = hooks.StopHook()
   with stop.on_signals():
     estimator.train(
-        input_fn=input_fn, max_steps=num_train_steps, hooks=[stop])
+        input_fn=input_fn, max_steps=stop_step or num_train_steps,
+        hooks=[stop])
   if stop.step is not None:
     raise Interrupted(
         "stopped at step %d of %d, which %s holds; the same command goes on "

@@ -190,8 +190,13 @@ def decode_batch(serialized, name_to_features):
           for name, value in batch.items()}
 
 
+# Begins the message of a batch that does not fit the model.
+BAD_RECORDS = "a record does not fit the model:"
+
+
 def make_input_fn(input_files, name_to_features, is_training,
-                  drop_remainder=False, shuffle_buffer_size=100, start_step=0):
+                  drop_remainder=False, shuffle_buffer_size=100, start_step=0,
+                  num_parallel_files=1, repeat=None, limits=None):
   """Makes an Estimator's `input_fn` that reads TFRecord files.
 
   Args:
@@ -203,19 +208,58 @@ def make_input_fn(input_files, name_to_features, is_training,
     shuffle_buffer_size: int. Records that shuffling chooses from.
     start_step: int. Training goes on from this step: leaves out as many batches
       as were used before it, to go on in the data too.
+    num_parallel_files: int. With more than one, training reads the files in
+      random order, so many at a time.
+    repeat: bool. Repeats without end; None for `is_training`.
+    limits: dict from name to int. Values of a batch must be at least 0 and less
+      than this, or the run stops with a message that begins with BAD_RECORDS.
 
   Returns:
     A function of `params`, whose "batch_size" it uses, that returns a
     `tf.data.Dataset` of the dicts of `decode_batch`.
   """
+  def decode(records):
+    return check_limits(decode_batch(records, name_to_features), limits or {})
+
   def input_fn(params):
-    dataset = tf.data.TFRecordDataset(input_files)
-    return _batches(
-        dataset, params["batch_size"], is_training, drop_remainder,
-        shuffle_buffer_size, start_step).map(
-            lambda records: decode_batch(records, name_to_features)).prefetch(2)
+    batch_size = params["batch_size"]
+    files = [input_files] if isinstance(input_files, str) else input_files
+    if is_training and num_parallel_files > 1:
+      dataset = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files))
+      dataset = dataset.interleave(
+          tf.data.TFRecordDataset,
+          cycle_length=min(num_parallel_files, len(files)), block_length=16,
+          num_parallel_calls=min(num_parallel_files, len(files)))
+      # Among many files the order says where to go on: it hangs on the seed,
+      # and the seed on the step. Of few, the first ones would come again.
+      skipped = start_step * batch_size if len(files) < 16 else 0
+    else:
+      dataset = tf.data.TFRecordDataset(files)
+      skipped = start_step * batch_size
+    dataset = _batches(dataset, batch_size, is_training, drop_remainder,
+                       shuffle_buffer_size, skipped, repeat)
+    return dataset.map(decode, num_parallel_calls=2).prefetch(2)
 
   return input_fn
+
+
+def check_limits(batch, limits):
+  """Returns a batch that stops the run if values are beyond their limits.
+
+  Args:
+    batch: dict from name to Tensor.
+    limits: dict from name to int, see `make_input_fn`.
+  """
+  checks = []
+  for name, limit in sorted(limits.items()):
+    lowest, highest = tf.reduce_min(batch[name]), tf.reduce_max(batch[name])
+    checks.append(tf.Assert(
+        tf.logical_and(lowest >= 0, highest < limit),
+        ["%s %s must be from 0 to %d; give the config and lengths that the "
+         "records were made for. Found from" % (BAD_RECORDS, name, limit - 1),
+         lowest, "to", highest]))
+  with tf.control_dependencies(checks):
+    return {name: tf.identity(value) for name, value in batch.items()}
 
 
 def make_array_input_fn(arrays, is_training, drop_remainder=False,
@@ -240,10 +284,11 @@ def make_array_input_fn(arrays, is_training, drop_remainder=False,
 
 
 def _batches(dataset, batch_size, is_training, drop_remainder,
-             shuffle_buffer_size, start_step=0):
+             shuffle_buffer_size, skipped=0, repeat=None):
+  if is_training if repeat is None else repeat:
+    dataset = dataset.repeat()
   if is_training:
-    dataset = dataset.repeat().skip(start_step * batch_size)
-    dataset = dataset.shuffle(shuffle_buffer_size)
+    dataset = dataset.skip(skipped).shuffle(shuffle_buffer_size)
   return dataset.batch(batch_size, drop_remainder=drop_remainder)
 
 

@@ -9,6 +9,10 @@ import tqdm
 
 _SECONDS_BETWEEN_LINES = 10
 
+# Who chooses when lines come gives details, which hold a speed of their own.
+_FORMAT_WITH_DETAILS = (
+    "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
+
 
 class Progress(object):
   """Counts what a job has done and shows it, with speed and time left.
@@ -47,7 +51,8 @@ class Progress(object):
     if wanted and sys.stderr.isatty() and log_every != 0:
       self._bar = tqdm.tqdm(
           desc=title, total=total, unit=" " + unit, initial=initial,
-          file=sys.stderr, dynamic_ncols=True, mininterval=0.2)
+          file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
+          bar_format=None if log_every is None else _FORMAT_WITH_DETAILS)
       tf.get_logger().addFilter(self._handler)
 
   def __enter__(self):

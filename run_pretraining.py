@@ -1,13 +1,84 @@
-"""The two heads that BERT is pre-trained with: masked words, next sentence.
+"""Pre-trains BERT: masked words and next sentences.
+
+  python run_pretraining.py --input_file=/tmp/tf_examples.tfrecord \
+    --output_dir=/tmp/pretraining_output --do_train=true --do_eval=true \
+    --bert_config_file=bert_config.json --init_checkpoint=bert_model.ckpt \
+    --train_batch_size=32 --max_seq_length=128 --max_predictions_per_seq=20 \
+    --num_train_steps=20 --num_warmup_steps=10 --learning_rate=2e-5
+
+Reads what `create_pretraining_data.py` writes. Leave out --init_checkpoint to
+start from random weights.
 
 Source: Devlin et al., arXiv 1810.04805, section 3.1.
 """
 
-import sys
+import os
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
+from absl import flags
 import tensorflow.compat.v1 as tf
 
+import checkpoints
+import estimators
+import hooks
+import input_pipeline
 import modeling
+import record_files
+
+FLAGS = flags.FLAGS
+
+REQUIRED_FLAGS = ("input_file", "bert_config_file", "output_dir")
+
+# What a run may change when it goes on; run.json keeps it to look up.
+_TRAINING_FLAGS = ("learning_rate", "num_train_steps", "num_warmup_steps",
+                   "train_batch_size", "max_seq_length",
+                   "max_predictions_per_seq", "tf_random_seed")
+
+# Records looked at before the training starts.
+_RECORDS_TO_CHECK = 1000
+
+
+def define_flags():
+  """Defines the flags; may be called again, see `estimators.define_flag`."""
+  define = estimators.define_flag
+  define("string", "bert_config_file", None,
+         "JSON file with the shape of the model.")
+  define("string", "input_file", None,
+         "TFRecord files to learn from, or patterns of such, with commas.")
+  define("string", "output_dir", None, "Folder for checkpoints and results.")
+  define("string", "init_checkpoint", None,
+         "Checkpoint to start from; random weights without it.")
+  define("integer", "max_seq_length", 128,
+         "Length of the sequences in the records.", lower_bound=1)
+  define("integer", "max_predictions_per_seq", 20,
+         "Masked words per sequence in the records.", lower_bound=1)
+  define("bool", "do_train", False, "Train.")
+  define("bool", "do_eval", False, "Evaluate at the end.")
+  define("integer", "train_batch_size", 32, "Batch size for training.",
+         lower_bound=1)
+  define("integer", "eval_batch_size", 8, "Batch size for evaluation.",
+         lower_bound=1)
+  define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
+  define("integer", "num_train_steps", 100000, "Steps to train.",
+         lower_bound=1)
+  define("integer", "num_warmup_steps", 10000,
+         "Steps in which the learning rate rises from 0.", lower_bound=0)
+  define("integer", "max_eval_steps", 100, "Batches to evaluate on.",
+         lower_bound=1)
+  define("string", "eval_input_file", None,
+         "Like --input_file, to evaluate on; --input_file if not given.")
+  define("integer", "eval_steps", 0,
+         "Training steps from one evaluation on --eval_input_file to the next; "
+         "0 evaluates only at the end.", lower_bound=0)
+  define("bool", "use_next_sentence", True,
+         "Learn to tell next sentences from random ones, too.")
+  define("integer", "shuffle_buffer_size", 10000,
+         "Records in memory that shuffling chooses from.", lower_bound=1)
+  define("bool", "skip_bad_records", False,
+         "Leave damaged records out and count them, instead of stopping.")
+  estimators.define_padding_flag()
+  estimators.define_hardware_flags()
 
 
 def get_masked_lm_output(bert_config, input_tensor, output_weights, positions,
@@ -28,23 +99,43 @@ def get_masked_lm_output(bert_config, input_tensor, output_weights, positions,
     per_example_loss: float32 [B * P].
     log_probs: float32 [B * P, V].
   """
-  input_tensor = gather_indexes(input_tensor, positions)  # [B * P, W]
+  return masked_lm_head(
+      bert_config, gather_indexes(input_tensor, positions), output_weights,
+      tf.reshape(label_ids, [-1]),
+      tf.reshape(tf.cast(label_weights, tf.float32), [-1]))
+
+
+def masked_lm_head(bert_config, vectors, output_weights, label_ids,
+                   label_weights):
+  """Predicts word pieces from the vectors at their positions.
+
+  Args:
+    bert_config: BertConfig.
+    vectors: float32 [M, W].
+    output_weights: float32 [V, W]. The word embedding table.
+    label_ids: int32 [M].
+    label_weights: float32 [M].
+
+  Returns:
+    loss: float32 scalar, the weighted mean.
+    per_example_loss: float32 [M].
+    log_probs: float32 [M, V]. Computed only where it is used.
+  """
   with tf.variable_scope("cls/predictions"):
     with tf.variable_scope("transform"):
-      input_tensor = modeling.dense(
-          input_tensor, bert_config.hidden_size,
+      vectors = modeling.dense(
+          vectors, bert_config.hidden_size,
           modeling.get_activation(bert_config.hidden_act),
           modeling.create_initializer(bert_config.initializer_range))
-      input_tensor = modeling.layer_norm(input_tensor)
+      vectors = modeling.layer_norm(vectors)  # [M, W]
     output_bias = tf.get_variable(
         "output_bias", [bert_config.vocab_size],
         initializer=tf.zeros_initializer())
-    logits = tf.matmul(input_tensor, output_weights, transpose_b=True)
-    logits = tf.nn.bias_add(logits, output_bias)  # [B * P, V]
+    logits = tf.matmul(vectors, output_weights, transpose_b=True)
+    logits = tf.nn.bias_add(logits, output_bias)  # [M, V]
     per_example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.reshape(label_ids, [-1]), logits=logits)  # [B * P]
+        labels=label_ids, logits=logits)  # [M]
 
-  label_weights = tf.reshape(tf.cast(label_weights, tf.float32), [-1])
   # The small number keeps a batch without any prediction from dividing by 0.
   loss = tf.reduce_sum(label_weights * per_example_loss) / (
       tf.reduce_sum(label_weights) + 1e-5)
@@ -95,6 +186,306 @@ def gather_indexes(sequence_tensor, positions):
   return tf.gather(tf.reshape(sequence_tensor, [-1, width]), rows)
 
 
+def metric_fn(masked_lm_example_loss, masked_lm_log_probs, masked_lm_ids,
+              masked_lm_weights, next_sentence_example_loss=None,
+              next_sentence_log_probs=None, next_sentence_labels=None):
+  """Makes the metrics of the masked words and of the next sentences.
+
+  Args:
+    masked_lm_example_loss: float32 [M].
+    masked_lm_log_probs: float32 [M, V].
+    masked_lm_ids: int32 [M].
+    masked_lm_weights: float32 [M].
+    next_sentence_example_loss: float32 [B]; None leaves next sentences out.
+    next_sentence_log_probs: float32 [B, 2].
+    next_sentence_labels: int32 [B].
+
+  Returns:
+    dict from name to a `tf.metrics` pair of value and update op. Perplexity is
+    the exponential of the masked words' mean loss.
+  """
+  loss, count_loss = tf.metrics.mean(
+      masked_lm_example_loss, weights=masked_lm_weights)
+  metrics = {
+      "masked_lm_accuracy": tf.metrics.accuracy(
+          labels=masked_lm_ids,
+          predictions=tf.argmax(
+              masked_lm_log_probs, axis=-1, output_type=tf.int32),
+          weights=masked_lm_weights),
+      "masked_lm_loss": (loss, count_loss),
+      "perplexity": (tf.exp(loss), tf.exp(count_loss)),
+  }
+  if next_sentence_example_loss is not None:
+    metrics["next_sentence_accuracy"] = tf.metrics.accuracy(
+        labels=next_sentence_labels,
+        predictions=tf.argmax(
+            next_sentence_log_probs, axis=-1, output_type=tf.int32))
+    metrics["next_sentence_loss"] = tf.metrics.mean(next_sentence_example_loss)
+  return metrics
+
+
+def model_fn_builder(bert_config, init_checkpoint, learning_rate,
+                     num_train_steps, num_warmup_steps, use_tpu,
+                     use_one_hot_embeddings, remove_padding=False,
+                     use_next_sentence=True):
+  """Makes the `model_fn` of pre-training.
+
+  Args:
+    bert_config: BertConfig.
+    init_checkpoint: str, or None. See `estimators.make_model_fn`, as for the
+      four that follow.
+    learning_rate: float.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+    use_one_hot_embeddings: bool. See BertModel.
+    remove_padding: bool. See BertModel; predictions with weight 0 are not
+      computed either. Off on TPUs.
+    use_next_sentence: bool. Adds the head for next sentences.
+
+  Returns:
+    A `model_fn` for `estimators.make_estimator`.
+  """
+  remove_padding = remove_padding and not use_tpu
+
+  def head_fn(features, is_training):
+    model = modeling.BertModel(
+        config=bert_config, is_training=is_training,
+        input_ids=features["input_ids"], input_mask=features["input_mask"],
+        token_type_ids=features["segment_ids"],
+        use_one_hot_embeddings=use_one_hot_embeddings,
+        remove_padding=remove_padding)
+    positions = features["masked_lm_positions"]  # [B, P]
+    label_ids = features["masked_lm_ids"]  # [B, P]
+    label_weights = features["masked_lm_weights"]  # [B, P]
+    if remove_padding:
+      real = tf.where(label_weights > 0)  # [M, 2], row and prediction
+      vectors = tf.gather_nd(
+          model.get_sequence_output(),
+          tf.stack([tf.cast(real[:, 0], tf.int32),
+                    tf.gather_nd(positions, real)], axis=1))  # [M, W]
+      label_ids = tf.gather_nd(label_ids, real)  # [M]
+      label_weights = tf.gather_nd(label_weights, real)  # [M]
+    else:
+      vectors = gather_indexes(model.get_sequence_output(), positions)
+      label_ids = tf.reshape(label_ids, [-1])
+      label_weights = tf.reshape(label_weights, [-1])
+    loss, example_loss, log_probs = masked_lm_head(
+        bert_config, vectors, model.get_embedding_table(), label_ids,
+        label_weights)
+    metrics = [example_loss, log_probs, label_ids, label_weights]
+    if use_next_sentence:
+      labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
+      next_loss, next_example_loss, next_log_probs = get_next_sentence_output(
+          bert_config, model.get_pooled_output(), labels)
+      loss += next_loss
+      metrics += [next_example_loss, next_log_probs, labels]
+    return estimators.Head(
+        loss=loss, predictions=None, metrics=(metric_fn, metrics))
+
+  return estimators.make_model_fn(
+      head_fn, init_checkpoint, learning_rate, num_train_steps,
+      num_warmup_steps, use_tpu)
+
+
+def record_features(max_seq_length, max_predictions_per_seq):
+  """Returns a dict from the name of each feature to its `FixedLenFeature`."""
+  sequence = tf.FixedLenFeature([max_seq_length], tf.int64)
+  predictions = tf.FixedLenFeature([max_predictions_per_seq], tf.int64)
+  return {
+      "input_ids": sequence,
+      "input_mask": sequence,
+      "segment_ids": sequence,
+      "masked_lm_positions": predictions,
+      "masked_lm_ids": predictions,
+      "masked_lm_weights": tf.FixedLenFeature(
+          [max_predictions_per_seq], tf.float32),
+      "next_sentence_labels": tf.FixedLenFeature([1], tf.int64),
+  }
+
+
+def record_limits(bert_config, max_seq_length):
+  """Returns a dict from feature to the number that its values stay below."""
+  return {
+      "input_ids": bert_config.vocab_size,
+      "masked_lm_ids": bert_config.vocab_size,
+      "segment_ids": bert_config.type_vocab_size,
+      "masked_lm_positions": max_seq_length,
+      "next_sentence_labels": 2,
+  }
+
+
+def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
+                     is_training, num_cpu_threads=4, shuffle_buffer_size=10000,
+                     start_step=0, limits=None):
+  """Makes an `input_fn` that reads what `create_pretraining_data.py` writes.
+
+  Evaluation goes through the files again and again, so that it can run for any
+  number of steps.
+
+  Args:
+    input_files: list of str.
+    max_seq_length: int. S.
+    max_predictions_per_seq: int. P.
+    is_training: bool. Shuffles files and records.
+    num_cpu_threads: int. Files read at the same time while training.
+    shuffle_buffer_size: int. See `input_pipeline.make_input_fn`, as for the
+      two that follow.
+    start_step: int.
+    limits: dict, from `record_limits`.
+
+  Returns:
+    A function of `params` that returns a `tf.data.Dataset` of batches.
+  """
+  return input_pipeline.make_input_fn(
+      input_files, record_features(max_seq_length, max_predictions_per_seq),
+      is_training, drop_remainder=True, shuffle_buffer_size=shuffle_buffer_size,
+      start_step=start_step, num_parallel_files=num_cpu_threads, repeat=True,
+      limits=limits)
+
+
+def evaluate(estimator, input_fn, max_eval_steps, output_dir, batch_size):
+  """Evaluates the latest checkpoint and writes eval_results.txt."""
+  tf.logging.info("***** Running evaluation *****")
+  tf.logging.info("  Batch size = %d", batch_size)
+  results = estimator.evaluate(
+      input_fn=input_fn, steps=max_eval_steps,
+      hooks=[hooks.EvalProgressHook(max_eval_steps * batch_size, batch_size)])
+  estimators.write_results(
+      os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
+
+
+def train_and_evaluate(make_estimator, make_input_fn, evaluate_with,
+                       num_train_steps, start_step, eval_steps):
+  """Trains up to a step, with an evaluation every so many steps.
+
+  Args:
+    make_estimator: function of the step to start at.
+    make_input_fn: function of the step to start at.
+    evaluate_with: function of an estimator.
+    num_train_steps: int.
+    start_step: int. The step of the checkpoint that it goes on from.
+    eval_steps: int. 0 for no evaluation.
+  """
+  step = start_step
+  while True:
+    stop_step = num_train_steps
+    if eval_steps:
+      stop_step = min(stop_step, (step // eval_steps + 1) * eval_steps)
+    # A new estimator each time, because its seed depends on the step.
+    estimator = make_estimator(step)
+    estimators.train(
+        estimator, make_input_fn(step), num_train_steps, step,
+        how_to_train_more="give a larger --num_train_steps",
+        stop_step=stop_step)
+    if stop_step >= num_train_steps:
+      return
+    evaluate_with(estimator)
+    step = stop_step
+
+
+def find_input_files(flag_values):
+  """Finds the files of --input_file and --eval_input_file.
+
+  Returns:
+    Two lists of str, to train and to evaluate on.
+
+  Raises:
+    ValueError: there are none, or --eval_steps has nothing to evaluate on.
+  """
+  if flag_values.eval_steps and not flag_values.eval_input_file:
+    raise ValueError("--eval_steps=%d needs --eval_input_file, records to "
+                     "evaluate on" % flag_values.eval_steps)
+  train_files = record_files.find_files(
+      flag_values.input_file, "--input_file")
+  if not flag_values.eval_input_file:
+    return train_files, train_files
+  return train_files, record_files.find_files(
+      flag_values.eval_input_file, "--eval_input_file")
+
+
+def check_files(input_files, flag_values, bert_config):
+  """Looks at the first records of files; returns the files to read.
+
+  Those are others where --skip_bad_records copied the good records of a
+  damaged file.
+
+  Raises:
+    ValueError: records do not fit the flags or the model, or are damaged.
+  """
+  if flag_values.skip_bad_records:
+    input_files = record_files.copy_good_records(
+        input_files, os.path.join(flag_values.output_dir, "good_records"))
+  record_files.check_records(
+      input_files,
+      record_features(
+          flag_values.max_seq_length, flag_values.max_predictions_per_seq),
+      record_limits(bert_config, flag_values.max_seq_length),
+      _RECORDS_TO_CHECK,
+      cure="give --max_seq_length and --max_predictions_per_seq as for "
+      "create_pretraining_data.py, and the config of its vocabulary")
+  return input_files
+
+
+def main(_):
+  """Pre-trains and evaluates."""
+  tf.logging.set_verbosity(tf.logging.INFO)
+  estimators.check_tpu(FLAGS.use_tpu)
+  with estimators.user_errors():
+    if not FLAGS.do_train and not FLAGS.do_eval:
+      raise ValueError("nothing to do; give --do_train or --do_eval")
+    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+    modeling.check_seq_length(
+        FLAGS.max_seq_length, bert_config.max_position_embeddings)
+    train_files, eval_files = find_input_files(FLAGS)
+    record = checkpoints.make_record(
+        "pretraining", bert_config, use_next_sentence=FLAGS.use_next_sentence)
+    start = checkpoints.find_start(
+        FLAGS.output_dir, FLAGS.init_checkpoint, record, FLAGS.do_train)
+    estimators.check_output_dir(FLAGS.output_dir)
+    if FLAGS.do_train:
+      train_files = check_files(train_files, FLAGS, bert_config)
+    if FLAGS.do_eval or FLAGS.eval_steps:
+      eval_files = (train_files if FLAGS.do_train and
+                    not FLAGS.eval_input_file else
+                    check_files(eval_files, FLAGS, bert_config))
+
+  def make_estimator(start_step):
+    return estimators.make_estimator(
+        model_fn_builder(
+            bert_config, FLAGS.init_checkpoint, FLAGS.learning_rate,
+            FLAGS.num_train_steps, FLAGS.num_warmup_steps, FLAGS.use_tpu,
+            use_one_hot_embeddings=FLAGS.use_tpu,
+            remove_padding=FLAGS.remove_padding,
+            use_next_sentence=FLAGS.use_next_sentence),
+        FLAGS.output_dir, train_batch_size=FLAGS.train_batch_size,
+        eval_batch_size=FLAGS.eval_batch_size, start_step=start_step,
+        **estimators.hardware_values(FLAGS))
+
+  def make_input_fn(files, is_training, start_step=0):
+    return input_fn_builder(
+        files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq,
+        is_training, shuffle_buffer_size=FLAGS.shuffle_buffer_size,
+        start_step=start_step,
+        limits=record_limits(bert_config, FLAGS.max_seq_length))
+
+  def evaluate_with(estimator):
+    evaluate(estimator, make_input_fn(eval_files, is_training=False),
+             FLAGS.max_eval_steps, FLAGS.output_dir, FLAGS.eval_batch_size)
+
+  with record_files.naming_damage(train_files + eval_files):
+    if FLAGS.do_train:
+      if start.step < FLAGS.num_train_steps:
+        checkpoints.write_record(
+            FLAGS.output_dir, record, start.step,
+            **estimators.values_of(FLAGS, _TRAINING_FLAGS))
+      train_and_evaluate(
+          make_estimator,
+          lambda step: make_input_fn(train_files, True, step), evaluate_with,
+          FLAGS.num_train_steps, start.step, FLAGS.eval_steps)
+    if FLAGS.do_eval:
+      evaluate_with(make_estimator(0))
+
+
 if __name__ == "__main__":
-  sys.exit("run_pretraining.py: holds the heads for programs to import; it "
-           "cannot pre-train from the command line yet")
+  estimators.run(main, define_flags, REQUIRED_FLAGS)

@@ -1,0 +1,242 @@
+"""Finds files of examples, and looks for what is wrong with them.
+
+A TFRecord file is a chain of records, each of them four parts: the length of
+the data (8 bytes), a checksum of those (4), the data, a checksum of the data.
+"""
+
+import contextlib
+import os
+import struct
+
+from google.protobuf import message
+import tensorflow.compat.v1 as tf
+
+import input_pipeline
+import progress
+
+_CASTAGNOLI = 0x82F63B78  # CRC-32C, bits reversed
+
+
+class DamagedRecords(Exception):
+  """A TFRecord file is damaged; the text says which one, where, and the cure."""
+
+
+def find_files(patterns, flag):
+  """Finds the files of patterns with commas between them.
+
+  Args:
+    patterns: str.
+    flag: str. The flag that they are from, for the message.
+
+  Returns:
+    list of str, those of a pattern sorted.
+
+  Raises:
+    ValueError: a pattern has no file.
+  """
+  files = []
+  for pattern in patterns.split(","):
+    try:
+      found = sorted(tf.gfile.Glob(pattern.strip()))
+    except tf.errors.NotFoundError:  # its folder is not there
+      found = []
+    if not pattern.strip() or not found:
+      raise ValueError(
+          "%s=%s: found no file for %r; give paths or patterns such as "
+          "/data/part-*, with commas between them" % (flag, patterns, pattern))
+    files.extend(found)
+  return files
+
+
+def check_records(paths, name_to_features, limits, count, cure):
+  """Looks at the first records of files.
+
+  Args:
+    paths: list of str. TFRecord files.
+    name_to_features: dict from name to `tf.FixedLenFeature`.
+    limits: dict from name to int, see `input_pipeline.make_input_fn`.
+    count: int. Records to look at.
+    cure: str. What to do about a record that does not fit.
+
+  Raises:
+    ValueError: there is no record, or one does not fit.
+    DamagedRecords: one cannot be read.
+  """
+  looked_at = 0
+  for path in paths:
+    with naming_damage([path]):
+      for number, record in enumerate(tf.python_io.tf_record_iterator(path), 1):
+        problem = _find_problem(record, name_to_features, limits)
+        if problem:
+          raise ValueError("%s, record %d: %s; %s" % (
+              path, number, problem, cure))
+        looked_at += 1
+        if looked_at == count:
+          return
+  if not looked_at:
+    raise ValueError("%s: found no record" % ", ".join(paths))
+
+
+def _find_problem(record, name_to_features, limits):
+  """Returns what is wrong with a serialized `tf.train.Example`, or None."""
+  try:
+    features = tf.train.Example.FromString(record).features.feature
+  except message.DecodeError:
+    return "found no tf.train.Example"
+  for name, feature in sorted(name_to_features.items()):
+    if name not in features:
+      return "found %s, expected also %s" % (
+          ", ".join(sorted(features)) or "no feature", name)
+    kind = "int64_list" if feature.dtype == tf.int64 else "float_list"
+    values = getattr(features[name], kind).value
+    expected = 1
+    for size in feature.shape:
+      expected *= size
+    if len(values) != expected:
+      return "found %d values of %s, expected %d" % (
+          len(values), name, expected)
+    limit = limits.get(name)
+    if limit is not None and not 0 <= min(values) <= max(values) < limit:
+      return "found %s from %d to %d, expected 0 to %d" % (
+          name, min(values), max(values), limit - 1)
+  return None
+
+
+@contextlib.contextmanager
+def naming_damage(paths):
+  """Names the file and the place when a `with` block reads damaged records.
+
+  Args:
+    paths: list of str. TFRecord files that the block reads.
+  """
+  try:
+    yield
+  except tf.errors.DataLossError:
+    for path in paths:
+      if not _is_whole(path):
+        offsets = [offset for offset, record in scan(path) if record is None]
+        raise DamagedRecords(
+            "%s: the record at byte %d is damaged or cut off; write the file "
+            "again, or leave such records out with --skip_bad_records" % (
+                path, offsets[0]))
+    raise  # it was another file, such as a checkpoint
+
+
+def _is_whole(path):
+  """Tells whether all records of a file can be read; fast."""
+  try:
+    for _ in tf.python_io.tf_record_iterator(path):
+      pass
+  except tf.errors.DataLossError:
+    return False
+  return True
+
+
+def copy_good_records(paths, folder):
+  """Copies the good records of damaged files; counts and logs the bad ones.
+
+  Reads all files, and a damaged one slowly.
+
+  Args:
+    paths: list of str. TFRecord files.
+    folder: str. Where the copies go.
+
+  Returns:
+    list of str: `paths`, with the copy in place of a damaged file.
+
+  Raises:
+    ValueError: a file has no good record.
+  """
+  good_paths = []
+  with progress.Progress("Checking files", len(paths), "files") as shown:
+    for number, path in enumerate(paths):
+      if _is_whole(path):
+        good_paths.append(path)
+      else:
+        # The number keeps files of the same name apart.
+        good_paths.append(os.path.join(
+            folder, "%d-%s" % (number, os.path.basename(path))))
+        tf.gfile.MakeDirs(folder)
+        _copy_good_records(path, good_paths[-1])
+      shown.advance()
+  return good_paths
+
+
+def _copy_good_records(path, good_path):
+  bad = []
+  count = 0
+  with input_pipeline.atomic_path(good_path) as temporary:
+    with tf.python_io.TFRecordWriter(temporary) as writer:
+      for offset, record in scan(path):
+        if record is None:
+          bad.append(offset)
+        else:
+          writer.write(record)
+          count += 1
+    if not count:
+      raise ValueError("%s: found no good record; is it a TFRecord file?" %
+                       path)
+  tf.logging.warning(
+      "%s: skipped %d bad record(s), at byte %s; the %d good ones are in %s",
+      path, len(bad), ", ".join(map(str, bad[:10])), count, good_path)
+
+
+def scan(path):
+  """Reads a TFRecord file that may be damaged.
+
+  Where a length is damaged, the next place that could begin a record is looked
+  for. Holds the file in memory and takes about a second for 10 MB.
+
+  Args:
+    path: str.
+
+  Yields:
+    The offset of a record in bytes, and its data: bytes, or None if damaged.
+  """
+  with tf.gfile.GFile(path, "rb") as reader:
+    content = reader.read()
+  offset, end = 0, len(content)
+  while offset < end:
+    length = _read_length(content, offset)
+    if length is None:
+      yield offset, None
+      offset += 1
+      while offset < end and _read_length(content, offset) is None:
+        offset += 1
+      continue
+    start, stop = offset + 12, offset + 12 + length
+    data = content[start:stop]
+    is_good = content[stop:stop + 4] == _checksum(data)
+    yield offset, data if is_good else None
+    offset = stop + 4
+
+
+def _read_length(content, offset):
+  """Returns the length at an offset, None if it is damaged or too large."""
+  length = content[offset:offset + 8]
+  if len(length) < 8 or content[offset + 8:offset + 12] != _checksum(length):
+    return None
+  length, = struct.unpack("<Q", length)
+  return length if offset + 16 + length <= len(content) else None
+
+
+def _make_table():
+  table = []
+  for value in range(256):
+    for _ in range(8):
+      value = value >> 1 ^ (_CASTAGNOLI if value & 1 else 0)
+    table.append(value)
+  return table
+
+
+_TABLE = _make_table()
+
+
+def _checksum(data):
+  """Returns the four bytes of TFRecord's masked CRC-32C."""
+  crc = 0xFFFFFFFF
+  for byte in bytearray(data):
+    crc = _TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
+  crc ^= 0xFFFFFFFF
+  masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+  return struct.pack("<I", masked)
