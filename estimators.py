@@ -143,7 +143,7 @@ _MISLEADING = re.compile(
     "_loop marked as finished|^Skipping training since max_steps|"
     "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
     "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
-    "Error recorded from|^Reraising captured error")
+    "Error recorded from|^Reraising captured error|^Evaluation \\[")
 
 
 def quiet_logging():
@@ -324,7 +324,6 @@ def make_estimator(model_fn,
       TensorFlow that is installed.
   """
   check_tpu(use_tpu)
-  log_device(use_tpu)
   if tf_random_seed is not None and start_step:
     tf_random_seed = (tf_random_seed + 1000003 * start_step) % 2**31
   cluster = None

@@ -66,5 +66,9 @@ class Packing(object):
     return tf.gather_nd(tensor, self.attention_cells)
 
   def _scatter(self, packed, cells, length):
-    shape = tf.stack([self.batch_size, length, packed.shape.as_list()[1]])
-    return tf.scatter_nd(cells, packed, tf.cast(shape, cells.dtype))
+    sizes = [self.batch_size, length, packed.shape.as_list()[1]]
+    result = tf.scatter_nd(
+        cells, packed, tf.cast(tf.stack(sizes), cells.dtype))
+    # TensorFlow 1.15 loses the sizes it knows in the cast.
+    result.set_shape([None if tf.is_tensor(size) else size for size in sizes])
+    return result

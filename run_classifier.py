@@ -742,6 +742,7 @@ def main(_):
   """Fine-tunes from, evaluates or predicts with a checkpoint."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
+  estimators.log_device(FLAGS.use_tpu)
   with estimators.user_errors():
     bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     modeling.check_seq_length(

@@ -431,6 +431,7 @@ def main(_):
   """Pre-trains and evaluates."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
+  estimators.log_device(FLAGS.use_tpu)
   with estimators.user_errors():
     if not FLAGS.do_train and not FLAGS.do_eval:
       raise ValueError("nothing to do; give --do_train or --do_eval")

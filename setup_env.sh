@@ -2,8 +2,8 @@
 # Makes the virtual environment that demo.sh and test.sh run in. Sourced by
 # both from the top level of the repository; not a command of its own.
 #
-#   PYTHON  interpreter to build it with, Python 3.9 to 3.13 (default: python3,
-#           or another of those versions if python3 is not)
+#   PYTHON  interpreter to build it with, Python 3.7 or 3.9 to 3.13 (default:
+#           python3, or another of those versions if python3 is not)
 #   VENV    folder of the environment (default: .venv-pyX.Y)
 
 die() {
@@ -17,16 +17,17 @@ supported_version() {
   version=$("$1" -c \
     'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || return 1
   case $version in
-    3.9|3.10|3.11|3.12|3.13) echo "$version" ;;
+    3.7|3.9|3.10|3.11|3.12|3.13) echo "$version" ;;
     *) return 1 ;;
   esac
 }
 
-# Sets PYTHON, where it is not given, and PYTHON_VERSION to X.Y, or stops.
+# Sets PYTHON, where it is not given, PYTHON_VERSION to X.Y and REQUIREMENTS to
+# the file with what that version needs, or stops.
 check_python() {
   local candidate
   if [ -z "${PYTHON:-}" ]; then
-    for candidate in python3 python3.1{3,2,1,0} python3.9; do
+    for candidate in python3 python3.1{3,2,1,0} python3.{9,7}; do
       if supported_version "$candidate" > /dev/null; then
         PYTHON=$candidate
         break
@@ -34,12 +35,14 @@ check_python() {
     done
   fi
   PYTHON_VERSION=$(supported_version "${PYTHON:-python3}") ||
-    die "${PYTHON:-python3} does not run or is not Python 3.9 to 3.13; name" \
-      "one that is, for example PYTHON=python3.11 $0"
+    die "${PYTHON:-python3} does not run or is not Python 3.7 or 3.9 to 3.13;" \
+      "name one that is, for example PYTHON=python3.11 $0"
+  REQUIREMENTS=requirements.txt
+  if [ "$PYTHON_VERSION" = 3.7 ]; then REQUIREMENTS=requirements-tf1.txt; fi
 }
 
-# setup_env [PACKAGE...]: installs requirements.txt and the packages into $VENV
-# and sets ENV_PYTHON to its interpreter. The file .setup_env inside says what
+# setup_env [PACKAGE...]: installs $REQUIREMENTS and the packages into $VENV and
+# sets ENV_PYTHON to its interpreter. The file .setup_env inside says what
 # is installed completely. It reads "unfinished" while pip runs, and such an
 # environment is built again from nothing.
 setup_env() {
@@ -47,7 +50,7 @@ setup_env() {
   VENV=${VENV:-.venv-py$PYTHON_VERSION}
   ENV_PYTHON=$VENV/bin/python
   local state=$VENV/.setup_env package installed wanted
-  wanted="python $PYTHON_VERSION requirements $(cksum < requirements.txt)"
+  wanted="python $PYTHON_VERSION requirements $(cksum < "$REQUIREMENTS")"
 
   if [ -n "$(ls -A "$VENV" 2>/dev/null)" ] && [ ! -e "$state" ]; then
     die "$VENV: not made by $(basename "$0"), so it stays as it is;" \
@@ -56,7 +59,7 @@ setup_env() {
   mkdir -p "$VENV"
 
   if [ ! -x "$ENV_PYTHON" ] || [ "$(head -n 1 "$state")" != "$wanted" ]; then
-    echo "Installing requirements.txt for Python $PYTHON_VERSION into $VENV" \
+    echo "Installing $REQUIREMENTS for Python $PYTHON_VERSION into $VENV" \
       "(minutes, once) ..."
     echo unfinished > "$state"
     find "$VENV" -mindepth 1 -maxdepth 1 ! -name .setup_env \
@@ -64,8 +67,8 @@ setup_env() {
     "$PYTHON" -m venv "$VENV" ||
       die "$PYTHON cannot make a virtual environment; on Debian and Ubuntu" \
         "install python$PYTHON_VERSION-venv"
-    "$ENV_PYTHON" -m pip install -qq -r requirements.txt ||
-      die "could not install requirements.txt; the reason is above"
+    "$ENV_PYTHON" -m pip install -qq -r "$REQUIREMENTS" ||
+      die "could not install $REQUIREMENTS; the reason is above"
     echo "$wanted" > "$state"
   fi
 

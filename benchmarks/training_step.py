@@ -83,6 +83,19 @@ def define_flags():
                       "Uncased vocabulary, needed with --data_dir.")
 
 
+def find_lengths():
+  """Returns the lengths that the flags name, as `lengths.read` does."""
+  if FLAGS.data_dir and not FLAGS.vocab_file:
+    sys.exit("--data_dir needs --vocab_file")
+  found = (lengths.count(FLAGS.data_dir, FLAGS.vocab_file) if FLAGS.data_dir
+           else lengths.read(FLAGS.lengths_file))
+  for name in FLAGS.data_sets:
+    if name not in found:
+      sys.exit("--data_sets: no lengths of %r, expected any of %s" % (
+          name, ", ".join(sorted(found))))
+  return found
+
+
 def make_config():
   """Makes a BertConfig of the published models' proportions."""
   return modeling.BertConfig(
@@ -198,15 +211,7 @@ def print_environment():
 
 def main(_):
   """Finds the lengths, builds both trainings, measures and sums up."""
-  if FLAGS.data_dir and not FLAGS.vocab_file:
-    sys.exit("--data_dir needs --vocab_file")
-  found = (lengths.count(FLAGS.data_dir, FLAGS.vocab_file) if FLAGS.data_dir
-           else lengths.read(FLAGS.lengths_file))
-  for name in FLAGS.data_sets:
-    if name not in found:
-      sys.exit("--data_sets: no lengths of %r, expected any of %s" % (
-          name, ", ".join(sorted(found))))
-
+  found = find_lengths()
   print_environment()
   padded_step, packed_step = [
       make_training(make_config(), FLAGS.batch_size, FLAGS.max_seq_length,

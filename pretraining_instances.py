@@ -1,0 +1,345 @@
+"""Documents to training instances: pairs of segments with masked tokens.
+
+One algorithm for tokens that are str, as programs pass them, and int, as
+`corpus` keeps them. It draws from a `random.Random` what google-research/bert
+draws, in the same order, so a seed gives the same instances.
+
+Source: Devlin et al., arXiv 1810.04805, section 3.1 and appendix A.2.
+"""
+
+import collections
+import functools
+import itertools
+import random
+
+import tensorflow.compat.v1 as tf
+
+import corpus
+
+
+class Settings(collections.namedtuple("Settings", [
+    "max_seq_length", "max_predictions_per_seq", "masked_lm_prob",
+    "short_seq_prob", "truncate_segment_prob", "dupe_factor",
+    "do_whole_word_mask", "whole_word_segmented"])):
+  """How to make records: the flags of those names."""
+
+  def check(self):
+    """Raises ValueError if the values make no sense."""
+    for name in ("masked_lm_prob", "short_seq_prob", "truncate_segment_prob"):
+      if not 0 <= getattr(self, name) <= 1:  # which is true for NaN too
+        raise ValueError("--%s=%s: expected a share, from 0 to 1" % (
+            name, getattr(self, name)))
+    for name, least in (("max_seq_length", 5), ("max_predictions_per_seq", 1),
+                        ("dupe_factor", 1)):
+      if getattr(self, name) < least:
+        raise ValueError("--%s=%d: expected %d or more" % (
+            name, getattr(self, name), least))
+    most = self.max_seq_length - 3
+    if self.max_predictions_per_seq > most:
+      raise ValueError(
+          "--max_predictions_per_seq=%d: a record of --max_seq_length=%d has "
+          "only %d tokens to mask" % (
+              self.max_predictions_per_seq, self.max_seq_length, most))
+    wanted = int(round(self.max_seq_length * self.masked_lm_prob))
+    if self.max_predictions_per_seq < wanted:
+      tf.logging.warning(
+          "--max_predictions_per_seq=%d: --masked_lm_prob=%g of %d tokens "
+          "would be %d", self.max_predictions_per_seq, self.masked_lm_prob,
+          self.max_seq_length, wanted)
+
+
+class TrainingInstance(object):
+  """A record, its tokens not padded.
+
+  Its tokens are str, or where it is made from a `corpus.Document` int.
+  """
+
+  def __init__(self, tokens, segment_ids, masked_lm_positions, masked_lm_labels,
+               is_random_next):
+    """Holds a record.
+
+    Args:
+      tokens: list, `[CLS] ... [SEP] ... [SEP]`, some of them masked.
+      segment_ids: list of int, 0 or 1 for each token.
+      masked_lm_positions: list of int, rising: places of the tokens to predict.
+      masked_lm_labels: list, the tokens that were there.
+      is_random_next: bool, the second segment is from elsewhere.
+    """
+    self.tokens = tokens
+    self.segment_ids = segment_ids
+    self.masked_lm_positions = masked_lm_positions
+    self.masked_lm_labels = masked_lm_labels
+    self.is_random_next = is_random_next
+
+  def __repr__(self):
+    return "TrainingInstance(%s)" % ", ".join(
+        "%s=%r" % item for item in vars(self).items())
+
+
+class Symbols(collections.namedtuple(
+    "Symbols", ["cls", "sep", "mask", "words", "goes_on"])):
+  """The tokens that making records needs to know, as str or as int.
+
+  Attributes:
+    cls: [CLS].
+    sep: [SEP].
+    mask: [MASK].
+    words: list. What a token may be replaced with at random.
+    goes_on: function of a token: does it belong to the word before it? None
+      where each token is masked by itself.
+  """
+
+  @classmethod
+  def of_strings(cls, vocab_words, do_whole_word_mask):
+    """Makes the symbols of tokens that are str."""
+    return cls("[CLS]", "[SEP]", "[MASK]", vocab_words,
+               _is_inner_piece if do_whole_word_mask else None)
+
+  @classmethod
+  def of_ids(cls, vocab, settings):
+    """Makes the symbols of tokens as `corpus.read_text` numbers them."""
+    goes_on = None
+    if settings.whole_word_segmented:
+      goes_on = functools.partial(int.__le__, corpus.vocab_range(vocab))
+    elif settings.do_whole_word_mask:
+      goes_on = {index for token, index in vocab.items()
+                 if _is_inner_piece(token)}.__contains__
+    return cls(vocab["[CLS]"], vocab["[SEP]"], vocab["[MASK]"],
+               list(vocab.values()), goes_on)
+
+
+def _is_inner_piece(token):
+  return token.startswith("##")
+
+
+def create_instances(documents, settings, symbols, rng,
+                      on_document=lambda done: None):
+  """Yields the records of all passes over the documents, which it shuffles."""
+  rng.shuffle(documents)
+  for done in range(settings.dupe_factor * len(documents)):
+    for instance in _instances_of_document(
+        documents, done % len(documents), settings, symbols, rng):
+      yield instance
+    on_document(done + 1)
+
+
+def create_instances_from_document(
+    all_documents, document_index, max_seq_length, short_seq_prob,
+    masked_lm_prob, max_predictions_per_seq, vocab_words, rng,
+    do_whole_word_mask=False, truncate_segment_prob=0.0):
+  """Makes the records of one pass over a document.
+
+  Args:
+    all_documents: list of document: list of sentence: list of str.
+    document_index: int. Which one to make records of.
+    max_seq_length: int. See the flag, likewise for those without a remark.
+    short_seq_prob: float.
+    masked_lm_prob: float.
+    max_predictions_per_seq: int.
+    vocab_words: list of str. What a token may be replaced with at random.
+    rng: random.Random.
+    do_whole_word_mask: bool.
+    truncate_segment_prob: float.
+
+  Returns:
+    list of TrainingInstance.
+  """
+  settings = Settings(
+      max_seq_length, max_predictions_per_seq, masked_lm_prob, short_seq_prob,
+      truncate_segment_prob, dupe_factor=1,
+      do_whole_word_mask=do_whole_word_mask, whole_word_segmented=False)
+  return list(_instances_of_document(
+      all_documents, document_index, settings,
+      Symbols.of_strings(vocab_words, do_whole_word_mask), rng))
+
+
+def _instances_of_document(documents, index, settings, symbols, rng):
+  """Yields the records of one pass over documents[index].
+
+  Sentences are gathered until they fill a record; a place between two of them
+  is where the second segment begins. When that one is taken from elsewhere, the
+  sentences that it takes the place of go into the next record.
+  """
+  document = documents[index]
+  max_num_tokens = settings.max_seq_length - 3  # [CLS], [SEP], [SEP]
+  # Fine-tuning knows short inputs, so pre-training should.
+  target_length = max_num_tokens
+  if rng.random() < settings.short_seq_prob:
+    target_length = rng.randint(2, max_num_tokens)
+  chunk, chunk_length, position = [], 0, 0
+  while position < len(document):
+    sentence = _maybe_truncate(document[position],
+                               settings.truncate_segment_prob, rng)
+    chunk.append(sentence)
+    chunk_length += len(sentence)
+    position += 1
+    if chunk_length < target_length and position < len(document):
+      continue
+    num_first = rng.randint(1, len(chunk) - 1) if len(chunk) > 1 else 1
+    tokens_a = _join(chunk[:num_first])
+    is_random_next = len(chunk) == 1 or rng.random() < 0.5
+    if is_random_next:
+      tokens_b = _random_segment(documents, index,
+                                 target_length - len(tokens_a), settings, rng)
+      position -= len(chunk) - num_first
+    else:
+      tokens_b = _join(chunk[num_first:])
+    truncate_seq_pair(tokens_a, tokens_b, max_num_tokens, rng)
+    tokens = [symbols.cls] + tokens_a + [symbols.sep]
+    segment_ids = [0] * len(tokens) + [1] * (len(tokens_b) + 1)
+    tokens += tokens_b
+    tokens.append(symbols.sep)
+    tokens, positions, labels = _mask(
+        tokens, settings.masked_lm_prob, settings.max_predictions_per_seq,
+        symbols, rng)
+    yield TrainingInstance(tokens, segment_ids, positions, labels,
+                           is_random_next)
+    chunk, chunk_length = [], 0
+
+
+def _join(sentences):
+  return list(itertools.chain.from_iterable(sentences))
+
+
+def _maybe_truncate(sentence, probability, rng):
+  """Returns the sentence, or with some probability only a beginning of it."""
+  # Without a draw where it is off: the records are to be the same as ever.
+  if probability and rng.random() < probability and len(sentence) > 1:
+    return sentence[:rng.randint(1, len(sentence) - 1)]
+  return sentence
+
+
+def _random_segment(documents, index, target_length, settings, rng):
+  """Returns sentences of a document other than documents[index], joined.
+
+  Ten draws that all meet that document, as they do where there is no other, are
+  left at that.
+  """
+  for _ in range(10):
+    random_index = rng.randint(0, len(documents) - 1)
+    if random_index != index:
+      break
+  document = documents[random_index]
+  tokens = []
+  for position in range(rng.randint(0, len(document) - 1), len(document)):
+    tokens.extend(_maybe_truncate(document[position],
+                                  settings.truncate_segment_prob, rng))
+    if len(tokens) >= target_length:
+      break
+  return tokens
+
+
+def truncate_seq_pair(tokens_a, tokens_b, max_num_tokens, rng):
+  """Shortens two lists in place until they fit.
+
+  The longer list, `tokens_b` where both are equally long, loses its first or
+  last token, by chance, so that no end of a text is rarer than the other.
+
+  Args:
+    tokens_a: list.
+    tokens_b: list.
+    max_num_tokens: int. What both together may have.
+    rng: random.Random.
+  """
+  for _ in range(len(tokens_a) + len(tokens_b) - max_num_tokens):
+    longer = tokens_a if len(tokens_a) > len(tokens_b) else tokens_b
+    if rng.random() < 0.5:
+      del longer[0]
+    else:
+      longer.pop()
+
+
+def create_masked_lm_predictions(tokens, masked_lm_prob,
+                                 max_predictions_per_seq, vocab_words, rng,
+                                 do_whole_word_mask=False):
+  """Masks some tokens of a record.
+
+  Of the tokens chosen 80% become [MASK], 10% any entry of the vocabulary, 10%
+  stay.
+
+  Args:
+    tokens: list of str, with [CLS] and [SEP].
+    masked_lm_prob: float. Share of tokens to choose.
+    max_predictions_per_seq: int. How many at most.
+    vocab_words: list of str.
+    rng: random.Random.
+    do_whole_word_mask: bool. Choose all pieces of a word or none.
+
+  Returns:
+    tokens: list of str, a new one.
+    masked_lm_positions: list of int, rising.
+    masked_lm_labels: list of str, the tokens that were there.
+  """
+  return _mask(tokens, masked_lm_prob, max_predictions_per_seq,
+               Symbols.of_strings(vocab_words, do_whole_word_mask), rng)
+
+
+def _mask(tokens, masked_lm_prob, max_predictions_per_seq, symbols, rng):
+  """As `create_masked_lm_predictions`, for tokens that are str or int."""
+  words, rest = _find_words(tokens, symbols)
+  shuffle(words, rng)
+
+  num_to_predict = min(max_predictions_per_seq,
+                       max(1, int(round(len(tokens) * masked_lm_prob))))
+  masked = list(tokens)
+  positions = []
+  for word in words:
+    if len(positions) >= num_to_predict:
+      break
+    places = [word] + rest[word] if word in rest else [word]
+    if len(positions) + len(places) > num_to_predict:
+      continue  # a shorter word may still fit
+    for place in places:
+      if rng.random() < 0.8:
+        masked[place] = symbols.mask
+      elif rng.random() >= 0.5:
+        masked[place] = symbols.words[rng.randint(0, len(symbols.words) - 1)]
+    positions += places
+  positions.sort()
+  return masked, positions, [tokens[position] for position in positions]
+
+
+def _find_words(tokens, symbols):
+  """Finds what is masked together.
+
+  Returns:
+    words: list of int, where words begin.
+    rest: dict from there to list of int, the other places of the word; words of
+      one token are not in it.
+  """
+  cls, sep, goes_on = symbols.cls, symbols.sep, symbols.goes_on
+  places = [place for place, token in enumerate(tokens)
+            if token != cls and token != sep]
+  if goes_on is None:
+    return places, {}
+  words, rest = [], {}
+  for place in places:
+    if words and goes_on(tokens[place]):
+      rest.setdefault(words[-1], []).append(place)
+    else:
+      words.append(place)
+  return words, rest
+
+
+def shuffle(items, rng):
+  """Does what rng.shuffle(items) does, from the same random bits, faster.
+
+  Args:
+    items: list.
+    rng: random.Random, or of a class derived from it.
+  """
+  if type(rng) is not random.Random:  # it may have changed any method
+    rng.shuffle(items)
+    return
+  getrandbits = rng.getrandbits
+  last = len(items) - 1
+  while last > 0:
+    # Numbers up to `last` take as many bits down to the next power of two.
+    num_bits = (last + 1).bit_length()
+    lowest = max(2 ** (num_bits - 1) - 1, 1)
+    for last in range(last, lowest - 1, -1):
+      drawn = getrandbits(num_bits)
+      while drawn > last:
+        drawn = getrandbits(num_bits)
+      items[last], items[drawn] = items[drawn], items[last]
+    last -= 1

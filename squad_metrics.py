@@ -1,0 +1,578 @@
+"""Scores answers to SQuAD 1.1 and 2.0 with the figures of the official scorers.
+
+  python squad_metrics.py --data_file=dev.json \
+    --predictions_file=predictions.json [--null_odds_file=null_odds.json \
+    --null_score_diff_threshold=T]
+
+prints one JSON object. Programs call `score`.
+
+SQuAD 1.1: Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine
+Comprehension of Text", section 6.1. SQuAD 2.0: Rajpurkar et al., "Know What You
+Don't Know: Unanswerable Questions for SQuAD", section 5.
+"""
+
+import collections
+import json
+import logging
+import math
+import numbers
+import os
+import re
+import string
+import sys
+
+from absl import app
+from absl import flags
+
+# No module that imports TensorFlow: it would take longer than the scoring.
+
+FLAGS = flags.FLAGS
+REQUIRED_FLAGS = ["data_file", "predictions_file"]
+
+BEST = "best"  # as a threshold: the one with the highest F1
+DEFAULT_THRESHOLD = 1.0  # the official scorer's
+
+# The logger of tf.logging, so that lines look alike when run_squad.py scores.
+_LOGGER = logging.getLogger("tensorflow")
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_DELETE_PUNCTUATION = {ord(character): None for character in string.punctuation}
+
+_Question = collections.namedtuple(
+    "_Question", ["id", "answers", "has_is_impossible"])
+
+# What the messages of `score` call its first three arguments.
+_ARGUMENTS = ("dataset", "predictions", "null_odds")
+
+
+def normalize_answer(text):
+  """Returns a text as answers are compared.
+
+  Lower case, without ASCII punctuation, without the words a, an, the, with
+  single spaces. Other punctuation stays.
+
+  Args:
+    text: str.
+  """
+  text = text.lower().translate(_DELETE_PUNCTUATION)
+  return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def exact_match(prediction, answer):
+  """Returns 1.0 if two texts are the same after normalisation, else 0.0."""
+  return float(normalize_answer(prediction) == normalize_answer(answer))
+
+
+def f1(prediction, answer, version_2=True):
+  """Returns the F1 of the words of two texts after normalisation.
+
+  Args:
+    prediction: str.
+    answer: str.
+    version_2: bool. Of two texts without words SQuAD 2.0 says 1.0, SQuAD 1.1
+      says 0.0.
+
+  Returns:
+    float from 0.0 to 1.0.
+  """
+  return _f1_of_words(normalize_answer(prediction).split(),
+                      normalize_answer(answer).split(), version_2)
+
+
+def _f1_of_words(predicted, expected, version_2):
+  if version_2 and not (predicted and expected):
+    return float(predicted == expected)
+  common = collections.Counter(predicted) & collections.Counter(expected)
+  num_common = sum(common.values())
+  if not num_common:
+    return 0.0
+  precision = num_common / len(predicted)
+  recall = num_common / len(expected)
+  return 2 * precision * recall / (precision + recall)
+
+
+def parse_threshold(value):
+  """Returns a threshold as a float, or BEST; None stays None.
+
+  Args:
+    value: str, a number or "best"; or float; or None.
+
+  Raises:
+    ValueError: it is neither.
+  """
+  if value is None or value == BEST:
+    return value
+  try:
+    threshold = float(value)
+  except (TypeError, ValueError):
+    threshold = math.nan
+  if math.isnan(threshold):
+    raise ValueError("null_score_diff_threshold=%s: expected a number, or "
+                     "\"best\" for the one with the highest F1" % value)
+  return threshold
+
+
+def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
+          version_2=None, sources=_ARGUMENTS):
+  """Scores predictions as the official scorer of the data's version does.
+
+  In SQuAD 1.1 a question without a prediction counts as wrong, in SQuAD 2.0 it
+  is left out; either logs a warning. Of an id that the data has twice, SQuAD
+  1.1 counts both questions and SQuAD 2.0 the last.
+
+  The sweep behind `best_*` goes through the questions in the order of their
+  null odds, one at a time. Where odds are equal, `best_exact` and `best_f1` may
+  therefore be more than the threshold gives; and where answering nothing is
+  best, the threshold is 0.0. `best_threshold` has neither flaw.
+
+  Args:
+    dataset: list of dict. The articles, which are "data" in a SQuAD file.
+    predictions: dict from question id to str. For thresholds to make sense, the
+      best answers that are not empty.
+    null_odds: dict from question id to float, of SQuAD 2.0: by how much the
+      score of no answer exceeds that of the prediction.
+    null_score_diff_threshold: float. A question whose odds are greater is
+      scored as answered with "". Or BEST, see `best_threshold`. None for
+      DEFAULT_THRESHOLD.
+    version_2: bool. Whether it is SQuAD 2.0. None for: it is if any question
+      has an "is_impossible".
+    sources: (str, str, str). What messages call the first three arguments.
+
+  Returns:
+    OrderedDict from the official scorer's name to the figure. SQuAD 1.1:
+    `exact_match` and `f1`, in percent. SQuAD 2.0: `exact` and `f1`, in percent,
+    and `total`; the same as `HasAns_*` of the questions with an answer and
+    `NoAns_*` of those without, if there are any; with null odds `best_exact`
+    and `best_f1`, in percent, and their thresholds, `best_exact_thresh` and
+    `best_f1_thresh`.
+
+  Raises:
+    ValueError: an argument is not as described, or they do not go together.
+  """
+  threshold = parse_threshold(null_score_diff_threshold)
+  questions, predictions = _check(dataset, predictions, sources)
+  if version_2 is None:
+    version_2 = any(question.has_is_impossible for question in questions)
+  if null_odds is None and threshold is not None:
+    raise ValueError("null_score_diff_threshold=%s: a threshold has no effect "
+                     "without null odds; give those too" % threshold)
+  if not version_2:
+    if null_odds is not None:
+      raise ValueError("%s: null odds are for SQuAD 2.0, but no question of %s "
+                       "has an is_impossible" % (sources[2], sources[0]))
+    return _score_version_1(questions, predictions, sources)
+
+  answers, exact, f1s = _raw_scores(questions, predictions, sources)
+  if null_odds is None:
+    return _summary(answers, exact, f1s)
+  null_odds = _check_null_odds(null_odds, answers, sources)
+  if threshold is None:
+    threshold = DEFAULT_THRESHOLD
+  elif threshold == BEST:
+    threshold = _best_threshold(answers, f1s, null_odds)
+    _LOGGER.info("Best threshold: %s", threshold)
+  results = _summary(answers, _apply_threshold(
+      exact, answers, null_odds, threshold), _apply_threshold(
+          f1s, answers, null_odds, threshold))
+  for name, scores in [("exact", exact), ("f1", f1s)]:
+    best, best_thresh = _official_sweep(answers, scores, predictions, null_odds)
+    results["best_" + name] = best
+    results["best_%s_thresh" % name] = best_thresh
+  return results
+
+
+def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS):
+  """Finds the null_score_diff_threshold with the highest F1 on SQuAD 2.0.
+
+  Of several, the lowest. It is `best_f1_thresh` of `score`, but for cases in
+  which the official sweep finds one that does not give the F1 it promises.
+
+  Args:
+    dataset: see `score`, likewise below.
+    predictions: dict from question id to str.
+    null_odds: dict from question id to float.
+    sources: (str, str, str).
+
+  Returns:
+    float: the null odds of a question; or a number below all, to answer none.
+
+  Raises:
+    ValueError: as `score`.
+  """
+  questions, predictions = _check(dataset, predictions, sources)
+  answers, _, f1s = _raw_scores(questions, predictions, sources)
+  return _best_threshold(
+      answers, f1s, _check_null_odds(null_odds, answers, sources))
+
+
+def _score_version_1(questions, predictions, sources):
+  """Returns `score` of SQuAD 1.1."""
+  exact_sum = f1_sum = 0.0
+  missing = []
+  for question in questions:
+    if not question.answers:
+      raise ValueError(
+          "%s: question %s has no answers, which SQuAD 1.1 must have; is it "
+          "SQuAD 2.0, without is_impossible?" % (sources[0], question.id))
+    if question.id not in predictions:
+      missing.append(question.id)
+      continue
+    exact, best_f1 = _best_of_answers(
+        predictions[question.id], question.answers, version_2=False)
+    exact_sum += exact
+    f1_sum += best_f1
+  _warn_of_missing(missing, questions, sources, "count as wrong")
+  return collections.OrderedDict([
+      ("exact_match", 100.0 * exact_sum / len(questions)),
+      ("f1", 100.0 * f1_sum / len(questions))])
+
+
+def _raw_scores(questions, predictions, sources):
+  """Scores questions of SQuAD 2.0 by the predictions alone.
+
+  Returns:
+    Three dicts from id of the questions that have a prediction: to the list of
+    answers, to the exact match, to the F1.
+  """
+  answers = collections.OrderedDict()
+  exact = collections.OrderedDict()
+  f1s = collections.OrderedDict()
+  missing = []
+  for question in questions:
+    if question.id not in predictions:
+      missing.append(question.id)
+      continue
+    # Whether a question has an answer is asked of the list as it is, whatever
+    # normalisation leaves of its texts, and not of is_impossible.
+    answers[question.id] = question.answers
+    expected = [text for text in question.answers if normalize_answer(text)]
+    exact[question.id], f1s[question.id] = _best_of_answers(
+        predictions[question.id], expected or [""], version_2=True)
+  if not answers:
+    raise ValueError("%s: no question of %s has a prediction" % (
+        sources[1], sources[0]))
+  _warn_of_missing(missing, questions, sources, "are left out of all figures")
+  return answers, exact, f1s
+
+
+def _best_of_answers(prediction, answers, version_2):
+  """Returns the best exact match and the best F1 over the gold answers."""
+  prediction = normalize_answer(prediction)
+  words = prediction.split()
+  answers = set(normalize_answer(answer) for answer in answers)
+  return (float(prediction in answers),
+          max(_f1_of_words(words, answer.split(), version_2)
+              for answer in answers))
+
+
+def _apply_threshold(scores, answers, null_odds, threshold):
+  """Returns scores in which questions of greater odds are answered with ""."""
+  return collections.OrderedDict(
+      (key, float(not answers[key]) if null_odds[key] > threshold else value)
+      for key, value in scores.items())
+
+
+def _summary(answers, exact, f1s):
+  """Returns the figures of SQuAD 2.0 that need no null odds."""
+  results = collections.OrderedDict()
+  for prefix, keys in [
+      ("", list(answers)),
+      ("HasAns_", [key for key in answers if answers[key]]),
+      ("NoAns_", [key for key in answers if not answers[key]])]:
+    if keys:
+      for name, scores in [("exact", exact), ("f1", f1s)]:
+        results[prefix + name] = (
+            100.0 * sum(scores[key] for key in keys) / len(keys))
+      results[prefix + "total"] = len(keys)
+  return results
+
+
+def _official_sweep(answers, scores, predictions, null_odds):
+  """Returns the best score, in percent, and its threshold; see `score`."""
+  gains = {}
+  for key in answers:
+    if answers[key]:
+      gains[key] = scores[key]
+    else:  # A prediction of only articles or punctuation is an answer here.
+      gains[key] = -1 if predictions[key] else 0
+  best, threshold = _sweep(answers, gains, null_odds, splits_ties=True)
+  return 100.0 * best / len(answers), 0.0 if threshold is None else threshold
+
+
+def _best_threshold(answers, f1s, null_odds):
+  """Returns `best_threshold` of checked arguments."""
+  gains = {key: f1s[key] - (not answers[key]) for key in answers}
+  _, threshold = _sweep(answers, gains, null_odds, splits_ties=False)
+  if threshold is None:
+    lowest = min(null_odds[key] for key in answers)
+    threshold = lowest - max(1.0, 1e-6 * abs(lowest))
+  return threshold
+
+
+def _sweep(answers, gains, null_odds, splits_ties):
+  """Raises the threshold from question to question, to find the best.
+
+  Args:
+    answers: dict from id to the list of answers.
+    gains: dict from id to how much better the prediction is than "".
+    null_odds: dict from id to float. Its order breaks ties.
+    splits_ties: bool. Also looks at scores between questions of equal odds.
+
+  Returns:
+    The best sum of scores, and the threshold, or None for one below all odds.
+  """
+  current = best = sum(1 for key in answers if not answers[key])
+  threshold = None
+  order = sorted((key for key in null_odds if key in gains), key=null_odds.get)
+  for key, following in zip(order, order[1:] + [None]):
+    current += gains[key]
+    if (not splits_ties and following is not None and
+        null_odds[following] == null_odds[key]):
+      continue
+    if current > best:
+      best, threshold = current, null_odds[key]
+  return best, threshold
+
+
+def _check(dataset, predictions, sources):
+  """Returns the questions of the dataset, and predictions with ids of text."""
+  questions = _read_questions(dataset, sources[0])
+  keyed = _with_text_ids(predictions, "predictions.json", "answer", sources[1])
+  for key, text in keyed.items():
+    if not isinstance(text, str):
+      raise ValueError(
+          "%s: found %s for the id %s, expected a text; give a "
+          "predictions.json" % (sources[1], _describe(text), key))
+  known = set(question.id for question in questions)
+  unknown = [key for key in keyed if key not in known]
+  if unknown and len(unknown) == len(keyed):
+    raise ValueError(
+        "%s: none of its %d ids is in %s (the first is %s, there it is %s); "
+        "give the file that was predicted" % (
+            sources[1], len(unknown), sources[0], unknown[0], questions[0].id))
+  if unknown:
+    _LOGGER.warning("%s: %d ids that %s does not have are ignored: %s",
+                    sources[1], len(unknown), sources[0], _first(unknown))
+  if len(known) < len(questions):
+    counts = collections.Counter(question.id for question in questions)
+    _LOGGER.warning(
+        "%s: %d ids are there more than once; SQuAD 1.1 scores each question, "
+        "SQuAD 2.0 the last one of an id: %s", sources[0],
+        sum(1 for count in counts.values() if count > 1),
+        _first([key for key, count in counts.items() if count > 1]))
+  return questions, keyed
+
+
+def _check_null_odds(null_odds, answers, source_names):
+  """Returns null odds of text ids as float; all keys of `answers` have some."""
+  source = source_names[2]
+  odds = _with_text_ids(null_odds, "null_odds.json", "number", source)
+  for key, value in odds.items():
+    try:
+      if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ValueError("no number")
+      odds[key] = float(value)
+      if not math.isfinite(odds[key]):
+        raise ValueError("not finite")
+    except (OverflowError, ValueError):
+      raise ValueError(
+          "%s: found %s for the id %s, expected a finite number; give a "
+          "null_odds.json" % (source, _describe(value), key))
+  missing = [key for key in answers if key not in odds]
+  if missing:
+    raise ValueError(
+        "%s: has no null odds of %d of the %d questions that have predictions "
+        "(%s); give the file that was written with %s" % (
+            source, len(missing), len(answers), _first(missing),
+            source_names[1]))
+  return odds
+
+
+def _with_text_ids(values, file_name, kind, source):
+  """Returns a dict with ids as JSON writes them, or raises ValueError."""
+  if not isinstance(values, dict):
+    raise ValueError(
+        "%s: found %s, expected an object {question id: %s}; give a %s" % (
+            source, _describe(values), kind, file_name))
+  return collections.OrderedDict(
+      (_text_id(key), value) for key, value in values.items())
+
+
+def _text_id(key):
+  """Returns an id as JSON writes it where it is the key of an object."""
+  return key if isinstance(key, str) else json.dumps(key)
+
+
+def _read_questions(dataset, source):
+  """Returns the list of _Question of a dataset."""
+  questions = []
+  if not isinstance(dataset, (list, tuple)):
+    raise ValueError("%s: found %s, expected the list of articles" % (
+        source, _describe(dataset)))
+  for i, article in enumerate(dataset):
+    where = "%s: article %d" % (source, i + 1)
+    for j, paragraph in enumerate(_member(article, "paragraphs", where)):
+      place = "%s, paragraph %d" % (where, j + 1)
+      for k, question in enumerate(_member(paragraph, "qas", place)):
+        questions.append(_read_question(
+            question, "%s, question %d" % (place, k + 1)))
+  if not questions:
+    raise ValueError("%s: has no questions" % source)
+  return questions
+
+
+def _read_question(question, where):
+  """Returns the _Question of an item of "qas"."""
+  key = question.get("id") if isinstance(question, dict) else None
+  if not isinstance(key, (str, int, float)):
+    raise ValueError("%s: is not SQuAD: found %s, expected an object with an "
+                     "id and answers" % (where, _describe(question)))
+  if question.get("is_impossible") and question.get("answers") is None:
+    answers = []
+  else:
+    answers = _member(question, "answers", where)
+  texts = []
+  for answer in answers:
+    text = answer.get("text") if isinstance(answer, dict) else None
+    if not isinstance(text, str):
+      raise ValueError("%s: is not SQuAD: found %s as an answer, expected an "
+                       "object with a text" % (where, _describe(answer)))
+    texts.append(text)
+  return _Question(_text_id(key), texts, "is_impossible" in question)
+
+
+def _member(value, name, where):
+  """Returns the list that an object has under a name, or raises ValueError."""
+  found = value
+  if isinstance(value, dict) and name in value:
+    found = value[name]
+    if isinstance(found, (list, tuple)):
+      return found
+    where = "%s, \"%s\"" % (where, name)
+    expected = "a list"
+  else:
+    expected = "an object with a list \"%s\"" % name
+  raise ValueError("%s: is not SQuAD: found %s, expected %s" % (
+      where, _describe(found), expected))
+
+
+def _describe(value):
+  """Returns in a few words what was found in place of something else."""
+  if isinstance(value, dict):
+    keys = [str(key) for key in value]
+    return "an object with the keys " + _first(keys) if keys else "an object {}"
+  if isinstance(value, (list, tuple)):
+    return "a list of %d" % len(value)
+  text = json.dumps(value) if isinstance(value, str) else repr(value)
+  text = {"None": "null", "True": "true", "False": "false"}.get(text, text)
+  return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _first(items):
+  """Returns the first items as text."""
+  names = [name if len(name) <= 40 else name[:37] + "..." for name in items[:5]]
+  return ", ".join(names) + (", ..." if len(items) > 5 else "")
+
+
+def _warn_of_missing(missing, questions, sources, what_happens):
+  if missing:
+    _LOGGER.warning(
+        "%s: has no prediction for %d of the %d questions of %s, which %s: %s",
+        sources[1], len(missing), len(questions), sources[0], what_happens,
+        _first(missing))
+
+
+def _read_json(path):
+  """Returns what a JSON file holds; a ValueError names the file."""
+  try:
+    if "://" in path:
+      import tensorflow.compat.v1 as tf  # pylint: disable=g-import-not-at-top
+      with tf.gfile.GFile(path, "rb") as reader:
+        content = reader.read()
+    else:
+      with open(path, "rb") as reader:
+        content = reader.read()
+  except Exception as error:  # pylint: disable=broad-except
+    # Without importing TensorFlow its errors cannot be named.
+    raise ValueError("%s: cannot be read (%s)" % (
+        path, getattr(error, "strerror", None) or
+        getattr(error, "message", None) or error))
+  try:
+    return json.loads(content.decode("utf-8-sig"))
+  except (ValueError, RecursionError) as error:
+    raise ValueError("%s: is not JSON (%s)" % (path, error))
+
+
+def _read_dataset(path):
+  """Returns the articles of a SQuAD file, and whether it says it is 2.0."""
+  content = _read_json(path)
+  dataset = _member(content, "data", path)
+  version = str(content.get("version")).lower().lstrip("v")
+  return dataset, version.startswith("2")
+
+
+def define_flags():
+  """Defines the flags of the script.
+
+  They are defined without `estimators.define_flag`, which has TensorFlow
+  imported, but likewise: the script whose flags come last sets the default.
+  """
+  for name, help_text in [
+      ("data_file", "SQuAD file with the answers, such as dev-v2.0.json."),
+      ("predictions_file", "The predictions.json of run_squad.py."),
+      ("null_odds_file", "The null_odds.json of run_squad.py, for SQuAD 2.0."),
+      ("null_score_diff_threshold",
+       "Score a question as answered with nothing if its null odds are "
+       "greater: a number, or \"best\" for the one with the highest F1. "
+       "Needs --null_odds_file; with it, %s if not given." % DEFAULT_THRESHOLD),
+  ]:
+    if name in FLAGS:
+      FLAGS.set_default(name, None)
+    else:
+      flags.DEFINE_string(name, None, help_text)
+
+
+def main(_):
+  """Prints the figures of the files that the flags name."""
+  _LOGGER.setLevel(logging.INFO)
+  threshold = FLAGS.null_score_diff_threshold
+  if threshold is not None:
+    threshold = parse_threshold(threshold)
+    if not FLAGS.null_odds_file:
+      raise ValueError("--null_score_diff_threshold has no effect without "
+                       "null odds: give also --null_odds_file")
+  dataset, is_version_2 = _read_dataset(FLAGS.data_file)
+  predictions = _read_json(FLAGS.predictions_file)
+  null_odds = FLAGS.null_odds_file and _read_json(FLAGS.null_odds_file)
+  results = score(
+      dataset, predictions, null_odds or None, threshold, is_version_2 or None,
+      (FLAGS.data_file, FLAGS.predictions_file, FLAGS.null_odds_file))
+  print(json.dumps(results, indent=2))
+
+
+def _parse_flags(argv):
+  """Parses flags; stops with one line about one that is unknown or wrong."""
+  program = os.path.basename(argv[0])
+  try:
+    rest = FLAGS(argv)
+  except flags.Error as error:
+    sys.exit("%s: %s" % (program, str(error).replace("\n", " ")))
+  if len(rest) > 1:
+    sys.exit("%s: found the argument %r outside any flag; write --flag=value" %
+             (program, rest[1]))
+  missing = [name for name in REQUIRED_FLAGS if not FLAGS[name].value]
+  if missing:
+    sys.exit("%s: give also --%s" % (program, ", --".join(missing)))
+  return rest
+
+
+def _main_with_one_line_errors(argv):
+  try:
+    main(argv)
+  except ValueError as error:
+    sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(_main_with_one_line_errors, flags_parser=_parse_flags)
