@@ -258,7 +258,7 @@ def check_readable(checkpoint):
       # The last name lies at the end of the data: a file that was cut off,
       # the usual damage, lacks it. Reading all would double the start-up.
       reader.get_tensor(max(shapes))
-  except (tf.errors.OpError, ValueError) as error:
+  except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
     raise ValueError(
         "%s: not a checkpoint that can be read (%s); copy it again, or remove "
         "its files to go on from an earlier one" % (

@@ -10,6 +10,9 @@ import tensorflow.compat.v1 as tf
 
 import progress
 
+# Tensors of `optimization.create_optimizer` that TensorBoard gets.
+_SUMMARIES = ("learning_rate", "global_norm")
+
 
 class LogHook(tf.train.SessionRunHook):
   """Shows step, loss, learning rate, speed and time left while training.
@@ -20,7 +23,7 @@ class LogHook(tf.train.SessionRunHook):
 
   def __init__(self, loss, log_steps, num_train_steps, batch_size,
                model_dir=None):
-    """Makes the hook, and summaries in the graph.
+    """Makes the hook.
 
     Args:
       loss: float32 scalar Tensor.
@@ -29,11 +32,10 @@ class LogHook(tf.train.SessionRunHook):
       batch_size: int. Examples per step.
       model_dir: str. Folder of TensorBoard's events; None for none.
     """
-    graph = tf.get_default_graph()
-    learning_rate = graph.get_tensor_by_name("learning_rate:0")
-    self._tensors = {"loss": loss, "learning_rate": learning_rate}
-    for name in ("learning_rate", "global_norm"):
-      tf.summary.scalar(name, graph.get_tensor_by_name(name + ":0"))
+    self._tensors = {"loss": loss}
+    for name in _SUMMARIES:
+      self._tensors[name] = tf.get_default_graph().get_tensor_by_name(
+          name + ":0")
     self._log_steps = log_steps
     self._num_train_steps = num_train_steps
     self._batch_size = batch_size
@@ -64,9 +66,13 @@ class LogHook(tf.train.SessionRunHook):
             run_values.results["loss"], run_values.results["learning_rate"],
             speed))
     if self._model_dir and self._step % (self._log_steps or 100) == 0:
+      values = {name: run_values.results[name] for name in _SUMMARIES}
+      values["examples_per_second"] = speed
+      # Not `tf.summary.scalar`: its tags would not be the tensors' names.
       tf.summary.FileWriterCache.get(self._model_dir).add_summary(
-          tf.Summary(value=[tf.Summary.Value(
-              tag="examples_per_second", simple_value=speed)]), self._step)
+          tf.Summary(value=[
+              tf.Summary.Value(tag=name, simple_value=value)
+              for name, value in sorted(values.items())]), self._step)
 
   def end(self, session):
     del session

@@ -156,7 +156,9 @@ def read_tsv(path, quotechar=None):
   if content.startswith(codecs.BOM_UTF8):
     content = content[len(codecs.BOM_UTF8):]
   # Only "\n" ends a line: sentences may hold any other Unicode separator.
-  lines = content.rstrip(b"\r\n").split(b"\n") if content.strip() else []
+  lines = content.split(b"\n")
+  while lines and not lines[-1].strip():
+    lines.pop()
   rows = []
   for number, line in enumerate(lines, 1):
     try:

@@ -99,9 +99,13 @@ class BertConfig(object):
       raise ValueError("%s: cannot be read (%s); give the bert_config.json of "
                        "the model" % (json_file, error.message))
     try:
-      return cls.from_dict(json.loads(content.decode("utf-8-sig")))
+      values = json.loads(content.decode("utf-8-sig"))
+    except ValueError as error:  # bytes that are not UTF-8 included
+      raise ValueError("%s: is not JSON (%s); give the bert_config.json of the "
+                       "model" % (json_file, error))
+    try:
+      return cls.from_dict(values)
     except ValueError as error:
-      # Malformed JSON and bytes that are not UTF-8 arrive here as well.
       raise ValueError("%s: %s" % (json_file, error))
 
   def to_dict(self):

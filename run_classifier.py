@@ -748,8 +748,6 @@ def main(_):
     modeling.check_seq_length(
         FLAGS.max_seq_length, bert_config.max_position_embeddings)
     tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
-    if FLAGS.init_checkpoint:
-      checkpoints.check_readable(FLAGS.init_checkpoint)
 
   def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
     return model_fn_builder(

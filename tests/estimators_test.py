@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 import estimators
 import input_pipeline
 import modeling
-from helpers import captured_log
+from helpers import captured_log, make_variables, save_checkpoint
 
 TOP = os.path.dirname(os.path.abspath(estimators.__file__))
 RNG = np.random.RandomState(1)
@@ -134,75 +134,7 @@ def test_use_tpu_needs_an_older_tensorflow(tmp_path, monkeypatch):
   assert "\n" not in str(error.value)
 
 
-# LogHook.
-
-LINE = re.compile(r"step (\d+) of (\d+): loss ([\d.]+), learning rate "
-                  r"([\de.+-]+), ([\d.]+) examples/sec$")
-
-
-def logged_steps(lines):
-  """Returns (step, of, loss, learning rate, speed) of each of LogHook's."""
-  return [tuple(float(figure) for figure in LINE.match(line).groups())
-          for line in lines if LINE.match(line)]
-
-
-def test_log_hook_has_a_line_every_few_steps_and_at_the_end(tmp_path):
-  losses, lines = train_toy(tmp_path, 5, log_steps=2)
-  logged = logged_steps(lines)
-  assert [line[:2] for line in logged] == [(2, 5), (4, 5), (5, 5)]
-  np.testing.assert_allclose(
-      [line[2] for line in logged], [losses[1], losses[3], losses[4]],
-      atol=1e-5)
-  # A step has the rate of the steps before it: 1 of 2 for warming up, then
-  # 3 and 4 of 5 on the way down.
-  np.testing.assert_allclose(
-      [line[3] for line in logged],
-      [0.01 * 1 / 2, 0.01 * (1 - 3 / 5.0), 0.01 * (1 - 4 / 5.0)], rtol=5e-3)
-  assert min(line[4] for line in logged) > 0
-
-  _, lines = train_toy(tmp_path, 8, log_steps=3)  # goes on from step 5
-  assert [line[:2] for line in logged_steps(lines)] == [(6, 8), (8, 8)]
-
-
-def test_log_steps_0_logs_no_step(tmp_path):
-  losses, lines = train_toy(tmp_path, 3, log_steps=0)
-  assert len(losses) == 3
-  assert not [line for line in lines if line.startswith("step ")]
-
-
-def test_log_hook_counts_examples_per_second(monkeypatch):
-  now = [100.0]
-  monkeypatch.setattr(estimators.time, "time", lambda: now[0])
-  with tf.Graph().as_default(), captured_log() as lines:
-    tf.constant(0.5, name="learning_rate")
-    step = tf.train.get_or_create_global_step()
-    train_op = tf.assign_add(step, 1)
-    hook = estimators.LogHook(tf.constant(0.25), 2, 4, batch_size=8)
-    with tf.train.MonitoredSession(hooks=[hook]) as session:
-      for _ in range(4):
-        now[0] += 0.5
-        session.run(train_op)
-  assert [line for line in lines if line.startswith("step ")] == [
-      "step 2 of 4: loss 0.25000, learning rate 0.5, 16.0 examples/sec",
-      "step 4 of 4: loss 0.25000, learning rate 0.5, 16.0 examples/sec"]
-
-
 # Checkpoints.
-
-
-def save_checkpoint(path, values):
-  """Writes a checkpoint of arrays; returns its prefix."""
-  with tf.Graph().as_default(), tf.Session() as session:
-    for name, value in values.items():
-      tf.get_variable(name, initializer=np.asarray(value, np.float32))
-    session.run(tf.global_variables_initializer())
-    return tf.train.Saver().save(
-        session, str(path), write_meta_graph=False)
-
-
-def make_variables(shapes):
-  return [tf.get_variable(name, shape, initializer=tf.zeros_initializer())
-          for name, shape in shapes]
 
 
 def bert_head_fn(features, is_training):
@@ -220,35 +152,6 @@ def bert_checkpoint(path, **changes):
     session.run(tf.global_variables_initializer())
     shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
     return tf.train.Saver().save(session, str(path)), shapes
-
-
-@pytest.mark.parametrize("what", ["prefix", "folder", "file"])
-def test_a_checkpoint_that_is_not_there_is_named(tmp_path, what):
-  path = tmp_path if what == "folder" else tmp_path / "bert_model.ckpt"
-  if what == "file":
-    path.write_bytes(b"not a checkpoint, but long enough to look into" * 10)
-  with tf.Graph().as_default():
-    with pytest.raises(estimators.UserError) as error:
-      estimators.check_checkpoint(make_variables([("w", [2])]), str(path))
-  assert str(error.value).startswith("%s: not a checkpoint" % path)
-  assert "up to and including \".ckpt\"" in str(error.value)
-  assert "\n" not in str(error.value)
-
-
-def test_check_checkpoint_names_every_variable_that_does_not_fit(tmp_path):
-  checkpoint = save_checkpoint(tmp_path / "model.ckpt", {
-      "a": np.zeros([2, 3]), "b": np.zeros([4]), "c": 1.0, "other": [1.0]})
-  with tf.Graph().as_default():
-    good = make_variables([("b", [4]), ("new", [9])])
-    estimators.check_checkpoint(good, checkpoint)
-    estimators.check_checkpoint(good, str(tmp_path))  # names its latest
-    bad = make_variables([("a", [3, 2]), ("c", [1])])
-    with pytest.raises(estimators.UserError) as error:
-      estimators.check_checkpoint(good + bad, checkpoint)
-  first, rest = str(error.value).split("\n", 1)
-  assert first.startswith(checkpoint + " does not fit the model")
-  assert rest == ("  a: [2, 3] in the checkpoint, [3, 2] in the model\n"
-                  "  c: [] in the checkpoint, [1] in the model")
 
 
 @pytest.mark.parametrize("changes", [
@@ -359,18 +262,6 @@ def test_an_output_folder_of_another_model_is_refused(tmp_path, step):
     else:
       list(getattr(make_toy(tmp_path), step)(toy_input_fn(x=wide)))
   assert "w: [2] in the checkpoint, [3] in the model" in str(error.value)
-
-
-def test_a_checkpoint_may_have_to_hold_every_variable(tmp_path):
-  train_toy(tmp_path, 1)
-  checkpoint = tf.train.latest_checkpoint(str(tmp_path))
-  with tf.Graph().as_default():
-    variables = [tf.get_variable("w", [2]), tf.get_variable("deeper/w", [2])]
-    estimators.check_checkpoint(variables, checkpoint)
-    with pytest.raises(estimators.UserError) as error:
-      estimators.check_checkpoint(variables, checkpoint, must_have_all=True)
-  assert "deeper/w: not in the checkpoint" in str(error.value)
-  assert "\n  w:" not in str(error.value)
 
 
 @pytest.mark.parametrize("step", ["evaluate", "predict"])

@@ -62,6 +62,21 @@ def read_batches(input_fn, batch_size, num_batches=None, seed=1):
   return batches
 
 
+def save_checkpoint(path, values):
+  """Writes a checkpoint of arrays; returns its prefix."""
+  with tf.Graph().as_default(), tf.Session() as session:
+    for name, value in values.items():
+      tf.get_variable(name, initializer=np.asarray(value, np.float32))
+    session.run(tf.global_variables_initializer())
+    return tf.train.Saver().save(session, str(path), write_meta_graph=False)
+
+
+def make_variables(shapes):
+  """Makes variables of zeros from (name, shape) pairs."""
+  return [tf.get_variable(name, shape, initializer=tf.zeros_initializer())
+          for name, shape in shapes]
+
+
 def write_lines(path, lines):
   """Writes lines of columns, making the folder; returns the path."""
   if not os.path.isdir(os.path.dirname(str(path))):
@@ -99,6 +114,28 @@ def run_script(name, arguments):
       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
   return (process.returncode, process.stdout.decode("utf-8"),
           process.stderr.decode("utf-8"))
+
+
+def run_command(script, arguments):
+  """Runs a script in this process as its command would.
+
+  Returns:
+    Exit status, and what it wrote to stderr itself (the log left out).
+  """
+  stderr = io.StringIO()
+  argv = sys.argv
+  sys.argv = [os.path.join(TOP, script.__name__ + ".py")] + arguments
+  try:
+    with flagsaver.flagsaver(), captured_log(), contextlib.redirect_stderr(
+        stderr):
+      estimators.run(script.main, script.define_flags, script.REQUIRED_FLAGS)
+  except SystemExit as end:
+    if isinstance(end.code, str):  # as Python does when nobody catches it
+      return 1, stderr.getvalue() + end.code + "\n"
+    return end.code or 0, stderr.getvalue()
+  finally:
+    sys.argv = argv
+  return 0, stderr.getvalue()
 
 
 def run_main(script, arguments):

@@ -242,8 +242,8 @@ def test_a_missing_column_is_named(tmp_path):
   with pytest.raises(ValueError) as error:
     short[2]  # pylint: disable=pointless-statement
   assert str(error.value) == (
-      "%s, row 2: found 2 tab-separated column(s), expected at least 3; "
-      "correct or remove the row" % path)
+      "%s, row 2: found 2 tab-separated column(s), expected at least 3 "
+      "columns; correct or remove the row" % path)
 
 
 # Texts to what the model reads.

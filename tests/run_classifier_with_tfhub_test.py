@@ -153,7 +153,7 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
       "run_classifier_with_tfhub.py",
       ["--%s=%s" % item for item in sorted(arguments.items())])
   assert status == 0, stderr[-3000:]
-  assert stderr.count("step 6 of 6: loss ") == 1
+  assert stderr.count("Training: 6 of 6 steps, loss ") == 1
   helpers.check_mrpc_results(output_dir, global_step=6)
 
   kernel = "bert/encoder/layer_0/output/dense/kernel"

@@ -1,0 +1,277 @@
+"""Tests of checkpoints: run.json, where a run starts, checkpoints that fit."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import checkpoints
+import modeling
+from helpers import CONFIG, captured_log, make_variables, save_checkpoint
+
+VOCAB = {"[PAD]": 0, "[UNK]": 1, "tea": 2}
+
+
+def make_record(**changes):
+  values = dict(task="mrpc", config=modeling.BertConfig(**CONFIG),
+                labels=["0", "1"], vocab=VOCAB, do_lower_case=True)
+  values.update(changes)
+  return checkpoints.make_record(**values)
+
+
+def trained_folder(folder, step=4, record=None):
+  """Makes a folder with a checkpoint of a step and, if given, a run.json."""
+  folder.mkdir()
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.get_variable("w", initializer=1.0)
+    global_step = tf.train.get_or_create_global_step()
+    saver = tf.train.Saver()
+    session.run(tf.global_variables_initializer())
+    for at in (step - 1, step):
+      session.run(tf.assign(global_step, at))
+      saver.save(session, str(folder / "model.ckpt"), global_step=at)
+  if record is not None:
+    checkpoints.write_record(str(folder), record, 0, learning_rate=0.1)
+  return str(folder), str(folder / ("model.ckpt-%d" % step))
+
+
+# run.json.
+
+
+def test_the_record_has_what_makes_a_run(tmp_path):
+  record = make_record()
+  checkpoints.write_record(str(tmp_path), record, 0, learning_rate=0.5)
+  with open(str(tmp_path / "run.json")) as reader:
+    written = json.load(reader)
+  assert written["task"] == "mrpc"
+  assert written["labels"] == ["0", "1"]
+  assert written["config"]["hidden_size"] == CONFIG["hidden_size"]
+  assert written["vocabulary"]["size"] == 3
+  assert len(written["vocabulary"]["sha256"]) == 64
+  assert written["do_lower_case"] is True
+  assert written["training"] == {"learning_rate": 0.5}
+  assert os.listdir(str(tmp_path)) == ["run.json"]
+
+
+def test_the_hash_is_of_tokens_and_ids():
+  swapped = {"[PAD]": 0, "[UNK]": 2, "tea": 1}
+  hashes = {checkpoints.hash_vocab(vocab) for vocab in (
+      VOCAB, dict(reversed(list(VOCAB.items()))), swapped,
+      {"[PAD]": 0, "[UNK]": 1})}
+  assert len(hashes) == 3
+
+
+@pytest.mark.parametrize("changes,difference", [
+    (dict(task="cola"), "task is mrpc there and cola here"),
+    (dict(labels=["1", "0"]), "labels is [0, 1] there and [1, 0] here"),
+    (dict(labels=list("abcdefghij")),
+     "labels is [0, 1] there and [a, b, c, d, e, f, g, h, ...] here"),
+    (dict(vocab={"tea": 0}), "vocabulary is 3 tokens, hash %.12s there and 1 "
+     "tokens, hash %.12s here" % (checkpoints.hash_vocab(VOCAB),
+                                  checkpoints.hash_vocab({"tea": 0}))),
+    (dict(config=modeling.BertConfig(**dict(CONFIG, num_attention_heads=4))),
+     "config's num_attention_heads is 2 there and 4 here"),
+    (dict(do_lower_case=False), "do_lower_case is True there and False here"),
+])
+@pytest.mark.parametrize("is_training", [False, True])
+def test_another_run_is_refused_with_both_named(
+    tmp_path, changes, difference, is_training):
+  folder, checkpoint = trained_folder(tmp_path / "out", record=make_record())
+  checkpoints.check_record(folder, make_record(), checkpoint)
+  with pytest.raises(ValueError) as error:
+    checkpoints.find_start(folder, None, make_record(**changes), is_training)
+  assert str(error.value) == (
+      "%s holds model.ckpt-4 of another run: %s. Give the flags of that run, "
+      "or another --output_dir (--init_checkpoint=%s starts from its weights)" %
+      (folder, difference, checkpoint))
+
+
+def test_all_differences_are_named(tmp_path):
+  folder, checkpoint = trained_folder(tmp_path / "out", record=make_record())
+  with pytest.raises(ValueError, match="labels is .*; task is "):
+    checkpoints.check_record(
+        folder, make_record(task="cola", labels=["a"]), checkpoint)
+
+
+@pytest.mark.parametrize("name,value", [
+    ("hidden_dropout_prob", 0.3), ("attention_probs_dropout_prob", 0.3),
+    ("initializer_range", 0.3)])
+def test_what_only_matters_to_training_may_change(tmp_path, name, value):
+  folder, checkpoint = trained_folder(tmp_path / "out", record=make_record())
+  config = modeling.BertConfig(**dict(CONFIG, **{name: value}))
+  checkpoints.check_record(folder, make_record(config=config), checkpoint)
+
+
+def test_a_changed_training_is_logged_and_kept(tmp_path):
+  record = make_record()
+  checkpoints.write_record(str(tmp_path), record, 0, learning_rate=0.5, steps=9)
+  with captured_log() as lines:
+    checkpoints.write_record(
+        str(tmp_path), record, 7, learning_rate=0.25, steps=9)
+  assert lines == [
+      "learning_rate was 0.5 so far and is 0.25 from step 7 on"]
+  assert checkpoints.read_record(str(tmp_path))["training"] == {
+      "learning_rate": 0.25, "steps": 9}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
+def test_a_damaged_record_says_what_to_remove(tmp_path, text):
+  (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
+  with pytest.raises(ValueError) as error:
+    checkpoints.read_record(str(tmp_path))
+  assert str(error.value).startswith("%s: cannot be read" % (
+      tmp_path / "run.json"))
+  assert "remove it" in str(error.value)
+
+
+# Where a run starts.
+
+
+def test_a_checkpoint_of_the_same_run_wins_and_the_other_is_not_read(tmp_path):
+  folder, checkpoint = trained_folder(tmp_path / "out", record=make_record())
+  with captured_log() as lines:
+    start = checkpoints.find_start(
+        folder, str(tmp_path / "not" / "there.ckpt"), make_record(), True)
+  assert start == (checkpoint, 4, None)
+  assert lines == ["Weights are those of %s, step 4, found in --output_dir; "
+                   "--init_checkpoint is not read" % checkpoint]
+
+
+def test_without_a_record_only_shapes_can_be_compared(tmp_path):
+  folder, checkpoint = trained_folder(tmp_path / "out")
+  assert checkpoints.find_start(folder, None, make_record(task="x"), True) == (
+      checkpoint, 4, None)
+
+
+def test_init_checkpoint_counts_where_the_folder_has_none(tmp_path):
+  given = save_checkpoint(tmp_path / "bert_model.ckpt", {"w": 1.0})
+  with captured_log() as lines:
+    start = checkpoints.find_start(
+        str(tmp_path / "out"), given, make_record(), True)
+  assert start == (None, 0, given)
+  assert lines == ["Weights start from %s" % given]
+
+
+def test_training_may_start_from_nothing_but_nothing_else_may(tmp_path):
+  folder = str(tmp_path / "out")
+  with captured_log() as lines:
+    assert checkpoints.find_start(folder, None, make_record(), True) == (
+        None, 0, None)
+  assert lines == ["Weights start from random values"]
+  with pytest.raises(ValueError, match="out holds no checkpoint: give "
+                     "--do_train, or --init_checkpoint with a trained model$"):
+    checkpoints.find_start(folder, "", make_record(), False)
+
+
+def test_a_trained_model_of_another_task_is_refused_for_prediction(tmp_path):
+  _, checkpoint = trained_folder(tmp_path / "cola", record=make_record(
+      task="cola"))
+  out = str(tmp_path / "out")
+  with pytest.raises(ValueError, match="task is cola there and mrpc here"):
+    checkpoints.find_start(out, checkpoint, make_record(), False)
+  # Training goes from task to task, as from pre-training to fine-tuning.
+  assert checkpoints.find_start(out, checkpoint, make_record(), True) == (
+      None, 0, checkpoint)
+
+
+def test_the_one_before_counts_where_the_latest_was_removed(tmp_path):
+  folder, checkpoint = trained_folder(tmp_path / "out")
+  for name in os.listdir(folder):
+    if name.startswith("model.ckpt-4."):
+      os.remove(os.path.join(folder, name))
+  with captured_log() as lines:
+    start = checkpoints.find_start(folder, None, make_record(), True)
+  before = os.path.join(folder, "model.ckpt-3")
+  assert start == (before, 3, None)
+  assert lines[0] == "%s has no files; goes on from %s" % (checkpoint, before)
+  assert tf.train.latest_checkpoint(folder) == before  # for the Estimator
+
+
+def test_a_folder_whose_checkpoints_are_all_gone_is_named(tmp_path):
+  folder, _ = trained_folder(tmp_path / "out")
+  for name in os.listdir(folder):
+    if name.startswith("model.ckpt-"):
+      os.remove(os.path.join(folder, name))
+  with pytest.raises(ValueError) as error:
+    checkpoints.find_start(folder, None, make_record(), True)
+  assert "of which there are no files; remove %s" % os.path.join(
+      folder, "checkpoint") in str(error.value)
+
+
+# Checkpoints that can be read, and that fit.
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+  path = str(tmp_path / "bert_model")
+  with pytest.raises(ValueError) as error:
+    checkpoints.check_readable(path)
+  assert str(error.value) == (
+      "%s: there is no such checkpoint; give the path up to and including "
+      "\".ckpt\" or \".ckpt-<step>\"" % path)
+
+
+@pytest.mark.parametrize("has_state", [False, True])
+def test_a_folder_is_no_checkpoint_and_the_one_in_it_is_named(
+    tmp_path, has_state):
+  if has_state:
+    folder, inside = trained_folder(tmp_path / "out")
+  else:
+    folder = str(tmp_path)
+    inside = save_checkpoint(tmp_path / "bert_model.ckpt", {"w": 1.0})
+    os.remove(os.path.join(folder, "checkpoint"))
+  with pytest.raises(ValueError) as error:
+    checkpoints.check_readable(folder)
+  assert str(error.value) == (
+      "%s: found a folder, expected a checkpoint; give the path up to and "
+      "including \".ckpt\" or \".ckpt-<step>\", for example %s" % (
+          folder, inside))
+
+
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_truncated_checkpoint_is_named(tmp_path, suffix, kept):
+  checkpoint = save_checkpoint(
+      tmp_path / "model.ckpt", {"a": np.ones([50]), "b": np.ones([50])})
+  assert checkpoints.check_readable(checkpoint) == {"a": [50], "b": [50]}
+  with open(checkpoint + suffix, "rb+") as writer:
+    writer.truncate(int(kept * os.path.getsize(checkpoint + suffix)))
+  with pytest.raises(ValueError) as error:
+    checkpoints.check_readable(checkpoint)
+  assert str(error.value).startswith(
+      "%s: not a checkpoint that can be read (" % checkpoint)
+  assert "copy it again" in str(error.value)
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
+  path = tmp_path / "bert_model.ckpt"
+  path.write_bytes(b"not a checkpoint, but long enough to look into" * 10)
+  with pytest.raises(ValueError, match="not a checkpoint that can be read"):
+    checkpoints.check_readable(str(path))
+
+
+def test_every_variable_that_does_not_fit_is_named(tmp_path):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", {
+      "a": np.zeros([2, 3]), "b": np.zeros([4]), "c": 1.0, "other": [1.0]})
+  with tf.Graph().as_default():
+    good = make_variables([("b", [4]), ("new", [9])])
+    checkpoints.check_shapes(good, checkpoint)
+    bad = make_variables([("a", [3, 2]), ("c", [1])])
+    with pytest.raises(ValueError) as error:
+      checkpoints.check_shapes(good + bad, checkpoint, cure="try another")
+  assert str(error.value) == (
+      "%s does not fit the model (try another):\n"
+      "  a: [2, 3] in the checkpoint, [3, 2] in the model\n"
+      "  c: [] in the checkpoint, [1] in the model" % checkpoint)
+
+
+def test_a_checkpoint_may_have_to_hold_every_variable(tmp_path):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", {"w": [1.0, 2.0]})
+  with tf.Graph().as_default():
+    variables = make_variables([("w", [2]), ("deeper/w", [2])])
+    checkpoints.check_shapes(variables, checkpoint)
+    with pytest.raises(ValueError) as error:
+      checkpoints.check_shapes(variables, checkpoint, must_have_all=True)
+  assert str(error.value).split("\n")[1:] == [
+      "  deeper/w: not in the checkpoint"]

@@ -1,0 +1,186 @@
+"""Tests of hooks: what a training logs and gives to TensorBoard; signals."""
+
+import glob
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import estimators
+import hooks
+from estimators_test import make_toy, toy_input_fn, train_toy
+from helpers import captured_log
+
+LINE = re.compile(r"Training: (\d+) of (\d+) steps, loss ([\d.]+), "
+                  r"learning rate ([\de.+-]+), ([\d.]+) examples/sec, "
+                  r"([\d.]+) steps/sec(?:, (\d+:\d+) left)?$")
+
+
+def logged_steps(lines):
+  """Returns (step, of, loss, learning rate, speed, steps/sec) of each line."""
+  matches = [LINE.match(line) for line in lines]
+  return [tuple(float(figure) for figure in match.groups()[:6])
+          for match in matches if match]
+
+
+def read_events(folder):
+  """Returns a dict from the tag of each summary to {step: value}."""
+  values = {}
+  for path in sorted(glob.glob(os.path.join(folder, "events.out.tfevents.*"))):
+    for event in tf.train.summary_iterator(path):
+      for value in event.summary.value:
+        number = (value.simple_value if value.HasField("simple_value")
+                  else float(tf.make_ndarray(value.tensor)))
+        values.setdefault(value.tag, {})[event.step] = number
+  return values
+
+
+class ManualClock(object):
+  """Stands in for the module `time`."""
+
+  def __init__(self):
+    self.now = 100.0
+
+  def time(self):
+    return self.now
+
+
+def test_a_line_every_few_steps_and_at_the_end(tmp_path):
+  losses, lines = train_toy(tmp_path, 5, log_steps=2)
+  logged = logged_steps(lines)
+  assert [line[:2] for line in logged] == [(2, 5), (4, 5), (5, 5)]
+  np.testing.assert_allclose(
+      [line[2] for line in logged], [losses[1], losses[3], losses[4]],
+      atol=1e-5)
+  # A step has the rate of the steps before it: 1 of 2 for warming up, then
+  # 3 and 4 of 5 on the way down.
+  np.testing.assert_allclose(
+      [line[3] for line in logged],
+      [0.01 * 1 / 2, 0.01 * (1 - 3 / 5.0), 0.01 * (1 - 4 / 5.0)], rtol=5e-3)
+  assert min(line[4] for line in logged) > 0
+  left = [line.endswith(" left") for line in lines if LINE.match(line)]
+  assert left == [True, True, False]
+
+  _, lines = train_toy(tmp_path, 8, log_steps=3)  # goes on from step 5
+  assert [line[:2] for line in logged_steps(lines)] == [(6, 8), (8, 8)]
+
+
+def test_log_steps_0_logs_no_step(tmp_path):
+  losses, lines = train_toy(tmp_path, 3, log_steps=0)
+  assert len(losses) == 3
+  assert not [line for line in lines if line.startswith("Training:")]
+
+
+def test_examples_per_second_and_time_left(monkeypatch):
+  clock = ManualClock()
+  monkeypatch.setattr(hooks, "time", clock)
+  monkeypatch.setattr(hooks.progress, "time", clock)
+  with tf.Graph().as_default(), captured_log() as lines:
+    tf.constant(0.5, name="learning_rate")
+    tf.constant(2.0, name="global_norm")
+    train_op = tf.assign_add(tf.train.get_or_create_global_step(), 1)
+    hook = hooks.LogHook(tf.constant(0.25), 2, 124, batch_size=8)
+    with tf.train.MonitoredSession(hooks=[hook]) as session:
+      for _ in range(4):
+        clock.now += 0.5
+        session.run(train_op)
+  assert [line for line in lines if line.startswith("Training:")] == [
+      "Training: 2 of 124 steps, loss 0.25000, learning rate 0.5, "
+      "16.0 examples/sec, 2.0 steps/sec, 01:01 left",
+      "Training: 4 of 124 steps, loss 0.25000, learning rate 0.5, "
+      "16.0 examples/sec, 2.0 steps/sec, 01:00 left"]
+
+
+def test_tensorboard_has_loss_rate_norm_and_speed(tmp_path):
+  losses, _ = train_toy(tmp_path, 5, log_steps=2)
+  events = read_events(str(tmp_path))
+  assert {"loss", "learning_rate", "global_norm", "examples_per_second"} <= set(
+      events)
+  for step, value in events["loss"].items():
+    assert value == pytest.approx(losses[step - 1], rel=1e-5)
+  rates = events["learning_rate"]
+  assert min(events["global_norm"].values()) > 0
+  assert sorted(events["examples_per_second"]) == [2, 4]
+  assert min(events["examples_per_second"].values()) > 0
+  for step, rate in rates.items():  # as in the test of the lines
+    expected = 0.01 * ((step - 1) / 2.0 if step < 3 else 1 - (step - 1) / 5.0)
+    assert rate == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, number):
+  class Sender(tf.train.SessionRunHook):
+    """Sends the signal during step 3."""
+
+    def __init__(self):
+      self.count = 0
+
+    def after_run(self, run_context, run_values):
+      self.count += 1
+      if self.count == 3:
+        os.kill(os.getpid(), number)
+
+  def train(hook):
+    estimator = make_toy(tmp_path, 9)
+    inner = estimator.train
+    monkey = lambda input_fn, max_steps, hooks: inner(
+        input_fn, max_steps=max_steps, hooks=[hook] + hooks)
+    estimator.train = monkey
+    estimators.train(estimator, toy_input_fn(True), 9,
+                     start_step=0 if hook.count == 0 else 3)
+    return estimator
+
+  sender = Sender()
+  before = signal.getsignal(number)
+  with captured_log() as lines:
+    with pytest.raises(estimators.Interrupted) as error:
+      train(sender)
+  assert str(error.value) == (
+      "stopped at step 3 of 9, which %s holds; the same command goes on from "
+      "there" % (tmp_path / "model.ckpt-3"))
+  assert error.value.exit_status == 130
+  assert any(line.startswith("Saving a checkpoint") for line in lines)
+  assert signal.getsignal(number) == before
+  assert tf.train.latest_checkpoint(str(tmp_path)) == str(
+      tmp_path / "model.ckpt-3")
+  with captured_log() as lines:
+    train(sender)
+  assert "  Resuming at step 3" in lines
+  assert tf.train.latest_checkpoint(str(tmp_path)) == str(
+      tmp_path / "model.ckpt-9")
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+  class Impatient(tf.train.SessionRunHook):
+
+    def after_run(self, run_context, run_values):
+      os.kill(os.getpid(), signal.SIGINT)
+      os.kill(os.getpid(), signal.SIGINT)
+
+  stop = hooks.StopHook()
+  with pytest.raises(KeyboardInterrupt):
+    with stop.on_signals():
+      make_toy(tmp_path, 5).train(
+          toy_input_fn(True), max_steps=5, hooks=[Impatient(), stop])
+  assert stop.step is None
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    with hooks.StopHook().on_signals():
+      assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
+def test_evaluation_shows_its_examples(tmp_path):
+  train_toy(tmp_path, 1)
+  with captured_log() as lines:
+    make_toy(tmp_path).evaluate(
+        toy_input_fn(), hooks=[hooks.EvalProgressHook(11, 3)])
+  line, = [line for line in lines if line.startswith("Evaluating: ")]
+  assert line.startswith("Evaluating: 11 of 11 examples, ")

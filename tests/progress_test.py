@@ -1,0 +1,112 @@
+"""Tests of progress: a bar on a terminal, lines elsewhere."""
+
+import io
+import sys
+
+import tensorflow.compat.v1 as tf
+
+import progress
+from helpers import captured_log
+
+
+class Terminal(io.StringIO):
+
+  def isatty(self):
+    return True
+
+
+class ManualClock(object):
+
+  def __init__(self):
+    self.now = 50.0
+
+  def time(self):
+    return self.now
+
+
+def shown_on_terminal(monkeypatch, **kwargs):
+  """Returns what a terminal got of a job of four steps, and the log."""
+  terminal = Terminal()
+  monkeypatch.setattr(sys, "stderr", terminal)
+  with captured_log() as lines:
+    with progress.Progress("Training", 4, "steps", **kwargs) as shown:
+      for step in range(4):
+        shown.advance(details="loss %d" % (4 - step))
+  return terminal.getvalue(), lines
+
+
+def test_a_terminal_has_one_line_that_is_updated(monkeypatch):
+  text, lines = shown_on_terminal(monkeypatch, log_every=1)
+  assert lines == []
+  states = text.split("\r")
+  assert "Training:   0%" in states[1]
+  assert "Training: 100%" in states[-1]
+  assert "4/4 [" in states[-1]
+  assert "loss 1" in states[-1]
+  assert text.count("\n") == 1  # at the end, so that the shell goes on below
+
+
+def test_a_terminal_shows_nothing_with_log_steps_0(monkeypatch):
+  assert shown_on_terminal(monkeypatch, log_every=0) == ("", [])
+
+
+def test_nothing_is_shown_where_info_is_not_logged(monkeypatch):
+  terminal = Terminal()
+  monkeypatch.setattr(sys, "stderr", terminal)
+  with captured_log() as lines:
+    tf.logging.set_verbosity(tf.logging.WARN)
+    with progress.Progress("Predicting", 2) as shown:
+      shown.advance(2)
+  assert (terminal.getvalue(), lines) == ("", [])
+
+
+def test_a_log_line_wipes_the_bar_first(monkeypatch):
+  cleared = []
+  terminal = Terminal()
+  monkeypatch.setattr(sys, "stderr", terminal)
+  with captured_log() as lines:
+    with progress.Progress("Predicting", 2) as shown:
+      monkeypatch.setattr(shown, "clear", lambda: cleared.append(1))
+      tf.logging.info("a message")
+      assert cleared == [1]
+    tf.logging.info("after the bar")
+    assert cleared == [1]
+  assert lines == ["a message", "after the bar"]
+
+
+def test_elsewhere_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
+  clock = ManualClock()
+  monkeypatch.setattr(progress, "time", clock)
+  with captured_log() as lines:
+    with progress.Progress("Writing features", 100) as shown:
+      for _ in range(5):
+        clock.now += 4
+        shown.advance(10)
+  assert lines == [
+      "Writing features: 30 of 100 examples, 2.5 examples/sec, 00:28 left",
+      "Writing features: 50 of 100 examples, 2.5 examples/sec, 00:20 left"]
+
+
+def test_an_unknown_total_is_left_out(monkeypatch):
+  clock = ManualClock()
+  monkeypatch.setattr(progress, "time", clock)
+  with captured_log() as lines:
+    with progress.Progress("Reading", unit="lines") as shown:
+      clock.now += 2
+      shown.advance(7)
+  assert lines == ["Reading: 7 lines, 3.5 lines/sec"]
+
+
+def test_a_line_every_so_many_units(monkeypatch):
+  clock = ManualClock()
+  monkeypatch.setattr(progress, "time", clock)
+  with captured_log() as lines:
+    with progress.Progress("Training", 10, "steps", initial=4,
+                           log_every=3) as shown:
+      for _ in range(6):
+        clock.now += 1
+        shown.advance(details="loss 1")
+  assert lines == [
+      "Training: 6 of 10 steps, loss 1, 1.0 steps/sec, 00:04 left",
+      "Training: 9 of 10 steps, loss 1, 1.0 steps/sec, 00:01 left",
+      "Training: 10 of 10 steps, loss 1, 1.0 steps/sec"]

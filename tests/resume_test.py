@@ -1,0 +1,226 @@
+"""Killed at any moment, a run goes on from its last checkpoint."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import helpers
+import input_pipeline
+import run_classifier
+
+# Runs a script in which `die` is called at some moment, as kill -9 would.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, %(top)r)
+import %(script)s as script
+import estimators, hooks, input_pipeline
+import tensorflow.compat.v1 as tf
+
+def die(*unused_args, **unused_kwargs):
+  sys.stderr.write("dies here\\n")
+  sys.stderr.flush()
+  os.kill(os.getpid(), signal.SIGKILL)
+
+def at_call(number, function):
+  calls = []
+  def counted(*args, **kwargs):
+    calls.append(1)
+    if len(calls) == number:
+      die()
+    return function(*args, **kwargs)
+  return counted
+
+%(patch)s
+estimators.run(script.main, script.define_flags, script.REQUIRED_FLAGS)
+"""
+
+# Where it dies: what to do to make it, and the step to go on from. Training
+# has 6 steps and saves a checkpoint at every second one.
+MOMENTS = {
+    "while writing features": (
+        "input_pipeline.make_example = "
+        "at_call(5, input_pipeline.make_example)", None),
+    "before features get their name": (
+        "tf.gfile.Rename = at_call(1, tf.gfile.Rename)", None),
+    "between checkpoints": (
+        "hooks.StopHook.after_run = at_call(3, hooks.StopHook.after_run)", 2),
+    # The Saver writes the data of a checkpoint under a temporary name first.
+    "while writing the data of a checkpoint": ("""
+save = tf.train.Saver.save
+def save_in_part(self, session, path, global_step=None, **kwargs):
+  if global_step is not None and int(session.run(global_step)
+                                     if tf.is_tensor(global_step)
+                                     else global_step) == 4:
+    os.makedirs(path + "-4_temp")
+    with open(path + "-4_temp/part-00000-of-00001.data-00000-of-00001",
+              "wb") as writer:
+      writer.write(b"some")
+    die()
+  return save(self, session, path, global_step=global_step, **kwargs)
+tf.train.Saver.save = save_in_part
+""", 2),
+    # Data and index are there, but the file "checkpoint" names the one before.
+    "before a checkpoint is named the latest": ("""
+from tensorflow.python.training import checkpoint_management as management
+management.update_checkpoint_state_internal = at_call(
+    3, management.update_checkpoint_state_internal)
+""", 2),
+    "while writing results": ("""
+write = input_pipeline.write_text
+def write_in_part(path, text):
+  if "eval_results" in path:
+    with open("%s.%d.tmp" % (path, os.getpid()), "w") as writer:
+      writer.write(text[:10])
+    die()
+  write(path, text)
+input_pipeline.write_text = write_in_part
+""", 6),
+}
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+  """MRPC's files and the arguments of a run of 6 steps."""
+  folder = tmp_path_factory.mktemp("mrpc")
+  values = dict(
+      task_name="MRPC", data_dir=helpers.write_mrpc(folder / "data"),
+      vocab_file=helpers.write_vocab(folder),
+      bert_config_file=helpers.write_config(folder), max_seq_length=16,
+      train_batch_size=4, eval_batch_size=4, learning_rate=1e-2,
+      num_train_epochs=2, save_checkpoints_steps=2, do_train=True, do_eval=True)
+  return ["--%s=%s" % item for item in sorted(values.items())]
+
+
+def run_and_kill(script, arguments, patch):
+  """Runs a script until it kills itself; returns what it logged."""
+  process = subprocess.run(
+      [sys.executable, "-c", KILLED % dict(
+          top=helpers.TOP, script=script, patch=patch)] + arguments,
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  stderr = process.stderr.decode("utf-8")
+  assert process.returncode == -signal.SIGKILL, stderr[-3000:]
+  assert "dies here" in stderr
+  return stderr
+
+
+@pytest.mark.parametrize("moment", sorted(MOMENTS))
+def test_a_killed_run_goes_on_from_the_last_checkpoint(task, tmp_path, moment):
+  patch, step = MOMENTS[moment]
+  output_dir = tmp_path / "out"
+  arguments = task + ["--output_dir=%s" % output_dir]
+  run_and_kill("run_classifier", arguments, patch)
+  assert not (output_dir / "eval_results.txt").exists()
+  if step is None:
+    assert not (output_dir / "train.tf_record").exists()
+  latest = tf.train.latest_checkpoint(str(output_dir))
+  if step:
+    assert latest == str(output_dir / ("model.ckpt-%d" % step))
+  else:
+    assert latest is None
+
+  with helpers.captured_log() as lines:
+    helpers.run_main(run_classifier, arguments)
+  if step:
+    assert "Weights are those of %s, step %d" % (latest, step) in lines
+  if step == 6:
+    assert any(line.startswith("There is nothing left to train: ")
+               for line in lines)
+  elif step:
+    assert "  Resuming at step %d" % step in lines
+  assert tf.train.latest_checkpoint(str(output_dir)) == str(
+      output_dir / "model.ckpt-6")
+  assert helpers.read_eval_results(str(output_dir))[0][-2:] == [
+      "global_step", "loss"]
+  assert input_pipeline.count_records(
+      str(output_dir / "train.tf_record")) == 12
+  assert not [name for name in os.listdir(str(output_dir))
+              if name.endswith(".tmp")]
+
+
+def test_a_truncated_latest_checkpoint_says_how_to_go_on(task, tmp_path):
+  output_dir = tmp_path / "out"
+  arguments = task + ["--output_dir=%s" % output_dir]
+  helpers.run_main(run_classifier, arguments)
+  data = output_dir / "model.ckpt-6.data-00000-of-00001"
+  data.write_bytes(data.read_bytes()[:1000])
+  status, stderr = helpers.run_command(run_classifier, arguments)
+  assert status == 1
+  assert stderr.startswith(
+      "run_classifier.py: %s: not a checkpoint that can be read (" %
+      (output_dir / "model.ckpt-6"))
+  assert "remove its files to go on from an earlier one" in stderr
+  for name in os.listdir(str(output_dir)):
+    if name.startswith("model.ckpt-6."):
+      os.remove(str(output_dir / name))
+  with helpers.captured_log() as lines:
+    helpers.run_main(run_classifier, arguments)
+  assert "  Resuming at step 4" in lines
+
+
+def test_a_resumed_training_goes_on_in_the_data(tmp_path):
+  """Each example is met once per epoch, whether or not the run was stopped."""
+  path = str(tmp_path / "ids.tf_record")
+  input_pipeline.write_examples(path, ({"id": [i]} for i in range(40)))
+  features = {"id": tf.FixedLenFeature([], tf.int64)}
+
+  def read(start_step, steps, seed):
+    input_fn = input_pipeline.make_input_fn(
+        path, features, is_training=True, shuffle_buffer_size=1,
+        start_step=start_step)
+    return np.concatenate([batch["id"] for batch in helpers.read_batches(
+        input_fn, 4, steps, seed=seed)]).tolist()
+
+  assert read(0, 6, 1) + read(6, 4, 2) == list(range(40))
+
+
+def test_a_resumed_training_draws_other_numbers(tmp_path):
+  """The seed of the Estimator depends on the step; the first one does not."""
+  from estimators_test import make_toy  # pylint: disable=g-import-not-at-top
+  seeds = [make_toy(tmp_path, tf_random_seed=7, start_step=step)
+           .config.tf_random_seed for step in (0, 0, 100, 200)]
+  assert seeds[0] == seeds[1] == 7
+  assert len(set(seeds)) == 3
+
+
+def test_ctrl_c_saves_and_the_command_says_so(task, tmp_path):
+  """As a command: exit status 130 and a last line with what to do."""
+  output_dir = tmp_path / "out"
+  process = subprocess.run(
+      [sys.executable, "-c", KILLED % dict(
+          top=helpers.TOP, script="run_classifier", patch="""
+def die(*unused_args, **unused_kwargs):
+  os.kill(os.getpid(), signal.SIGINT)
+hooks.LogHook.before_run = at_call(3, hooks.LogHook.before_run)
+""")] + task + ["--output_dir=%s" % output_dir],
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  stderr = process.stderr.decode("utf-8")
+  assert process.returncode == 130, stderr[-3000:]
+  assert "Traceback" not in stderr
+  assert stderr.rstrip("\n").split("\n")[-1].endswith(
+      "stopped at step 3 of 6, which %s holds; the same command goes on from "
+      "there" % (output_dir / "model.ckpt-3"))
+
+
+def test_evaluating_reads_the_weights_once(task, tmp_path, monkeypatch):
+  """From output_dir without --init_checkpoint, or with one not to be read."""
+  output_dir = tmp_path / "out"
+  arguments = task + ["--output_dir=%s" % output_dir]
+  helpers.run_main(run_classifier, arguments)
+  _, trained = helpers.read_eval_results(str(output_dir))
+  restored = []
+  restore = tf.train.Saver.restore
+  monkeypatch.setattr(
+      tf.train.Saver, "restore", lambda self, session, path:
+      restored.append(path) or restore(self, session, path))
+  monkeypatch.setattr(
+      tf.train, "init_from_checkpoint", lambda *unused: pytest.fail("reads"))
+  for more in ([], ["--init_checkpoint=/not/there.ckpt"]):
+    helpers.run_main(run_classifier, arguments + ["--do_train=false"] + more)
+    assert restored == [str(output_dir / "model.ckpt-6")]
+    del restored[:]
+    assert helpers.read_eval_results(str(output_dir))[1] == trained
