@@ -66,7 +66,8 @@ tf.train.Saver.save = save_in_part
 """, 2),
     # Data and index are there, but the file "checkpoint" names the one before.
     "before a checkpoint is named the latest": ("""
-from tensorflow.python.training import checkpoint_management as management
+from tensorflow.python.training import saver
+management = saver.checkpoint_management
 management.update_checkpoint_state_internal = at_call(
     3, management.update_checkpoint_state_internal)
 """, 2),
