@@ -422,8 +422,9 @@ class Head(collections.namedtuple("Head", ["loss", "predictions", "metrics"])):
   Attributes:
     loss: float32 scalar Tensor; unused when predicting.
     predictions: dict from name to Tensor [B, ...].
-    metrics: (function, list of Tensor [B, ...]); the function turns the tensors
-      into a dict from name to a `tf.metrics` pair. Unused except in evaluation.
+    metrics: (function, list or dict of Tensor [B, ...]); the function turns the
+      tensors, its arguments, into a dict from name to a `tf.metrics` pair.
+      Unused except in evaluation.
   """
 
 

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 import input_pipeline
 import progress
 
+_OVERHEAD = 16  # bytes of a record that are not data
 _CASTAGNOLI = 0x82F63B78  # CRC-32C, bits reversed
 
 
@@ -65,7 +66,7 @@ def check_records(paths, name_to_features, limits, count, cure):
   looked_at = 0
   for path in paths:
     with naming_damage([path]):
-      for number, record in enumerate(tf.python_io.tf_record_iterator(path), 1):
+      for number, record in enumerate(_read_records(path), 1):
         problem = _find_problem(record, name_to_features, limits)
         if problem:
           raise ValueError("%s, record %d: %s; %s" % (
@@ -75,6 +76,21 @@ def check_records(paths, name_to_features, limits, count, cure):
           return
   if not looked_at:
     raise ValueError("%s: found no record" % ", ".join(paths))
+
+
+def _read_records(path):
+  """Yields the records of a file.
+
+  Raises:
+    tf.errors.DataLossError: one is damaged or cut off, also where no more than
+      a part of its length is left, which TensorFlow takes for the end.
+  """
+  end = 0
+  for record in tf.python_io.tf_record_iterator(path):
+    end += _OVERHEAD + len(record)
+    yield record
+  if end < tf.gfile.Stat(path).length:
+    raise tf.errors.DataLossError(None, None, "%s ends in a record" % path)
 
 
 def _find_problem(record, name_to_features, limits):
@@ -125,7 +141,7 @@ def naming_damage(paths):
 def _is_whole(path):
   """Tells whether all records of a file can be read; fast."""
   try:
-    for _ in tf.python_io.tf_record_iterator(path):
+    for _ in _read_records(path):
       pass
   except tf.errors.DataLossError:
     return False

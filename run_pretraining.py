@@ -273,13 +273,18 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     loss, example_loss, log_probs = masked_lm_head(
         bert_config, vectors, model.get_embedding_table(), label_ids,
         label_weights)
-    metrics = [example_loss, log_probs, label_ids, label_weights]
+    # By name, because the next sentences may be missing.
+    metrics = dict(
+        masked_lm_example_loss=example_loss, masked_lm_log_probs=log_probs,
+        masked_lm_ids=label_ids, masked_lm_weights=label_weights)
     if use_next_sentence:
       labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
       next_loss, next_example_loss, next_log_probs = get_next_sentence_output(
           bert_config, model.get_pooled_output(), labels)
       loss += next_loss
-      metrics += [next_example_loss, next_log_probs, labels]
+      metrics.update(
+          next_sentence_example_loss=next_example_loss,
+          next_sentence_log_probs=next_log_probs, next_sentence_labels=labels)
     return estimators.Head(
         loss=loss, predictions=None, metrics=(metric_fn, metrics))
 

@@ -27,14 +27,13 @@ def logged_steps(lines):
 
 
 def read_events(folder):
-  """Returns a dict from the tag of each summary to {step: value}."""
+  """Returns a dict from the tag of each number to {step: number}."""
   values = {}
   for path in sorted(glob.glob(os.path.join(folder, "events.out.tfevents.*"))):
     for event in tf.train.summary_iterator(path):
       for value in event.summary.value:
-        number = (value.simple_value if value.HasField("simple_value")
-                  else float(tf.make_ndarray(value.tensor)))
-        values.setdefault(value.tag, {})[event.step] = number
+        if value.HasField("simple_value"):
+          values.setdefault(value.tag, {})[event.step] = value.simple_value
   return values
 
 

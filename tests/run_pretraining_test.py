@@ -1,11 +1,19 @@
-"""Tests of the two pre-training heads, in float64 NumPy and by name."""
+"""Tests of run_pretraining: its heads against NumPy, whole runs, bad records."""
+
+import os
+import re
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import estimators
+import helpers
+import hooks_test
+import input_pipeline
 import modeling
 import numpy_bert
+import resume_test
 import run_pretraining
 
 # B sequences of S tokens, W wide; P predictions each of V words.
@@ -170,3 +178,217 @@ def test_gather_indexes(session, shape):
   expected = np.concatenate([SEQUENCE[i, POSITIONS[i]] for i in range(B)])
   assert actual.shape == (B * P, W)
   np.testing.assert_array_equal(actual, expected)
+
+
+# Whole runs.
+
+LENGTH, PREDICTIONS, WORD_COUNT = 12, 3, len(helpers.WORDS)
+
+
+def make_record(rng, length=LENGTH, predictions=PREDICTIONS):
+  """Returns the features of one record, with padding at both kinds of end."""
+  used = rng.randint(4, length + 1)
+  masked = rng.randint(1, predictions + 1)
+  pad = input_pipeline.pad_to_length
+  return {
+      "input_ids": pad(rng.randint(5, WORD_COUNT, size=used), length),
+      "input_mask": pad([1] * used, length),
+      "segment_ids": pad([0, 0] + [1] * (used - 2), length),
+      "masked_lm_positions": pad(
+          sorted(rng.choice(used, masked, replace=False)), predictions),
+      "masked_lm_ids": pad(rng.randint(5, WORD_COUNT, size=masked),
+                           predictions),
+      "masked_lm_weights": pad([1.0] * masked, predictions, 0.0),
+      "next_sentence_labels": [rng.randint(2)],
+  }
+
+
+@pytest.fixture
+def records(tmp_path):
+  """Two files of 20 records each."""
+  rng = np.random.RandomState(8)
+  for name in "ab":
+    input_pipeline.write_examples(
+        str(tmp_path / ("%s.tfrecord" % name)),
+        [make_record(rng) for _ in range(20)])
+  return tmp_path
+
+
+def arguments_for(folder, **changes):
+  values = dict(
+      input_file="%s/*.tfrecord" % folder, output_dir=str(folder / "out"),
+      bert_config_file=helpers.write_config(folder), max_seq_length=LENGTH,
+      max_predictions_per_seq=PREDICTIONS, train_batch_size=4,
+      eval_batch_size=4, num_train_steps=6, num_warmup_steps=2,
+      learning_rate=1e-2, max_eval_steps=5, log_steps=2)
+  values.update(changes)
+  return ["--%s=%s" % item for item in sorted(values.items())]
+
+
+def run(folder, **changes):
+  """Runs the script in this process; returns what it logged."""
+  with helpers.captured_log() as lines:
+    helpers.run_main(run_pretraining, arguments_for(folder, **changes))
+  return lines
+
+
+def losses_of(lines):
+  return [line for line in lines if line.startswith("Training: ")]
+
+
+def test_it_trains_evaluates_and_has_nothing_left_to_do(records):
+  lines = run(records, do_train=True, do_eval=True)
+  assert len(losses_of(lines)) == 3
+  assert helpers.read_eval_results(str(records / "out"))[0] == [
+      "global_step", "loss", "masked_lm_accuracy", "masked_lm_loss",
+      "next_sentence_accuracy", "next_sentence_loss", "perplexity"]
+  checkpoint = str(records / "out" / "model.ckpt-6")
+  names = {name for name, _ in tf.train.list_variables(checkpoint)}
+  assert set(SHAPES) | {"bert/pooler/dense/kernel", "global_step",
+                        "cls/predictions/output_bias/adam_m"} <= names
+  lines = run(records, do_train=True)
+  assert any(line.startswith("There is nothing left to train: ")
+             for line in lines)
+  assert any("step 6" in line for line in lines)
+
+
+def test_figures_of_an_evaluation_are_those_of_the_heads(records):
+  run(records, do_train=True)
+  results = []
+  for remove_padding in (False, True):
+    run(records, do_eval=True, remove_padding=remove_padding)
+    results.append(dict(zip(*helpers.read_eval_results(str(records / "out")))))
+  for name, value in results[0].items():
+    assert value == pytest.approx(results[1][name], rel=1e-5)
+  assert results[0]["perplexity"] == pytest.approx(
+      np.exp(results[0]["masked_lm_loss"]), rel=1e-5)
+
+
+def test_next_sentences_can_be_left_out(records):
+  run(records, do_train=True, do_eval=True, use_next_sentence=False)
+  names, _ = helpers.read_eval_results(str(records / "out"))
+  assert not [name for name in names if name.startswith("next_sentence")]
+  variables = tf.train.list_variables(str(records / "out" / "model.ckpt-6"))
+  assert not [n for n, _ in variables if n.startswith("cls/seq_relationship")]
+  # A folder of the one is not taken for the other.
+  with pytest.raises(estimators.UserError, match="use_next_sentence is False "
+                     "there and True here"):
+    run(records, do_train=True)
+
+
+def test_it_evaluates_while_training(records):
+  input_pipeline.write_examples(str(records / "held_out"), [
+      make_record(np.random.RandomState(3)) for _ in range(8)])
+  lines = run(records, do_train=True, do_eval=True, eval_steps=2,
+              eval_input_file=str(records / "held_out"), max_eval_steps=2)
+  assert lines.count("***** Eval results *****") == 3
+  events = hooks_test.read_events(str(records / "out" / "eval"))
+  for name in ("masked_lm_accuracy", "masked_lm_loss", "perplexity",
+               "next_sentence_accuracy"):
+    assert sorted(events[name]) == [2, 4, 6]
+  assert events["perplexity"][4] == pytest.approx(
+      np.exp(events["masked_lm_loss"][4]), rel=1e-4)
+
+
+def test_eval_steps_need_records_to_evaluate_on(records):
+  with pytest.raises(estimators.UserError, match="^--eval_steps=2 needs "
+                     "--eval_input_file, records to evaluate on$"):
+    run(records, do_train=True, eval_steps=2)
+
+
+def test_a_seed_makes_runs_alike(records):
+  logged = []
+  for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+    lines = run(records, do_train=True, tf_random_seed=seed,
+                output_dir=str(records / name))
+    logged.append([line.split(", learning")[0] for line in losses_of(lines)])
+  assert len(logged[0]) == 3
+  assert logged[0] == logged[1]
+  assert logged[0] != logged[2]
+
+
+def test_a_killed_training_goes_on(records):
+  arguments = arguments_for(
+      records, do_train=True, do_eval=True, save_checkpoints_steps=2)
+  resume_test.run_and_kill(
+      "run_pretraining", arguments,
+      "hooks.StopHook.after_run = at_call(5, hooks.StopHook.after_run)")
+  with helpers.captured_log() as lines:
+    helpers.run_main(run_pretraining, arguments)
+  assert "  Resuming at step 4" in lines
+  assert tf.train.latest_checkpoint(str(records / "out")) == str(
+      records / "out" / "model.ckpt-6")
+  names, values = helpers.read_eval_results(str(records / "out"))
+  assert values[names.index("global_step")] == 6
+
+
+def damage(folder, offset):
+  """Changes one byte of the first file."""
+  path = folder / "a.tfrecord"
+  content = bytearray(path.read_bytes())
+  content[offset] ^= 0x55
+  path.write_bytes(bytes(content))
+
+
+MISTAKES = {
+    "length": (dict(max_seq_length=13), r"/a\.tfrecord, record 1: found 12 "
+               "values of input_ids, expected 13; give --max_seq_length and "
+               "--max_predictions_per_seq as for create_pretraining_data.py"),
+    "predictions": (dict(max_predictions_per_seq=2), r"/a\.tfrecord, record 1: "
+                    "found 3 values of masked_lm_ids, expected 2; give "),
+    "positions": (dict(max_seq_length=21),
+                  "at most 20 positions .* max_seq_length, found 21$"),
+    "no file": (dict(input_file="none-*"), "^--input_file=none-.: found no "
+                "file for 'none-.'"),
+    "nothing to do": (dict(do_train=False),
+                      "^nothing to do; give --do_train or --do_eval$"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MISTAKES))
+def test_a_mistake_is_one_line(records, name):
+  changes, message = MISTAKES[name]
+  status, stderr = helpers.run_command(run_pretraining, arguments_for(
+      records, **dict(dict(do_train=True), **changes)))
+  assert status == 1
+  assert re.search(message, stderr.split(": ", 1)[1].rstrip("\n")), stderr
+  assert stderr.count("\n") == 1
+  assert tf.train.latest_checkpoint(str(records / "out")) is None
+
+
+@pytest.mark.parametrize("checked", [1000, 1])
+def test_ids_beyond_the_vocabulary_are_found_before_and_while_training(
+    records, monkeypatch, checked):
+  monkeypatch.setattr(run_pretraining, "_RECORDS_TO_CHECK", checked)
+  rng = np.random.RandomState(4)
+  good, bad = [make_record(rng) for _ in range(2)]
+  bad["input_ids"][2] = WORD_COUNT
+  input_pipeline.write_examples(
+      str(records / "a.tfrecord"), [good] * 5 + [bad])
+  status, stderr = helpers.run_command(
+      run_pretraining, arguments_for(
+          records, do_train=True, num_train_steps=50))
+  assert status == 1
+  assert stderr.count("\n") == 1
+  if checked == 1:
+    assert ("a record does not fit the model: input_ids must be from 0 to %d; "
+            "give the config" % (WORD_COUNT - 1)) in stderr
+    assert stderr.rstrip().endswith("to %d" % WORD_COUNT)
+  else:
+    assert "/a.tfrecord, record 6: found input_ids from " in stderr
+
+
+@pytest.mark.parametrize("step", ["do_train", "do_eval"])
+def test_a_damaged_record_is_named_or_skipped(records, step, monkeypatch):
+  run(records, do_train=True, num_train_steps=2)  # something to evaluate
+  monkeypatch.setattr(run_pretraining, "_RECORDS_TO_CHECK", 1)
+  offset = 3 * (os.path.getsize(str(records / "a.tfrecord")) // 20)
+  damage(records, offset)
+  arguments = arguments_for(records, **{step: True})
+  status, stderr = helpers.run_command(run_pretraining, arguments)
+  assert status == 1
+  assert re.match(r"run_pretraining\.py: .*/a\.tfrecord: the record at byte "
+                  r"\d+ is damaged or cut off; write the file again, or leave "
+                  r"such records out with --skip_bad_records\n$", stderr)
+  lines = run(records, **{step: True, "skip_bad_records": True})
+  assert len([line for line in lines if "skipped 1 bad record(s)" in line]) == 1

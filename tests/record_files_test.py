@@ -1,0 +1,189 @@
+"""Tests of record_files: finding files, records that are wrong or damaged."""
+
+import io
+import os
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+import input_pipeline
+import record_files
+from helpers import captured_log
+
+FEATURES = {"ids": tf.FixedLenFeature([3], tf.int64),
+            "weight": tf.FixedLenFeature([1], tf.float32)}
+LIMITS = {"ids": 10}
+
+
+def write(path, *records):
+  """Writes records of (ids, weight); returns the path and their offsets."""
+  input_pipeline.write_examples(str(path), (
+      {"ids": ids, "weight": [weight]} for ids, weight in records))
+  offsets, offset = [], 0
+  for record in tf.python_io.tf_record_iterator(str(path)):
+    offsets.append(offset)
+    offset += len(record) + 16
+  assert offset == os.path.getsize(str(path))
+  return str(path), offsets
+
+
+@pytest.fixture
+def five(tmp_path):
+  """A file of five records, and their offsets."""
+  return write(tmp_path / "five.tfrecord",
+               *[([i, i, i], 0.5) for i in range(5)])
+
+
+def flip(path, offset):
+  """Changes a byte of a file."""
+  with io.open(path, "rb+") as file:
+    file.seek(offset)
+    byte = bytearray(file.read(1))
+    file.seek(offset)
+    file.write(bytearray([byte[0] ^ 0x55]))
+
+
+def cut(path, size):
+  with io.open(path, "rb+") as file:
+    file.truncate(size)
+
+
+def check(*paths):
+  record_files.check_records(paths, FEATURES, LIMITS, 1000, "do this")
+
+
+def read_first_ids(path):
+  return [tf.train.Example.FromString(record).features.feature["ids"]
+          .int64_list.value[0]
+          for record in tf.python_io.tf_record_iterator(path)]
+
+
+# Finding files.
+
+
+def test_files_of_names_and_patterns(tmp_path):
+  for name in ("b-1", "b-0", "a"):
+    (tmp_path / name).write_bytes(b"")
+  found = record_files.find_files(
+      "%s/b-*, %s/a" % (tmp_path, tmp_path), "--input_file")
+  assert found == [str(tmp_path / name) for name in ("b-0", "b-1", "a")]
+
+
+@pytest.mark.parametrize("pattern", ["c-*", "none/x", ""])
+def test_a_pattern_without_files_is_named(tmp_path, pattern):
+  (tmp_path / "a").write_bytes(b"")
+  given = pattern and str(tmp_path / pattern)
+  with pytest.raises(ValueError) as error:
+    record_files.find_files("%s/a,%s" % (tmp_path, given), "--input_file")
+  assert str(error.value) == (
+      "--input_file=%s/a,%s: found no file for %r; give paths or patterns such "
+      "as /data/part-*, with commas between them" % (tmp_path, given, given))
+
+
+# Records that do not fit.
+
+
+def test_good_records_pass(five):
+  check(five[0], five[0])
+
+
+@pytest.mark.parametrize("record,problem", [
+    (([1, 2], 0.5), "found 2 values of ids, expected 3"),
+    (([1, 2, 10], 0.5), "found ids from 1 to 10, expected 0 to 9"),
+    (([1, -1, 2], 0.5), "found ids from -1 to 2, expected 0 to 9"),
+    (([1, 2, 3], 1), "found 0 values of weight, expected 1"),  # an int feature
+])
+def test_a_record_that_does_not_fit_is_named(tmp_path, record, problem):
+  path, _ = write(tmp_path / "a", ([1, 2, 3], 0.5), record)
+  with pytest.raises(ValueError) as error:
+    check(path)
+  assert str(error.value) == "%s, record 2: %s; do this" % (path, problem)
+
+
+def test_a_missing_feature_is_named(tmp_path):
+  path = str(tmp_path / "a")
+  input_pipeline.write_examples(path, [{"ids": [1, 2, 3], "x": [1]}])
+  with pytest.raises(ValueError, match="record 1: found ids, x, expected also "
+                     "weight; do this"):
+    check(path)
+
+
+def test_records_of_something_else_are_named(tmp_path):
+  path = str(tmp_path / "a")
+  with tf.python_io.TFRecordWriter(path) as writer:
+    writer.write(b"\xff\xff\xff")
+  with pytest.raises(ValueError, match="record 1: found no tf.train.Example"):
+    check(path)
+
+
+def test_only_the_first_records_are_looked_at(tmp_path):
+  path, _ = write(tmp_path / "a", ([1, 2, 3], 0.5), ([1, 2], 0.5))
+  record_files.check_records([path], FEATURES, LIMITS, 1, "do this")
+  with pytest.raises(ValueError, match="record 2"):
+    record_files.check_records([path], FEATURES, LIMITS, 2, "do this")
+
+
+def test_files_without_records_are_named(tmp_path):
+  paths = [write(tmp_path / name)[0] for name in "ab"]
+  with pytest.raises(ValueError, match="/a, .*/b: found no record$"):
+    check(*paths)
+
+
+# Damaged files.
+
+# What is damaged, and the offset in bytes from the third record's begin.
+DAMAGES = {"length": 1, "checksum of the length": 9, "data": 14}
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+def test_a_damaged_record_is_named_with_its_offset(five, damage):
+  path, offsets = five
+  flip(path, offsets[2] + DAMAGES[damage])
+  with pytest.raises(record_files.DamagedRecords) as error:
+    check(path)
+  assert str(error.value) == (
+      "%s: the record at byte %d is damaged or cut off; write the file again, "
+      "or leave such records out with --skip_bad_records" % (path, offsets[2]))
+
+
+@pytest.mark.parametrize("size", [5, 12, 30])
+def test_a_truncated_file_is_named_with_its_offset(five, size):
+  path, offsets = five
+  cut(path, offsets[4] + size)
+  with pytest.raises(record_files.DamagedRecords) as error:
+    check(path)
+  assert "%s: the record at byte %d is damaged or cut off" % (
+      path, offsets[4]) in str(error.value)
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+def test_all_other_records_are_kept_and_the_bad_ones_counted(
+    five, tmp_path, damage):
+  path, offsets = five
+  whole, _ = write(tmp_path / "whole", ([7, 7, 7], 0.5))
+  flip(path, offsets[1] + DAMAGES[damage])
+  cut(path, os.path.getsize(path) - 3)
+  folder = str(tmp_path / "good")
+  with captured_log() as lines:
+    paths = record_files.copy_good_records([whole, path], folder)
+  copy = os.path.join(folder, "1-five.tfrecord")
+  assert paths == [whole, copy]
+  assert read_first_ids(copy) == [0, 2, 3]
+  assert ("%s: skipped 2 bad record(s), at byte %d, %d; the 3 good ones are in "
+          "%s" % (path, offsets[1], offsets[4], copy)) in lines
+  check(*paths)
+
+
+def test_a_file_without_any_good_record_is_refused(tmp_path):
+  path = tmp_path / "text.txt"
+  path.write_bytes(b"This is no file of records, but text." * 20)
+  with pytest.raises(ValueError, match="text.txt: found no good record; is it "
+                     r"a TFRecord file\?"):
+    record_files.copy_good_records([str(path)], str(tmp_path / "good"))
+  assert os.listdir(str(tmp_path / "good")) == []
+
+
+def test_damage_of_another_file_stays_what_it_is(five):
+  with pytest.raises(tf.errors.DataLossError):
+    with record_files.naming_damage([five[0]]):
+      raise tf.errors.DataLossError(None, None, "a checkpoint")
