@@ -521,16 +521,20 @@ def plan_output(output_file, shard_size, spans):
 def make_tokenizer(vocab_file, do_lower_case):
   """Makes the tokenizer.
 
+  Args:
+    vocab_file: str.
+    do_lower_case: bool; None for what the vocabulary calls for.
+
   Raises:
     ValueError: the vocabulary cannot be read, or lacks what records need.
   """
-  tokenizer = tokenization.FullTokenizer(vocab_file, do_lower_case)
+  tokenizer = tokenization.FullTokenizer(
+      vocab_file, tokenization.decide_casing(do_lower_case, vocab_file))
   missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
              if token not in tokenizer.vocab]
   if missing:
     raise ValueError("%s: has no %s, which records need; is it the vocabulary "
                      "of the model?" % (vocab_file, ", ".join(missing)))
-  tokenization.decide_casing(do_lower_case, vocab_file)  # warns
   return tokenizer
 
 
@@ -541,7 +545,8 @@ def main(_):
     settings = pretraining_instances.Settings(**estimators.values_of(
         FLAGS, pretraining_instances.Settings._fields))
     settings.check()
-    tokenizer = make_tokenizer(FLAGS.vocab_file, FLAGS.do_lower_case)
+    tokenizer = make_tokenizer(
+        FLAGS.vocab_file, estimators.given_casing(FLAGS))
     spans = corpus.list_spans(
         record_files.find_files(FLAGS.input_file, "--input_file"))
     output_files, parts = plan_output(

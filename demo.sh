@@ -41,24 +41,6 @@ result() {
     die "$RUN/classifier/eval_results.txt: no line '$1 = ...'"
 }
 
-write_config() {
-  cat > "$RUN/bert_config.json" <<JSON
-{
-  "vocab_size": $(($(wc -l < sample_vocab.txt))),
-  "hidden_size": 128,
-  "num_hidden_layers": 2,
-  "num_attention_heads": 2,
-  "intermediate_size": 512,
-  "hidden_act": "gelu",
-  "hidden_dropout_prob": 0.1,
-  "attention_probs_dropout_prob": 0.1,
-  "max_position_embeddings": 128,
-  "type_vocab_size": 2,
-  "initializer_range": 0.02
-}
-JSON
-}
-
 classify() {
   local accuracy loss steps predicted
   logged classifier "$ENV_PYTHON" run_classifier.py \
@@ -68,7 +50,7 @@ classify() {
     --do_predict=true \
     --data_dir=sample_data \
     --vocab_file=sample_vocab.txt \
-    --bert_config_file="$RUN/bert_config.json" \
+    --bert_config_file=sample_config.json \
     --max_seq_length=48 \
     --train_batch_size=32 \
     --learning_rate=3e-4 \
@@ -110,7 +92,6 @@ VERSIONS=$(describe_env)
 mkdir -p "$OUT"
 RUN=$(mktemp -d "$OUT/$(date +%Y%m%d-%H%M%S)-XXXXXX")
 row install "$((SECONDS - start))" "requirements.txt into $VENV" "$VERSIONS"
-write_config
 classify
 
 echo

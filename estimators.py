@@ -356,6 +356,12 @@ def make_estimator(model_fn,
         predict_batch_size=predict_batch_size)
 
 
+def given_casing(flag_values):
+  """Returns --do_lower_case, None where nobody gave it."""
+  flag = flag_values["do_lower_case"]
+  return None if flag.using_default_value else flag.value
+
+
 def make_tokenizer(flag_values, config):
   """Makes the tokenizer that a model and the flags call for.
 
@@ -370,11 +376,9 @@ def make_tokenizer(flag_values, config):
   Raises:
     ValueError: vocabulary or casing do not go with the model.
   """
-  flag = flag_values["do_lower_case"]
   do_lower_case = tokenization.decide_casing(
-      None if flag.using_default_value else flag.value,
-      flag_values.vocab_file, flag_values.init_checkpoint,
-      getattr(config, "do_lower_case", None))
+      given_casing(flag_values), flag_values.vocab_file,
+      flag_values.init_checkpoint, getattr(config, "do_lower_case", None))
   tokenizer = tokenization.FullTokenizer(
       vocab_file=flag_values.vocab_file, do_lower_case=do_lower_case)
   input_pipeline.check_vocab(

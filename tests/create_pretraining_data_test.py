@@ -727,3 +727,14 @@ def test_a_wrong_vocabulary_is_pointed_out(files):
 def test_too_few_predictions_are_pointed_out(files):
   assert [line for line in run(files, max_predictions_per_seq=4)
           if "--masked_lm_prob=0.2 of 24 tokens would be 5" in line]
+
+
+def test_a_cased_vocabulary_is_not_lower_cased_unless_asked_for(files):
+  write(files / "text.txt", "Tea is near.\nTea is far.\n\ntea\n")
+  vocab = WORDS[:]
+  vocab[vocab.index("tea")] = "Tea"
+  write(files / "vocab.txt", "".join(word + "\n" for word in vocab))
+  unknown = [line for line in run(files) if "share of [UNK]" in line]
+  with_flag = [line for line in run(files, do_lower_case=True)
+               if "share of [UNK]" in line]
+  assert unknown != with_flag

@@ -426,3 +426,43 @@ def test_validate_case(name, lower):
   for other in (None, "", "/tmp/%s/model.ckpt-3" % name,
                 "/tmp/my_%s/bert_model.ckpt" % name):
     tokenization.validate_case_matches_checkpoint(not lower, other)
+
+
+def write_vocab_of(tmp_path, *words):
+  path = tmp_path / "vocab.txt"
+  path.write_text(u"\n".join(
+      ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") + words) + u"\n")
+  return str(path)
+
+
+@pytest.mark.parametrize("given,config,words,expected", [
+    (None, None, ["tea", "cat"], True),  # the special tokens do not count
+    (None, None, ["Tea", "cat"], False),
+    (None, False, ["tea"], False),
+    (None, True, ["Tea"], True),
+    (True, None, ["Tea"], True),
+    (False, None, ["tea"], False),
+    (False, False, ["tea"], False),
+])
+def test_casing_is_what_is_said_first(tmp_path, given, config, words, expected):
+  path = write_vocab_of(tmp_path, *words)
+  assert tokenization.decide_casing(given, path, None, config) == expected
+
+
+def test_casing_of_a_config_is_not_contradicted(tmp_path):
+  path = write_vocab_of(tmp_path, "tea")
+  with pytest.raises(ValueError, match="^--do_lower_case=True: the model's "
+                     "config says False; leave the flag out"):
+    tokenization.decide_casing(True, path, None, False)
+
+
+def test_casing_of_a_published_checkpoint_is_not_contradicted(tmp_path):
+  path = write_vocab_of(tmp_path, "Tea")  # cased, so taken for cased
+  with pytest.raises(ValueError, match="uncased_L-12_H-768_A-12 was"):
+    tokenization.decide_casing(
+        None, path, "/models/uncased_L-12_H-768_A-12/bert_model.ckpt")
+
+
+def test_casing_that_the_vocabulary_speaks_against_warns(tmp_path, warnings):
+  tokenization.decide_casing(True, write_vocab_of(tmp_path, "Tea"))
+  assert "has upper case" in warnings[0]
