@@ -136,14 +136,16 @@ def _environment_fault(error):
 
 
 # Lines of the Estimator that mislead or tell a user nothing. For example,
-# "Running train on CPU" is logged on GPUs too; `log_device` tells where.
+# "Running train on CPU" is logged on GPUs too; `log_device` tells where. And
+# "Saving dict" has figures that are not those of eval_results.txt.
 _MISLEADING = re.compile(
     "is deprecated and will be removed|^Running (train|eval|infer) on CPU|"
     "^Using config: |eval_on_tpu|^Calling checkpoint listeners|"
     "_loop marked as finished|^Skipping training since max_steps|"
     "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
     "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
-    "Error recorded from|^Reraising captured error|^Evaluation \\[")
+    "Error recorded from|^Reraising captured error|^Evaluation \\[|"
+    "^Saving dict for global step")
 
 
 def quiet_logging():
