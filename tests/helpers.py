@@ -30,6 +30,16 @@ PAIRS = [("The kettle sings.", "The kettle is singing."),
 LABELS = [1, 0, 0, 1, 1, 0, 1]
 
 
+class ManualClock(object):
+  """Stands in for the module `time`; tests set `now`, in seconds."""
+
+  def __init__(self):
+    self.now = 100.0
+
+  def time(self):
+    return self.now
+
+
 @contextlib.contextmanager
 def captured_log():
   """Gives a list that fills up with the lines that TensorFlow logs."""

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 import estimators
 import hooks
 from estimators_test import make_toy, toy_input_fn, train_toy
-from helpers import captured_log
+from helpers import ManualClock, captured_log
 
 LINE = re.compile(r"Training: (\d+) of (\d+) steps, loss ([\d.]+), "
                   r"learning rate ([\de.+-]+), ([\d.]+) examples/sec, "
@@ -35,16 +35,6 @@ def read_events(folder):
         if value.HasField("simple_value"):
           values.setdefault(value.tag, {})[event.step] = value.simple_value
   return values
-
-
-class ManualClock(object):
-  """Stands in for the module `time`."""
-
-  def __init__(self):
-    self.now = 100.0
-
-  def time(self):
-    return self.now
 
 
 def test_a_line_every_few_steps_and_at_the_end(tmp_path):

@@ -6,22 +6,13 @@ import sys
 import tensorflow.compat.v1 as tf
 
 import progress
-from helpers import captured_log
+from helpers import ManualClock, captured_log
 
 
 class Terminal(io.StringIO):
 
   def isatty(self):
     return True
-
-
-class ManualClock(object):
-
-  def __init__(self):
-    self.now = 50.0
-
-  def time(self):
-    return self.now
 
 
 def shown_on_terminal(monkeypatch, **kwargs):
