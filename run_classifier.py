@@ -664,7 +664,7 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
         processor, flag_values.data_dir, flag_values.do_train,
         flag_values.do_eval, flag_values.do_predict)
     num_examples = {step: len(found) for step, found in examples.items()}
-    num_train_steps = count_train_steps(
+    num_train_steps = estimators.count_train_steps(
         num_examples.get("train", 0), flag_values)
     record = checkpoints.make_record(
         flag_values.task_name.lower(), config, labels, tokenizer.vocab,
@@ -713,29 +713,6 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
   if flag_values.do_predict:
     predict(estimator, input_files["predict"], max_seq_length, output_dir,
             num_examples["predict"], flag_values.use_tpu)
-
-
-def count_train_steps(num_examples, flag_values):
-  """Returns the steps that the flags ask for; 0 without --do_train.
-
-  Args:
-    num_examples: int. Examples to train on.
-    flag_values: the parsed flags of `define_flags`.
-
-  Raises:
-    ValueError: less than one step, or no number of steps.
-  """
-  if not flag_values.do_train:
-    return 0
-  steps = (num_examples / flag_values.train_batch_size *
-           flag_values.num_train_epochs)
-  if not 1 <= steps < 2**62:  # which is false for NaN too
-    raise ValueError(
-        "%d training example(s) make %g steps at --train_batch_size=%d and "
-        "--num_train_epochs=%g, expected 1 or more" %
-        (num_examples, steps, flag_values.train_batch_size,
-         flag_values.num_train_epochs))
-  return int(steps)
 
 
 def main(_):
