@@ -374,8 +374,8 @@ def _find_windows(num_pieces, size, stride):
     if stop == num_pieces:
       break
     start += min(size, stride)
-  if len(bounds) == 1:
-    return [_Window(0, num_pieces, [True] * num_pieces)]
+  if len(bounds) <= 1:
+    return [_Window(start, stop, [True] * stop) for start, stop in bounds]
   scores = np.full([len(bounds), num_pieces], -1.0)
   for row, (start, stop) in zip(scores, bounds):
     left = np.arange(stop - start)
