@@ -111,7 +111,7 @@ def test_create_model_is_that_of_numpy(remove_padding):
     logits = np.stack(session.run(outputs), axis=-1)
   assert variables["cls/squad/output_weights"].shape == (2, 16)
   encoded = numpy_bert.encode(variables, 2, ids, mask, types)
-  expected = (encoded.sequence_output.dot(
+  expected = (encoded.layers[-1].dot(
       variables["cls/squad/output_weights"].T) +
               variables["cls/squad/output_bias"])
   real = mask == 1
