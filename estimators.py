@@ -243,6 +243,33 @@ def define_hardware_flags():
     define_flag(kind, name, default, help_text, lower_bound)
 
 
+def define_fine_tuning_flags():
+  """Defines the flags of scripts that fine-tune a model: files, training."""
+  define_flag("string", "bert_config_file", None,
+              "JSON file with the shape of the model.")
+  define_flag("string", "vocab_file", None,
+              "Vocabulary that the model was trained with.")
+  define_flag("string", "output_dir", None,
+              "Folder for checkpoints and results.")
+  define_flag("string", "init_checkpoint", None,
+              "Checkpoint to start from, usually a pre-trained model.")
+  define_flag("bool", "do_lower_case", True,
+              "Lower-case the text and strip accents. True for uncased models, "
+              "False for cased ones.")
+  define_flag_alias("do_lower", "do_lower_case")
+  define_flag("integer", "train_batch_size", 32, "Batch size for training.",
+              lower_bound=1)
+  define_flag("integer", "predict_batch_size", 8, "Batch size for prediction. "
+              "Where it is not given, %s" % BATCH_SIZE_HELP, lower_bound=1)
+  define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
+  define_flag("float", "num_train_epochs", 3.0, "Times to go through the data.",
+              lower_bound=0.0)
+  define_flag("float", "warmup_proportion", 0.1,
+              "Share of the training in which the learning rate rises from 0.")
+  define_padding_flag()
+  define_hardware_flags()
+
+
 def hardware_values(flag_values):
   """Returns the values of those flags as arguments for `make_estimator`."""
   return values_of(flag_values, [flag[1] for flag in _HARDWARE_FLAGS])

@@ -58,22 +58,10 @@ _PADDING_LOGIT = -1e30
 def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
-  define("string", "bert_config_file", None,
-         "JSON file with the shape of the model.")
-  define("string", "vocab_file", None,
-         "Vocabulary that the model was trained with.")
-  define("string", "output_dir", None,
-         "Folder for checkpoints and results.")
   define("string", "train_file", None,
          "SQuAD file to train on, such as train-v1.1.json.")
   define("string", "predict_file", None,
          "SQuAD file to answer, such as dev-v1.1.json or test-v1.1.json.")
-  define("string", "init_checkpoint", None,
-         "Checkpoint to start from, usually a pre-trained model.")
-  define("bool", "do_lower_case", True,
-         "Lower-case the text and strip accents. True for uncased models, "
-         "False for cased ones.")
-  estimators.define_flag_alias("do_lower", "do_lower_case")
   define("integer", "max_seq_length", 384,
          "Word pieces per window; longer contexts are read through several.",
          lower_bound=1)
@@ -87,15 +75,6 @@ def define_flags():
   define("bool", "do_eval", False,
          "Score predictions.json in --output_dir by the answers of "
          "--predict_file, with --do_predict after writing it.")
-  define("integer", "train_batch_size", 32, "Batch size for training.",
-         lower_bound=1)
-  define("integer", "predict_batch_size", 8, "Batch size for prediction. Where "
-         "it is not given, %s" % estimators.BATCH_SIZE_HELP, lower_bound=1)
-  define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
-  define("float", "num_train_epochs", 3.0, "Times to go through the data.",
-         lower_bound=0.0)
-  define("float", "warmup_proportion", 0.1,
-         "Share of the training in which the learning rate rises from 0.")
   define("integer", "n_best_size", 20,
          "Answers per question in nbest_predictions.json.", lower_bound=1)
   define("integer", "max_answer_length", 30,
@@ -108,8 +87,7 @@ def define_flags():
          "the one with the highest F1 on --predict_file.")
   define("bool", "verbose_logging", False,
          "Log why a predicted answer was not found in the text.")
-  estimators.define_padding_flag()
-  estimators.define_hardware_flags()
+  estimators.define_fine_tuning_flags()
 
 
 def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
