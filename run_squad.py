@@ -270,15 +270,16 @@ def read_answered_dataset(flag_values):
     ValueError: it has no answers to score by.
   """
   dataset, _ = squad_files.read_dataset(flag_values.predict_file)
-  for _, _, question in squad_files.iterate_questions(
-      dataset, flag_values.predict_file):
-    if isinstance(question, dict) and (
-        question.get("answers") or question.get("is_impossible")):
-      return dataset
-  raise ValueError(
-      "%s: has no answers, which --do_eval and "
-      "--null_score_diff_threshold=best score by; leave them out" %
-      flag_values.predict_file)
+  if not any(isinstance(question, dict) and (
+      question.get("answers") or question.get("is_impossible"))
+             for _, _, question in squad_files.iterate_questions(
+                 dataset, flag_values.predict_file)):
+    raise ValueError(
+        "%s: has no answers, which --do_eval and "
+        "--null_score_diff_threshold=best score by; leave them out" %
+        flag_values.predict_file)
+  squad_metrics.read_questions(dataset, flag_values.predict_file)
+  return dataset
 
 
 def write_features(examples, path, is_training, tokenizer, flag_values):

@@ -338,7 +338,7 @@ def _sweep(answers, gains, null_odds, splits_ties):
 
 def _check(dataset, predictions, sources):
   """Returns the questions of the dataset, and predictions with ids of text."""
-  questions = _read_questions(dataset, sources[0])
+  questions = read_questions(dataset, sources[0])
   keyed = _with_text_ids(predictions, "predictions.json", "answer", sources[1])
   for key, text in keyed.items():
     if not isinstance(text, str):
@@ -402,8 +402,19 @@ def _with_text_ids(values, file_name, kind, source):
       (squad_files.text_id(key), value) for key, value in values.items())
 
 
-def _read_questions(dataset, source):
-  """Returns the list of _Question of a dataset."""
+def read_questions(dataset, source):
+  """Returns the questions of a dataset, all of it checked.
+
+  Args:
+    dataset: see `score`.
+    source: str. What a message calls it.
+
+  Returns:
+    list of namedtuple with `id`, `answers` and `has_is_impossible`.
+
+  Raises:
+    ValueError: it is not SQuAD, or has no questions.
+  """
   questions = [
       _read_question(question, where) for where, _, question in
       squad_files.iterate_questions(dataset, source)]

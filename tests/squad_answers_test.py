@@ -12,18 +12,20 @@ import tokenization
 from helpers import captured_log, write_lines
 
 TEXTS = [
-    u"The kettle (1895-1943) sings: \u201cna\u00efve caf\u00e9s\u201d, 3.5% of "
-    u"tea\u2019s price;\nit isn't far.",
-    u"\u0928\u0908 \u0926\u093f\u0932\u094d\u0932\u0940 \u092d\u093e\u0930\u0924 "
-    u"\u0915\u0940 \u0930\u093e\u091c\u0927\u093e\u0928\u0940 \u0939\u0948\u0964 "
-    u"\u092f\u092e\u0941\u0928\u093e \u0928\u0926\u0940, \u0915\u093c\u093f\u0932\u093e",
-    u"\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\uff0c\u4eba\u53e3\u4e8c"
-    u"\u5343\u4e07\u3002 2008\u5e74\u5965\u8fd0\u4f1a",
-    u"\u0627\u0644\u0642\u0627\u0647\u0631\u0629 \u0639\u0627\u0635\u0645\u064e"
-    u"\u0629\u064f \u0645\u0635\u0631\u060c \u0639\u0644\u0649 \u0646\u0647\u0631 "
-    u"\u0627\u0644\u0646\u064a\u0644.",
-    u"Tea \U0001f375 or \U0001f468\u200d\U0001f469\u200d\U0001f467? \U0001f1eb"
-    u"\U0001f1f7 says \u2615\ufe0f\U0001f44d\U0001f3fd!  Two\tspaces  here",
+    u"The kettle (1895-1943) sings: \u201cna\xefve caf\xe9s\u201d, 3.5% of t"
+    u"ea\u2019s price;\nit isn't far.",
+    u"\u0928\u0908 \u0926\u093f\u0932\u094d\u0932\u0940 \u092d\u093e\u0930"
+    u"\u0924 \u0915\u0940 \u0930\u093e\u091c\u0927\u093e\u0928\u0940 \u0939"
+    u"\u0948\u0964 \u092f\u092e\u0941\u0928\u093e \u0928\u0926\u0940, \u0915"
+    u"\u093c\u093f\u0932\u093e",
+    u"\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\uff0c\u4eba\u53e3"
+    u"\u4e8c\u5343\u4e07\u3002 2008\u5e74\u5965\u8fd0\u4f1a",
+    u"\u0627\u0644\u0642\u0627\u0647\u0631\u0629 \u0639\u0627\u0635\u0645"
+    u"\u064e\u0629\u064f \u0645\u0635\u0631\u060c \u0639\u0644\u0649 \u0646"
+    u"\u0647\u0631 \u0627\u0644\u0646\u064a\u0644.",
+    u"Tea \U0001f375 or \U0001f468\u200d\U0001f469\u200d\U0001f467? "
+    u"\U0001f1eb\U0001f1f7 says \u2615\ufe0f\U0001f44d\U0001f3fd!  Two\tspac"
+    u"es  here",
 ]
 
 
@@ -246,7 +248,8 @@ def test_get_final_text_logs_why_it_took_all():
 
 def test_get_final_text_is_that_of_the_slow_way():
   rng = np.random.RandomState(3)
-  alphabet = list(u"aAbB .,  '\u00e9\u0301\u4e2d\u0915\u093f\u00a0\u200d\U0001f44d")
+  alphabet = list(u"aAbB .,  '\u00e9\u0301\u4e2d\u0915\u093f"
+                  u"\u00a0\u200d\U0001f44d")
   for _ in range(2000):
     orig = "".join(rng.choice(alphabet, rng.randint(1, 15)))
     lower = bool(rng.randint(2))
