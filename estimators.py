@@ -10,6 +10,7 @@ import collections
 import contextlib
 import difflib
 import errno
+import json
 import multiprocessing
 import os
 import re
@@ -240,6 +241,33 @@ def define_hardware_flags():
   """Defines the flags that say where to run and what to keep and log."""
   for kind, name, default, help_text, lower_bound in _HARDWARE_FLAGS:
     define_flag(kind, name, default, help_text, lower_bound)
+
+
+def define_fine_tuning_flags():
+  """Defines the flags of scripts that fine-tune a model: files, training."""
+  define_flag("string", "bert_config_file", None,
+              "JSON file with the shape of the model.")
+  define_flag("string", "vocab_file", None,
+              "Vocabulary that the model was trained with.")
+  define_flag("string", "output_dir", None,
+              "Folder for checkpoints and results.")
+  define_flag("string", "init_checkpoint", None,
+              "Checkpoint to start from, usually a pre-trained model.")
+  define_flag("bool", "do_lower_case", True,
+              "Lower-case the text and strip accents. True for uncased models, "
+              "False for cased ones.")
+  define_flag_alias("do_lower", "do_lower_case")
+  define_flag("integer", "train_batch_size", 32, "Batch size for training.",
+              lower_bound=1)
+  define_flag("integer", "predict_batch_size", 8, "Batch size for prediction. "
+              "Where it is not given, %s" % BATCH_SIZE_HELP, lower_bound=1)
+  define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
+  define_flag("float", "num_train_epochs", 3.0, "Times to go through the data.",
+              lower_bound=0.0)
+  define_flag("float", "warmup_proportion", 0.1,
+              "Share of the training in which the learning rate rises from 0.")
+  define_padding_flag()
+  define_hardware_flags()
 
 
 def hardware_values(flag_values):
@@ -490,6 +518,30 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
   return model_fn
 
 
+def count_train_steps(num_examples, flag_values):
+  """Returns the steps that the flags ask for; 0 without --do_train.
+
+  Args:
+    num_examples: int. Examples to train on.
+    flag_values: the parsed flags, of which it reads --do_train,
+      --train_batch_size and --num_train_epochs.
+
+  Raises:
+    ValueError: less than one step, or no number of steps.
+  """
+  if not flag_values.do_train:
+    return 0
+  steps = (num_examples / flag_values.train_batch_size *
+           flag_values.num_train_epochs)
+  if not 1 <= steps < 2**62:  # which is false for NaN too
+    raise ValueError(
+        "%d training example(s) make %g steps at --train_batch_size=%d and "
+        "--num_train_epochs=%g, expected 1 or more" %
+        (num_examples, steps, flag_values.train_batch_size,
+         flag_values.num_train_epochs))
+  return int(steps)
+
+
 def train(estimator, input_fn, num_train_steps, start_step=0,
           how_to_train_more="give a larger --num_train_epochs", stop_step=None):
   """Trains up to a step; Ctrl-C saves a checkpoint first.
@@ -593,9 +645,20 @@ def warn_of_random_weights(variables, found, checkpoint):
 
 
 def write_results(path, title, results):
-  """Writes `key = value` lines, sorted by key, and logs them under a title."""
-  lines = ["%s = %s" % (key, results[key]) for key in sorted(results)]
+  """Writes results and logs them under a title.
+
+  Args:
+    path: str. A name that ends in .json gets a JSON object, in the order of
+      `results`, any other `key = value` lines, sorted by key.
+    title: str.
+    results: dict from name to figure.
+  """
+  is_json = path.endswith(".json")
+  lines = ["%s = %s" % (key, results[key])
+           for key in (results if is_json else sorted(results))]
   tf.logging.info("***** %s *****", title)
   for line in lines:
     tf.logging.info("  %s", line)
-  input_pipeline.write_text(path, "\n".join(lines) + "\n")
+  input_pipeline.write_text(
+      path, (json.dumps(results, indent=2) if is_json else "\n".join(lines)) +
+      "\n")

@@ -1,6 +1,7 @@
 """Writes examples fast, and keeps many of them outside memory meanwhile.
 
-`Serializer` makes the bytes of a padded pre-training record, `RecordWriter`
+`Serializer` makes the bytes of a padded pre-training record, `serialize_ints`
+those of a record of numbers as they are, `RecordWriter`
 writes them into files in turn, `Spill` holds them until their order is known.
 """
 
@@ -32,10 +33,13 @@ class _Varints(dict):
       encoded.append(left % 128 + 128)
       left //= 128
     encoded.append(left)
-    value = self[number] = bytes(encoded)
+    value = bytes(encoded)
+    if number < _LARGEST_KEPT:  # ids of examples never come again
+      self[number] = value
     return value
 
 
+_LARGEST_KEPT = 2 ** 24
 _NUMBERS = _Varints()
 _FLOAT_LIST, _INT64_LIST = 2, 3  # fields of tf.train.Feature
 
@@ -53,6 +57,19 @@ def _feature_header(name, kind, num_bytes):
   key = name.encode("ascii")
   header = field(1, len(key)) + key + header  # the map's key
   return field(1, len(header) + num_bytes) + header  # Features.feature
+
+
+def serialize_ints(features):
+  """Returns the bytes of a tf.train.Example.
+
+  Args:
+    features: dict from name, str of ASCII, to list of int, 0 or more.
+  """
+  content = b""
+  for name, numbers in features.items():
+    values = b"".join(map(_NUMBERS.__getitem__, numbers))
+    content += _feature_header(name, _INT64_LIST, len(values)) + values
+  return _NUMBERS[1 * 8 + 2] + _NUMBERS[len(content)] + content
 
 
 class Serializer(object):

@@ -47,39 +47,17 @@ def define_flags():
   define = estimators.define_flag
   define("string", "data_dir", None,
          "Folder with the task's .tsv files.")
-  define("string", "bert_config_file", None,
-         "JSON file with the shape of the model.")
   define("string", "task_name", None,
          "Task to train: %s." % ", ".join(sorted(PROCESSORS)))
-  define("string", "vocab_file", None,
-         "Vocabulary that the model was trained with.")
-  define("string", "output_dir", None,
-         "Folder for checkpoints and results.")
-  define("string", "init_checkpoint", None,
-         "Checkpoint to start from, usually a pre-trained model.")
-  define("bool", "do_lower_case", True,
-         "Lower-case the text and strip accents. True for uncased models, "
-         "False for cased ones.")
-  estimators.define_flag_alias("do_lower", "do_lower_case")
   define("integer", "max_seq_length", 128,
          "Word pieces per example; longer ones are cut, shorter ones padded.",
          lower_bound=3)
   define("bool", "do_train", False, "Train on the task's training set.")
   define("bool", "do_eval", False, "Evaluate on the dev set.")
   define("bool", "do_predict", False, "Predict the test set.")
-  define("integer", "train_batch_size", 32, "Batch size for training.",
-         lower_bound=1)
   define("integer", "eval_batch_size", 8, "Batch size for evaluation. Where "
          "it is not given, %s" % estimators.BATCH_SIZE_HELP, lower_bound=1)
-  define("integer", "predict_batch_size", 8, "Batch size for prediction. Where "
-         "it is not given, %s" % estimators.BATCH_SIZE_HELP, lower_bound=1)
-  define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
-  define("float", "num_train_epochs", 3.0, "Times to go through the data.",
-         lower_bound=0.0)
-  define("float", "warmup_proportion", 0.1,
-         "Share of the training in which the learning rate rises from 0.")
-  estimators.define_padding_flag()
-  estimators.define_hardware_flags()
+  estimators.define_fine_tuning_flags()
 
 
 class InputExample(object):
@@ -664,7 +642,7 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
         processor, flag_values.data_dir, flag_values.do_train,
         flag_values.do_eval, flag_values.do_predict)
     num_examples = {step: len(found) for step, found in examples.items()}
-    num_train_steps = count_train_steps(
+    num_train_steps = estimators.count_train_steps(
         num_examples.get("train", 0), flag_values)
     record = checkpoints.make_record(
         flag_values.task_name.lower(), config, labels, tokenizer.vocab,
@@ -713,29 +691,6 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
   if flag_values.do_predict:
     predict(estimator, input_files["predict"], max_seq_length, output_dir,
             num_examples["predict"], flag_values.use_tpu)
-
-
-def count_train_steps(num_examples, flag_values):
-  """Returns the steps that the flags ask for; 0 without --do_train.
-
-  Args:
-    num_examples: int. Examples to train on.
-    flag_values: the parsed flags of `define_flags`.
-
-  Raises:
-    ValueError: less than one step, or no number of steps.
-  """
-  if not flag_values.do_train:
-    return 0
-  steps = (num_examples / flag_values.train_batch_size *
-           flag_values.num_train_epochs)
-  if not 1 <= steps < 2**62:  # which is false for NaN too
-    raise ValueError(
-        "%d training example(s) make %g steps at --train_batch_size=%d and "
-        "--num_train_epochs=%g, expected 1 or more" %
-        (num_examples, steps, flag_values.train_batch_size,
-         flag_values.num_train_epochs))
-  return int(steps)
 
 
 def main(_):

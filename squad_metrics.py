@@ -24,6 +24,8 @@ import sys
 from absl import app
 from absl import flags
 
+import squad_files
+
 # No module that imports TensorFlow: it would take longer than the scoring.
 
 FLAGS = flags.FLAGS
@@ -336,13 +338,13 @@ def _sweep(answers, gains, null_odds, splits_ties):
 
 def _check(dataset, predictions, sources):
   """Returns the questions of the dataset, and predictions with ids of text."""
-  questions = _read_questions(dataset, sources[0])
+  questions = read_questions(dataset, sources[0])
   keyed = _with_text_ids(predictions, "predictions.json", "answer", sources[1])
   for key, text in keyed.items():
     if not isinstance(text, str):
       raise ValueError(
           "%s: found %s for the id %s, expected a text; give a "
-          "predictions.json" % (sources[1], _describe(text), key))
+          "predictions.json" % (sources[1], squad_files.describe(text), key))
   known = set(question.id for question in questions)
   unknown = [key for key in keyed if key not in known]
   if unknown and len(unknown) == len(keyed):
@@ -352,14 +354,16 @@ def _check(dataset, predictions, sources):
             sources[1], len(unknown), sources[0], unknown[0], questions[0].id))
   if unknown:
     _LOGGER.warning("%s: %d ids that %s does not have are ignored: %s",
-                    sources[1], len(unknown), sources[0], _first(unknown))
+                    sources[1], len(unknown), sources[0],
+                    squad_files.first_of(unknown))
   if len(known) < len(questions):
     counts = collections.Counter(question.id for question in questions)
     _LOGGER.warning(
         "%s: %d ids are there more than once; SQuAD 1.1 scores each question, "
         "SQuAD 2.0 the last one of an id: %s", sources[0],
         sum(1 for count in counts.values() if count > 1),
-        _first([key for key, count in counts.items() if count > 1]))
+        squad_files.first_of(
+            [key for key, count in counts.items() if count > 1]))
   return questions, keyed
 
 
@@ -377,13 +381,13 @@ def _check_null_odds(null_odds, answers, source_names):
     except (OverflowError, ValueError):
       raise ValueError(
           "%s: found %s for the id %s, expected a finite number; give a "
-          "null_odds.json" % (source, _describe(value), key))
+          "null_odds.json" % (source, squad_files.describe(value), key))
   missing = [key for key in answers if key not in odds]
   if missing:
     raise ValueError(
         "%s: has no null odds of %d of the %d questions that have predictions "
         "(%s); give the file that was written with %s" % (
-            source, len(missing), len(answers), _first(missing),
+            source, len(missing), len(answers), squad_files.first_of(missing),
             source_names[1]))
   return odds
 
@@ -393,29 +397,27 @@ def _with_text_ids(values, file_name, kind, source):
   if not isinstance(values, dict):
     raise ValueError(
         "%s: found %s, expected an object {question id: %s}; give a %s" % (
-            source, _describe(values), kind, file_name))
+            source, squad_files.describe(values), kind, file_name))
   return collections.OrderedDict(
-      (_text_id(key), value) for key, value in values.items())
+      (squad_files.text_id(key), value) for key, value in values.items())
 
 
-def _text_id(key):
-  """Returns an id as JSON writes it where it is the key of an object."""
-  return key if isinstance(key, str) else json.dumps(key)
+def read_questions(dataset, source):
+  """Returns the questions of a dataset, all of it checked.
 
+  Args:
+    dataset: see `score`.
+    source: str. What a message calls it.
 
-def _read_questions(dataset, source):
-  """Returns the list of _Question of a dataset."""
-  questions = []
-  if not isinstance(dataset, (list, tuple)):
-    raise ValueError("%s: found %s, expected the list of articles" % (
-        source, _describe(dataset)))
-  for i, article in enumerate(dataset):
-    where = "%s: article %d" % (source, i + 1)
-    for j, paragraph in enumerate(_member(article, "paragraphs", where)):
-      place = "%s, paragraph %d" % (where, j + 1)
-      for k, question in enumerate(_member(paragraph, "qas", place)):
-        questions.append(_read_question(
-            question, "%s, question %d" % (place, k + 1)))
+  Returns:
+    list of namedtuple with `id`, `answers` and `has_is_impossible`.
+
+  Raises:
+    ValueError: it is not SQuAD, or has no questions.
+  """
+  questions = [
+      _read_question(question, where) for where, _, question in
+      squad_files.iterate_questions(dataset, source)]
   if not questions:
     raise ValueError("%s: has no questions" % source)
   return questions
@@ -423,55 +425,20 @@ def _read_questions(dataset, source):
 
 def _read_question(question, where):
   """Returns the _Question of an item of "qas"."""
-  key = question.get("id") if isinstance(question, dict) else None
-  if not isinstance(key, (str, int, float)):
-    raise ValueError("%s: is not SQuAD: found %s, expected an object with an "
-                     "id and answers" % (where, _describe(question)))
+  key = squad_files.read_id(question, where)
   if question.get("is_impossible") and question.get("answers") is None:
     answers = []
   else:
-    answers = _member(question, "answers", where)
+    answers = squad_files.member(question, "answers", where)
   texts = []
   for answer in answers:
     text = answer.get("text") if isinstance(answer, dict) else None
     if not isinstance(text, str):
       raise ValueError("%s: is not SQuAD: found %s as an answer, expected an "
-                       "object with a text" % (where, _describe(answer)))
+                       "object with a text" % (
+                           where, squad_files.describe(answer)))
     texts.append(text)
-  return _Question(_text_id(key), texts, "is_impossible" in question)
-
-
-def _member(value, name, where):
-  """Returns the list that an object has under a name, or raises ValueError."""
-  found = value
-  if isinstance(value, dict) and name in value:
-    found = value[name]
-    if isinstance(found, (list, tuple)):
-      return found
-    where = "%s, \"%s\"" % (where, name)
-    expected = "a list"
-  else:
-    expected = "an object with a list \"%s\"" % name
-  raise ValueError("%s: is not SQuAD: found %s, expected %s" % (
-      where, _describe(found), expected))
-
-
-def _describe(value):
-  """Returns in a few words what was found in place of something else."""
-  if isinstance(value, dict):
-    keys = [str(key) for key in value]
-    return "an object with the keys " + _first(keys) if keys else "an object {}"
-  if isinstance(value, (list, tuple)):
-    return "a list of %d" % len(value)
-  text = json.dumps(value) if isinstance(value, str) else repr(value)
-  text = {"None": "null", "True": "true", "False": "false"}.get(text, text)
-  return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _first(items):
-  """Returns the first items as text."""
-  names = [name if len(name) <= 40 else name[:37] + "..." for name in items[:5]]
-  return ", ".join(names) + (", ..." if len(items) > 5 else "")
+  return _Question(key, texts, "is_impossible" in question)
 
 
 def _warn_of_missing(missing, questions, sources, what_happens):
@@ -479,36 +446,7 @@ def _warn_of_missing(missing, questions, sources, what_happens):
     _LOGGER.warning(
         "%s: has no prediction for %d of the %d questions of %s, which %s: %s",
         sources[1], len(missing), len(questions), sources[0], what_happens,
-        _first(missing))
-
-
-def _read_json(path):
-  """Returns what a JSON file holds; a ValueError names the file."""
-  try:
-    if "://" in path:
-      import tensorflow.compat.v1 as tf  # pylint: disable=g-import-not-at-top
-      with tf.gfile.GFile(path, "rb") as reader:
-        content = reader.read()
-    else:
-      with open(path, "rb") as reader:
-        content = reader.read()
-  except Exception as error:  # pylint: disable=broad-except
-    # Without importing TensorFlow its errors cannot be named.
-    raise ValueError("%s: cannot be read (%s)" % (
-        path, getattr(error, "strerror", None) or
-        getattr(error, "message", None) or error))
-  try:
-    return json.loads(content.decode("utf-8-sig"))
-  except (ValueError, RecursionError) as error:
-    raise ValueError("%s: is not JSON (%s)" % (path, error))
-
-
-def _read_dataset(path):
-  """Returns the articles of a SQuAD file, and whether it says it is 2.0."""
-  content = _read_json(path)
-  dataset = _member(content, "data", path)
-  version = str(content.get("version")).lower().lstrip("v")
-  return dataset, version.startswith("2")
+        squad_files.first_of(missing))
 
 
 def define_flags():
@@ -541,11 +479,13 @@ def main(_):
     if not FLAGS.null_odds_file:
       raise ValueError("--null_score_diff_threshold has no effect without "
                        "null odds: give also --null_odds_file")
-  dataset, is_version_2 = _read_dataset(FLAGS.data_file)
-  predictions = _read_json(FLAGS.predictions_file)
-  null_odds = FLAGS.null_odds_file and _read_json(FLAGS.null_odds_file)
+  dataset, is_version_2 = squad_files.read_dataset(FLAGS.data_file)
+  predictions = squad_files.read_json(FLAGS.predictions_file)
+  null_odds = None
+  if FLAGS.null_odds_file:
+    null_odds = squad_files.read_json(FLAGS.null_odds_file)
   results = score(
-      dataset, predictions, null_odds or None, threshold, is_version_2 or None,
+      dataset, predictions, null_odds, threshold, is_version_2 or None,
       (FLAGS.data_file, FLAGS.predictions_file, FLAGS.null_odds_file))
   print(json.dumps(results, indent=2))
 

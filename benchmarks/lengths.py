@@ -6,6 +6,10 @@ included, cut at 512. Those counts are all that is kept of the data. To count
 anew, from a folder with MRPC/train.tsv and SST-2/train.tsv:
 
   python benchmarks/lengths.py --data_dir=glue --vocab_file=vocab.txt
+
+and from a SQuAD file, whose windows of at most 384 pieces are counted:
+
+  python benchmarks/lengths.py --squad_file=dev-v1.1.json --vocab_file=vocab.txt
 """
 
 import collections
@@ -24,18 +28,20 @@ sys.path.insert(0, os.path.dirname(HERE))
 # pylint: disable=wrong-import-position
 import input_pipeline
 import run_classifier
+import squad_data
 import tokenization
 
 FLAGS = flags.FLAGS
 
 DEFAULT_FILE = os.path.join(HERE, "lengths.json")
 LONGEST = 512  # what the published models can read
+SQUAD_LENGTH = 384  # the default of run_squad.py
 
 
 def define_flags():
   """Defines the flags of this script."""
-  flags.DEFINE_string("data_dir", None, "Folder with a folder per data set.",
-                      required=True)
+  flags.DEFINE_string("data_dir", None, "Folder with a folder per data set.")
+  flags.DEFINE_string("squad_file", None, "SQuAD file, counted as SQuAD.")
   flags.DEFINE_string("vocab_file", None, "Uncased vocabulary.", required=True)
   flags.DEFINE_string("lengths_file", DEFAULT_FILE, "JSON file to write.")
 
@@ -72,6 +78,28 @@ def count(data_dir, vocab_file):
     lengths[name] = dict(collections.Counter(
         sum(f.input_mask) for f in features))
   return lengths
+
+
+def count_squad(squad_file, vocab_file):
+  """Counts how long the windows of a SQuAD file are, as run_squad.py cuts them.
+
+  Args:
+    squad_file: str.
+    vocab_file: str. Uncased vocabulary.
+
+  Returns:
+    dict from length to number of windows.
+  """
+  found = collections.Counter()
+
+  def add(feature):
+    found[len(feature.tokens)] += 1
+
+  squad_data.convert_examples_to_features(
+      squad_data.read_squad_examples(squad_file, is_training=False),
+      tokenization.FullTokenizer(vocab_file), SQUAD_LENGTH, doc_stride=128,
+      max_query_length=64, is_training=False, output_fn=add)
+  return dict(found)
 
 
 def read(path):
@@ -124,7 +152,12 @@ def main(_):
   """Counts, puts the counts into the file and says what they amount to."""
   lengths = read(FLAGS.lengths_file) if os.path.exists(
       FLAGS.lengths_file) else {}
-  lengths.update(count(FLAGS.data_dir, FLAGS.vocab_file))
+  if not FLAGS.data_dir and not FLAGS.squad_file:
+    sys.exit("give --data_dir or --squad_file")
+  if FLAGS.data_dir:
+    lengths.update(count(FLAGS.data_dir, FLAGS.vocab_file))
+  if FLAGS.squad_file:
+    lengths["SQuAD"] = count_squad(FLAGS.squad_file, FLAGS.vocab_file)
   write(FLAGS.lengths_file, lengths)
   for name, counts in sorted(lengths.items()):
     print("%s: %d sequences of %d to %d tokens" % (

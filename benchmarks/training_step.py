@@ -5,7 +5,10 @@
 The step is that of run_classifier.py (forward, backward, clipping, AdamW, all
 dropout on) at BERT-Base's shape, batch 32, length 128. The tokens are random,
 the lengths of the sequences real: drawn, with a fixed seed, from the counts in
-lengths.json.
+lengths.json. With SQuAD's lengths and the head of run_squad.py:
+
+  python benchmarks/training_step.py --head=squad --data_sets=SQuAD \
+    --max_seq_length=384 --batch_size=8
 
 One process builds the same training twice, padded (--remove_padding=false) and
 packed (--remove_padding=true), and takes a padded and a packed step by turns,
@@ -42,6 +45,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 import modeling
 import optimization
 import run_classifier
+import run_squad
 
 FLAGS = flags.FLAGS
 
@@ -72,6 +76,8 @@ def define_flags():
                        lower_bound=1)
   flags.DEFINE_integer("warmup", 1, "Turns before those, not counted.",
                        lower_bound=0)
+  flags.DEFINE_enum("head", "classifier", ["classifier", "squad"],
+                    "Whose head is on the encoder.")
   flags.DEFINE_integer("seed", 1, "Seed of batches, weights and dropout.")
   flags.DEFINE_list("data_sets", ["MRPC", "SST-2"], "Data sets to measure.")
   flags.DEFINE_string("lengths_file", lengths.DEFAULT_FILE,
@@ -108,6 +114,24 @@ def make_config():
       type_vocab_size=2)
 
 
+def classifier_loss(config, remove_padding, **inputs):
+  """Returns the loss of run_classifier.py."""
+  return run_classifier.create_model(
+      config, is_training=True, num_labels=2, use_one_hot_embeddings=False,
+      remove_padding=remove_padding, **inputs)[0]
+
+
+def squad_loss(config, remove_padding, labels, **inputs):
+  """Returns the loss of run_squad.py; answers begin and end at the labels."""
+  return sum(run_squad.position_loss(logits, labels)
+             for logits in run_squad.create_model(
+                 config, is_training=True, use_one_hot_embeddings=False,
+                 remove_padding=remove_padding, **inputs)) / 2.0
+
+
+HEADS = {"classifier": classifier_loss, "squad": squad_loss}
+
+
 def make_training(config, batch_size, seq_length, remove_padding, seed):
   """Builds the training in a graph and a session of its own.
 
@@ -132,9 +156,7 @@ def make_training(config, batch_size, seq_length, remove_padding, seed):
         "segment_ids": tf.placeholder(tf.int32, shape),
         "labels": tf.placeholder(tf.int32, [batch_size]),
     }
-    loss = run_classifier.create_model(
-        config, is_training=True, num_labels=2, use_one_hot_embeddings=False,
-        remove_padding=remove_padding, **inputs)[0]
+    loss = HEADS[FLAGS.head](config, remove_padding, **inputs)
     train_op = optimization.create_optimizer(
         loss, init_lr=2e-5, num_train_steps=1000, num_warmup_steps=100,
         use_tpu=False)
@@ -205,8 +227,9 @@ def print_environment():
       "TF_ENABLE_ONEDNN_OPTS", "not set, TensorFlow's default applies"))
   if hasattr(os, "getloadavg"):  # not on Windows
     print("Load average at the start: %.2f" % os.getloadavg()[0])
-  print("%d layers, hidden size %d, batch %d, length %d" % (
-      FLAGS.layers, FLAGS.hidden, FLAGS.batch_size, FLAGS.max_seq_length))
+  print("%d layers, hidden size %d, batch %d, length %d, head of %s" % (
+      FLAGS.layers, FLAGS.hidden, FLAGS.batch_size, FLAGS.max_seq_length,
+      FLAGS.head))
 
 
 def main(_):

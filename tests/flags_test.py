@@ -10,6 +10,7 @@ import pytest
 import estimators
 import modeling
 import run_classifier
+import run_squad
 
 FLAGS = flags.FLAGS
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -51,7 +52,7 @@ def parse(*arguments):
 def test_scripts_imported_side_by_side_define_no_flags_yet():
   script = ("import tensorflow, tf_estimator; from absl import flags; "
             "before = set(flags.FLAGS); "
-            "import run_classifier, run_pretraining; "
+            "import run_classifier, run_pretraining, run_squad, squad_metrics; "
             "print(sorted(set(flags.FLAGS) - before))")
   output = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT,
                                    stderr=subprocess.DEVNULL)
@@ -71,6 +72,24 @@ def test_classifier_flags_and_their_defaults(no_flags):
       "save_checkpoints_steps": 1000, "task_name": None, "tpu_name": None,
       "tpu_zone": None, "train_batch_size": 32, "use_tpu": False,
       "vocab_file": None, "warmup_proportion": 0.1}.items():
+    assert FLAGS[name].value == default, name
+
+
+def test_squad_flags_and_their_defaults(no_flags):
+  run_squad.define_flags()
+  parse()
+  for name, default in {
+      "bert_config_file": None, "do_lower_case": True, "do_predict": False,
+      "do_eval": False, "do_train": False, "doc_stride": 128,
+      "init_checkpoint": None, "iterations_per_loop": 1000,
+      "learning_rate": 5e-5, "max_answer_length": 30, "max_query_length": 64,
+      "max_seq_length": 384, "n_best_size": 20,
+      "null_score_diff_threshold": "0.0", "num_train_epochs": 3.0,
+      "output_dir": None, "predict_batch_size": 8, "predict_file": None,
+      "save_checkpoints_steps": 1000, "train_batch_size": 32,
+      "train_file": None, "use_tpu": False, "verbose_logging": False,
+      "version_2_with_negative": False, "vocab_file": None,
+      "warmup_proportion": 0.1}.items():
     assert FLAGS[name].value == default, name
 
 

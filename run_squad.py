@@ -1,0 +1,534 @@
+"""Answers questions with spans of a text: SQuAD 1.1 and 2.0.
+
+  python run_squad.py --do_train=true --train_file=train-v1.1.json \
+    --do_predict=true --do_eval=true --predict_file=dev-v1.1.json \
+    --vocab_file=vocab.txt --bert_config_file=bert_config.json \
+    --init_checkpoint=bert_model.ckpt --output_dir=squad_output
+
+For SQuAD 2.0, where a text may not hold the answer, give
+--version_2_with_negative=true and --null_score_diff_threshold=best.
+
+Source: Devlin et al., arXiv 1810.04805, sections 4.2 and 4.3.
+"""
+
+import os
+import random
+
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
+from absl import flags
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import checkpoints
+import estimators
+import input_pipeline
+import modeling
+import progress
+import squad_answers
+import squad_data
+import squad_files
+import squad_metrics
+
+# Programs written against this script find all of its parts here.
+# pylint: disable=unused-import
+from squad_answers import RawResult, get_final_text, write_predictions
+from squad_data import (
+    FeatureWriter, InputFeatures, SquadExample, convert_examples_to_features,
+    read_squad_examples)
+# pylint: enable=unused-import
+
+FLAGS = flags.FLAGS
+
+REQUIRED_FLAGS = ("vocab_file", "bert_config_file", "output_dir")
+
+# What a run may change when it goes on; run.json keeps it to look up.
+_TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
+                   "num_train_epochs", "max_seq_length", "doc_stride",
+                   "max_query_length", "version_2_with_negative",
+                   "tf_random_seed")
+
+# The seed of the order in which the reference trains.
+_SHUFFLE_SEED = 12345
+
+# Logits at padding, with --remove_padding. Finite, or gradients would be NaN.
+_PADDING_LOGIT = -1e30
+
+
+def define_flags():
+  """Defines the flags; may be called again, see `estimators.define_flag`."""
+  define = estimators.define_flag
+  define("string", "train_file", None,
+         "SQuAD file to train on, such as train-v1.1.json.")
+  define("string", "predict_file", None,
+         "SQuAD file to answer, such as dev-v1.1.json or test-v1.1.json.")
+  define("integer", "max_seq_length", 384,
+         "Word pieces per window; longer contexts are read through several.",
+         lower_bound=1)
+  define("integer", "doc_stride", 128,
+         "Word pieces from one window of a context to the next.",
+         lower_bound=1)
+  define("integer", "max_query_length", 64,
+         "Word pieces of a question; longer ones are cut.", lower_bound=0)
+  define("bool", "do_train", False, "Train on --train_file.")
+  define("bool", "do_predict", False, "Answer the questions of --predict_file.")
+  define("bool", "do_eval", False,
+         "Score predictions.json in --output_dir by the answers of "
+         "--predict_file, with --do_predict after writing it.")
+  define("integer", "n_best_size", 20,
+         "Answers per question in nbest_predictions.json.", lower_bound=1)
+  define("integer", "max_answer_length", 30,
+         "Word pieces that an answer may have.", lower_bound=1)
+  define("bool", "version_2_with_negative", False,
+         "Questions may have no answer, as in SQuAD 2.0.")
+  define("string", "null_score_diff_threshold", "0.0",
+         "With --version_2_with_negative: answer with nothing where its score "
+         "exceeds that of the best answer by more. A number, or \"best\" for "
+         "the one with the highest F1 on --predict_file.")
+  define("bool", "verbose_logging", False,
+         "Log why a predicted answer was not found in the text.")
+  estimators.define_fine_tuning_flags()
+
+
+def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
+                 use_one_hot_embeddings, remove_padding=False):
+  """Builds the encoder and a dense layer that scores every position.
+
+  Args:
+    bert_config: BertConfig.
+    is_training: bool. Applies dropout.
+    input_ids: int32 [B, S].
+    input_mask: int32 [B, S].
+    segment_ids: int32 [B, S].
+    use_one_hot_embeddings: bool. See BertModel.
+    remove_padding: bool. See BertModel. The logits at padding are then -1e30,
+      so that neither a softmax nor an n-best list has it.
+
+  Returns:
+    start_logits: float32 [B, S].
+    end_logits: float32 [B, S].
+  """
+  model = modeling.BertModel(
+      config=bert_config, is_training=is_training, input_ids=input_ids,
+      input_mask=input_mask, token_type_ids=segment_ids,
+      use_one_hot_embeddings=use_one_hot_embeddings,
+      remove_padding=remove_padding)
+  sequence_output = model.get_sequence_output()  # [B, S, W]
+  batch_size, seq_length, width = modeling.get_shape_list(
+      sequence_output, expected_rank=3)
+  output_weights = tf.get_variable(
+      "cls/squad/output_weights", [2, width],
+      initializer=modeling.create_initializer(0.02))
+  output_bias = tf.get_variable(
+      "cls/squad/output_bias", [2], initializer=tf.zeros_initializer())
+  logits = tf.matmul(
+      tf.reshape(sequence_output, [-1, width]), output_weights,
+      transpose_b=True)
+  logits = tf.nn.bias_add(logits, output_bias)  # [B * S, 2]
+  logits = tf.reshape(logits, [batch_size, seq_length, 2])
+  if remove_padding:
+    is_real = tf.equal(input_mask, 1)  # [B, S]
+    logits = tf.where(
+        tf.stack([is_real, is_real], axis=-1), logits,
+        _PADDING_LOGIT * tf.ones_like(logits))
+  start_logits, end_logits = tf.unstack(logits, axis=-1)  # [B, S] each
+  return start_logits, end_logits
+
+
+def position_loss(logits, positions):
+  """Returns the mean negative log-probability of positions, a float32 scalar.
+
+  Args:
+    logits: float32 [B, S].
+    positions: int32 [B].
+  """
+  return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+      labels=positions, logits=logits))
+
+
+def model_fn_builder(bert_config, init_checkpoint, learning_rate,
+                     num_train_steps, num_warmup_steps, use_tpu,
+                     use_one_hot_embeddings, remove_padding=False):
+  """Makes the `model_fn` of question answering.
+
+  Args:
+    bert_config: BertConfig.
+    init_checkpoint: str, or None. See `estimators.make_model_fn`, as for the
+      four that follow.
+    learning_rate: float.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+    use_one_hot_embeddings: bool. See BertModel.
+    remove_padding: bool. See BertModel; off on TPUs.
+
+  Returns:
+    A `model_fn` for `estimators.make_estimator`.
+  """
+  def head_fn(features, is_training):
+    start_logits, end_logits = create_model(
+        bert_config, is_training, features["input_ids"],
+        features["input_mask"], features["segment_ids"],
+        use_one_hot_embeddings, remove_padding and not use_tpu)
+    loss = None
+    if "start_positions" in features:
+      loss = (position_loss(start_logits, features["start_positions"]) +
+              position_loss(end_logits, features["end_positions"])) / 2.0
+    return estimators.Head(
+        loss=loss,
+        predictions={
+            # A tensor cannot be input and output of an exported model.
+            "unique_ids": tf.identity(features["unique_ids"]),
+            "start_logits": start_logits,
+            "end_logits": end_logits},
+        metrics=None)
+
+  return estimators.make_model_fn(
+      head_fn, init_checkpoint, learning_rate, num_train_steps,
+      num_warmup_steps, use_tpu)
+
+
+def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
+                     start_step=0):
+  """Makes an `input_fn` that reads what `FeatureWriter` wrote.
+
+  Args:
+    input_file: str. TFRecord file.
+    seq_length: int. S.
+    is_training: bool. See `input_pipeline.make_input_fn`, as for the next two.
+    drop_remainder: bool.
+    start_step: int.
+
+  Returns:
+    A function of `params` that returns a `tf.data.Dataset` of batches.
+  """
+  sequence = tf.FixedLenFeature([seq_length], tf.int64)
+  name_to_features = {
+      "unique_ids": tf.FixedLenFeature([], tf.int64),
+      "input_ids": sequence,
+      "input_mask": sequence,
+      "segment_ids": sequence,
+  }
+  if is_training:
+    name_to_features["start_positions"] = tf.FixedLenFeature([], tf.int64)
+    name_to_features["end_positions"] = tf.FixedLenFeature([], tf.int64)
+  return input_pipeline.make_input_fn(
+      input_file, name_to_features, is_training, drop_remainder,
+      start_step=start_step)
+
+
+def validate_flags_or_throw(bert_config):
+  """Raises ValueError if flags do not go together, or with the model.
+
+  Args:
+    bert_config: BertConfig.
+  """
+  if not (FLAGS.do_train or FLAGS.do_predict or FLAGS.do_eval):
+    raise ValueError(
+        "nothing to do; give --do_train, --do_predict or --do_eval")
+  for step, file_flag in (("do_train", "train_file"),
+                          ("do_predict", "predict_file"),
+                          ("do_eval", "predict_file")):
+    if FLAGS[step].value and not FLAGS[file_flag].value:
+      raise ValueError("--%s needs --%s" % (step, file_flag))
+  modeling.check_seq_length(
+      FLAGS.max_seq_length, bert_config.max_position_embeddings)
+  squad_data.check_lengths(
+      FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
+  threshold = squad_metrics.parse_threshold(FLAGS.null_score_diff_threshold)
+  if threshold == squad_metrics.BEST and not FLAGS.version_2_with_negative:
+    raise ValueError("--null_score_diff_threshold=best needs "
+                     "--version_2_with_negative")
+
+
+def read_train_examples(flag_values):
+  """Reads --train_file, in the order of training.
+
+  Returns:
+    list of SquadExample.
+
+  Raises:
+    ValueError: there is none to learn from, see also `read_squad_examples`.
+  """
+  examples = squad_data.read_squad_examples(
+      flag_values.train_file, is_training=True,
+      version_2_with_negative=flag_values.version_2_with_negative)
+  if not examples:
+    raise ValueError("%s: found no question that can be trained on" %
+                     flag_values.train_file)
+  random.Random(_SHUFFLE_SEED).shuffle(examples)
+  return examples
+
+
+def read_answered_dataset(flag_values):
+  """Reads the articles of --predict_file for scoring.
+
+  Returns:
+    list of dict.
+
+  Raises:
+    ValueError: it has no answers to score by.
+  """
+  dataset, _ = squad_files.read_dataset(flag_values.predict_file)
+  if not any(isinstance(question, dict) and (
+      question.get("answers") or question.get("is_impossible"))
+             for _, _, question in squad_files.iterate_questions(
+                 dataset, flag_values.predict_file)):
+    raise ValueError(
+        "%s: has no answers, which --do_eval and "
+        "--null_score_diff_threshold=best score by; leave them out" %
+        flag_values.predict_file)
+  squad_metrics.read_questions(dataset, flag_values.predict_file)
+  return dataset
+
+
+def write_features(examples, path, is_training, tokenizer, flag_values):
+  """Writes the windows of examples as a TFRecord file.
+
+  Args:
+    examples: list of SquadExample.
+    path: str. The file.
+    is_training: bool. With the answers.
+    tokenizer: FullTokenizer.
+    flag_values: the parsed flags of `define_flags`.
+
+  Returns:
+    list of InputFeatures, empty when training, without what the file holds;
+    and their number.
+  """
+  features = []
+
+  def keep(feature):
+    writer.process_feature(feature)
+    if not is_training:
+      # Most of a feature's memory, of no use to `write_predictions`.
+      feature.input_ids = feature.input_mask = feature.segment_ids = None
+      features.append(feature)
+
+  tf.logging.info("Writing the windows of %d questions to %s", len(examples),
+                  path)
+  with squad_data.FeatureWriter(path, is_training) as writer:
+    squad_data.convert_examples_to_features(
+        examples, tokenizer, flag_values.max_seq_length, flag_values.doc_stride,
+        flag_values.max_query_length, is_training, output_fn=keep)
+  return features, writer.num_features
+
+
+def predict(estimator, input_file, num_windows, seq_length):
+  """Computes the logits of windows.
+
+  Args:
+    estimator: the estimator.
+    input_file: str. TFRecord file.
+    num_windows: int. Records in the file.
+    seq_length: int. S.
+
+  Returns:
+    list of RawResult with float32 [S], rows of two arrays.
+  """
+  tf.logging.info("***** Running predictions *****")
+  logits = np.empty([2, num_windows, seq_length], np.float32)
+  unique_ids = []
+  if num_windows:
+    results = estimator.predict(
+        input_fn=input_fn_builder(
+            input_file, seq_length, is_training=False, drop_remainder=False),
+        yield_single_examples=False)
+    with progress.Progress("Predicting", num_windows, "windows") as shown:
+      for batch in results:
+        first, count = len(unique_ids), len(batch["unique_ids"])
+        logits[0, first:first + count] = batch["start_logits"]
+        logits[1, first:first + count] = batch["end_logits"]
+        unique_ids.extend(batch["unique_ids"].tolist())
+        shown.advance(count)
+  if len(unique_ids) != num_windows:
+    raise RuntimeError("%s: predicted %d of %d windows" % (
+        input_file, len(unique_ids), num_windows))
+  return [RawResult(*row) for row in zip(unique_ids, logits[0], logits[1])]
+
+
+def result_paths(output_dir):
+  """Returns predictions.json, nbest_predictions.json, null_odds.json there."""
+  return [os.path.join(output_dir, name) for name in (
+      "predictions.json", "nbest_predictions.json", "null_odds.json")]
+
+
+def evaluate(dataset, predict_file, output_dir, version_2, threshold=None):
+  """Scores predictions.json of a folder and writes eval_results.json.
+
+  The n-best lists and the null odds beside it hold all that another threshold
+  needs, so that a second prediction is not.
+
+  Args:
+    dataset: list of dict. The articles, with answers.
+    predict_file: str. Where they are from, for messages.
+    output_dir: str.
+    version_2: bool. Predictions were made for SQuAD 2.0.
+    threshold: float, or str of one, or "best". Rewrites predictions.json for
+      this null_score_diff_threshold; None scores it as it is.
+
+  Raises:
+    ValueError: files are missing or do not go together.
+  """
+  paths = result_paths(output_dir)
+  texts_path, nbest_path, odds_path = paths
+  if not tf.gfile.Exists(texts_path):
+    raise ValueError("--do_eval: there is no %s; give also --do_predict" %
+                     texts_path)
+  sources = (predict_file, texts_path, odds_path)
+  texts = squad_files.read_json(texts_path)
+  is_rethresholded = version_2 and threshold is not None
+  if is_rethresholded:
+    missing = [path for path in paths if not tf.gfile.Exists(path)]
+    if missing:
+      raise ValueError(
+          "--null_score_diff_threshold: there is no %s; give also "
+          "--do_predict" % ", ".join(missing))
+  null_odds, best_texts = None, texts
+  if version_2 and tf.gfile.Exists(odds_path):
+    null_odds = squad_files.read_json(odds_path)
+    if tf.gfile.Exists(nbest_path):
+      best_texts = read_best_texts(nbest_path)
+  if is_rethresholded:
+    threshold = squad_metrics.parse_threshold(threshold)
+    if threshold == squad_metrics.BEST:
+      threshold = squad_metrics.best_threshold(
+          dataset, best_texts, null_odds, sources)
+      tf.logging.info("Best null_score_diff_threshold: %s", threshold)
+    texts = squad_answers.apply_threshold(best_texts, null_odds, threshold)
+    squad_answers.write_json(texts_path, texts)
+    tf.logging.info("Rewrote %s", texts_path)
+  results = squad_metrics.score(
+      dataset, texts, version_2=version_2 or None, sources=sources)
+  if null_odds is not None:
+    swept = squad_metrics.score(dataset, best_texts, null_odds, version_2=True,
+                                sources=sources)
+    results.update(
+        (name, value) for name, value in swept.items()
+        if name.startswith("best_"))
+  estimators.write_results(
+      os.path.join(output_dir, "eval_results.json"), "Eval results", results)
+
+
+def read_best_texts(nbest_path):
+  """Returns the best answer that is not empty of every question, "" if none.
+
+  Args:
+    nbest_path: str. The nbest_predictions.json of `write_predictions`.
+
+  Returns:
+    dict from id to str.
+  """
+  nbest = squad_files.read_json(nbest_path)
+  try:
+    return {qas_id: next((answer["text"] for answer in answers
+                          if answer["text"]), "")
+            for qas_id, answers in nbest.items()}
+  except (AttributeError, KeyError, TypeError):
+    raise ValueError(
+        "%s: is not what this script writes, {id: [{\"text\": ...}]}; give "
+        "also --do_predict" % nbest_path)
+
+
+def main(_):
+  """Trains, answers the questions of a file and scores the answers."""
+  tf.logging.set_verbosity(tf.logging.INFO)
+  estimators.check_tpu(FLAGS.use_tpu)
+  estimators.log_device(FLAGS.use_tpu)
+  # Everything the user gave is read first: a mistake shows before training.
+  train_examples, predict_examples, dataset = [], [], None
+  with estimators.user_errors():
+    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+    validate_flags_or_throw(bert_config)
+    tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
+    if FLAGS.do_train:
+      train_examples = read_train_examples(FLAGS)
+    if FLAGS.do_predict:
+      predict_examples = squad_data.read_squad_examples(
+          FLAGS.predict_file, is_training=False,
+          version_2_with_negative=FLAGS.version_2_with_negative)
+    if FLAGS.do_eval or (FLAGS.do_predict and FLAGS.null_score_diff_threshold ==
+                         squad_metrics.BEST):
+      dataset = read_answered_dataset(FLAGS)
+  if FLAGS.do_train or FLAGS.do_predict:
+    train_and_predict(FLAGS, bert_config, tokenizer, train_examples,
+                      predict_examples, dataset)
+  if FLAGS.do_eval:
+    is_given = not FLAGS["null_score_diff_threshold"].using_default_value
+    with estimators.user_errors():
+      evaluate(dataset, FLAGS.predict_file, FLAGS.output_dir,
+               FLAGS.version_2_with_negative,
+               FLAGS.null_score_diff_threshold
+               if is_given and not FLAGS.do_predict else None)
+
+
+def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
+                      predict_examples, dataset):
+  """Trains and predicts, as the flags say.
+
+  Args:
+    flag_values: the parsed flags of `define_flags`.
+    bert_config: BertConfig.
+    tokenizer: FullTokenizer.
+    train_examples: list of SquadExample.
+    predict_examples: list of SquadExample.
+    dataset: list of dict. What the threshold "best" is found by, or None.
+  """
+  output_dir = flag_values.output_dir
+  do_lower_case = tokenizer.basic_tokenizer.do_lower_case
+  with estimators.user_errors():
+    num_train_steps = estimators.count_train_steps(
+        len(train_examples), flag_values)
+    record = checkpoints.make_record(
+        "squad", bert_config, vocab=tokenizer.vocab,
+        do_lower_case=do_lower_case)
+    start = checkpoints.find_start(
+        output_dir, flag_values.init_checkpoint, record, flag_values.do_train)
+    estimators.check_output_dir(output_dir)
+  estimator = estimators.make_estimator(
+      model_fn_builder(
+          bert_config, flag_values.init_checkpoint, flag_values.learning_rate,
+          num_train_steps, int(num_train_steps * flag_values.warmup_proportion),
+          flag_values.use_tpu, use_one_hot_embeddings=flag_values.use_tpu,
+          remove_padding=flag_values.remove_padding),
+      output_dir, train_batch_size=flag_values.train_batch_size,
+      predict_batch_size=estimators.batch_size_of(
+          flag_values, "predict_batch_size"),
+      start_step=start.step, **estimators.hardware_values(flag_values))
+
+  if flag_values.do_train:
+    train_file = os.path.join(output_dir, "train.tf_record")
+    if start.step < num_train_steps:
+      _, num_windows = write_features(
+          train_examples, train_file, True, tokenizer, flag_values)
+      if not num_windows:
+        raise estimators.UserError("%s: has only contexts without words" %
+                                   flag_values.train_file)
+      checkpoints.write_record(
+          output_dir, record, start.step, num_train_steps=num_train_steps,
+          **estimators.values_of(flag_values, _TRAINING_FLAGS))
+    estimators.train(
+        estimator,
+        input_fn_builder(train_file, flag_values.max_seq_length,
+                         is_training=True, drop_remainder=True,
+                         start_step=start.step),
+        num_train_steps, start.step)
+
+  if flag_values.do_predict:
+    predict_file = os.path.join(output_dir, "eval.tf_record")
+    features, num_windows = write_features(
+        predict_examples, predict_file, False, tokenizer, flag_values)
+    results = predict(
+        estimator, predict_file, num_windows, flag_values.max_seq_length)
+    with estimators.user_errors():
+      squad_answers.write_predictions(
+          predict_examples, features, results, flag_values.n_best_size,
+          flag_values.max_answer_length, do_lower_case,
+          *result_paths(output_dir),
+          version_2_with_negative=flag_values.version_2_with_negative,
+          null_score_diff_threshold=flag_values.null_score_diff_threshold,
+          verbose_logging=flag_values.verbose_logging, dataset=dataset)
+
+
+if __name__ == "__main__":
+  estimators.run(main, define_flags, REQUIRED_FLAGS)

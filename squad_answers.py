@@ -1,0 +1,417 @@
+"""SQuAD: from the logits of windows to answers in the words of the context.
+
+`write_predictions` makes the n-best list of every question and writes
+predictions.json, nbest_predictions.json and, for SQuAD 2.0, null_odds.json.
+"""
+
+import bisect
+import collections
+import functools
+import json
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import input_pipeline
+import progress
+import squad_metrics
+import tokenization
+
+# The logits of a window: its number, and two sequences of S float.
+RawResult = collections.namedtuple(
+    "RawResult", ["unique_id", "start_logits", "end_logits"])
+
+# An entry of an n-best list. Offsets are into the context, or None.
+Answer = collections.namedtuple("Answer", [
+    "text", "start_logit", "end_logit", "start_char", "end_char"])
+
+# What the reference answers in SQuAD 1.1 where no window offers an answer.
+_NONCE = Answer("empty", 0.0, 0.0, None, None)
+
+# The null score of a question without windows, whose context has no words.
+_NULL_SCORE_WITHOUT_WINDOWS = 1000000.0
+
+_KEPT_WORDS = 2 ** 17
+
+
+def write_predictions(all_examples, all_features, all_results, n_best_size,
+                      max_answer_length, do_lower_case, output_prediction_file,
+                      output_nbest_file, output_null_log_odds_file,
+                      version_2_with_negative=False,
+                      null_score_diff_threshold=0.0, verbose_logging=False,
+                      dataset=None):
+  """Finds the answers and writes them as JSON.
+
+  N-best lists go to their file one by one, so that memory does not depend on
+  their size.
+
+  Args:
+    all_examples: list of SquadExample. Of those with the same id the last one
+      counts.
+    all_features: list of InputFeatures. Their windows.
+    all_results: iterable of RawResult, of every window one.
+    n_best_size: int. Answers per question, and start and end positions to try
+      per window.
+    max_answer_length: int. In word pieces.
+    do_lower_case: bool. As the tokenizer of the features.
+    output_prediction_file: str. Gets {id: text}.
+    output_nbest_file: str. Gets {id: [{text, probability, start_logit,
+      end_logit, start_char, end_char}]}, the best first.
+    output_null_log_odds_file: str. Gets {id: by how much the score of no
+      answer exceeds that of the best answer}; SQuAD 2.0 only.
+    version_2_with_negative: bool. Questions may be answered with "".
+    null_score_diff_threshold: float, or str of one. A question whose odds are
+      greater is answered with "". Or "best", for the one with the best F1.
+    verbose_logging: bool. Logs why an answer could not be found in the text.
+    dataset: list of dict. The articles of the file, with answers, for "best".
+
+  Raises:
+    ValueError: a window has no result, or one that is not finite; "best" is
+      asked for without a dataset.
+  """
+  threshold = squad_metrics.parse_threshold(null_score_diff_threshold)
+  if threshold == squad_metrics.BEST and dataset is None:
+    raise ValueError("null_score_diff_threshold=best needs a data set with "
+                     "answers")
+  windows = collections.defaultdict(list)
+  for feature in all_features:
+    windows[feature.example_index].append(feature)
+  results = {result.unique_id: result for result in all_results}
+  last_of_id = collections.OrderedDict(
+      (example.qas_id, index) for index, example in enumerate(all_examples))
+  finder = _Finder(n_best_size, max_answer_length, do_lower_case,
+                   version_2_with_negative, verbose_logging)
+  texts, null_odds = collections.OrderedDict(), collections.OrderedDict()
+  tf.logging.info("Writing predictions to: %s", output_prediction_file)
+  tf.logging.info("Writing nbest to: %s", output_nbest_file)
+  with input_pipeline.atomic_path(output_nbest_file) as temporary:
+    with tf.gfile.GFile(temporary, "w") as writer, progress.Progress(
+        "Finding answers", len(last_of_id)) as shown:
+      separator = "{\n"
+      for qas_id, index in last_of_id.items():
+        answers, null_score = finder.find(
+            all_examples[index], windows.get(index, []), results)
+        writer.write(separator + _format_answers(qas_id, answers))
+        separator = ",\n"
+        best = answers[0]
+        if version_2_with_negative:
+          best = next((answer for answer in answers if answer.text), None)
+          # Where no window offers an answer it is "", whatever the threshold;
+          # its odds are those against an answer of score 0.
+          null_odds[qas_id] = null_score - (
+              best.start_logit + best.end_logit if best else 0.0)
+        texts[qas_id] = best.text if best else ""
+        shown.advance()
+      writer.write("\n}\n" if last_of_id else "{}\n")
+  if version_2_with_negative:
+    if threshold == squad_metrics.BEST:
+      threshold = squad_metrics.best_threshold(dataset, texts, null_odds)
+      tf.logging.info("Best null_score_diff_threshold: %s", threshold)
+    texts = apply_threshold(texts, null_odds, threshold)
+    write_json(output_null_log_odds_file, null_odds)
+  write_json(output_prediction_file, texts)
+
+
+def apply_threshold(texts, null_odds, threshold):
+  """Answers questions with "" where no answer is likely enough.
+
+  Args:
+    texts: dict from id to the best answer that is not empty.
+    null_odds: dict from id to float.
+    threshold: float. Questions with greater odds are answered with "".
+
+  Returns:
+    OrderedDict from id to str.
+  """
+  return collections.OrderedDict(
+      (qas_id, "" if null_odds.get(qas_id, threshold) > threshold else text)
+      for qas_id, text in texts.items())
+
+
+def write_json(path, value):
+  """Writes a value as JSON in the layout of the reference."""
+  input_pipeline.write_text(path, json.dumps(value, indent=4) + "\n")
+
+
+def get_final_text(pred_text, orig_text, do_lower_case, verbose_logging=False):
+  """Finds the part of a text that a prediction in tokenized words means.
+
+  The prediction "steve smith" is in "Steve Smith's" the part "Steve Smith".
+
+  Args:
+    pred_text: str. Words as BasicTokenizer gives them, with spaces.
+    orig_text: str. The words of the context that they are from.
+    do_lower_case: bool. As the tokenizer that made the prediction.
+    verbose_logging: bool. Logs why there is no such part.
+
+  Returns:
+    str. The part, or all of `orig_text` where it cannot be told.
+  """
+  words = orig_text.split(" ")
+  context = _Context(words, None, None, _make_clean(do_lower_case),
+                     verbose_logging)
+  return context.project(pred_text, 0, len(words) - 1)[0]
+
+
+def _make_clean(do_lower_case):
+  """Returns a function from a word to the text that BasicTokenizer makes."""
+  basic_tokenizer = tokenization.BasicTokenizer(do_lower_case)
+  return functools.lru_cache(maxsize=_KEPT_WORDS)(
+      lambda word: " ".join(basic_tokenizer.tokenize(word)))
+
+
+class _Context(object):
+  """The words of a context, beside what BasicTokenizer makes of them.
+
+  Both texts have the same characters but for case and spaces, unless accents
+  or control characters were dropped. So the number of characters before a
+  place, spaces not counted, leads from one text to the other. They are counted
+  once per context and not once per answer.
+  """
+
+  def __init__(self, words, context, word_starts, clean, verbose_logging):
+    """Takes the texts apart.
+
+    Args:
+      words: list of str.
+      context: str or None.
+      word_starts: list of int, or None.
+      clean: function from a word to its tokenized text.
+      verbose_logging: bool.
+    """
+    self.words = words
+    self._context = context
+    self._context_starts = word_starts
+    self._verbose_logging = verbose_logging
+    self._text = " ".join(words)
+    cleaned = [clean(word) for word in words]
+    self._clean_text = " ".join(filter(None, cleaned))
+    # Where words begin in both texts, where they end in the second, and how
+    # many characters come before them.
+    self._starts, self._clean_starts, self._clean_ends = [], [], []
+    self._counts, self._clean_counts = [0], [0]
+    start = clean_start = 0
+    for word, text in zip(words, cleaned):
+      self._starts.append(start)
+      self._clean_starts.append(clean_start)
+      start += len(word) + 1
+      clean_start += len(text) + 1 if text else 0
+      self._clean_ends.append(max(clean_start - 1, 0))
+      self._counts.append(self._counts[-1] + len(word))
+      self._clean_counts.append(
+          self._clean_counts[-1] + len(text) - text.count(" "))
+
+  def project(self, pred_text, first_word, last_word):
+    """Finds a prediction within some of the words, see `get_final_text`.
+
+    Args:
+      pred_text: str.
+      first_word: int.
+      last_word: int.
+
+    Returns:
+      (str, int, int). The text and its offsets in the context, from and to;
+      offsets are None where the context does not have the text as it is.
+    """
+    span = self._find(pred_text, first_word, last_word)
+    if span is None:
+      last = len(self.words[last_word]) - 1
+      span = (first_word, 0), (last_word, last)
+    (first_word, first), (last_word, last) = span
+    text = self._text[self._starts[first_word] + first:
+                      self._starts[last_word] + last + 1]
+    if self._context_starts is None:
+      return text, None, None
+    start = self._context_starts[first_word] + first
+    stop = self._context_starts[last_word] + last + 1
+    if self._context[start:stop] != text:
+      # Words are joined by single spaces; the context has others here.
+      start = self._context.find(text)
+      stop = start + len(text)
+    return (text, start, stop) if start >= 0 else (text, None, None)
+
+  def _find(self, pred_text, first_word, last_word):
+    """Returns word and place in it of the first and the last character.
+
+    None if it cannot be told.
+    """
+    start = self._clean_starts[first_word]
+    place = self._clean_text.find(
+        pred_text, start, self._clean_ends[last_word])
+    if place < 0 or pred_text.strip(" ") != pred_text or not pred_text:
+      self._log("Unable to find text: '%s' in '%s'", pred_text, first_word,
+                last_word)
+      return None
+    before, after = self._counts[first_word], self._counts[last_word + 1]
+    if after - before != (self._clean_counts[last_word + 1] -
+                          self._clean_counts[first_word]):
+      self._log("Length not equal after stripping spaces: '%s' in '%s'",
+                pred_text, first_word, last_word)
+      return None
+    first = before + place - start - self._clean_text.count(" ", start, place)
+    last = first + len(pred_text) - pred_text.count(" ") - 1
+    return self._locate(first), self._locate(last)
+
+  def _locate(self, number):
+    """Returns word and place of a character, given how many precede it."""
+    word = bisect.bisect_right(self._counts, number) - 1
+    return word, number - self._counts[word]
+
+  def _log(self, message, pred_text, first_word, last_word):
+    if self._verbose_logging:
+      tf.logging.info(
+          message, pred_text, " ".join(self.words[first_word:last_word + 1]))
+
+
+class _Finder(object):
+  """Makes the n-best lists."""
+
+  def __init__(self, n_best_size, max_answer_length, do_lower_case,
+               version_2_with_negative, verbose_logging):
+    self._n_best_size = n_best_size
+    self._max_answer_length = max_answer_length
+    self._version_2 = version_2_with_negative
+    self._clean = _make_clean(do_lower_case)
+    self._verbose_logging = verbose_logging
+    self._context = None
+
+  def find(self, example, windows, results):
+    """Makes the n-best list of an example.
+
+    Args:
+      example: SquadExample.
+      windows: list of InputFeatures.
+      results: dict from unique id to RawResult.
+
+    Returns:
+      list of Answer, at least one; and the null score, float.
+    """
+    null = _NULL_SCORE_WITHOUT_WINDOWS, 0.0, 0.0  # score, start and end logit
+    found = []  # of each window, what _find_spans returns
+    for feature in windows:
+      if feature.unique_id not in results:
+        raise ValueError("question %s: its window %d has no result; give the "
+                         "results of all features" % (
+                             example.qas_id, feature.unique_id))
+      result = results[feature.unique_id]
+      start_logits = _check_logits(result.start_logits, example)  # [S]
+      end_logits = _check_logits(result.end_logits, example)  # [S]
+      null_logits = float(start_logits[0]), float(end_logits[0])
+      null = min(null, (sum(null_logits),) + null_logits,
+                 key=lambda scored: scored[0])
+      found.append(self._find_spans(feature, start_logits, end_logits))
+    answers = self._choose(example, windows, found, null)
+    return answers, null[0]
+
+  def _find_spans(self, feature, start_logits, end_logits):
+    """Combines the best positions of a window.
+
+    Returns:
+      float64 [5, spans]: scores, start positions, end positions, start logits,
+      end logits. In the order of the start positions' logits, then of the end
+      positions'.
+    """
+    words = feature.token_to_orig_map
+    is_max_context = feature.token_is_max_context
+    starts = [p for p in best_positions(start_logits, self._n_best_size)
+              if p in words and is_max_context.get(p, False)]
+    ends = [p for p in best_positions(end_logits, self._n_best_size)
+            if p in words]
+    lengths = np.subtract.outer(ends, starts).T + 1  # [starts, ends]
+    rows, columns = np.nonzero(
+        (lengths >= 1) & (lengths <= self._max_answer_length))
+    starts = np.array(starts, np.int64)[rows]
+    ends = np.array(ends, np.int64)[columns]
+    return np.stack([start_logits[starts] + end_logits[ends], starts, ends,
+                     start_logits[starts], end_logits[ends]])
+
+  def _choose(self, example, windows, found, null):
+    """Returns the list of Answer: the best spans, each text once."""
+    answers, seen = [], set()
+    if found:
+      spans = np.concatenate(found, axis=1)  # [5, spans of all windows]
+      window_of = np.repeat(np.arange(len(found)), [f.shape[1] for f in found])
+      if self._version_2:
+        # No answer is one more span, which stands behind all others.
+        spans = np.concatenate(
+            [spans, [[null[0]], [0], [0], [null[1]], [null[2]]]], axis=1)
+        window_of = np.append(window_of, 0)
+      order = np.argsort(-spans[0], kind="mergesort")  # stable
+      for span in order:
+        if len(answers) >= self._n_best_size:
+          break
+        _, start, end, start_logit, end_logit = spans[:, span].tolist()
+        text, start_char, end_char = "", None, None
+        if start:
+          text, start_char, end_char = self._project(
+              example, windows[window_of[span]], int(start), int(end))
+        if text in seen:
+          continue
+        seen.add(text)
+        answers.append(
+            Answer(text, start_logit, end_logit, start_char, end_char))
+    if self._version_2 and "" not in seen:
+      answers.append(Answer("", null[1], null[2], None, None))
+    return answers or [_NONCE]
+
+  def _project(self, example, feature, start, end):
+    """Returns text and offsets of the span from `start` to `end`."""
+    if self._context is None or self._context.words is not example.doc_tokens:
+      self._context = _Context(
+          example.doc_tokens, example.context, example.word_starts,
+          self._clean, self._verbose_logging)
+    pieces = " ".join(feature.tokens[start:end + 1])
+    pred_text = " ".join(
+        pieces.replace(" ##", "").replace("##", "").split())
+    words = feature.token_to_orig_map
+    return self._context.project(pred_text, words[start], words[end])
+
+
+def _check_logits(logits, example):
+  """Returns logits as float64 [S]; raises ValueError unless all are finite."""
+  logits = np.asarray(logits, np.float64)
+  if not np.isfinite(logits).all():
+    raise ValueError(
+        "question %s: found logits that are not finite numbers; did the "
+        "training of the checkpoint diverge?" % example.qas_id)
+  return logits
+
+
+def best_positions(logits, count):
+  """Returns the positions of the largest logits, the largest first.
+
+  Args:
+    logits: float [S].
+    count: int. Positions to return, of equal logits the first ones.
+
+  Returns:
+    list of int.
+  """
+  positions = np.arange(len(logits))
+  if count < len(logits):
+    positions = np.flatnonzero(
+        logits >= np.partition(logits, -count)[-count])
+  order = np.argsort(-logits[positions], kind="mergesort")  # stable
+  return positions[order[:count]].tolist()
+
+
+_encode_text = json.JSONEncoder().encode
+
+
+def _format_answers(qas_id, answers):
+  """Returns an n-best list as JSON, laid out as json.dumps(indent=4) does."""
+  scores = np.array([a.start_logit + a.end_logit for a in answers])
+  exponentials = np.exp(scores - scores.max())
+  probabilities = (exponentials / exponentials.sum()).tolist()
+  entries = []
+  for answer, probability in zip(answers, probabilities):
+    entries.append(
+        '        {\n            "text": %s,\n            "probability": %r,\n'
+        '            "start_logit": %r,\n            "end_logit": %r,\n'
+        '            "start_char": %s,\n            "end_char": %s\n'
+        '        }' % (
+            _encode_text(answer.text), probability, answer.start_logit,
+            answer.end_logit,
+            "null" if answer.start_char is None else answer.start_char,
+            "null" if answer.end_char is None else answer.end_char))
+  return "    %s: [\n%s\n    ]" % (_encode_text(qas_id), ",\n".join(entries))
