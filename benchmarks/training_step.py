@@ -34,14 +34,15 @@ import time
 from absl import app
 from absl import flags
 import numpy as np
-import tensorflow.compat.v1 as tf
-
-import lengths
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 # pylint: disable=wrong-import-position
+import environment  # pylint: disable=unused-import  # before TensorFlow
+import tensorflow.compat.v1 as tf
+
+import lengths
 import modeling
 import optimization
 import run_classifier
