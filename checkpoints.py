@@ -110,22 +110,24 @@ def read_record(output_dir):
   return record
 
 
-def check_record(output_dir, record, checkpoint):
+def check_record(output_dir, record, checkpoint,
+                 cure="another --output_dir (--init_checkpoint=%s starts from "
+                 "its weights)"):
   """Raises ValueError if a checkpoint in a folder belongs to another run.
 
   Args:
     output_dir: str. Folder with or without a run.json.
     record: dict, from `make_record`. This run.
     checkpoint: str. The checkpoint in the folder.
+    cure: str. What to give if not the flags of that run; %s is the checkpoint.
   """
   there = read_record(output_dir)
   differences = _differences(there, record) if there is not None else []
   if differences:
     raise ValueError(
-        "%s holds %s of another run: %s. Give the flags of that run, or "
-        "another --output_dir (--init_checkpoint=%s starts from its weights)" %
+        "%s holds %s of another run: %s. Give the flags of that run, or %s" %
         (output_dir, os.path.basename(checkpoint), "; ".join(differences),
-         checkpoint))
+         cure.replace("%s", checkpoint)))
 
 
 def _differences(there, here):
@@ -193,7 +195,8 @@ def find_start(output_dir, init_checkpoint, record, is_training):
     return Start(None, 0, None)
   check_readable(init_checkpoint)
   if not is_training:
-    check_record(os.path.dirname(init_checkpoint), record, init_checkpoint)
+    check_record(os.path.dirname(init_checkpoint), record, init_checkpoint,
+                 "--do_train to start from its weights")
   tf.logging.info("Weights start from %s", init_checkpoint)
   return Start(None, 0, init_checkpoint)
 

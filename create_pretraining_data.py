@@ -196,7 +196,7 @@ _WRITING = Stage("Writing records", "records", 0.9, 1.0)
 
 def write_records(spans, output_files, tokenizer, settings, rng, num_workers=1,
                   report=lambda stage, done, total, records: None,
-                  num_logged=_NUM_LOGGED):
+                  num_logged=_NUM_LOGGED, may_be_empty=False):
   """Makes the records of a text and writes them into files in turn.
 
   Memory holds the text as ids, and 8 bytes per record.
@@ -210,6 +210,7 @@ def write_records(spans, output_files, tokenizer, settings, rng, num_workers=1,
     num_workers: int. Processes to tokenize with.
     report: function of a Stage, units done, units in all, records made.
     num_logged: int. Records to show in the log.
+    may_be_empty: bool. Text without documents is no mistake.
 
   Returns:
     dict from name to number, see `log_summary`.
@@ -227,7 +228,8 @@ def write_records(spans, output_files, tokenizer, settings, rng, num_workers=1,
       text = _read_text(spans, tokenizer, settings, num_workers, report)
     documents = corpus.list_documents(text)
     counts = _count_text(text, documents, vocab)
-    _check_documents(documents, spans)
+    if not may_be_empty:
+      _check_documents(documents, spans)
     serialize = example_writer.Serializer(
         settings.max_seq_length, settings.max_predictions_per_seq,
         corpus.vocab_range(vocab))
@@ -279,13 +281,16 @@ def _check_documents(documents, spans):
   """Raises UserError if there are none, warns of a single one."""
   name = spans[0].path + (" and others" if len(spans) > 1 else "")
   if not documents:
-    raise estimators.UserError(
-        "%s: has nothing but blank lines, expected text, one sentence per line "
-        "and a blank line between documents" % name)
+    raise estimators.UserError(_describe_empty(name))
   if len(documents) == 1:
     tf.logging.warning(
         "%s: is a single document, so that a random next sentence comes from "
         "that same document; put a blank line between documents", name)
+
+
+def _describe_empty(name):
+  return ("%s: has nothing but blank lines, expected text, one sentence per "
+          "line and a blank line between documents" % name)
 
 
 def log_summary(counts, settings):
@@ -440,6 +445,8 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers):
           workers.start_method(
               [name] + [span.path for part in parts for span in part]),
           bar.on_report, on_done)
+  if not counts["documents"]:
+    raise estimators.UserError(_describe_empty("the text of " + name))
   return counts
 
 
@@ -449,7 +456,8 @@ def _make_shard(send, index, part, path, tokenizer, settings, random_seed):
       return write_records(
           part, [path], tokenizer, settings,
           random.Random(shard_seed(random_seed, index)),
-          report=_ShardReport(send), num_logged=0 if index else _NUM_LOGGED)
+          report=_ShardReport(send), num_logged=0 if index else _NUM_LOGGED,
+          may_be_empty=True)  # other shards have the documents
   except estimators.UserError as error:
     raise ValueError(str(error))
 

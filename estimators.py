@@ -25,6 +25,7 @@ import hooks
 import input_pipeline
 import modeling
 import optimization
+import progress
 import record_files
 import tf_estimator
 import tokenization
@@ -96,6 +97,7 @@ def run(main, define_flags, required=()):
 
 
 def _exit(program, text, status):
+  progress.close_all()  # or the text would go on a bar's line
   sys.stderr.write("%s: %s\n" % (program, text))
   sys.exit(status)
 
@@ -119,11 +121,16 @@ def _environment_fault(error):
       re.escape(input_pipeline.BAD_RECORDS)), text)
   if found:
     return found.group(1).replace("] [", " ")
-  found = re.search(r"Key: (\w+).*Can't parse serialized Example", text)
+  found = re.search(
+      r"Key: (\w+).*(?:Can't parse serialized Example|values != expected)",
+      text)
   if found:
     return ("a record has not as many %s as the flags say; give the lengths "
             "that the records were written with" % found.group(1))
-  first_line = text.strip().split("\n")[0]
+  # TensorFlow 2 puts a title before what the matter is.
+  first_line = next(
+      (line for line in text.split("\n")
+       if line.strip() and not line.startswith("Graph execution error")), "")
   if re.search("No space left|Disk quota|File too large", text):
     return ("no room to write to (%s); what was complete is still there: free "
             "some space, or name a folder on another disk, and give the same "
@@ -138,7 +145,8 @@ def _environment_fault(error):
 
 # Lines of the Estimator that mislead or tell a user nothing. For example,
 # "Running train on CPU" is logged on GPUs too; `log_device` tells where. And
-# "Saving dict" has figures that are not those of eval_results.txt.
+# "Saving dict" has figures that are not those of eval_results.txt; and
+# "Could not find trained model" is said of --init_checkpoint.
 _MISLEADING = re.compile(
     "is deprecated and will be removed|^Running (train|eval|infer) on CPU|"
     "^Using config: |eval_on_tpu|^Calling checkpoint listeners|"
@@ -146,7 +154,7 @@ _MISLEADING = re.compile(
     "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
     "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
     "Error recorded from|^Reraising captured error|^Evaluation \\[|"
-    "^Saving dict for global step")
+    "^Saving dict for global step|^Could not find trained model in model_dir")
 
 
 def quiet_logging():
@@ -543,7 +551,8 @@ def count_train_steps(num_examples, flag_values):
 
 
 def train(estimator, input_fn, num_train_steps, start_step=0,
-          how_to_train_more="give a larger --num_train_epochs", stop_step=None):
+          how_to_train_more="give a larger --num_train_epochs", stop_step=None,
+          on_start=None, more_hooks=()):
   """Trains up to a step; Ctrl-C saves a checkpoint first.
 
   Args:
@@ -553,6 +562,9 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
     start_step: int. The step of the checkpoint that it goes on from.
     how_to_train_more: str. For whoever wants more steps than these.
     stop_step: int. The step to stop at for now; None for `num_train_steps`.
+    on_start: function without arguments, called before the first step, when
+      the model is found to fit the checkpoint.
+    more_hooks: list of SessionRunHook.
 
   Raises:
     Interrupted: Ctrl-C, or SIGTERM, stopped it before the end.
@@ -568,10 +580,13 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
     tf.logging.info("  Resuming at step %d", start_step)
   tf.logging.info("  Num steps = %d", num_train_steps)
   stop = hooks.StopHook()
+  all_hooks = [stop] + list(more_hooks)
+  if on_start:
+    all_hooks.append(hooks.StartHook(on_start))
   with stop.on_signals():
     estimator.train(
         input_fn=input_fn, max_steps=stop_step or num_train_steps,
-        hooks=[stop])
+        hooks=all_hooks)
   if stop.step is not None:
     raise Interrupted(
         "stopped at step %d of %d, which %s holds; the same command goes on "

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -108,6 +109,59 @@ class EvalProgressHook(tf.train.SessionRunHook):
   def end(self, session):
     del session
     self._progress.close()
+
+
+def eval_hooks(num_examples, batch_size, use_tpu):
+  """Returns the hooks of an evaluation, see EvalProgressHook.
+
+  On a TPU there are none: it takes all steps in one call.
+  """
+  return [] if use_tpu else [EvalProgressHook(num_examples, batch_size)]
+
+
+class StartHook(tf.train.SessionRunHook):
+  """Calls a function once the model is built and has its weights."""
+
+  def __init__(self, function):
+    """Takes a function without arguments."""
+    self._function = function
+
+  def after_create_session(self, session, coord):
+    del session, coord
+    self._function()
+
+
+class EvaluateHook(tf.train.SessionRunHook):
+  """Saves and evaluates a training every so many steps, except at its end."""
+
+  def __init__(self, evaluate, model_dir, every, num_train_steps):
+    """Makes the hook.
+
+    Args:
+      evaluate: function without arguments; evaluates the latest checkpoint.
+      model_dir: str. Folder of the checkpoints.
+      every: int. Steps from one evaluation to the next.
+      num_train_steps: int. Steps of the whole training.
+    """
+    self._evaluate = evaluate
+    self._path = os.path.join(model_dir, "model.ckpt")
+    self._every = every
+    self._num_train_steps = num_train_steps
+
+  def after_create_session(self, session, coord):
+    del coord
+    self._step = int(session.run(tf.train.get_global_step()))
+    # The Estimator's, so that it counts which checkpoints to keep.
+    self._saver, = tf.get_collection(tf.GraphKeys.SAVERS)
+
+  def after_run(self, run_context, run_values):
+    del run_values
+    self._step += 1
+    if self._step % self._every or self._step >= self._num_train_steps:
+      return
+    if not tf.train.checkpoint_exists("%s-%d" % (self._path, self._step)):
+      self._saver.save(run_context.session, self._path, global_step=self._step)
+    self._evaluate()
 
 
 class StopHook(tf.train.SessionRunHook):

@@ -44,9 +44,10 @@ def make_example(features):
 def atomic_path(path):
   """Gives a temporary name beside `path`; renames it when all went well.
 
-  So `path` is a whole file or what was there before, never a part. After an
-  error the temporary file is removed; one that a killed process left behind is
-  removed by the next that writes `path`.
+  So `path` is a whole file or what was there before, never a part, also after
+  a power cut. After an error the temporary file is removed; one that a killed
+  process left behind is removed by the next that writes `path`. Its name begins
+  with a dot, so that patterns of names do not find it.
 
   Args:
     path: str. The file to write.
@@ -55,9 +56,13 @@ def atomic_path(path):
     str. The name to write to meanwhile.
   """
   _remove_leftovers(path)
-  temporary = "%s.%d.tmp" % (path, os.getpid())
+  folder, name = os.path.split(path)
+  temporary = os.path.join(folder, ".%s.%d.tmp" % (name, os.getpid()))
   try:
     yield temporary
+    if os.path.isfile(temporary):  # a local one
+      with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
     tf.gfile.Rename(temporary, path, overwrite=True)
   except BaseException:
     if tf.gfile.Exists(temporary):
@@ -71,7 +76,8 @@ def _remove_leftovers(path):
   if "://" in path or not os.path.isdir(folder or "."):
     return  # Processes of other machines cannot be asked for.
   for found in os.listdir(folder or "."):
-    match = re.match(re.escape(name) + r"\.(\d+)\.tmp$", found)
+    match = re.match(
+        r"\." + re.escape(name) + r"\.(\d+)\.tmp$", found)
     if match and not _is_running(int(match.group(1))):
       tf.gfile.Remove(os.path.join(folder, found))
 
@@ -192,13 +198,17 @@ def decode_batch(serialized, name_to_features):
           for name, value in batch.items()}
 
 
+# Orders of files to go through before they come again.
+_NUM_ORDERS = 16
+
 # Begins the message of a batch that does not fit the model.
 BAD_RECORDS = "a record does not fit the model:"
 
 
 def make_input_fn(input_files, name_to_features, is_training,
-                  drop_remainder=False, shuffle_buffer_size=100, start_step=0,
-                  num_parallel_files=1, repeat=None, limits=None):
+                  drop_remainder=False, shuffle_buffer_size=100,
+                  num_skipped=0, num_parallel_files=1, file_seed=None,
+                  repeat=None, limits=None):
   """Makes an Estimator's `input_fn` that reads TFRecord files.
 
   Args:
@@ -208,10 +218,12 @@ def make_input_fn(input_files, name_to_features, is_training,
     drop_remainder: bool. Drops a last batch that is not full (TPUs need one
       size).
     shuffle_buffer_size: int. Records that shuffling chooses from.
-    start_step: int. Training goes on from this step: leaves out as many batches
-      as were used before it, to go on in the data too.
+    num_skipped: int. Examples that training has used before, to go on in the
+      data too. What was in the shuffle buffer then is left out.
     num_parallel_files: int. With more than one, training reads the files in
-      random order, so many at a time.
+      random order, another one each time, so many at a time.
+    file_seed: int. The seed of that order; the same when training goes on, or
+      it would not know what it has used. None for 0.
     repeat: bool. Repeats without end; None for `is_training`.
     limits: dict from name to int. Values of a batch must be at least 0 and less
       than this, or the run stops with a message that begins with BAD_RECORDS.
@@ -227,22 +239,25 @@ def make_input_fn(input_files, name_to_features, is_training,
     batch_size = params["batch_size"]
     files = [input_files] if isinstance(input_files, str) else input_files
     if is_training and num_parallel_files > 1:
-      dataset = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files))
-      dataset = dataset.interleave(
-          tf.data.TFRecordDataset,
-          cycle_length=min(num_parallel_files, len(files)), block_length=16,
-          num_parallel_calls=min(num_parallel_files, len(files)))
-      # Among many files the order says where to go on: it hangs on the seed,
-      # and the seed on the step. Of few, the first ones would come again.
-      skipped = start_step * batch_size if len(files) < 16 else 0
+      dataset = tf.data.Dataset.from_tensor_slices(
+          _orders_of_files(files, file_seed or 0)).repeat().interleave(
+              tf.data.TFRecordDataset,
+              cycle_length=min(num_parallel_files, len(files)), block_length=16,
+              num_parallel_calls=min(num_parallel_files, len(files)))
     else:
       dataset = tf.data.TFRecordDataset(files)
-      skipped = start_step * batch_size
     dataset = _batches(dataset, batch_size, is_training, drop_remainder,
-                       shuffle_buffer_size, skipped, repeat)
+                       shuffle_buffer_size, num_skipped, repeat)
     return dataset.map(decode, num_parallel_calls=2).prefetch(2)
 
   return input_fn
+
+
+def _orders_of_files(files, seed):
+  """Returns the files in some random orders, one behind the other."""
+  random = np.random.RandomState(seed)
+  return [files[index] for _ in range(_NUM_ORDERS)
+          for index in random.permutation(len(files))]
 
 
 def check_limits(batch, limits):
@@ -286,11 +301,11 @@ def make_array_input_fn(arrays, is_training, drop_remainder=False,
 
 
 def _batches(dataset, batch_size, is_training, drop_remainder,
-             shuffle_buffer_size, skipped=0, repeat=None):
+             shuffle_buffer_size, num_skipped=0, repeat=None):
   if is_training if repeat is None else repeat:
     dataset = dataset.repeat()
   if is_training:
-    dataset = dataset.skip(skipped).shuffle(shuffle_buffer_size)
+    dataset = dataset.skip(num_skipped).shuffle(shuffle_buffer_size)
   return dataset.batch(batch_size, drop_remainder=drop_remainder)
 
 

@@ -36,10 +36,10 @@ class Settings(collections.namedtuple("Settings", [
             name, getattr(self, name), least))
     most = self.max_seq_length - 3
     if self.max_predictions_per_seq > most:
-      raise ValueError(
+      tf.logging.warning(
           "--max_predictions_per_seq=%d: a record of --max_seq_length=%d has "
-          "only %d tokens to mask" % (
-              self.max_predictions_per_seq, self.max_seq_length, most))
+          "only %d tokens to mask; the rest is padding",
+          self.max_predictions_per_seq, self.max_seq_length, most)
     wanted = int(round(self.max_seq_length * self.masked_lm_prob))
     if self.max_predictions_per_seq < wanted:
       tf.logging.warning(

@@ -1,6 +1,7 @@
 """Shows how far a job is: one updating line on a terminal, else log lines."""
 
 import logging
+import os
 import sys
 import time
 
@@ -12,6 +13,23 @@ _SECONDS_BETWEEN_LINES = 10
 # Who chooses when lines come gives details, which hold a speed of their own.
 _FORMAT_WITH_DETAILS = (
     "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
+
+
+_open = []  # Progress objects that show a bar
+
+
+def close_all():
+  """Ends all bars that an error has left open."""
+  for shown in _open[:]:
+    shown.close()
+
+
+def _is_terminal(stream):
+  """Tells whether a bar can be seen; a terminal without a size shows none."""
+  try:
+    return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+  except (OSError, ValueError):
+    return False
 
 
 class Progress(object):
@@ -48,12 +66,13 @@ class Progress(object):
     self._bar = None
     self._handler = _ClearBar(self)
     wanted = tf.logging.get_verbosity() <= tf.logging.INFO
-    if wanted and sys.stderr.isatty() and log_every != 0:
+    if wanted and log_every != 0 and _is_terminal(sys.stderr):
       self._bar = tqdm.tqdm(
           desc=title, total=total, unit=" " + unit, initial=initial,
           file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
           bar_format=None if log_every is None else _FORMAT_WITH_DETAILS)
       tf.get_logger().addFilter(self._handler)
+      _open.append(self)
 
   def __enter__(self):
     return self
@@ -81,6 +100,7 @@ class Progress(object):
       tf.get_logger().removeFilter(self._handler)
       self._bar.close()
       self._bar = None
+      _open.remove(self)
     elif self._log_every is None and self._done != self._logged_done:
       self._log("")
 

@@ -5,6 +5,7 @@ the data (8 bytes), a checksum of those (4), the data, a checksum of the data.
 """
 
 import contextlib
+import itertools
 import os
 import struct
 
@@ -50,7 +51,7 @@ def find_files(patterns, flag):
 
 
 def check_records(paths, name_to_features, limits, count, cure):
-  """Looks at the first records of files.
+  """Looks at the first records of files, of each as many.
 
   Args:
     paths: list of str. TFRecord files.
@@ -64,9 +65,11 @@ def check_records(paths, name_to_features, limits, count, cure):
     DamagedRecords: one cannot be read.
   """
   looked_at = 0
+  count_per_file = -(-count // len(paths))
   for path in paths:
     with naming_damage([path]):
-      for number, record in enumerate(_read_records(path), 1):
+      for number, record in enumerate(
+          itertools.islice(_read_records(path), count_per_file), 1):
         problem = _find_problem(record, name_to_features, limits)
         if problem:
           raise ValueError("%s, record %d: %s; %s" % (

@@ -319,7 +319,7 @@ def _features(examples, label_list, max_seq_length, tokenizer):
 
 
 def file_based_input_fn_builder(input_file, seq_length, is_training,
-                                drop_remainder, start_step=0):
+                                drop_remainder, num_skipped=0):
   """Makes an `input_fn` that reads what the function above wrote.
 
   Args:
@@ -327,7 +327,7 @@ def file_based_input_fn_builder(input_file, seq_length, is_training,
     seq_length: int. S.
     is_training: bool. See `input_pipeline.make_input_fn`, as for the next two.
     drop_remainder: bool.
-    start_step: int.
+    num_skipped: int.
 
   Returns:
     A function of `params` that returns a `tf.data.Dataset` of batches.
@@ -341,7 +341,7 @@ def file_based_input_fn_builder(input_file, seq_length, is_training,
   }
   return input_pipeline.make_input_fn(
       input_file, name_to_features, is_training, drop_remainder,
-      start_step=start_step)
+      num_skipped=num_skipped)
 
 
 def input_fn_builder(features, seq_length, is_training, drop_remainder):
@@ -533,7 +533,7 @@ def evaluate(estimator, input_file, max_seq_length, output_dir, num_examples,
           input_file, max_seq_length, is_training=False,
           drop_remainder=steps is not None),
       steps=steps,
-      hooks=[hooks.EvalProgressHook(num_examples, batch_size)])
+      hooks=hooks.eval_hooks(num_examples, batch_size, steps is not None))
   loss_of_batches = results.pop(_LOSS_OF_BATCHES)
   if not is_given_batch_size:
     results["loss"] = loss_of_batches
@@ -672,16 +672,16 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
       start_step=start.step,
       **estimators.hardware_values(flag_values))
   if flag_values.do_train:
-    if "train" in input_files:
-      checkpoints.write_record(
-          output_dir, record, start.step, num_train_steps=num_train_steps,
-          **estimators.values_of(flag_values, _TRAINING_FLAGS))
     estimators.train(
         estimator,
         file_based_input_fn_builder(
             input_files.get("train"), max_seq_length, is_training=True,
-            drop_remainder=True, start_step=start.step),
-        num_train_steps, start.step)
+            drop_remainder=True,
+            num_skipped=start.step * flag_values.train_batch_size),
+        num_train_steps, start.step,
+        on_start=lambda: checkpoints.write_record(
+            output_dir, record, start.step, num_train_steps=num_train_steps,
+            **estimators.values_of(flag_values, _TRAINING_FLAGS)))
   if flag_values.do_eval:
     evaluate(estimator, input_files["eval"], max_seq_length, output_dir,
              num_examples["eval"], eval_batch_size,

@@ -322,7 +322,7 @@ def record_limits(bert_config, max_seq_length):
 
 def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
                      is_training, num_cpu_threads=4, shuffle_buffer_size=10000,
-                     start_step=0, limits=None):
+                     num_skipped=0, limits=None, file_seed=None):
   """Makes an `input_fn` that reads what `create_pretraining_data.py` writes.
 
   Evaluation goes through the files again and again, so that it can run for any
@@ -335,9 +335,10 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
     is_training: bool. Shuffles files and records.
     num_cpu_threads: int. Files read at the same time while training.
     shuffle_buffer_size: int. See `input_pipeline.make_input_fn`, as for the
-      two that follow.
-    start_step: int.
+      three that follow.
+    num_skipped: int.
     limits: dict, from `record_limits`.
+    file_seed: int.
 
   Returns:
     A function of `params` that returns a `tf.data.Dataset` of batches.
@@ -345,24 +346,26 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
   return input_pipeline.make_input_fn(
       input_files, record_features(max_seq_length, max_predictions_per_seq),
       is_training, drop_remainder=True, shuffle_buffer_size=shuffle_buffer_size,
-      start_step=start_step, num_parallel_files=num_cpu_threads, repeat=True,
-      limits=limits)
+      num_skipped=num_skipped, num_parallel_files=num_cpu_threads,
+      file_seed=file_seed, repeat=True, limits=limits)
 
 
-def evaluate(estimator, input_fn, max_eval_steps, output_dir, batch_size):
+def evaluate(estimator, input_fn, max_eval_steps, output_dir, batch_size,
+             use_tpu):
   """Evaluates the latest checkpoint and writes eval_results.txt."""
   tf.logging.info("***** Running evaluation *****")
   tf.logging.info("  Batch size = %d", batch_size)
   results = estimator.evaluate(
       input_fn=input_fn, steps=max_eval_steps,
-      hooks=[hooks.EvalProgressHook(max_eval_steps * batch_size, batch_size)])
+      hooks=hooks.eval_hooks(max_eval_steps * batch_size, batch_size, use_tpu))
   estimators.write_results(
       os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
 
 
 def train_and_evaluate(make_estimator, make_input_fn, evaluate_with,
-                       num_train_steps, start_step, eval_steps):
-  """Trains up to a step, with an evaluation every so many steps.
+                       num_train_steps, start_step, eval_steps, use_tpu,
+                       on_start):
+  """Trains, with an evaluation every so many steps before the last.
 
   Args:
     make_estimator: function of the step to start at.
@@ -371,22 +374,31 @@ def train_and_evaluate(make_estimator, make_input_fn, evaluate_with,
     num_train_steps: int.
     start_step: int. The step of the checkpoint that it goes on from.
     eval_steps: int. 0 for no evaluation.
+    use_tpu: bool.
+    on_start: function without arguments, see `estimators.train`.
   """
+  more = "give a larger --num_train_steps"
+  estimator = make_estimator(start_step)
+  if not use_tpu or not eval_steps:
+    evaluations = [hooks.EvaluateHook(
+        lambda: evaluate_with(estimator), estimator.model_dir, eval_steps,
+        num_train_steps)] if eval_steps else []
+    estimators.train(
+        estimator, make_input_fn(start_step), num_train_steps, start_step,
+        how_to_train_more=more, on_start=on_start, more_hooks=evaluations)
+    return
+  # A TPU cannot evaluate while it trains: the training stops and goes on.
   step = start_step
   while True:
-    stop_step = num_train_steps
-    if eval_steps:
-      stop_step = min(stop_step, (step // eval_steps + 1) * eval_steps)
-    # A new estimator each time, because its seed depends on the step.
-    estimator = make_estimator(step)
+    stop_step = min(num_train_steps, (step // eval_steps + 1) * eval_steps)
     estimators.train(
         estimator, make_input_fn(step), num_train_steps, step,
-        how_to_train_more="give a larger --num_train_steps",
-        stop_step=stop_step)
+        how_to_train_more=more, stop_step=stop_step, on_start=on_start)
     if stop_step >= num_train_steps:
       return
     evaluate_with(estimator)
     step = stop_step
+    estimator = make_estimator(step)  # its seed depends on the step
 
 
 def find_input_files(flag_values):
@@ -409,18 +421,19 @@ def find_input_files(flag_values):
       flag_values.eval_input_file, "--eval_input_file")
 
 
-def check_files(input_files, flag_values, bert_config):
+def check_files(input_files, flag_values, bert_config, purpose):
   """Looks at the first records of files; returns the files to read.
 
   Those are others where --skip_bad_records copied the good records of a
-  damaged file.
+  damaged file, into a folder of the purpose ("train" or "eval").
 
   Raises:
     ValueError: records do not fit the flags or the model, or are damaged.
   """
   if flag_values.skip_bad_records:
     input_files = record_files.copy_good_records(
-        input_files, os.path.join(flag_values.output_dir, "good_records"))
+        input_files, os.path.join(
+            flag_values.output_dir, "good_records", purpose))
   record_files.check_records(
       input_files,
       record_features(
@@ -450,11 +463,11 @@ def main(_):
         FLAGS.output_dir, FLAGS.init_checkpoint, record, FLAGS.do_train)
     estimators.check_output_dir(FLAGS.output_dir)
     if FLAGS.do_train:
-      train_files = check_files(train_files, FLAGS, bert_config)
+      train_files = check_files(train_files, FLAGS, bert_config, "train")
     if FLAGS.do_eval or FLAGS.eval_steps:
       eval_files = (train_files if FLAGS.do_train and
                     not FLAGS.eval_input_file else
-                    check_files(eval_files, FLAGS, bert_config))
+                    check_files(eval_files, FLAGS, bert_config, "eval"))
 
   def make_estimator(start_step):
     return estimators.make_estimator(
@@ -472,24 +485,25 @@ def main(_):
     return input_fn_builder(
         files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq,
         is_training, shuffle_buffer_size=FLAGS.shuffle_buffer_size,
-        start_step=start_step,
-        limits=record_limits(bert_config, FLAGS.max_seq_length))
+        num_skipped=start_step * FLAGS.train_batch_size,
+        limits=record_limits(bert_config, FLAGS.max_seq_length),
+        file_seed=FLAGS.tf_random_seed)
 
   def evaluate_with(estimator):
     evaluate(estimator, make_input_fn(eval_files, is_training=False),
-             FLAGS.max_eval_steps, FLAGS.output_dir, FLAGS.eval_batch_size)
+             FLAGS.max_eval_steps, FLAGS.output_dir, FLAGS.eval_batch_size,
+             FLAGS.use_tpu)
 
   with record_files.naming_damage(train_files + eval_files):
     if FLAGS.do_train:
-      if start.step < FLAGS.num_train_steps:
-        checkpoints.write_record(
-            FLAGS.output_dir, record, start.step,
-            **estimators.values_of(FLAGS, _TRAINING_FLAGS))
       train_and_evaluate(
           make_estimator,
           lambda step: make_input_fn(train_files, True, step), evaluate_with,
-          FLAGS.num_train_steps, start.step, FLAGS.eval_steps)
-    if FLAGS.do_eval:
+          FLAGS.num_train_steps, start.step, FLAGS.eval_steps, FLAGS.use_tpu,
+          on_start=lambda: checkpoints.write_record(
+              FLAGS.output_dir, record, start.step,
+              **estimators.values_of(FLAGS, _TRAINING_FLAGS)))
+    if FLAGS.do_eval or FLAGS.eval_steps:
       evaluate_with(make_estimator(0))
 
 

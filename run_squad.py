@@ -189,7 +189,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
 
 
 def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
-                     start_step=0):
+                     num_skipped=0):
   """Makes an `input_fn` that reads what `FeatureWriter` wrote.
 
   Args:
@@ -197,7 +197,7 @@ def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
     seq_length: int. S.
     is_training: bool. See `input_pipeline.make_input_fn`, as for the next two.
     drop_remainder: bool.
-    start_step: int.
+    num_skipped: int.
 
   Returns:
     A function of `params` that returns a `tf.data.Dataset` of batches.
@@ -214,7 +214,7 @@ def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
     name_to_features["end_positions"] = tf.FixedLenFeature([], tf.int64)
   return input_pipeline.make_input_fn(
       input_file, name_to_features, is_training, drop_remainder,
-      start_step=start_step)
+      num_skipped=num_skipped)
 
 
 def validate_flags_or_throw(bert_config):
@@ -504,15 +504,15 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
       if not num_windows:
         raise estimators.UserError("%s: has only contexts without words" %
                                    flag_values.train_file)
-      checkpoints.write_record(
-          output_dir, record, start.step, num_train_steps=num_train_steps,
-          **estimators.values_of(flag_values, _TRAINING_FLAGS))
     estimators.train(
         estimator,
         input_fn_builder(train_file, flag_values.max_seq_length,
                          is_training=True, drop_remainder=True,
-                         start_step=start.step),
-        num_train_steps, start.step)
+                         num_skipped=start.step * flag_values.train_batch_size),
+        num_train_steps, start.step,
+        on_start=lambda: checkpoints.write_record(
+            output_dir, record, start.step, num_train_steps=num_train_steps,
+            **estimators.values_of(flag_values, _TRAINING_FLAGS)))
 
   if flag_values.do_predict:
     predict_file = os.path.join(output_dir, "eval.tf_record")

@@ -169,7 +169,8 @@ def test_a_trained_model_of_another_task_is_refused_for_prediction(tmp_path):
   _, checkpoint = trained_folder(tmp_path / "cola", record=make_record(
       task="cola"))
   out = str(tmp_path / "out")
-  with pytest.raises(ValueError, match="task is cola there and mrpc here"):
+  with pytest.raises(ValueError, match="task is cola there and mrpc here. Give "
+                     "the flags of that run, or --do_train to start from its"):
     checkpoints.find_start(out, checkpoint, make_record(), False)
   # Training goes from task to task, as from pre-training to fine-tuning.
   assert checkpoints.find_start(out, checkpoint, make_record(), True) == (

@@ -637,9 +637,6 @@ def test_memory_grows_by_a_tenth_of_what_strings_take(files):
      r"latin.txt, line 3: found the byte 0xe9 at place 4, which is not UTF-8"),
     ({"text": "long.txt"}, "long.txt, line 2: is longer than 1048576 bytes"),
     ({"text": "damaged.gz"}, "damaged.gz: is a damaged gzip file"),
-    ({"max_predictions_per_seq": 22},
-     "--max_predictions_per_seq=22: a record of --max_seq_length=24 has only "
-     "21 tokens to mask"),
     ({"masked_lm_prob": 1.5}, "--masked_lm_prob=1.5: expected a share"),
     ({"short_seq_prob": "nan"}, "--short_seq_prob=nan: expected a share"),
     ({"truncate_segment_prob": -1}, "--truncate_segment_prob=-1.0: expected"),
@@ -683,10 +680,10 @@ def test_the_command_exits_with_one_line(files):
                "--vocab_file=%s" % (files / "vocab.txt"),
                "--output_file=%s" % (files / "out")]
   status, _, log = run_script(
-      "create_pretraining_data.py", arguments + ["--max_seq_length=16"])
+      "create_pretraining_data.py", arguments + ["--masked_lm_prob=2"])
   assert status == 1 and "Traceback" not in log
   assert log.strip().split("\n")[-1].startswith(
-      "create_pretraining_data.py: --max_predictions_per_seq=20: a record of")
+      "create_pretraining_data.py: --masked_lm_prob=2.0: expected a share")
   status, _, log = run_script(
       "create_pretraining_data.py", arguments + ["--max_seq_length=4"])
   assert status == 1 and "Traceback" not in log
@@ -727,6 +724,18 @@ def test_a_wrong_vocabulary_is_pointed_out(files):
 def test_too_few_predictions_are_pointed_out(files):
   assert [line for line in run(files, max_predictions_per_seq=4)
           if "--masked_lm_prob=0.2 of 24 tokens would be 5" in line]
+
+
+def test_more_predictions_than_tokens_are_pointed_out_and_padded(files):
+  log = run(files, max_predictions_per_seq=30)
+  assert [line for line in log if "has only 21 tokens to mask" in line]
+
+
+def test_shards_of_blank_lines_are_empty(files):
+  write(files / "text.txt", "\n" * 4000 + make_text())
+  log = run(files, output="a@4")
+  assert "  documents = 9" in log
+  assert len(contents(files / "a-*")) == 4
 
 
 def test_a_cased_vocabulary_is_not_lower_cased_unless_asked_for(files):
