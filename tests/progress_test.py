@@ -1,24 +1,28 @@
 """Tests of progress: a bar on a terminal, lines elsewhere."""
 
 import io
+import os
 import sys
 
+import pytest
 import tensorflow.compat.v1 as tf
 
+import estimators
 import progress
 from helpers import ManualClock, captured_log
 
 
-class Terminal(io.StringIO):
-
-  def isatty(self):
-    return True
+def make_terminal(monkeypatch):
+  """Has a terminal stand in for stderr; returns what is written to it."""
+  stream = io.StringIO()
+  monkeypatch.setattr(sys, "stderr", stream)
+  monkeypatch.setattr(progress, "_is_terminal", lambda unused_stream: True)
+  return stream
 
 
 def shown_on_terminal(monkeypatch, **kwargs):
   """Returns what a terminal got of a job of four steps, and the log."""
-  terminal = Terminal()
-  monkeypatch.setattr(sys, "stderr", terminal)
+  terminal = make_terminal(monkeypatch)
   with captured_log() as lines:
     with progress.Progress("Training", 4, "steps", **kwargs) as shown:
       for step in range(4):
@@ -42,8 +46,7 @@ def test_a_terminal_shows_nothing_with_log_steps_0(monkeypatch):
 
 
 def test_nothing_is_shown_where_info_is_not_logged(monkeypatch):
-  terminal = Terminal()
-  monkeypatch.setattr(sys, "stderr", terminal)
+  terminal = make_terminal(monkeypatch)
   with captured_log() as lines:
     tf.logging.set_verbosity(tf.logging.WARN)
     with progress.Progress("Predicting", 2) as shown:
@@ -51,10 +54,36 @@ def test_nothing_is_shown_where_info_is_not_logged(monkeypatch):
   assert (terminal.getvalue(), lines) == ("", [])
 
 
+def test_an_error_ends_the_bar_before_its_text(monkeypatch):
+  terminal = make_terminal(monkeypatch)
+  shown = progress.Progress("Training", 4, "steps", log_every=1)
+  shown.advance()
+  with pytest.raises(SystemExit):
+    estimators._exit("script.py", "no room", 1)
+  assert terminal.getvalue().split("\n")[-2:] == ["script.py: no room", ""]
+  assert "Training" not in terminal.getvalue().split("\n")[-2]
+
+
+def test_a_terminal_without_a_size_has_no_bar():
+  class Stream(object):
+
+    def isatty(self):
+      return True
+
+    def fileno(self):
+      return writer
+
+  reader, writer = os.pipe()  # which has no size
+  try:
+    assert not progress._is_terminal(Stream())
+  finally:
+    os.close(reader)
+    os.close(writer)
+
+
 def test_a_log_line_wipes_the_bar_first(monkeypatch):
+  make_terminal(monkeypatch)
   cleared = []
-  terminal = Terminal()
-  monkeypatch.setattr(sys, "stderr", terminal)
   with captured_log() as lines:
     with progress.Progress("Predicting", 2) as shown:
       monkeypatch.setattr(shown, "clear", lambda: cleared.append(1))

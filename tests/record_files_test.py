@@ -123,6 +123,13 @@ def test_only_the_first_records_are_looked_at(tmp_path):
     record_files.check_records([path], FEATURES, LIMITS, 2, "do this")
 
 
+def test_every_file_is_looked_at(tmp_path):
+  first, _ = write(tmp_path / "a", *[([1, 2, 3], 0.5)] * 9)
+  second, _ = write(tmp_path / "b", ([1, 2], 0.5))
+  with pytest.raises(ValueError, match="/b, record 1: "):
+    record_files.check_records([first, second], FEATURES, LIMITS, 4, "do this")
+
+
 def test_files_without_records_are_named(tmp_path):
   paths = [write(tmp_path / name)[0] for name in "ab"]
   with pytest.raises(ValueError, match="/a, .*/b: found no record$"):

@@ -180,6 +180,40 @@ def test_a_resumed_training_goes_on_in_the_data(tmp_path):
   assert read(0, 6, 1) + read(6, 4, 2) == list(range(40))
 
 
+def test_a_resumed_training_of_many_files_misses_none(tmp_path):
+  """The files keep their order, so that what was read is known."""
+  paths = [str(tmp_path / ("%02d.tf_record" % i)) for i in range(20)]
+  for number, path in enumerate(paths):
+    input_pipeline.write_examples(
+        path, ({"id": [number * 20 + i]} for i in range(20)))
+  features = {"id": tf.FixedLenFeature([], tf.int64)}
+  ids = []
+  for start in range(0, 100, 25):  # an epoch in four parts
+    input_fn = input_pipeline.make_input_fn(
+        paths, features, is_training=True, shuffle_buffer_size=1,
+        num_skipped=4 * start, num_parallel_files=4, file_seed=3)
+    for batch in helpers.read_batches(input_fn, 4, 25, seed=start):
+      ids += batch["id"].tolist()
+  assert sorted(ids) == list(range(400))
+  assert ids != list(range(400))
+
+
+def test_a_refused_command_leaves_no_run_json(task, tmp_path):
+  """Or the folder would be taken for one of the refused run."""
+  output_dir = tmp_path / "out"
+  arguments = task + ["--output_dir=%s" % output_dir]
+  helpers.run_main(run_classifier, arguments)
+  (output_dir / "run.json").unlink()  # as in a folder of the reference
+  other = helpers.write_config(tmp_path, hidden_size=32)
+  status, stderr = helpers.run_command(run_classifier, arguments + [
+      "--bert_config_file=" + other, "--num_train_epochs=4"])
+  assert status == 1
+  assert "does not fit the model" in stderr
+  assert not (output_dir / "run.json").exists()
+  helpers.run_main(run_classifier, arguments + ["--num_train_epochs=4"])
+  assert (output_dir / "run.json").exists()
+
+
 def test_a_resumed_training_draws_other_numbers(tmp_path):
   """The seed of the Estimator depends on the step; the first one does not."""
   from estimators_test import make_toy  # pylint: disable=g-import-not-at-top

@@ -279,7 +279,7 @@ def test_next_sentences_can_be_left_out(records):
 def test_it_evaluates_while_training(records):
   input_pipeline.write_examples(str(records / "held_out"), [
       make_record(np.random.RandomState(3)) for _ in range(8)])
-  lines = run(records, do_train=True, do_eval=True, eval_steps=2,
+  lines = run(records, do_train=True, eval_steps=2,
               eval_input_file=str(records / "held_out"), max_eval_steps=2)
   assert lines.count("***** Eval results *****") == 3
   events = hooks_test.read_events(str(records / "out" / "eval"))
@@ -376,6 +376,36 @@ def test_ids_beyond_the_vocabulary_are_found_before_and_while_training(
     assert stderr.rstrip().endswith("to %d" % WORD_COUNT)
   else:
     assert "/a.tfrecord, record 6: found input_ids from " in stderr
+
+
+def test_records_of_another_length_further_on_are_explained(
+    records, monkeypatch):
+  monkeypatch.setattr(run_pretraining, "_RECORDS_TO_CHECK", 2)
+  rng = np.random.RandomState(4)
+  input_pipeline.write_examples(
+      str(records / "a.tfrecord"),
+      [make_record(rng)] * 2 + [make_record(rng, length=16)] * 20)
+  status, stderr = helpers.run_command(
+      run_pretraining, arguments_for(records, do_train=True))
+  assert status == 1
+  assert re.match(r"run_pretraining\.py: a record has not as many \w+ as the "
+                  "flags say; give the lengths", stderr), stderr
+
+
+def test_files_of_one_name_do_not_replace_each_other(records, monkeypatch):
+  monkeypatch.setattr(run_pretraining, "_RECORDS_TO_CHECK", 1)
+  (records / "dev").mkdir()
+  input_pipeline.write_examples(str(records / "dev" / "a.tfrecord"), [
+      make_record(np.random.RandomState(3)) for _ in range(8)])
+  damage(records, 1)
+  damage(records / "dev", 1)
+  run(records, do_train=True, do_eval=True, skip_bad_records=True,
+      input_file=str(records / "a.tfrecord"),
+      eval_input_file=str(records / "dev" / "a.tfrecord"))
+  counts = [input_pipeline.count_records(str(
+      records / "out" / "good_records" / purpose / "0-a.tfrecord"))
+            for purpose in ("train", "eval")]
+  assert counts == [19, 7]
 
 
 @pytest.mark.parametrize("step", ["do_train", "do_eval"])
