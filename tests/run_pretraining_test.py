@@ -131,6 +131,22 @@ def test_without_any_prediction_the_loss_is_0(session):
   np.testing.assert_array_equal(session.run(gradient), np.zeros([V, W]))
 
 
+def test_cross_entropy_is_that_of_tensorflow(session):
+  logits = tf.constant(np.random.RandomState(1).normal(
+      size=[7, 50], scale=30).astype(np.float32))  # some probabilities are 0
+  labels = tf.constant([0, 49, 3, 3, 7, 20, 1])
+  found = []
+  for function in (
+      run_pretraining.vocab_cross_entropy,
+      lambda logits, labels: tf.nn.sparse_softmax_cross_entropy_with_logits(
+          labels=labels, logits=logits)):
+    losses = function(logits, labels)
+    weighted = tf.reduce_sum(losses * np.arange(7, dtype=np.float32))
+    found.append(session.run([losses, tf.gradients(weighted, logits)[0]]))
+  for ours, theirs in zip(*found):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 def test_weights_may_be_integers_and_shapes_unknown(session):
   with tf.variable_scope("bert/embeddings"):
     table = tf.get_variable("word_embeddings", [V, W])
