@@ -213,7 +213,7 @@ def define_flag_alias(name, original):
     flags.DEFINE_alias(name, original)
 
 
-_HARDWARE_FLAGS = [
+_DEVICE_FLAGS = [
     ("bool", "use_tpu", False, "Run on a TPU instead of CPU or GPU.", None),
     ("string", "tpu_name", None,
      "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470.", None),
@@ -223,6 +223,8 @@ _HARDWARE_FLAGS = [
      "Project of the Cloud TPU; found from metadata if not given.", None),
     ("string", "master", None, "Address of the TensorFlow master.", None),
     ("integer", "num_tpu_cores", 8, "TPU cores to use, with --use_tpu.", 1),
+]
+_TRAINING_FLAGS = [
     ("integer", "iterations_per_loop", 1000,
      "Steps per call of the estimator, with --use_tpu.", 1),
     ("integer", "save_checkpoints_steps", 1000,
@@ -237,10 +239,22 @@ _HARDWARE_FLAGS = [
 ]
 
 
+def define_device_flags():
+  """Defines the flags that say where to run."""
+  for flag in _DEVICE_FLAGS:
+    define_flag(*flag)
+
+
 def define_hardware_flags():
   """Defines the flags that say where to run and what to keep and log."""
-  for kind, name, default, help_text, lower_bound in _HARDWARE_FLAGS:
-    define_flag(kind, name, default, help_text, lower_bound)
+  define_device_flags()
+  for flag in _TRAINING_FLAGS:
+    define_flag(*flag)
+
+
+def device_values(flag_values):
+  """Returns the first flags' values as arguments for `make_estimator`."""
+  return values_of(flag_values, [flag[1] for flag in _DEVICE_FLAGS])
 
 
 def define_fine_tuning_flags():
@@ -271,8 +285,9 @@ def define_fine_tuning_flags():
 
 
 def hardware_values(flag_values):
-  """Returns the values of those flags as arguments for `make_estimator`."""
-  return values_of(flag_values, [flag[1] for flag in _HARDWARE_FLAGS])
+  """Returns the values of all those flags, likewise."""
+  return values_of(flag_values, [
+      flag[1] for flag in _DEVICE_FLAGS + _TRAINING_FLAGS])
 
 
 def values_of(flag_values, names):

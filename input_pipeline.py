@@ -9,7 +9,9 @@ import collections
 import contextlib
 import csv
 import os
+import queue
 import re
+import threading
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -375,13 +377,13 @@ def check_vocab(vocab, vocab_file, vocab_size):
                      (vocab_file, largest, vocab_size))
 
 
-def log_example(name, model_input, label):
+def log_example(name, model_input, label=None):
   """Logs how an example was tokenized, so that a wrong vocabulary shows.
 
   Args:
     name: str. The example's name.
     model_input: ModelInput.
-    label: str. What to show as its label.
+    label: str. What to show as its label; None where it has none.
   """
   tf.logging.info("*** Example ***")
   tf.logging.info("guid: %s", name)
@@ -389,4 +391,83 @@ def log_example(name, model_input, label):
   for field in ("input_ids", "input_mask", "segment_ids"):
     values = getattr(model_input, field)
     tf.logging.info("%s: %s", field, " ".join(str(v) for v in values))
-  tf.logging.info("label: %s", label)
+  if label is not None:
+    tf.logging.info("label: %s", label)
+
+
+def batches_by_length(lengths, batch_size):
+  """Puts sequences of similar lengths together.
+
+  Args:
+    lengths: list of int.
+    batch_size: int.
+
+  Returns:
+    list of int64 [up to batch_size]: the sequences of each batch, by index.
+  """
+  order = np.argsort(lengths, kind="stable")
+  return [order[start:start + batch_size]
+          for start in range(0, len(order), batch_size)]
+
+
+def stack_inputs(model_inputs):
+  """Makes arrays of model inputs, as long as the longest of them.
+
+  Args:
+    model_inputs: list of ModelInput, or of anything with its fields.
+
+  Returns:
+    dict of int32 [B, T]: "input_ids", "input_mask" and "segment_ids".
+  """
+  longest = max(len(one.tokens) for one in model_inputs)
+  return {name: np.array([getattr(one, name)[:longest] for one in model_inputs],
+                         np.int32)
+          for name in ("input_ids", "input_mask", "segment_ids")}
+
+
+def in_background(items, size):
+  """Goes through an iterable in a thread of its own, some items ahead.
+
+  Args:
+    items: iterable.
+    size: int. Items that may wait to be taken.
+
+  Yields:
+    The items, in order. An exception of the iterable is raised here.
+  """
+  waiting = queue.Queue(size)
+  is_abandoned = threading.Event()
+
+  def put(kind, value):
+    while not is_abandoned.is_set():
+      try:
+        return waiting.put((kind, value), timeout=0.1)
+      except queue.Full:
+        pass
+
+  def work():
+    try:
+      for item in items:
+        put("item", item)
+        if is_abandoned.is_set():
+          return
+      put("end", None)
+    except BaseException as error:  # pylint: disable=broad-except
+      put("error", error)
+    finally:
+      if hasattr(items, "close"):
+        items.close()  # it may have a thread of its own to end
+
+  # A daemon, so that waiting for input does not keep a stopped process alive.
+  thread = threading.Thread(target=work, daemon=True)
+  thread.start()
+  try:
+    while True:
+      kind, value = waiting.get()
+      if kind == "error":
+        raise value
+      if kind == "end":
+        return
+      yield value
+  finally:
+    is_abandoned.set()
