@@ -9,7 +9,9 @@ read, run and written as a stream, in their order and in the same memory however
 many they are. --pooling=mean gives one vector per line instead.
 """
 
+import os
 import sys
+import threading
 
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
@@ -124,8 +126,10 @@ def stream_examples(input_file):
     ValueError: a line is not UTF-8.
   """
   if input_file == "-":
-    for example in _parse_lines(sys.stdin.buffer, "standard input"):
-      yield example
+    # A copy: a thread that waits for a line must not hold Python's own.
+    with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as reader:
+      for example in _parse_lines(reader, "standard input"):
+        yield example
     return
   with tf.gfile.GFile(input_file, "rb") as reader:
     for example in _parse_lines(reader, input_file):
@@ -466,11 +470,13 @@ def extract(examples, seq_length, tokenizer, run, window_size):
       yield window
 
   def run_windows():
-    for window in input_pipeline.in_background(make_windows(), 1):
+    for window in input_pipeline.in_background(make_windows(), 1, stop):
       yield [feature_files.LineFeatures(one.unique_id, one.tokens, values)
              for one, values in zip(window, run(window))]
 
-  for lines in input_pipeline.in_background(run_windows(), 1):
+  stop = threading.Event()
+  for lines in input_pipeline.in_background(
+      run_windows(), 1, stop, waits_for_end=True):
     for line in lines:
       yield line
 

@@ -144,6 +144,7 @@ def open_output(path):
     return
   with input_pipeline.atomic_path(path) as temporary:
     with tf.gfile.GFile(temporary, "wb") as writer:
+      writer.write(b"")  # makes the file, should nothing else follow
       yield writer
 
 
@@ -215,41 +216,53 @@ def npz_writer(path, layers):
   folder = folder if os.path.isdir(folder) and path != STANDARD_OUTPUT else None
   with open_output(path) as writer, contextlib.ExitStack() as stack:
     values, starts, tokens = [
-        _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)))
-        for _ in range(3)]
-    is_pooled = []
+        _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
+        for dtype in ("float32", "int64", None)]
+    starts.append(np.array([0]))
 
     def write(line):
-      is_pooled[:] = [line.values.ndim == 1]
-      if not starts.count:
-        starts.append(np.zeros([1], np.int64))
-      values.append(line.values[np.newaxis] if is_pooled[0] else line.values)
-      starts.append(np.array([values.count], np.int64))
-      if not is_pooled[0]:
-        tokens.append_texts(line.tokens)
+      if line.values.ndim == 1:
+        values.append(line.values[np.newaxis])
+        return
+      values.append(line.values)
+      starts.append(np.array([values.count]))
+      tokens.append_texts(line.tokens)
 
     yield write
-    with zipfile.ZipFile(writer, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(_WriteOnly(writer), "w") as archive:
       values.copy_to(archive, "values")
-      if not all(is_pooled):
+      if tokens.count:
         starts.copy_to(archive, "line_starts")
         tokens.copy_to(archive, "tokens")
       with archive.open("layers.npy", "w") as entry:
         np.lib.format.write_array(entry, np.array(layers, np.int32))
 
 
+class _WriteOnly(object):
+  """A file that zipfile does not try to go back in: GFile cannot."""
+
+  def __init__(self, writer):
+    self._writer = writer
+    self.flush = writer.flush
+
+  def write(self, data):
+    self._writer.write(data)
+    return len(data)
+
+
 class _Spool(object):
   """An array that grows along its first axis, in a file."""
 
-  def __init__(self, spool):
+  def __init__(self, spool, dtype=None):
+    """Makes an empty array; its type is None where it holds texts."""
     self._spool = spool
-    self._dtype = self._shape = None
+    self._dtype, self._shape = dtype, ()
     self._longest_text = 1
     self.count = 0
 
   def append(self, array):
-    self._dtype, self._shape = array.dtype, array.shape[1:]
-    self._spool.write(np.ascontiguousarray(array).data)
+    self._shape = array.shape[1:]
+    self._spool.write(np.ascontiguousarray(array, self._dtype).tobytes())
     self.count += len(array)
 
   def append_texts(self, texts):
@@ -262,12 +275,12 @@ class _Spool(object):
     """Writes the array as an entry of a zip file."""
     self._spool.flush()
     self._spool.seek(0)
-    dtype = self._dtype or np.dtype("U%d" % self._longest_text)
+    dtype = np.dtype(self._dtype or "U%d" % self._longest_text)
     # Files of 4 GB and more need the larger headers from the start.
     with archive.open(name + ".npy", "w", force_zip64=True) as entry:
       np.lib.format.write_array_header_1_0(entry, {
           "descr": np.lib.format.dtype_to_descr(dtype),
-          "fortran_order": False, "shape": (self.count,) + (self._shape or ())})
+          "fortran_order": False, "shape": (self.count,) + self._shape})
       if self._dtype is not None:
         shutil.copyfileobj(self._spool, entry, 1 << 20)
         return

@@ -425,21 +425,25 @@ def stack_inputs(model_inputs):
           for name in ("input_ids", "input_mask", "segment_ids")}
 
 
-def in_background(items, size):
+def in_background(items, size, stop, waits_for_end=False):
   """Goes through an iterable in a thread of its own, some items ahead.
 
   Args:
     items: iterable.
     size: int. Items that may wait to be taken.
+    stop: threading.Event. Set when an error, or nobody taking the items any
+      more, ends all that have the same one.
+    waits_for_end: bool. The thread is in TensorFlow, which Python must not
+      leave alone at exit: does not end before it.
 
   Yields:
     The items, in order. An exception of the iterable is raised here.
   """
   waiting = queue.Queue(size)
-  is_abandoned = threading.Event()
+  failures = []
 
   def put(kind, value):
-    while not is_abandoned.is_set():
+    while not stop.is_set():
       try:
         return waiting.put((kind, value), timeout=0.1)
       except queue.Full:
@@ -449,25 +453,32 @@ def in_background(items, size):
     try:
       for item in items:
         put("item", item)
-        if is_abandoned.is_set():
+        if stop.is_set():
           return
       put("end", None)
     except BaseException as error:  # pylint: disable=broad-except
+      failures.append(error)
       put("error", error)
-    finally:
-      if hasattr(items, "close"):
-        items.close()  # it may have a thread of its own to end
 
   # A daemon, so that waiting for input does not keep a stopped process alive.
   thread = threading.Thread(target=work, daemon=True)
   thread.start()
   try:
-    while True:
-      kind, value = waiting.get()
+    while not stop.is_set():
+      try:
+        kind, value = waiting.get(timeout=0.1)
+      except queue.Empty:
+        continue
       if kind == "error":
         raise value
       if kind == "end":
         return
       yield value
+  except BaseException:
+    stop.set()
+    raise
   finally:
-    is_abandoned.set()
+    if waits_for_end:
+      thread.join()
+  if failures:  # one that stopped the others, and so found nobody to take it
+    raise failures[0]
