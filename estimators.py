@@ -280,6 +280,9 @@ def define_fine_tuning_flags():
               lower_bound=0.0)
   define_flag("float", "warmup_proportion", 0.1,
               "Share of the training in which the learning rate rises from 0.")
+  define_flag("string", "export_dir", None,
+              "Folder in which to export the model, for serving, after all "
+              "else is done; each export is a version there.")
   define_padding_flag()
   define_hardware_flags()
 
@@ -431,7 +434,7 @@ def make_tokenizer(flag_values, config):
   return tokenizer
 
 
-def check_output_dir(output_dir):
+def check_output_dir(output_dir, flag="output_dir"):
   """Makes the folder; raises UserError if nothing can be written there."""
   path = os.path.join(output_dir, ".write_test")
   try:
@@ -440,9 +443,9 @@ def check_output_dir(output_dir):
     tf.gfile.Remove(path)
   except (OSError, tf.errors.OpError) as error:
     raise UserError(
-        "--output_dir=%s: cannot be written to (%s); name another folder, or "
-        "get permission and room" % (
-            output_dir, getattr(error, "message", None) or error))
+        "--%s=%s: cannot be written to (%s); name another folder, or get "
+        "permission and room" % (
+            flag, output_dir, getattr(error, "message", None) or error))
 
 
 def check_tpu(use_tpu):

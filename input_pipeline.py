@@ -12,6 +12,7 @@ import os
 import queue
 import re
 import threading
+import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -67,6 +68,53 @@ def atomic_path(path):
     raise
 
 
+def write_version(folder, write):
+  """Writes a folder whose name is a number greater than those there.
+
+  TensorFlow Serving takes the greatest as the newest version. What is there
+  stays as it is, and a folder with a number is a whole one.
+
+  Args:
+    folder: str. Where the versions are; is made if it is not there.
+    write: function of a path that makes a folder there.
+
+  Returns:
+    str. The path of the version: seconds since 1970, or one more than the
+    newest.
+  """
+  tf.gfile.MakeDirs(folder)
+  base = os.path.join(folder, "version")
+  _remove_leftovers(base)
+  temporary = "%s.%d.tmp" % (base, os.getpid())
+  try:
+    write(temporary)
+    versions = [int(name.rstrip("/")) for name in tf.gfile.ListDirectory(folder)
+                if name.rstrip("/").isdigit()]
+    number = max([int(time.time())] + [version + 1 for version in versions])
+    while True:
+      path = os.path.join(folder, str(number))
+      try:
+        tf.gfile.Rename(temporary, path)
+        return path
+      except tf.errors.OpError:
+        if not tf.gfile.Exists(path):
+          raise
+        number += 1  # another process took it
+  except BaseException:
+    if tf.gfile.Exists(temporary):
+      tf.gfile.DeleteRecursively(temporary)
+    raise
+
+
+def newest_version(folder):
+  """Returns the path of the newest version in a folder; None if it has none."""
+  versions = [name.rstrip("/") for name in tf.gfile.ListDirectory(folder)
+              if name.rstrip("/").isdigit()]
+  if not versions:
+    return None
+  return os.path.join(folder, max(versions, key=int))
+
+
 def _remove_leftovers(path):
   """Removes temporary files of `path` whose process is no more."""
   folder, name = os.path.split(path)
@@ -75,7 +123,11 @@ def _remove_leftovers(path):
   for found in os.listdir(folder or "."):
     match = re.match(re.escape(name) + r"\.(\d+)\.tmp$", found)
     if match and not _is_running(int(match.group(1))):
-      tf.gfile.Remove(os.path.join(folder, found))
+      leftover = os.path.join(folder, found)
+      if tf.gfile.IsDirectory(leftover):
+        tf.gfile.DeleteRecursively(leftover)
+      else:
+        tf.gfile.Remove(leftover)
 
 
 def _is_running(process_id):

@@ -6,10 +6,9 @@ makes a session to run here (`open_session`), or a SavedModel to run elsewhere
 """
 
 import collections
-import contextlib
 import json
 import os
-import time
+import tempfile
 
 import tensorflow.compat.v1 as tf
 
@@ -104,3 +103,95 @@ def run(served, signature, arrays):
   return served.session.run(
       served.signatures[signature],
       {served.inputs[name]: array for name, array in arrays.items()})
+
+
+def make_settings(task, max_seq_length, do_lower_case):
+  """Returns what model.json tells of a model, a dict."""
+  return dict(task.settings, task=task.name, max_seq_length=max_seq_length,
+              do_lower_case=bool(do_lower_case))
+
+
+def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
+  """Writes a SavedModel that TensorFlow Serving and TensorFlow 2 load.
+
+  Its signatures take token ids, int32 [B, S] of any B and of any S that the
+  model can read. The vocabulary and model.json are its assets.
+
+  Args:
+    task: ServingTask.
+    checkpoint: str. Prefix of a checkpoint that has every variable.
+    vocab_file: str.
+    settings: dict, from `make_settings`.
+    export_dir: str. The model becomes a version in it.
+
+  Returns:
+    str. The folder of the model.
+
+  Raises:
+    ValueError: the checkpoint cannot be read or does not fit.
+  """
+  served = open_session(task, checkpoint)
+  with served.session, served.session.graph.as_default():
+    signatures = {}
+    for name, outputs in served.signatures.items():
+      signatures[name] = tf.saved_model.predict_signature_def(
+          served.inputs,
+          {key: tf.identity(output, "%s_%s" % (name, key))
+           for key, output in outputs.items()})
+
+    def write(path):
+      # Assets keep the names of their files, and vocabularies have many.
+      with tempfile.TemporaryDirectory() as folder:
+        assets = [os.path.join(folder, VOCAB_FILE),
+                  os.path.join(folder, SETTINGS_FILE)]
+        tf.gfile.Copy(vocab_file, assets[0])
+        input_pipeline.write_text(
+            assets[1], json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        builder = tf.saved_model.Builder(path)
+        builder.add_meta_graph_and_variables(
+            served.session, [tf.saved_model.tag_constants.SERVING],
+            signature_def_map=signatures,
+            assets_list=[tf.constant(asset) for asset in assets],
+            strip_default_attrs=True,
+            saver=tf.train.Saver(tf.global_variables()))
+        builder.save()
+
+    path = input_pipeline.write_version(export_dir, write)
+  tf.logging.info("Exported the %s model to %s", task.name, path)
+  return path
+
+
+def load_saved_model(path):
+  """Loads a SavedModel of `export_saved_model`.
+
+  Args:
+    path: str. Its folder.
+
+  Returns:
+    Served, its settings, and the path of its vocabulary.
+
+  Raises:
+    ValueError: it is not such a model.
+  """
+  settings_file = os.path.join(path, "assets", SETTINGS_FILE)
+  try:
+    with tf.gfile.GFile(settings_file) as reader:
+      settings = json.loads(reader.read())
+    with tf.Graph().as_default() as graph:
+      session = tf.Session(config=session_config())
+      loaded = tf.saved_model.loader.load(
+          session, [tf.saved_model.tag_constants.SERVING], path)
+  except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
+    raise ValueError(
+        "%s: cannot be loaded (%s); give a folder that export_model.py or "
+        "--export_dir wrote" % (path, getattr(error, "message", None) or error))
+  inputs, signatures = {}, {}
+  for name, signature in loaded.signature_def.items():
+    if name.startswith("__"):  # TensorFlow's own
+      continue
+    inputs.update((key, graph.get_tensor_by_name(info.name))
+                  for key, info in signature.inputs.items())
+    signatures[name] = {key: graph.get_tensor_by_name(info.name)
+                        for key, info in signature.outputs.items()}
+  return (Served(session, inputs, signatures), settings,
+          os.path.join(path, "assets", VOCAB_FILE))
