@@ -151,7 +151,7 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
         builder.add_meta_graph_and_variables(
             served.session, [tf.saved_model.tag_constants.SERVING],
             signature_def_map=signatures,
-            assets_list=[tf.constant(asset) for asset in assets],
+            assets_collection=[tf.constant(asset) for asset in assets],
             strip_default_attrs=True,
             saver=tf.train.Saver(tf.global_variables()))
         builder.save()
