@@ -77,6 +77,9 @@ def write_record(output_dir, record, start_step, **training):
     **training: settings that may change from one start to the next, such as
       the learning rate. A change is logged.
   """
+  if training.get("vocab_file") and "://" not in training["vocab_file"]:
+    # Whoever exports the model looks for it from another folder.
+    training["vocab_file"] = os.path.abspath(training["vocab_file"])
   before = (read_record(output_dir) or {}).get("training", {})
   if start_step:
     for name in sorted(set(before) & set(training)):
@@ -291,11 +294,18 @@ def check_shapes(variables, checkpoint, must_have_all=False,
     must_have_all: bool. Every variable must be in it.
     cure: str. What to do, or look at, if it does not fit.
   """
+  check_shapes_of(
+      collections.OrderedDict((variable.name.split(":")[0],
+                               variable.shape.as_list())
+                              for variable in variables),
+      checkpoint, must_have_all, cure)
+
+
+def check_shapes_of(expected, checkpoint, must_have_all, cure):
+  """The same, of a dict from name in the checkpoint to list of int."""
   shapes = check_readable(checkpoint)
   problems = []
-  for variable in variables:
-    name = variable.name.split(":")[0]
-    ours = variable.shape.as_list()
+  for name, ours in expected.items():
     if name not in shapes:
       if must_have_all:
         problems.append("%s: not in the checkpoint" % name)

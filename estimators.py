@@ -221,7 +221,7 @@ def define_flag_alias(name, original):
     flags.DEFINE_alias(name, original)
 
 
-_HARDWARE_FLAGS = [
+_DEVICE_FLAGS = [
     ("bool", "use_tpu", False, "Run on a TPU instead of CPU or GPU.", None),
     ("string", "tpu_name", None,
      "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470.", None),
@@ -231,6 +231,8 @@ _HARDWARE_FLAGS = [
      "Project of the Cloud TPU; found from metadata if not given.", None),
     ("string", "master", None, "Address of the TensorFlow master.", None),
     ("integer", "num_tpu_cores", 8, "TPU cores to use, with --use_tpu.", 1),
+]
+_TRAINING_FLAGS = [
     ("integer", "iterations_per_loop", 1000,
      "Steps per call of the estimator, with --use_tpu.", 1),
     ("integer", "save_checkpoints_steps", 1000,
@@ -245,10 +247,22 @@ _HARDWARE_FLAGS = [
 ]
 
 
+def define_device_flags():
+  """Defines the flags that say where to run."""
+  for flag in _DEVICE_FLAGS:
+    define_flag(*flag)
+
+
 def define_hardware_flags():
   """Defines the flags that say where to run and what to keep and log."""
-  for kind, name, default, help_text, lower_bound in _HARDWARE_FLAGS:
-    define_flag(kind, name, default, help_text, lower_bound)
+  define_device_flags()
+  for flag in _TRAINING_FLAGS:
+    define_flag(*flag)
+
+
+def device_values(flag_values):
+  """Returns the first flags' values as arguments for `make_estimator`."""
+  return values_of(flag_values, [flag[1] for flag in _DEVICE_FLAGS])
 
 
 def define_fine_tuning_flags():
@@ -274,13 +288,17 @@ def define_fine_tuning_flags():
               lower_bound=0.0)
   define_flag("float", "warmup_proportion", 0.1,
               "Share of the training in which the learning rate rises from 0.")
+  define_flag("string", "export_dir", None,
+              "Folder in which to export the model, for serving, after all "
+              "else is done; each export is a version there.")
   define_padding_flag()
   define_hardware_flags()
 
 
 def hardware_values(flag_values):
-  """Returns the values of those flags as arguments for `make_estimator`."""
-  return values_of(flag_values, [flag[1] for flag in _HARDWARE_FLAGS])
+  """Returns the values of all those flags, likewise."""
+  return values_of(flag_values, [
+      flag[1] for flag in _DEVICE_FLAGS + _TRAINING_FLAGS])
 
 
 def values_of(flag_values, names):
@@ -424,7 +442,7 @@ def make_tokenizer(flag_values, config):
   return tokenizer
 
 
-def check_output_dir(output_dir):
+def check_output_dir(output_dir, flag="output_dir"):
   """Makes the folder; raises UserError if nothing can be written there."""
   path = os.path.join(output_dir, ".write_test")
   try:
@@ -433,9 +451,9 @@ def check_output_dir(output_dir):
     tf.gfile.Remove(path)
   except (OSError, tf.errors.OpError) as error:
     raise UserError(
-        "--output_dir=%s: cannot be written to (%s); name another folder, or "
-        "get permission and room" % (
-            output_dir, getattr(error, "message", None) or error))
+        "--%s=%s: cannot be written to (%s); name another folder, or get "
+        "permission and room" % (
+            flag, output_dir, getattr(error, "message", None) or error))
 
 
 def check_tpu(use_tpu):

@@ -9,7 +9,10 @@ import collections
 import contextlib
 import csv
 import os
+import queue
 import re
+import threading
+import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -70,6 +73,53 @@ def atomic_path(path):
     raise
 
 
+def write_version(folder, write):
+  """Writes a folder whose name is a number greater than those there.
+
+  TensorFlow Serving takes the greatest as the newest version. What is there
+  stays as it is, and a folder with a number is a whole one.
+
+  Args:
+    folder: str. Where the versions are; is made if it is not there.
+    write: function of a path that makes a folder there.
+
+  Returns:
+    str. The path of the version: seconds since 1970, or one more than the
+    newest.
+  """
+  tf.gfile.MakeDirs(folder)
+  base = os.path.join(folder, "version")
+  _remove_leftovers(base)
+  temporary = "%s.%d.tmp" % (base, os.getpid())
+  try:
+    write(temporary)
+    versions = [int(name.rstrip("/")) for name in tf.gfile.ListDirectory(folder)
+                if name.rstrip("/").isdigit()]
+    number = max([int(time.time())] + [version + 1 for version in versions])
+    while True:
+      path = os.path.join(folder, str(number))
+      try:
+        tf.gfile.Rename(temporary, path)
+        return path
+      except tf.errors.OpError:
+        if not tf.gfile.Exists(path):
+          raise
+        number += 1  # another process took it
+  except BaseException:
+    if tf.gfile.Exists(temporary):
+      tf.gfile.DeleteRecursively(temporary)
+    raise
+
+
+def newest_version(folder):
+  """Returns the path of the newest version in a folder; None if it has none."""
+  versions = [name.rstrip("/") for name in tf.gfile.ListDirectory(folder)
+              if name.rstrip("/").isdigit()]
+  if not versions:
+    return None
+  return os.path.join(folder, max(versions, key=int))
+
+
 def _remove_leftovers(path):
   """Removes temporary files of `path` whose process is no more."""
   folder, name = os.path.split(path)
@@ -79,7 +129,11 @@ def _remove_leftovers(path):
     match = re.match(
         r"\." + re.escape(name) + r"\.(\d+)\.tmp$", found)
     if match and not _is_running(int(match.group(1))):
-      tf.gfile.Remove(os.path.join(folder, found))
+      leftover = os.path.join(folder, found)
+      if tf.gfile.IsDirectory(leftover):
+        tf.gfile.DeleteRecursively(leftover)
+      else:
+        tf.gfile.Remove(leftover)
 
 
 def _is_running(process_id):
@@ -390,13 +444,13 @@ def check_vocab(vocab, vocab_file, vocab_size):
                      (vocab_file, largest, vocab_size))
 
 
-def log_example(name, model_input, label):
+def log_example(name, model_input, label=None):
   """Logs how an example was tokenized, so that a wrong vocabulary shows.
 
   Args:
     name: str. The example's name.
     model_input: ModelInput.
-    label: str. What to show as its label.
+    label: str. What to show as its label; None where it has none.
   """
   tf.logging.info("*** Example ***")
   tf.logging.info("guid: %s", name)
@@ -404,4 +458,94 @@ def log_example(name, model_input, label):
   for field in ("input_ids", "input_mask", "segment_ids"):
     values = getattr(model_input, field)
     tf.logging.info("%s: %s", field, " ".join(str(v) for v in values))
-  tf.logging.info("label: %s", label)
+  if label is not None:
+    tf.logging.info("label: %s", label)
+
+
+def batches_by_length(lengths, batch_size):
+  """Puts sequences of similar lengths together.
+
+  Args:
+    lengths: list of int.
+    batch_size: int.
+
+  Returns:
+    list of int64 [up to batch_size]: the sequences of each batch, by index.
+  """
+  order = np.argsort(lengths, kind="stable")
+  return [order[start:start + batch_size]
+          for start in range(0, len(order), batch_size)]
+
+
+def stack_inputs(model_inputs):
+  """Makes arrays of model inputs, as long as the longest of them.
+
+  Args:
+    model_inputs: list of ModelInput, or of anything with its fields.
+
+  Returns:
+    dict of int32 [B, T]: "input_ids", "input_mask" and "segment_ids".
+  """
+  longest = max(len(one.tokens) for one in model_inputs)
+  return {name: np.array([getattr(one, name)[:longest] for one in model_inputs],
+                         np.int32)
+          for name in ("input_ids", "input_mask", "segment_ids")}
+
+
+def in_background(items, size, stop, waits_for_end=False):
+  """Goes through an iterable in a thread of its own, some items ahead.
+
+  Args:
+    items: iterable.
+    size: int. Items that may wait to be taken.
+    stop: threading.Event. Set when an error, or nobody taking the items any
+      more, ends all that have the same one.
+    waits_for_end: bool. The thread is in TensorFlow, which Python must not
+      leave alone at exit: does not end before it.
+
+  Yields:
+    The items, in order. An exception of the iterable is raised here.
+  """
+  waiting = queue.Queue(size)
+  failures = []
+
+  def put(kind, value):
+    while not stop.is_set():
+      try:
+        return waiting.put((kind, value), timeout=0.1)
+      except queue.Full:
+        pass
+
+  def work():
+    try:
+      for item in items:
+        put("item", item)
+        if stop.is_set():
+          return
+      put("end", None)
+    except BaseException as error:  # pylint: disable=broad-except
+      failures.append(error)
+      put("error", error)
+
+  # A daemon, so that waiting for input does not keep a stopped process alive.
+  thread = threading.Thread(target=work, daemon=True)
+  thread.start()
+  try:
+    while not stop.is_set():
+      try:
+        kind, value = waiting.get(timeout=0.1)
+      except queue.Empty:
+        continue
+      if kind == "error":
+        raise value
+      if kind == "end":
+        return
+      yield value
+  except BaseException:
+    stop.set()
+    raise
+  finally:
+    if waits_for_end:
+      thread.join()
+  if failures:  # one that stopped the others, and so found nobody to take it
+    raise failures[0]

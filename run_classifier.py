@@ -25,6 +25,7 @@ import hooks
 import input_pipeline
 import modeling
 import progress
+import serving
 import tokenization
 
 FLAGS = flags.FLAGS
@@ -39,7 +40,8 @@ _LOSS_OF_BATCHES = "loss_of_batches"
 
 # What a run may change when it goes on; run.json keeps it to look up.
 _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
-                   "num_train_epochs", "max_seq_length", "tf_random_seed")
+                   "num_train_epochs", "max_seq_length", "vocab_file",
+                   "tf_random_seed")
 
 
 def define_flags():
@@ -480,6 +482,29 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
       num_train_steps, num_warmup_steps, use_tpu)
 
 
+def serving_task(bert_config, labels, remove_padding=True):
+  """Makes the ServingTask of a classifier.
+
+  Args:
+    bert_config: BertConfig.
+    labels: list of str. L labels.
+    remove_padding: bool. See BertModel.
+
+  Returns:
+    ServingTask with the output "probabilities", float32 [B, L].
+  """
+  def build(inputs):
+    no_labels = tf.zeros([tf.shape(inputs["input_ids"])[0]], tf.int32)
+    probabilities = create_model(
+        bert_config, False, labels=no_labels, num_labels=len(labels),
+        use_one_hot_embeddings=False, remove_padding=remove_padding,
+        **inputs)[-1]
+    return {serving.SIGNATURE: {"probabilities": probabilities}}
+
+  return serving.ServingTask(
+      "classifier", build, settings={"labels": list(labels)})
+
+
 def make_head_fn(build_model):
   """Makes the `head_fn` of a classifier for `estimators.make_model_fn`.
 
@@ -650,6 +675,8 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
     start = checkpoints.find_start(
         output_dir, flag_values.init_checkpoint, record, flag_values.do_train)
     estimators.check_output_dir(output_dir)
+    if flag_values.export_dir:
+      estimators.check_output_dir(flag_values.export_dir, "export_dir")
     if start.step >= num_train_steps:
       examples.pop("train", None)  # nothing left to train on them
     if flag_values.use_tpu:  # Full batches only: fill up the last one.
@@ -691,6 +718,20 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
   if flag_values.do_predict:
     predict(estimator, input_files["predict"], max_seq_length, output_dir,
             num_examples["predict"], flag_values.use_tpu)
+  if flag_values.export_dir:
+    export(estimator.latest_checkpoint() or start.init_checkpoint, config,
+           labels, tokenizer, flag_values)
+
+
+def export(checkpoint, config, labels, tokenizer, flag_values):
+  """Exports the model into --export_dir."""
+  task = serving_task(config, labels, flag_values.remove_padding)
+  with estimators.user_errors():
+    serving.export_saved_model(
+        task, checkpoint, flag_values.vocab_file,
+        serving.make_settings(task, flag_values.max_seq_length,
+                              tokenizer.basic_tokenizer.do_lower_case),
+        flag_values.export_dir)
 
 
 def main(_):

@@ -15,6 +15,7 @@ from absl import flags
 import tensorflow.compat.v1 as tf
 
 import estimators
+import hub_modules
 import run_classifier
 import tokenization
 
@@ -31,18 +32,8 @@ def define_flags():
 
 def import_hub():
   """Imports tensorflow-hub; raises UserError where it has no `hub.Module`."""
-  cure = ("pip install \"tensorflow==2.15.1\" \"tensorflow-hub==0.15.0\", with "
-          "Python 3.9 to 3.11, or use run_classifier.py with a checkpoint")
-  try:
-    import tensorflow_hub as hub  # pylint: disable=g-import-not-at-top
-  except ImportError as error:
-    raise estimators.UserError("tensorflow-hub cannot be imported (%s); %s" %
-                               (error, cure))
-  if not hasattr(hub, "Module"):
-    raise estimators.UserError(
-        "this needs hub.Module, which TensorFlow %s with tensorflow-hub %s "
-        "does not have; %s" % (tf.__version__, hub.__version__, cure))
-  return hub
+  with estimators.user_errors():
+    return hub_modules.import_hub("use run_classifier.py with a checkpoint")
 
 
 def create_tokenizer_from_hub_module(bert_hub_module_handle):
@@ -127,6 +118,10 @@ def main(_):
       raise estimators.UserError(
           "--%s: the module brings its own; give it to run_classifier.py" %
           name)
+  if FLAGS.export_dir:
+    raise estimators.UserError(
+        "--export_dir: models on a module cannot be exported; train with "
+        "run_classifier.py, from the module's checkpoint, to export")
   with estimators.user_errors():
     tokenizer = create_tokenizer_from_hub_module(FLAGS.bert_hub_module_handle)
 

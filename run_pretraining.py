@@ -25,6 +25,7 @@ import hooks
 import input_pipeline
 import modeling
 import record_files
+import serving
 
 FLAGS = flags.FLAGS
 
@@ -317,6 +318,51 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
   return estimators.make_model_fn(
       head_fn, init_checkpoint, learning_rate, num_train_steps,
       num_warmup_steps, use_tpu)
+
+
+# Word pieces that an exported model names for each masked one.
+_NUM_CANDIDATES = 10
+# Their log probabilities are one signature, those of the whole vocabulary are
+# another, because answers over HTTP hold all outputs of a signature.
+LOG_PROBS_SIGNATURE = "log_probs"
+
+
+def serving_task(bert_config, remove_padding=True):
+  """Makes the ServingTask of filling in masked word pieces.
+
+  Args:
+    bert_config: BertConfig.
+    remove_padding: bool. See BertModel.
+
+  Returns:
+    ServingTask whose further input "masked_lm_positions", int32 [B, P], says
+    where. Signatures: the default with "top_ids", int32, and "top_log_probs",
+    float32 [B, P, 10], the likeliest first; and "log_probs" with
+    "masked_lm_log_probs", float32 [B, P, V].
+  """
+  def build(inputs):
+    positions = inputs["masked_lm_positions"]
+    model = modeling.BertModel(
+        config=bert_config, is_training=False, input_ids=inputs["input_ids"],
+        input_mask=inputs["input_mask"], token_type_ids=inputs["segment_ids"],
+        remove_padding=remove_padding)
+    vectors = gather_indexes(model.get_sequence_output(), positions)
+    no_labels = tf.zeros([tf.size(positions)], tf.int32)
+    _, _, log_probs = masked_lm_head(
+        bert_config, vectors, model.get_embedding_table(), no_labels,
+        tf.cast(no_labels, tf.float32))
+    batch_size, num_predictions = modeling.get_shape_list(positions)
+    log_probs = tf.reshape(
+        log_probs, [batch_size, num_predictions, bert_config.vocab_size])
+    top_log_probs, top_ids = tf.nn.top_k(
+        log_probs, min(_NUM_CANDIDATES, bert_config.vocab_size))
+    return {
+        serving.SIGNATURE: {
+            "top_ids": top_ids, "top_log_probs": top_log_probs},
+        LOG_PROBS_SIGNATURE: {"masked_lm_log_probs": log_probs}}
+
+  return serving.ServingTask(
+      "masked_lm", build, extra_inputs=["masked_lm_positions"])
 
 
 def record_features(max_seq_length, max_predictions_per_seq):

@@ -25,6 +25,7 @@ import estimators
 import input_pipeline
 import modeling
 import progress
+import serving
 import squad_answers
 import squad_data
 import squad_files
@@ -46,7 +47,10 @@ REQUIRED_FLAGS = ("vocab_file", "bert_config_file", "output_dir")
 _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
                    "num_train_epochs", "max_seq_length", "doc_stride",
                    "max_query_length", "version_2_with_negative",
-                   "tf_random_seed")
+                   "vocab_file", "tf_random_seed")
+
+# What a program that asks an exported model must know.
+SERVING_SETTINGS = ("doc_stride", "max_query_length", "version_2_with_negative")
 
 # The seed of the order in which the reference trains.
 _SHUFFLE_SEED = 12345
@@ -186,6 +190,27 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
   return estimators.make_model_fn(
       head_fn, init_checkpoint, learning_rate, num_train_steps,
       num_warmup_steps, use_tpu)
+
+
+def serving_task(bert_config, remove_padding=True, **settings):
+  """Makes the ServingTask of question answering.
+
+  Args:
+    bert_config: BertConfig.
+    remove_padding: bool. See BertModel.
+    **settings: values of flags that a program needs to ask questions.
+
+  Returns:
+    ServingTask with "start_logits" and "end_logits", float32 [B, S].
+  """
+  def build(inputs):
+    start_logits, end_logits = create_model(
+        bert_config, False, use_one_hot_embeddings=False,
+        remove_padding=remove_padding, **inputs)
+    return {serving.SIGNATURE: {
+        "start_logits": start_logits, "end_logits": end_logits}}
+
+  return serving.ServingTask("squad", build, settings=settings)
 
 
 def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
@@ -485,6 +510,8 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
     start = checkpoints.find_start(
         output_dir, flag_values.init_checkpoint, record, flag_values.do_train)
     estimators.check_output_dir(output_dir)
+    if flag_values.export_dir:
+      estimators.check_output_dir(flag_values.export_dir, "export_dir")
   estimator = estimators.make_estimator(
       model_fn_builder(
           bert_config, flag_values.init_checkpoint, flag_values.learning_rate,
@@ -528,6 +555,22 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
           version_2_with_negative=flag_values.version_2_with_negative,
           null_score_diff_threshold=flag_values.null_score_diff_threshold,
           verbose_logging=flag_values.verbose_logging, dataset=dataset)
+  if flag_values.export_dir:
+    export(estimator.latest_checkpoint() or start.init_checkpoint, bert_config,
+           do_lower_case, flag_values)
+
+
+def export(checkpoint, bert_config, do_lower_case, flag_values):
+  """Exports the model into --export_dir."""
+  task = serving_task(
+      bert_config, flag_values.remove_padding,
+      **estimators.values_of(flag_values, SERVING_SETTINGS))
+  with estimators.user_errors():
+    serving.export_saved_model(
+        task, checkpoint, flag_values.vocab_file,
+        serving.make_settings(
+            task, flag_values.max_seq_length, do_lower_case),
+        flag_values.export_dir)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
   results = {result.unique_id: result for result in all_results}
   last_of_id = collections.OrderedDict(
       (example.qas_id, index) for index, example in enumerate(all_examples))
-  finder = _Finder(n_best_size, max_answer_length, do_lower_case,
+  finder = AnswerFinder(n_best_size, max_answer_length, do_lower_case,
                    version_2_with_negative, verbose_logging)
   texts, null_odds = collections.OrderedDict(), collections.OrderedDict()
   tf.logging.info("Writing predictions to: %s", output_prediction_file)
@@ -263,7 +263,7 @@ class _Context(object):
           message, pred_text, " ".join(self.words[first_word:last_word + 1]))
 
 
-class _Finder(object):
+class AnswerFinder(object):
   """Makes the n-best lists."""
 
   def __init__(self, n_best_size, max_answer_length, do_lower_case,

@@ -175,7 +175,7 @@ def read_squad_examples(input_file, is_training, version_2_with_negative=False):
     where = "%s (id %s)" % (where, key)
     if paragraph is not last_paragraph:
       context = _read_text(paragraph, "context", where)
-      words, word_starts = _split_words(context)
+      words, word_starts = split_words(context)
       last_paragraph = paragraph
     example = SquadExample(
         key, _read_text(question, "question", where), words, context=context,
@@ -227,7 +227,7 @@ def _read_text(value, name, where):
   return text
 
 
-def _split_words(context):
+def split_words(context):
   """Returns the words of a context and the list of where they begin."""
   words, starts = [], []
   for match in _WORD.finditer(context):

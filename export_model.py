@@ -1,0 +1,101 @@
+"""Exports a trained model: a SavedModel to serve, a TF1 Hub module to train on.
+
+  python export_model.py --model_dir=mrpc_output --export_dir=exported
+  python export_model.py --task=features --layers=-2 --pooling=mean \
+    --init_checkpoint=bert_model.ckpt --bert_config_file=bert_config.json \
+    --vocab_file=vocab.txt --export_dir=exported --hub_dir=module
+
+The first takes the output directory of a training, which tells what it was.
+Every export makes a new folder in --export_dir or --hub_dir, whose name is a
+number: the version, as TensorFlow Serving counts them.
+"""
+
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
+from absl import flags
+import tensorflow.compat.v1 as tf
+
+import estimators
+import hub_modules
+import serving
+import trained_models
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+  """Defines the flags; may be called again, see `estimators.define_flag`."""
+  define = estimators.define_flag
+  define("string", "model_dir", None,
+         "Output directory of a training. What follows need not be given then.")
+  define("string", "task", None,
+         "What to export: %s. Without it, what was trained." %
+         ", ".join(sorted(trained_models.TASKS)))
+  define("string", "init_checkpoint", None,
+         "Checkpoint to export; the latest of --model_dir without it.")
+  define("string", "bert_config_file", None,
+         "JSON file with the shape of the model.")
+  define("string", "vocab_file", None,
+         "Vocabulary that the model was trained with.")
+  define("bool", "do_lower_case", True,
+         "Lower-case the text and strip accents. True for uncased models, "
+         "False for cased ones.")
+  define("integer", "max_seq_length", 128,
+         "Word pieces to cut texts to, for programs that tokenize. The model "
+         "itself takes any length.", lower_bound=3)
+  define("string", "labels", None,
+         "Labels of a classifier, with commas, in the order of training.")
+  define("string", "layers", "-1", "Layers of features, with commas.")
+  define("string", "pooling", "none",
+         "Pooling of features; see extract_features.py.")
+  define("string", "export_dir", None, "Folder for versions of a SavedModel.")
+  define("string", "hub_dir", None,
+         "Folder for versions of a TF1 Hub module of the encoder.")
+  estimators.define_padding_flag()
+
+
+def given(flag_values, name):
+  """Returns the value of a flag, None where it was not given."""
+  flag = flag_values[name]
+  return None if flag.using_default_value else flag.value
+
+
+def find_model(flag_values):
+  """Finds the model that the flags name; raises ValueError if they do not."""
+  labels = flag_values.labels
+  return trained_models.find(
+      flag_values.model_dir, flag_values.task, flag_values.init_checkpoint,
+      flag_values.bert_config_file, flag_values.vocab_file,
+      given(flag_values, "do_lower_case"), given(flag_values, "max_seq_length"),
+      flag_values.remove_padding, labels=labels.split(",") if labels else None,
+      layers=flag_values.layers, pooling=flag_values.pooling)
+
+
+def main(_):
+  """Exports what is asked for."""
+  tf.logging.set_verbosity(tf.logging.INFO)
+  folders = [(name, FLAGS[name].value) for name in ("export_dir", "hub_dir")
+             if FLAGS[name].value]
+  with estimators.user_errors():
+    if not folders:
+      raise ValueError("nothing to do; give --export_dir or --hub_dir")
+    if not FLAGS.model_dir and not FLAGS.task:
+      raise ValueError("give --model_dir, or --task with --init_checkpoint, "
+                       "--bert_config_file and --vocab_file")
+    if FLAGS.hub_dir:
+      hub_modules.import_hub("export a SavedModel only, without --hub_dir")
+    model = find_model(FLAGS)
+    for name, folder in folders:
+      estimators.check_output_dir(folder, name)
+    if FLAGS.export_dir:
+      serving.export_saved_model(
+          model.task, model.checkpoint, model.vocab_file, model.settings,
+          FLAGS.export_dir)
+    if FLAGS.hub_dir:
+      hub_modules.export_module(
+          model.config, model.checkpoint, model.vocab_file,
+          model.settings["do_lower_case"], FLAGS.hub_dir)
+
+
+if __name__ == "__main__":
+  estimators.run(main, define_flags)

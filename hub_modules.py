@@ -1,0 +1,95 @@
+"""TF1 Hub modules: BERT encoders as `run_classifier_with_tfhub.py` reads them.
+
+Needs `hub.Module`, which TensorFlow has up to 2.15 and tensorflow-hub up to
+0.15.
+"""
+
+import os
+import tempfile
+
+import tensorflow.compat.v1 as tf
+
+import checkpoints
+import input_pipeline
+import modeling
+import serving
+
+
+def import_hub(alternative):
+  """Imports tensorflow-hub; raises ValueError where it has no `hub.Module`.
+
+  Args:
+    alternative: str. What to do without it, for the message.
+  """
+  cure = ("pip install \"tensorflow==2.15.1\" \"tensorflow-hub==0.15.0\", with "
+          "Python 3.9 to 3.11, or %s" % alternative)
+  try:
+    import tensorflow_hub as hub  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise ValueError("tensorflow-hub cannot be imported (%s); %s" %
+                     (error, cure))
+  if not hasattr(hub, "Module"):
+    raise ValueError(
+        "this needs hub.Module, which TensorFlow %s with tensorflow-hub %s "
+        "does not have; %s" % (tf.__version__, hub.__version__, cure))
+  return hub
+
+
+def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir):
+  """Writes the encoder of a checkpoint as a module.
+
+  It has the signatures `tokens`, from input_ids, input_mask and segment_ids,
+  int32 [B, S], to pooled_output, float32 [B, W], and sequence_output, float32
+  [B, S, W]; and `tokenization_info`, with vocab_file and do_lower_case. The
+  graph with the tag "train" has dropout, the one without tags has none.
+
+  Args:
+    bert_config: BertConfig.
+    checkpoint: str. Prefix of a checkpoint that has the encoder.
+    vocab_file: str.
+    do_lower_case: bool.
+    hub_dir: str. The module becomes a version in it.
+
+  Returns:
+    str. The folder of the module.
+
+  Raises:
+    ValueError: there is no `hub.Module`, or the checkpoint does not fit.
+  """
+  hub = import_hub("export a SavedModel only, without --hub_dir")
+
+  def make_spec(vocab_copy):
+    def module_fn(is_training):
+      inputs = {name: tf.placeholder(tf.int32, [None, None], name)
+                for name in serving.SEQUENCE_INPUTS}
+      model = modeling.BertModel(
+          bert_config, is_training, inputs["input_ids"], inputs["input_mask"],
+          inputs["segment_ids"])
+      hub.add_signature("tokens", inputs=inputs, outputs={
+          "pooled_output": model.get_pooled_output(),
+          "sequence_output": model.get_sequence_output()})
+      vocab = tf.constant(vocab_copy, name="vocab_file")
+      tf.add_to_collection(tf.GraphKeys.ASSET_FILEPATHS, vocab)
+      hub.add_signature("tokenization_info", outputs={
+          "vocab_file": vocab, "do_lower_case": tf.constant(do_lower_case)})
+
+    return hub.create_module_spec(
+        module_fn, [(set(), {"is_training": False}),
+                    ({"train"}, {"is_training": True})])
+
+  with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
+    # Assets keep the names of their files, and vocabularies have many.
+    vocab_copy = os.path.join(folder, serving.VOCAB_FILE)
+    tf.gfile.Copy(vocab_file, vocab_copy)
+    module = hub.Module(make_spec(vocab_copy), trainable=True)
+    variables = module.variable_map
+    with tf.Session() as session:
+      checkpoints.check_shapes_of(
+          {name: variable.shape.as_list()
+           for name, variable in variables.items()}, checkpoint,
+          must_have_all=True, cure="is it the checkpoint of this model?")
+      tf.train.Saver(variables).restore(session, checkpoint)
+      path = input_pipeline.write_version(
+          hub_dir, lambda temporary: module.export(temporary, session))
+  tf.logging.info("Exported the encoder as a Hub module to %s", path)
+  return path

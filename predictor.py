@@ -1,0 +1,257 @@
+"""Answers with a trained model from Python, loading it once.
+
+```python
+import predictor
+
+model = predictor.Predictor("exported")    # or a training output directory
+probabilities = model.predict([
+    ("The kettle sings.", "The kettle is singing."),   # a pair
+    "A single text."])                                 # [2, labels]
+print(model.labels[probabilities[0].argmax()])
+```
+"""
+
+import math
+import os
+import threading
+
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import input_pipeline
+import run_squad
+import serving
+import squad_answers
+import squad_data
+import tokenization
+import trained_models
+
+
+class Predictor(object):
+  """A model in memory; several threads may ask it at once."""
+
+  def __init__(self, path, vocab_file=None, batch_size=32, **model_parts):
+    """Loads the model.
+
+    Args:
+      path: str. A SavedModel of `export_model.py`, a folder with versions of
+        one, of which the newest is taken, a training output directory, or the
+        prefix of a checkpoint.
+      vocab_file: str. Only where `path` is no SavedModel and does not tell it.
+      batch_size: int. Sequences to compute at once; more are cut into batches.
+      **model_parts: see `trained_models.find`, for checkpoints.
+
+    Raises:
+      ValueError: there is no such model, or a part of it is missing.
+    """
+    self._batch_size = batch_size
+    saved_model = find_saved_model(path)
+    if saved_model:
+      if vocab_file or model_parts:
+        raise ValueError("%s: the SavedModel brings its own %s" % (
+            saved_model, ", ".join(
+                sorted(model_parts) + ["vocab_file"] * bool(vocab_file))))
+      self._served, self.settings, vocab_file = serving.load_saved_model(
+          saved_model)
+    else:
+      is_folder = tf.gfile.IsDirectory(path)
+      model = trained_models.find(
+          path if is_folder else None, vocab_file=vocab_file,
+          **dict(model_parts, **({} if is_folder else
+                                 {"init_checkpoint": path})))
+      self._served = serving.open_session(model.task, model.checkpoint)
+      self.settings, vocab_file = model.settings, model.vocab_file
+    task = self.settings["task"]
+    self.labels = self.settings.get("labels")
+    self._answer = _ANSWERS[task](self)
+    # The other tasks have no use for a [MASK] that a text may have.
+    self._tokenizer = tokenization.FullTokenizer(
+        vocab_file, self.settings["do_lower_case"],
+        never_split=["[MASK]"] if task == "masked_lm" else ())
+    # It remembers words, and two threads must not do so at once.
+    self._tokenizer_lock = threading.Lock()
+
+  def predict(self, texts):
+    """Answers texts.
+
+    Args:
+      texts: list of str, or of (str, str) for pairs. Questions with their
+        contexts for squad.
+
+    Returns:
+      classifier: float32 [texts, labels], probabilities. features: float32
+      [texts, W], or, without pooling, a list of float32 [T, layers, W]. squad:
+      a list of dict with "text", "probability", "start_char" and "end_char".
+      masked_lm: for each text, for each [MASK] in it, a list of (word piece,
+      probability), the likeliest first.
+
+    Raises:
+      ValueError: a text is neither str nor a pair.
+    """
+    if isinstance(texts, (str, bytes)):
+      raise ValueError("predict takes a list of texts, found one text")
+    return self._answer([_as_pair(text) for text in texts])
+
+  def close(self):
+    """Frees what the model holds; it cannot answer any more."""
+    self._served.session.close()
+
+  def _make_inputs(self, pairs):
+    """Tokenizes pairs of texts; returns a list of ModelInput."""
+    with self._tokenizer_lock:
+      return [input_pipeline.make_model_input(
+          self._tokenizer.tokenize(text_a),
+          self._tokenizer.tokenize(text_b) if text_b else None,
+          self.settings["max_seq_length"], self._tokenizer)
+              for text_a, text_b in pairs]
+
+  def _run(self, model_inputs, make_extra=lambda batch: {}):
+    """Computes inputs, those of similar lengths together.
+
+    Args:
+      model_inputs: list of ModelInput.
+      make_extra: function of a list of ModelInput that returns a dict of the
+        task's further inputs.
+
+    Returns:
+      list of dict from output name to array, for each input.
+    """
+    results = [None] * len(model_inputs)
+    for indexes in input_pipeline.batches_by_length(
+        [len(one.tokens) for one in model_inputs], self._batch_size):
+      batch = [model_inputs[i] for i in indexes]
+      outputs = serving.run(
+          self._served, serving.SIGNATURE,
+          dict(input_pipeline.stack_inputs(batch), **make_extra(batch)))
+      for row, index in enumerate(indexes):
+        results[index] = {name: output[row] for name, output in outputs.items()}
+    return results
+
+
+def find_saved_model(path):
+  """Returns the SavedModel that a path means, None if it means none."""
+  def is_one(folder):
+    return tf.gfile.Exists(os.path.join(folder, "saved_model.pb"))
+
+  if not tf.gfile.IsDirectory(path):
+    return None
+  if is_one(path):
+    return path
+  newest = input_pipeline.newest_version(path)
+  return newest if newest and is_one(newest) else None
+
+
+def _as_pair(text):
+  """Returns (text, None) of a text, and a pair as a tuple."""
+  if isinstance(text, (str, bytes)):
+    return text, None
+  if isinstance(text, (tuple, list)) and len(text) == 2 and all(
+      isinstance(part, (str, bytes)) for part in text):
+    return tuple(text)
+  raise ValueError("found %r, expected a text or a pair of texts" % (text,))
+
+
+def _classifier(predictor):
+  def answer(pairs):
+    results = predictor._run(predictor._make_inputs(pairs))
+    return np.reshape([one["probabilities"] for one in results],
+                      [len(pairs), len(predictor.labels)]).astype(np.float32)
+
+  return answer
+
+
+def _features(predictor):
+  def answer(pairs):
+    inputs = predictor._make_inputs(pairs)
+    results = predictor._run(inputs)
+    if predictor.settings["pooling"] != "none":
+      return np.array([one["vector"] for one in results])
+    names = ["layer_output_%d" % i
+             for i in range(len(predictor.settings["layers"]))]
+    return [np.stack([result[name][:len(one.tokens)] for name in names], axis=1)
+            for one, result in zip(inputs, results)]
+
+  return answer
+
+
+def _masked_lm(predictor):
+  def find_masks(model_input):
+    return [i for i, token in enumerate(model_input.tokens)
+            if token == "[MASK]"]
+
+  def make_positions(batch):
+    positions = [find_masks(one) for one in batch]
+    most = max([1] + [len(found) for found in positions])
+    return {"masked_lm_positions": np.array(
+        [input_pipeline.pad_to_length(found, most) for found in positions],
+        np.int32)}
+
+  def name_candidates(ids, log_probs):
+    return list(zip(predictor._tokenizer.convert_ids_to_tokens(ids.tolist()),
+                    [math.exp(x) for x in log_probs]))
+
+  def answer(pairs):
+    inputs = predictor._make_inputs(pairs)
+    return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
+             for i in range(len(find_masks(one)))]
+            for one, result in zip(
+                inputs, predictor._run(inputs, make_positions))]
+
+  return answer
+
+
+def _squad(predictor):
+  settings = predictor.settings
+
+  def make_windows(pairs):
+    examples, windows = [], []
+    for index, (question, context) in enumerate(pairs):
+      if context is None:
+        raise ValueError("found the question %r alone, expected (question, "
+                         "context)" % (question,))
+      context = tokenization.convert_to_unicode(context)
+      words, starts = squad_data.split_words(context)
+      examples.append(squad_data.SquadExample(
+          str(index), tokenization.convert_to_unicode(question), words,
+          context=context, word_starts=starts))
+    with predictor._tokenizer_lock:
+      squad_data.convert_examples_to_features(
+          examples, predictor._tokenizer, settings["max_seq_length"],
+          settings["doc_stride"], settings["max_query_length"], False,
+          windows.append)
+    return examples, windows
+
+  def answer(pairs):
+    examples, windows = make_windows(pairs)
+    logits = {
+        window.unique_id: run_squad.RawResult(
+            window.unique_id, result["start_logits"], result["end_logits"])
+        for window, result in zip(windows, predictor._run(windows))}
+    finder = squad_answers.AnswerFinder(
+        20, 30, settings["do_lower_case"],
+        settings["version_2_with_negative"], False)
+    return [_best_answer(finder.find(
+        example, [w for w in windows if w.example_index == index], logits)[0])
+            for index, example in enumerate(examples)]
+
+  return answer
+
+
+def _best_answer(answers):
+  """Returns the first of an n-best list as a dict."""
+  scores = np.array([one.start_logit + one.end_logit for one in answers])
+  exponentials = np.exp(scores - scores.max())
+  return {"text": answers[0].text,
+          "probability": float(exponentials[0] / exponentials.sum()),
+          "start_char": answers[0].start_char,
+          "end_char": answers[0].end_char}
+
+
+_ANSWERS = {
+    "classifier": _classifier,
+    "features": _features,
+    "masked_lm": _masked_lm,
+    "squad": _squad,
+}

@@ -1,0 +1,197 @@
+"""Trained models without an Estimator: build once, load once, run many times.
+
+A task says in a ServingTask how its outputs come about. From that this module
+makes a session to run here (`open_session`), or a SavedModel to run elsewhere
+(`export_saved_model`), whose graph has no optimizer and none of its variables.
+"""
+
+import collections
+import json
+import os
+import tempfile
+
+import tensorflow.compat.v1 as tf
+
+import checkpoints
+import input_pipeline
+
+# What every task reads, int32 [B, S] each.
+SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
+SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+# Assets of a SavedModel.
+VOCAB_FILE = "vocab.txt"
+SETTINGS_FILE = "model.json"
+
+
+class ServingTask(collections.namedtuple(
+    "ServingTask", ["name", "build", "extra_inputs", "settings"])):
+  """How a task's outputs come about, for whoever has a trained model.
+
+  Attributes:
+    name: str. "classifier", for example.
+    build: function of a dict from input name to Tensor that builds the model,
+      without dropout, and returns a dict from the name of a signature to its
+      outputs, a dict from name to Tensor [B, ...].
+    extra_inputs: names of inputs that are read beside SEQUENCE_INPUTS, int32
+      [B, anything].
+    settings: dict for JSON. What a program must know to use the outputs, such
+      as the labels.
+  """
+
+  def __new__(cls, name, build, extra_inputs=(), settings=None):
+    return super(ServingTask, cls).__new__(
+        cls, name, build, tuple(extra_inputs), settings or {})
+
+
+class Served(collections.namedtuple(
+    "Served", ["session", "inputs", "signatures"])):
+  """A model that is ready to run.
+
+  Attributes:
+    session: tf.Session.
+    inputs: dict from input name to its placeholder.
+    signatures: dict, as `ServingTask.build` returns it.
+  """
+
+
+def session_config():
+  """Returns a ConfigProto that leaves memory of a GPU to others."""
+  config = tf.ConfigProto(allow_soft_placement=True)
+  config.gpu_options.allow_growth = True
+  return config
+
+
+def open_session(task, checkpoint):
+  """Builds a task's model in a graph of its own and loads its weights.
+
+  Args:
+    task: ServingTask.
+    checkpoint: str. Prefix of a checkpoint that has every variable.
+
+  Returns:
+    Served.
+
+  Raises:
+    ValueError: the checkpoint cannot be read or does not fit.
+  """
+  with tf.Graph().as_default():
+    inputs = collections.OrderedDict(
+        (name, tf.placeholder(tf.int32, [None, None], name))
+        for name in SEQUENCE_INPUTS + task.extra_inputs)
+    signatures = task.build(inputs)
+    variables = tf.global_variables()
+    checkpoints.check_shapes(
+        variables, checkpoint, must_have_all=True,
+        cure="is it the checkpoint of this task, model and set of labels?")
+    saver = tf.train.Saver(variables)
+    session = tf.Session(config=session_config())
+    saver.restore(session, checkpoint)
+  return Served(session, inputs, signatures)
+
+
+def run(served, signature, arrays):
+  """Runs a model; several threads may do so at once.
+
+  Args:
+    served: Served.
+    signature: str.
+    arrays: dict from input name to int32 [B, S].
+
+  Returns:
+    dict from output name to array [B, ...].
+  """
+  return served.session.run(
+      served.signatures[signature],
+      {served.inputs[name]: array for name, array in arrays.items()})
+
+
+def make_settings(task, max_seq_length, do_lower_case):
+  """Returns what model.json tells of a model, a dict."""
+  return dict(task.settings, task=task.name, max_seq_length=max_seq_length,
+              do_lower_case=bool(do_lower_case))
+
+
+def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
+  """Writes a SavedModel that TensorFlow Serving and TensorFlow 2 load.
+
+  Its signatures take token ids, int32 [B, S] of any B and of any S that the
+  model can read. The vocabulary and model.json are its assets.
+
+  Args:
+    task: ServingTask.
+    checkpoint: str. Prefix of a checkpoint that has every variable.
+    vocab_file: str.
+    settings: dict, from `make_settings`.
+    export_dir: str. The model becomes a version in it.
+
+  Returns:
+    str. The folder of the model.
+
+  Raises:
+    ValueError: the checkpoint cannot be read or does not fit.
+  """
+  served = open_session(task, checkpoint)
+  with served.session, served.session.graph.as_default():
+    signatures = {}
+    for name, outputs in served.signatures.items():
+      signatures[name] = tf.saved_model.predict_signature_def(
+          served.inputs,
+          {key: tf.identity(output, "%s_%s" % (name, key))
+           for key, output in outputs.items()})
+
+    def write(path):
+      # Assets keep the names of their files, and vocabularies have many.
+      with tempfile.TemporaryDirectory() as folder:
+        assets = [os.path.join(folder, VOCAB_FILE),
+                  os.path.join(folder, SETTINGS_FILE)]
+        tf.gfile.Copy(vocab_file, assets[0])
+        input_pipeline.write_text(
+            assets[1], json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        builder = tf.saved_model.Builder(path)
+        builder.add_meta_graph_and_variables(
+            served.session, [tf.saved_model.tag_constants.SERVING],
+            signature_def_map=signatures,
+            assets_collection=[tf.constant(asset) for asset in assets],
+            strip_default_attrs=True,
+            saver=tf.train.Saver(tf.global_variables()))
+        builder.save()
+
+    path = input_pipeline.write_version(export_dir, write)
+  tf.logging.info("Exported the %s model to %s", task.name, path)
+  return path
+
+
+def load_saved_model(path):
+  """Loads a SavedModel of `export_saved_model`.
+
+  Args:
+    path: str. Its folder.
+
+  Returns:
+    Served, its settings, and the path of its vocabulary.
+
+  Raises:
+    ValueError: it is not such a model.
+  """
+  settings_file = os.path.join(path, "assets", SETTINGS_FILE)
+  try:
+    with tf.gfile.GFile(settings_file) as reader:
+      settings = json.loads(reader.read())
+    with tf.Graph().as_default() as graph:
+      session = tf.Session(config=session_config())
+      loaded = tf.saved_model.loader.load(
+          session, [tf.saved_model.tag_constants.SERVING], path)
+  except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
+    raise ValueError(
+        "%s: cannot be loaded (%s); give a folder that export_model.py or "
+        "--export_dir wrote" % (path, getattr(error, "message", None) or error))
+  inputs, signatures = {}, {}
+  for name, signature in loaded.signature_def.items():
+    if name.startswith("__"):  # TensorFlow's own
+      continue
+    inputs.update((key, graph.get_tensor_by_name(info.name))
+                  for key, info in signature.inputs.items())
+    signatures[name] = {key: graph.get_tensor_by_name(info.name)
+                        for key, info in signature.outputs.items()}
+  return (Served(session, inputs, signatures), settings,
+          os.path.join(path, "assets", VOCAB_FILE))

@@ -1,0 +1,58 @@
+"""Trained models of each task, with random weights, for tests of exports."""
+
+import os
+
+import tensorflow.compat.v1 as tf
+
+import checkpoints
+import helpers
+import modeling
+import tokenization
+import trained_models
+
+LENGTH = 16
+
+
+def write_model(folder, task, record_task=None, labels=None, **changes):
+  """Writes the output directory of a training; returns it.
+
+  Args:
+    folder: py.path or pathlib.Path.
+    task: str. One of trained_models.TASKS.
+    record_task: str. The task's name in run.json.
+    labels: list of str.
+    **changes: of the config.
+  """
+  output_dir = str(folder / ("trained_" + task))
+  vocab_file = helpers.write_vocab(folder)
+  config = modeling.BertConfig(**dict(helpers.CONFIG, **changes))
+  served = trained_models.TASKS[task](
+      config, {"labels": labels}, {}, None, True)
+  with tf.Graph().as_default(), tf.Session() as session:
+    served.build({name: tf.placeholder(tf.int32, [None, None])
+                  for name in ("input_ids", "input_mask", "segment_ids") +
+                  served.extra_inputs})
+    variables = tf.global_variables()
+    tf.train.get_or_create_global_step()
+    for variable in variables:  # as an optimizer leaves them behind
+      tf.get_variable(variable.op.name + "/adam_m", variable.shape)
+    session.run(tf.global_variables_initializer())
+    session.run([tf.assign(v, tf.random_normal(v.shape, stddev=0.3, seed=i))
+                 for i, v in enumerate(variables)])
+    tf.train.Saver().save(
+        session, os.path.join(output_dir, "model.ckpt"), global_step=3)
+  checkpoints.write_record(
+      output_dir, checkpoints.make_record(
+          record_task or task, config, labels,
+          tokenization.load_vocab(vocab_file), do_lower_case=True),
+      0, max_seq_length=LENGTH, vocab_file=vocab_file, doc_stride=4,
+      max_query_length=6)
+  return output_dir
+
+
+MODELS = {
+    "classifier": dict(record_task="mrpc", labels=["no", "yes", "tea"]),
+    "features": {},
+    "masked_lm": dict(record_task="pretraining"),
+    "squad": {},
+}

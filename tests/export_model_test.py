@@ -1,0 +1,368 @@
+"""Tests of export_model, --export_dir and serving: what others load."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import checkpoints
+import estimators
+import export_model
+import helpers
+import hub_modules
+import input_pipeline
+import modeling
+import optimization
+import predictor
+import run_classifier
+import run_classifier_with_tfhub
+import run_squad
+import serving
+import trained_models
+from export_fixtures import LENGTH, MODELS, write_model
+
+try:
+  import tensorflow_hub as hub
+except ImportError:
+  hub = None
+
+with_module = pytest.mark.skipif(
+    not hasattr(hub, "Module"), reason="hub.Module is not there")
+without_module = pytest.mark.skipif(
+    hasattr(hub, "Module"), reason="hub.Module is there")
+
+# Runs without any module of ours; arguments: a folder of requests as JSON, by
+# the name of the model, and a folder for the answers.
+STRANGER = """
+import json, os, sys
+import tensorflow.compat.v2 as tf
+tf.compat.v1.enable_eager_execution()
+try:
+  import modeling
+  raise SystemExit("our modules are there")
+except ImportError:
+  pass
+requests = json.load(open(sys.argv[1]))
+answers = {}
+for name, (path, signature, request) in requests.items():
+  function = tf.saved_model.load(path).signatures[signature]
+  # What TensorFlow Serving does: rows to columns, and back again.
+  rows = request["instances"]
+  outputs = function(**{key: tf.constant([row[key] for row in rows], tf.int32)
+                        for key in rows[0]})
+  outputs = {key: value.numpy().tolist() for key, value in outputs.items()}
+  if len(outputs) == 1:
+    predictions, = outputs.values()
+  else:
+    predictions = [dict(zip(outputs, row)) for row in zip(*outputs.values())]
+  answers[name] = {"predictions": predictions}
+json.dump(answers, open(sys.argv[2], "w"))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """Gives the training output directory of each task."""
+  return {task: write_model(tmp_path_factory.mktemp(task), task, **arguments)
+          for task, arguments in MODELS.items()}
+
+
+def export(model_dir, export_dir, **flags):
+  """Runs the script; returns the new version."""
+  helpers.run_main(export_model, [
+      "--%s=%s" % item for item in sorted(dict(
+          flags, model_dir=model_dir, export_dir=export_dir).items())])
+  return input_pipeline.newest_version(str(export_dir))
+
+
+def make_request(task):
+  """Returns rows of a request: two sequences of one length."""
+  ids = [[2, 5, 7, 4, 3, 0, 0], [2, 9, 3, 5, 6, 20, 3]]
+  rows = [{"input_ids": row, "input_mask": [int(i > 0) for i in row],
+           "segment_ids": [0, 0, 0, 1, 1, 1, 1]} for row in ids]
+  if task == "masked_lm":
+    for row in rows:
+      row["masked_lm_positions"] = [3, 1]
+  return {"instances": rows}
+
+
+def compute(model_dir, signature, request):
+  """Computes the outputs with our code, from the checkpoint."""
+  model = trained_models.find(model_dir, layers="-1,0")
+  served = serving.open_session(model.task, model.checkpoint)
+  rows = request["instances"]
+  return serving.run(served, signature, {
+      name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+def test_a_stranger_gets_the_numbers_of_every_task(trained, tmp_path):
+  requests = {}
+  for task, model_dir in trained.items():
+    flags = dict(task=task, layers="-1,0") if task == "features" else {}
+    path = export(model_dir, tmp_path / ("exported_" + task), **flags)
+    requests[task] = path, "serving_default", make_request(task)
+    if task == "masked_lm":
+      requests["log_probs"] = path, "log_probs", make_request(task)
+  (tmp_path / "requests.json").write_text(u"%s" % json.dumps(requests))
+  answers_file = tmp_path / "answers.json"
+  process = subprocess.run(
+      [sys.executable, "-I", "-c", STRANGER, str(tmp_path / "requests.json"),
+       str(answers_file)],
+      cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+  assert process.returncode == 0, process.stdout[-3000:]
+  answers = json.loads(answers_file.read_text())
+  for name, (_, signature, request) in requests.items():
+    task = "masked_lm" if name == "log_probs" else name
+    expected = compute(trained[task], signature, request)
+    predictions = answers[name]["predictions"]
+    assert len(predictions) == 2
+    if len(expected) == 1:
+      predictions = [{key: row} for row in predictions for key in expected]
+    assert sorted(predictions[0]) == sorted(expected)
+    for key, array in expected.items():
+      np.testing.assert_allclose(
+          [row[key] for row in predictions], array, atol=1e-5)
+  row = answers["classifier"]["predictions"][0]
+  assert len(row) == 3 and abs(sum(row) - 1) < 1e-5
+  assert set(answers["squad"]["predictions"][0]) == {
+      "start_logits", "end_logits"}
+
+
+def test_only_the_model_and_its_assets_are_exported(trained, tmp_path):
+  path = export(trained["classifier"], tmp_path)
+  assert sorted(os.listdir(path)) == ["assets", "saved_model.pb", "variables"]
+  assert sorted(os.listdir(path + "/assets")) == ["model.json", "vocab.txt"]
+  names = [name for name, _ in tf.train.list_variables(
+      path + "/variables/variables")]
+  assert "output_weights" in names
+  assert not [n for n in names if "adam" in n or "global_step" in n]
+  with open(path + "/assets/model.json") as reader:
+    assert json.load(reader) == dict(
+        task="classifier", labels=["no", "yes", "tea"], do_lower_case=True,
+        max_seq_length=LENGTH)
+
+
+def test_an_export_never_touches_an_earlier_one(trained, tmp_path):
+  first = export(trained["classifier"], tmp_path)
+  before = open(first + "/saved_model.pb", "rb").read()
+  second = export(trained["classifier"], tmp_path)
+  assert sorted(os.listdir(str(tmp_path))) == sorted(
+      os.path.basename(path) for path in (first, second))
+  assert int(os.path.basename(second)) > int(os.path.basename(first))
+  assert open(first + "/saved_model.pb", "rb").read() == before
+
+
+def test_a_failed_export_leaves_nothing(trained, tmp_path, monkeypatch):
+  def fail(*unused_args, **unused_kwargs):
+    raise ValueError("no room")
+
+  monkeypatch.setattr(tf.saved_model.Builder, "save", fail)
+  with pytest.raises(estimators.UserError, match="no room"):
+    export(trained["classifier"], tmp_path)
+  assert os.listdir(str(tmp_path)) == []
+
+
+def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
+  dead = subprocess.Popen([sys.executable, "-c", ""])
+  dead.wait()
+  leftover = tmp_path / ("version.%d.tmp" % dead.pid)
+  leftover.mkdir()
+  (leftover / "saved_model.pb").write_text(u"half")
+  assert input_pipeline.newest_version(str(tmp_path)) is None
+  path = export(trained["classifier"], tmp_path)
+  assert os.listdir(str(tmp_path)) == [os.path.basename(path)]
+
+
+def test_a_checkpoint_alone_with_config_and_task(trained, tmp_path):
+  folder = os.path.dirname(trained["classifier"])
+  path = str(tmp_path / "out")
+  arguments = ["--task=classifier", "--export_dir=" + path,
+               "--vocab_file=" + folder + "/vocab.txt",
+               "--bert_config_file=" + helpers.write_config(tmp_path),
+               "--init_checkpoint=" + trained["classifier"] + "/model.ckpt-3"]
+  helpers.run_main(export_model, arguments)
+  helpers.run_main(export_model, arguments + [
+      "--labels=a,b,c", "--max_seq_length=9", "--nodo_lower_case"])
+  found = []
+  for version in sorted(os.listdir(path)):
+    with open(os.path.join(path, version, "assets", "model.json")) as reader:
+      found.append(json.load(reader))
+  assert found == [
+      dict(task="classifier", labels=["0", "1", "2"], do_lower_case=True,
+           max_seq_length=20),
+      dict(task="classifier", labels=["a", "b", "c"], do_lower_case=False,
+           max_seq_length=9)]
+
+
+@pytest.mark.parametrize("make_flags,message", [
+    (lambda trained, folder: dict(export_dir=""),
+     "^nothing to do; give --export_dir or --hub_dir$"),
+    (lambda trained, folder: {}, "^give --model_dir, or --task with"),
+    (lambda trained, folder: dict(model_dir=str(folder / "none")),
+     "none: there is no such folder"),
+    (lambda trained, folder: dict(model_dir=str(folder), task="squad"),
+     "holds no checkpoint"),
+    (lambda trained, folder: dict(model_dir=trained["squad"], task="ner"),
+     "task ner: expected one of classifier, features, masked_lm, squad"),
+    (lambda trained, folder: dict(task="squad"),
+     "^give also init_checkpoint, bert_config_file, vocab_file$"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"], vocab_file=helpers.write_lines(
+            folder / "v" / "vocab.txt",
+            [[word] for word in reversed(helpers.WORDS)])),
+     "vocab.txt: is not the vocabulary that the model was trained with"),
+    (lambda trained, folder: dict(model_dir=trained["squad"],
+                                  vocab_file=str(folder / "gone.txt")),
+     "gone.txt: the vocabulary is not there"),
+    (lambda trained, folder: dict(
+        model_dir=trained["classifier"], labels="yes"), "does not fit"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"], task="classifier"), "it is no classifier"),
+])
+def test_a_mistake_is_told_and_nothing_is_written(
+    trained, tmp_path, make_flags, message):
+  flags = dict({"export_dir": str(tmp_path / "out")},
+               **make_flags(trained, tmp_path))
+  with pytest.raises(estimators.UserError, match=message) as error:
+    helpers.run_main(export_model, [
+        "--%s=%s" % item for item in sorted(flags.items())])
+  if "does not fit" not in message:
+    assert "\n" not in str(error.value)
+  assert not (tmp_path / "out").exists() or not os.listdir(
+      str(tmp_path / "out"))
+
+
+def test_the_classifier_exports_after_training(tmp_path):
+  arguments = dict(
+      task_name="MRPC", data_dir=helpers.write_mrpc(tmp_path / "data"),
+      vocab_file=helpers.write_vocab(tmp_path),
+      bert_config_file=helpers.write_config(tmp_path), max_seq_length=LENGTH,
+      output_dir=str(tmp_path / "out"), export_dir=str(tmp_path / "exported"),
+      train_batch_size=4, num_train_epochs=1, do_train=True, do_predict=True)
+  helpers.run_main(run_classifier, [
+      "--%s=%s" % item for item in sorted(arguments.items())])
+  served, settings, _ = serving.load_saved_model(
+      input_pipeline.newest_version(str(tmp_path / "exported")))
+  assert settings["labels"] == ["0", "1"]
+  batch, = helpers.read_batches(run_classifier.file_based_input_fn_builder(
+      str(tmp_path / "out" / "predict.tf_record"), LENGTH, False, False), 100)
+  found = serving.run(served, "serving_default", {
+      name: batch[name] for name in serving.SEQUENCE_INPUTS})
+  np.testing.assert_allclose(
+      found["probabilities"], helpers.read_probabilities(str(tmp_path / "out")),
+      atol=1e-5)
+
+
+def test_squad_exports_after_training(tmp_path):
+  context = "The kettle sings. It rains, it rains, and the cat is not far."
+  questions = [("The kettle", "sings"), ("it is not", "far")]
+  file_name = helpers.write_lines(tmp_path / "squad.json", [[json.dumps(dict(
+      version="1.1", data=[dict(title="Tea", paragraphs=[dict(
+          context=context, qas=[
+              dict(id=text, question=question, answers=[dict(
+                  text=text, answer_start=context.index(text))])
+              for question, text in questions])])]))]])
+  arguments = dict(
+      train_file=file_name, predict_file=file_name,
+      vocab_file=helpers.write_vocab(tmp_path),
+      bert_config_file=helpers.write_config(tmp_path), max_seq_length=LENGTH,
+      doc_stride=4, max_query_length=5, output_dir=str(tmp_path / "out"),
+      export_dir=str(tmp_path / "exported"), train_batch_size=2,
+      num_train_epochs=4, do_train=True, do_predict=True)
+  helpers.run_main(run_squad, [
+      "--%s=%s" % item for item in sorted(arguments.items())])
+  with open(str(tmp_path / "out" / "predictions.json")) as reader:
+    expected = json.load(reader)
+  model = predictor.Predictor(str(tmp_path / "exported"))
+  answers = model.predict([(question, context) for question, _ in questions])
+  assert [answer["text"] for answer in answers] == [
+      expected[text] for _, text in questions]
+
+
+# TF1 Hub modules.
+
+
+@with_module
+def test_fine_tuning_from_the_module_is_that_from_the_checkpoint(
+    tmp_path, monkeypatch):
+  """With dropout 0: the same losses, step by step."""
+  model_dir = write_model(
+      tmp_path, "classifier", labels=["0", "1"], hidden_dropout_prob=0.0,
+      attention_probs_dropout_prob=0.0)
+  hub_dir = str(tmp_path / "hub")
+  helpers.run_main(export_model, ["--model_dir=" + model_dir,
+                                  "--hub_dir=" + hub_dir])
+  handle = input_pipeline.newest_version(hub_dir)
+  tokenizer = run_classifier_with_tfhub.create_tokenizer_from_hub_module(handle)
+  assert tokenizer.vocab == {word: i for i, word in enumerate(helpers.WORDS)}
+  assert tokenizer.basic_tokenizer.do_lower_case is True
+
+  # The head starts from the same values, and without its own dropout.
+  monkeypatch.setattr(modeling, "dropout", lambda x, unused_prob: x)
+  monkeypatch.setattr(
+      modeling, "create_initializer",
+      lambda r: tf.truncated_normal_initializer(stddev=r, seed=5))
+  features = run_classifier.convert_examples_to_features(
+      run_classifier.MrpcProcessor().get_train_examples(
+          helpers.write_mrpc(tmp_path / "data")), ["0", "1"], LENGTH, tokenizer)
+  batch = dict(
+      {name: np.array([getattr(f, name) for f in features], np.int32)
+       for name in serving.SEQUENCE_INPUTS},
+      labels=np.array([f.label_id for f in features], np.int32))
+
+  def train(create_model, **arguments):
+    with tf.Graph().as_default(), tf.Session() as session:
+      tf.train.get_or_create_global_step()
+      inputs = {name: tf.constant(array) for name, array in batch.items()}
+      loss = create_model(is_training=True, num_labels=2,
+                          **dict(arguments, **inputs))[0]
+      if create_model is run_classifier.create_model:
+        checkpoint = checkpoints.find_checkpoint(model_dir)
+        tf.train.init_from_checkpoint(checkpoint, {"bert/": "bert/"})
+      train_op = optimization.create_optimizer(loss, 1e-3, 10, 0, False)
+      session.run(tf.global_variables_initializer())
+      return [session.run([loss, train_op])[0] for _ in range(4)]
+
+  expected = train(
+      run_classifier.create_model, use_one_hot_embeddings=False,
+      bert_config=modeling.BertConfig(**dict(
+          helpers.CONFIG, hidden_dropout_prob=0.0,
+          attention_probs_dropout_prob=0.0)))
+  found = train(run_classifier_with_tfhub.create_model,
+                bert_hub_module_handle=handle)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  assert expected[3] < expected[0]
+
+
+@with_module
+def test_the_module_has_two_graphs_and_no_slots(tmp_path):
+  model_dir = write_model(tmp_path, "squad")
+  hub_dir = str(tmp_path / "hub")
+  for _ in range(2):
+    helpers.run_main(export_model, ["--model_dir=" + model_dir,
+                                    "--hub_dir=" + hub_dir])
+  assert len(os.listdir(hub_dir)) == 2
+  spec = hub.load_module_spec(input_pipeline.newest_version(hub_dir))
+  assert sorted(map(sorted, spec.get_tags())) == [[], ["train"]]
+  for tags in (set(), {"train"}):
+    assert sorted(spec.get_signature_names(tags)) == [
+        "tokenization_info", "tokens"]
+  names = [name for name, _ in tf.train.list_variables(os.path.join(
+      input_pipeline.newest_version(hub_dir), "variables", "variables"))]
+  assert names and all(
+      name.startswith("bert/") and "adam" not in name for name in names)
+
+
+@without_module
+def test_without_hub_module_the_script_says_so(trained, tmp_path):
+  with pytest.raises(estimators.UserError, match=(
+      "(needs hub.Module|cannot be imported).*export a SavedModel only")):
+    helpers.run_main(export_model, ["--model_dir=" + trained["squad"],
+                                    "--hub_dir=" + str(tmp_path / "hub")])
+  assert not (tmp_path / "hub").exists()
+  with pytest.raises(ValueError):
+    hub_modules.import_hub("stop")

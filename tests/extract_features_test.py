@@ -1,0 +1,300 @@
+"""Tests of extract_features: lines, vectors, files, streaming, mistakes."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import estimators
+import extract_features
+import feature_files
+import helpers
+import input_pipeline
+import modeling
+import tokenization
+
+LINES = ["The kettle sings.", "", "It rains. ||| Tea is near.", "cat",
+         "a ||| b ||| c", "the the the the the the the the the the the the",
+         u"\u00e9t\u00e9 tea"] * 3
+CONFIG = dict(helpers.CONFIG, num_hidden_layers=3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+  """Gives flags of a model with random weights."""
+  folder = tmp_path_factory.mktemp("model")
+  config_file = helpers.write_config(folder, num_hidden_layers=3)
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.set_random_seed(1)
+    modeling.BertModel(modeling.BertConfig(**CONFIG), False,
+                       tf.zeros([1, 4], tf.int32))
+    session.run([tf.assign(v, tf.random_normal(v.shape, stddev=0.3, seed=i))
+                 for i, v in enumerate(tf.global_variables())])
+    checkpoint = tf.train.Saver().save(session, str(folder / "model.ckpt"))
+  return dict(vocab_file=helpers.write_vocab(folder),
+              bert_config_file=config_file, init_checkpoint=checkpoint,
+              max_seq_length=12, batch_size=2)
+
+
+def write_input(folder):
+  return helpers.write_lines(folder / "in.txt", [[line] for line in LINES])
+
+
+def run(model, folder, output="out", **flags):
+  """Runs the script; returns the output's path."""
+  path = str(folder / output)
+  arguments = dict(model, input_file=write_input(folder), output_file=path,
+                   layers="-1,0", **flags)
+  helpers.run_main(extract_features, [
+      "--%s=%s" % item for item in sorted(arguments.items())])
+  return path
+
+
+def read_json(path):
+  with io.open(path, encoding="utf-8") as reader:
+    return [json.loads(line) for line in reader]
+
+
+def arrays_of(lines):
+  """Returns float [T, L, W] of each line of JSON."""
+  return [np.array([[layer["values"] for layer in token["layers"]]
+                    for token in line["features"]]) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+  """Computes every line by itself, without padding."""
+  tokenizer = tokenization.FullTokenizer(model["vocab_file"])
+  examples = [extract_features.InputExample(
+      i, *((line.rpartition(" ||| ")[0], line.rpartition(" ||| ")[2])
+           if " ||| " in line else (line, None)))
+              for i, line in enumerate(LINES)]
+  features = extract_features.convert_examples_to_features(
+      examples, 12, tokenizer)
+  tokens, arrays = [], []
+  with tf.Graph().as_default(), tf.Session() as session:
+    ids = tf.placeholder(tf.int32, [1, None])
+    segments = tf.placeholder(tf.int32, [1, None])
+    bert = modeling.BertModel(
+        modeling.BertConfig(**CONFIG), False, ids, None, segments)
+    layers = bert.get_all_encoder_layers()
+    output = tf.stack([layers[2], layers[0]], axis=2)
+    tf.train.Saver().restore(session, model["init_checkpoint"])
+    for one in features:
+      count = len(one.tokens)
+      tokens.append(one.tokens)
+      arrays.append(session.run(output, {
+          ids: [one.input_ids[:count]],
+          segments: [one.input_type_ids[:count]]})[0])
+  return tokens, arrays
+
+
+def test_json_numbers_are_those_of_round_and_json():
+  random = np.random.RandomState(0)
+  special = np.array([[0.0, -0.0, 1e-6, -1e-6, 1e-4, 9.99995e-5, 5e-7, 1.5e-6,
+                       2.5e-6, 999.99994, -1000.0, 0.5, 1.0, 123.456, -1e20,
+                       np.nan, np.inf, -np.inf]], np.float32)
+  ties = (np.arange(-4001, 4001, 2) / 2.0**7).astype(np.float32)[np.newaxis]
+  matrices = [special, ties] + [
+      (random.randn(300, 8) * scale).astype(np.float32)
+      for scale in (1e-7, 1e-5, 1e-3, 1, 300)]
+  numbers = feature_files.JsonNumbers()
+  for matrix in matrices:
+    assert numbers.print_rows(matrix) == [
+        ", ".join(json.dumps(round(float(x), 6)) for x in row).encode("ascii")
+        for row in matrix]
+  assert numbers.print_rows(np.zeros([0, 8], np.float32)) == []
+
+
+@pytest.mark.parametrize("remove_padding", [True, False])
+def test_json_has_the_layers_of_every_token_in_order(
+    model, expected, tmp_path, remove_padding):
+  path = run(model, tmp_path, remove_padding=remove_padding)
+  lines = read_json(path)
+  assert [line["linex_index"] for line in lines] == list(range(len(LINES)))
+  tokens, arrays = expected
+  assert [[token["token"] for token in line["features"]]
+          for line in lines] == tokens
+  assert [[layer["index"] for layer in line["features"][0]["layers"]]
+          for line in lines] == [[-1, 0]] * len(LINES)
+  for found, array in zip(arrays_of(lines), arrays):
+    np.testing.assert_allclose(found, array, atol=2e-5)
+  # To the letter what json.dumps makes of it.
+  with io.open(path) as reader:
+    assert reader.readline() == json.dumps(lines[0]) + "\n"
+
+
+def test_archive_and_records_hold_the_same(model, expected, tmp_path):
+  tokens, arrays = expected
+  archive = np.load(run(model, tmp_path, "out.npz", output_format="npz"))
+  assert archive["values"].dtype == np.float32
+  np.testing.assert_allclose(
+      archive["values"], np.concatenate(arrays), atol=2e-5)
+  assert archive["tokens"].tolist() == sum(tokens, [])
+  assert archive["line_starts"].tolist() == [0] + np.cumsum(
+      [len(t) for t in tokens]).tolist()
+  assert archive["layers"].tolist() == [-1, 0]
+
+  path = run(model, tmp_path, "out.tfrecord", output_format="tfrecord")
+  records = list(tf.python_io.tf_record_iterator(path))
+  assert len(records) == len(LINES)
+  for index, record in enumerate(records):
+    feature = tf.train.Example.FromString(record).features.feature
+    assert feature["linex_index"].int64_list.value[:] == [index]
+    assert [t.decode("utf-8") for t in feature["tokens"].bytes_list.value
+           ] == tokens[index]
+    assert feature["layers"].int64_list.value[:] == [-1, 0]
+    values = np.reshape(feature["values"].float_list.value,
+                        feature["shape"].int64_list.value)
+    np.testing.assert_allclose(values, arrays[index], atol=2e-5)
+
+
+@pytest.mark.parametrize("pooling,pool", [
+    ("cls", lambda array: array[0]), ("mean", lambda array: array.mean(axis=0)),
+    ("max", lambda array: array.max(axis=0))])
+def test_pooling_gives_one_vector_per_line(
+    model, expected, tmp_path, pooling, pool):
+  vectors = [pool(array).reshape([-1]) for array in expected[1]]
+  flags = dict(pooling=pooling, remove_padding=pooling != "max")
+  lines = read_json(run(model, tmp_path, **flags))
+  assert [sorted(line) for line in lines] == [
+      ["linex_index", "values"]] * len(LINES)
+  np.testing.assert_allclose([l["values"] for l in lines], vectors, atol=2e-5)
+  archive = np.load(run(model, tmp_path, output_format="npz", **flags))
+  assert sorted(archive) == ["layers", "values"]
+  np.testing.assert_allclose(archive["values"], vectors, atol=2e-5)
+
+
+@pytest.mark.parametrize("pooling", ["none", "mean"])
+def test_the_estimator_gives_the_same(model, tmp_path, pooling):
+  """The way of --use_tpu, on what there is here."""
+  config = modeling.BertConfig(**CONFIG)
+  tokenizer = tokenization.FullTokenizer(model["vocab_file"])
+  features = extract_features.convert_examples_to_features(
+      extract_features.read_examples(write_input(tmp_path)), 12, tokenizer)[:7]
+  with helpers.captured_log():
+    ours = extract_features.make_session_runner(
+        config, model["init_checkpoint"], [-1, 0], pooling, 2)(features)
+    theirs = extract_features.make_estimator_runner(
+        extract_features.model_fn_builder(
+            config, model["init_checkpoint"], [-1, 0], False, True, pooling),
+        12, 4)(features)
+  assert len(ours) == len(theirs) == 7
+  for one, other in zip(ours, theirs):
+    np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_a_stream_is_read_no_further_than_it_is_used(model):
+  read = []
+
+  def examples():
+    for i in range(1000):
+      read.append(i)
+      yield extract_features.InputExample(i, "tea", None)
+
+  tokenizer = tokenization.FullTokenizer(model["vocab_file"])
+  lines = extract_features.extract(
+      examples(), 12, tokenizer,
+      lambda features: [np.zeros([len(f.tokens), 1, 4]) for f in features], 10)
+  assert next(lines).index == 0
+  assert len(read) < 100
+  lines.close()
+  assert len(read) < 100
+
+
+def test_an_error_of_any_stage_arrives(model):
+  def examples():
+    yield extract_features.InputExample(0, "tea", None)
+    raise ValueError("reading")
+
+  def fail(features):
+    raise ValueError("running %d" % len(features))
+
+  tokenizer = tokenization.FullTokenizer(model["vocab_file"])
+  for run_window, message in (
+      (fail, "running 1"), (lambda features: [None] * len(features), "reading")):
+    with pytest.raises(ValueError, match=message):
+      list(extract_features.extract(examples(), 12, tokenizer, run_window, 1))
+  stop = threading.Event()
+  assert list(input_pipeline.in_background(iter(range(5)), 1, stop)) == [
+      0, 1, 2, 3, 4]
+  assert not stop.is_set()
+
+
+def test_lines_are_texts_or_pairs(tmp_path):
+  path = str(tmp_path / "in.txt")
+  with io.open(path, "wb") as writer:
+    writer.write(b"\xef\xbb\xbf one  \r\n\na ||| b ||| c\n ||| d\n\xc3\xa9")
+  assert [(e.unique_id, e.text_a, e.text_b)
+          for e in extract_features.read_examples(path)] == [
+              (0, "one", None), (1, "", None), (2, "a ||| b", "c"),
+              (3, "||| d", None), (4, u"\u00e9", None)]
+
+
+def test_standard_input_and_output(model, tmp_path):
+  path = run(model, tmp_path)
+  arguments = dict(model, input_file="-", output_file="-", layers="-1,0")
+  with io.open(write_input(tmp_path), "rb") as reader:
+    process = subprocess.run(
+        [sys.executable, os.path.join(helpers.TOP, "extract_features.py")] +
+        ["--%s=%s" % item for item in arguments.items()],
+        stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  assert process.returncode == 0, process.stderr[-3000:]
+  assert b"Wrote the features of 21 lines" in process.stderr
+  with io.open(path, "rb") as reader:
+    assert process.stdout == reader.read()
+
+
+@pytest.mark.parametrize("flags,message", [
+    (dict(layers="-4"), r"--layers=-4: there is no layer -4; expected numbers "
+     "from -3 to 2"),
+    (dict(layers="3"), "there is no layer 3"),
+    (dict(layers="last"), "--layers=last: expected numbers"),
+    (dict(pooling="sum"), "--pooling=sum: expected one of none, cls, mean, max"),
+    (dict(output_format="csv"),
+     "--output_format=csv: expected one of jsonl, npz, tfrecord"),
+    (dict(input_file="none.txt"), "none.txt: there is no such file"),
+    (dict(output_file="none/out"), "none/out: cannot be written"),
+    (dict(max_seq_length=21), "at most 20 positions"),
+    (dict(init_checkpoint="none.ckpt"), "none.ckpt: there is no such"),
+])
+def test_a_mistake_is_one_line(model, tmp_path, flags, message):
+  arguments = dict(model, input_file=write_input(tmp_path),
+                   output_file=str(tmp_path / "out"), layers="-1")
+  arguments.update(flags)
+  with pytest.raises(estimators.UserError, match=message) as error:
+    helpers.run_main(extract_features, [
+        "--%s=%s" % item for item in sorted(arguments.items())])
+  assert "\n" not in str(error.value)
+  assert os.listdir(str(tmp_path)) == ["in.txt"]
+
+
+def test_bytes_that_are_not_utf8_are_named_and_nothing_is_left(model, tmp_path):
+  path = str(tmp_path / "in.txt")
+  with io.open(path, "wb") as writer:
+    writer.write(b"tea\n" * 30 + b"te\xff\n")
+  for output_format in sorted(feature_files.WRITERS):
+    with pytest.raises(estimators.UserError, match=(
+        r"in\.txt, line 31: byte 3 is not UTF-8; save the file as UTF-8")):
+      helpers.run_main(extract_features, [
+          "--%s=%s" % item for item in sorted(dict(
+              model, input_file=path, output_file=str(tmp_path / "out"),
+              layers="-1", output_format=output_format).items())])
+    assert os.listdir(str(tmp_path)) == ["in.txt"]
+
+
+@pytest.mark.parametrize("output_format", sorted(feature_files.WRITERS))
+def test_an_empty_file_has_no_features(model, tmp_path, output_format):
+  (tmp_path / "in.txt").write_text(u"")
+  helpers.run_main(extract_features, [
+      "--%s=%s" % item for item in sorted(dict(
+          model, input_file=str(tmp_path / "in.txt"), layers="-1",
+          output_file=str(tmp_path / "out"),
+          output_format=output_format).items())])
+  assert (tmp_path / "out").exists()

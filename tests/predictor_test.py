@@ -1,0 +1,127 @@
+"""Tests of predictor: models of every task, loaded once, asked many times."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import helpers
+import predictor
+import serving
+import trained_models
+from export_fixtures import LENGTH, MODELS, write_model
+
+TEXTS = ["The kettle sings.", ("It rains.", "Tea is near."), "cat", ("a", ""),
+         "the the the the the the the the the the the the the the the the"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+  """Gives, for each task, its training directory and its exports."""
+  found = {}
+  for task, arguments in MODELS.items():
+    folder = tmp_path_factory.mktemp(task)
+    model_dir = write_model(folder, task, **arguments)
+    model = trained_models.find(model_dir, layers="-1,0")
+    found[task] = model_dir, str(folder / "exported")
+    with helpers.captured_log():
+      serving.export_saved_model(
+          model.task, model.checkpoint, model.vocab_file, model.settings,
+          found[task][1])
+  return found
+
+
+def both(folders, task, **parts):
+  """Gives a Predictor of the checkpoint and one of the SavedModel."""
+  model_dir, export_dir = folders[task]
+  with helpers.captured_log():
+    return (predictor.Predictor(model_dir, batch_size=2, **parts),
+            predictor.Predictor(export_dir, batch_size=3))
+
+
+def test_classifier(folders):
+  ours, exported = both(folders, "classifier")
+  assert ours.labels == exported.labels == ["no", "yes", "tea"]
+  assert ours.settings == exported.settings
+  found = ours.predict(TEXTS)
+  assert found.shape == (5, 3) and found.dtype == np.float32
+  np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+  assert np.abs(found[0] - found[2]).max() > 1e-3
+  np.testing.assert_allclose(exported.predict(TEXTS), found, atol=1e-5)
+  for text, row in zip(TEXTS, found):  # alone and in company
+    np.testing.assert_allclose(exported.predict([text])[0], row, atol=1e-5)
+  assert exported.predict([]).shape == (0, 3)
+  exported.close()
+
+
+def test_features(folders):
+  ours, exported = both(folders, "features", layers="-1,0")
+  found = ours.predict(TEXTS)
+  assert [array.shape for array in found] == [
+      (count, 2, helpers.CONFIG["hidden_size"])
+      for count in (7, 10, 3, 3, LENGTH)]
+  for one, other in zip(found, exported.predict(TEXTS)):
+    np.testing.assert_allclose(one, other, atol=1e-5)
+  pooled = predictor.Predictor(
+      folders["features"][0], pooling="mean", layers="-1")
+  np.testing.assert_allclose(
+      pooled.predict(TEXTS), [a[:, 0].mean(axis=0) for a in found], atol=1e-5)
+
+
+def test_masked_lm(folders):
+  for model in both(folders, "masked_lm"):
+    found = model.predict(["the [MASK] is [MASK].", "tea", "[MASK]"])
+    assert [len(one) for one in found] == [2, 0, 1]
+    pieces, probabilities = zip(*found[0][0])
+    assert len(pieces) == 10 and set(pieces) < set(helpers.WORDS)
+    assert list(probabilities) == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1
+
+
+def test_squad(folders):
+  ours, exported = both(folders, "squad")
+  context = "The kettle sings. It rains, it rains, and the cat is not far. " * 2
+  questions = [("a cat", context), ("tea", "Tea is near."), ("it", "cat")]
+  found = ours.predict(questions)
+  for (_, text), answer in zip(questions, found):
+    assert text[answer["start_char"]:answer["end_char"]] == answer["text"]
+    assert answer["text"] and 0 < answer["probability"] <= 1
+  again = exported.predict(questions)
+  assert [a["text"] for a in again] == [a["text"] for a in found]
+  with pytest.raises(ValueError, match="alone, expected"):
+    ours.predict(["a cat"])
+
+
+def test_threads_get_their_own_answers(folders):
+  _, model = both(folders, "classifier")
+  texts = ["the " * i + "cat sing" for i in range(12)]
+  expected = model.predict(texts)
+  wrong = []
+
+  def ask(i):
+    for _ in range(10):
+      if np.abs(model.predict([texts[i]])[0] - expected[i]).max() > 1e-5:
+        wrong.append(i)
+
+  threads = [threading.Thread(target=ask, args=(i,)) for i in range(12)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert not wrong
+
+
+def test_mistakes(folders, tmp_path):
+  _, model = both(folders, "classifier")
+  for texts, message in (("one text", "takes a list"),
+                         ([3], "found 3, expected a text or a pair"),
+                         ([("a", "b", "c")], "expected a text or a pair")):
+    with pytest.raises(ValueError, match=message):
+      model.predict(texts)
+  with pytest.raises(ValueError, match="brings its own vocab_file"):
+    predictor.Predictor(folders["classifier"][1], vocab_file="vocab.txt")
+  with pytest.raises(ValueError, match="holds no checkpoint"):
+    predictor.Predictor(str(tmp_path))
+  (tmp_path / "saved_model.pb").write_text(u"no model")
+  with pytest.raises(ValueError, match="cannot be loaded"):
+    predictor.Predictor(str(tmp_path))

@@ -1,0 +1,180 @@
+"""Which tasks can be served, and what a trained model of one is made of.
+
+A training output directory tells most of it in its run.json; the rest, or all
+of it for a checkpoint alone, is given.
+"""
+
+import collections
+import os
+
+import tensorflow.compat.v1 as tf
+
+import checkpoints
+import extract_features
+import input_pipeline
+import modeling
+import run_classifier
+import run_pretraining
+import run_squad
+import serving
+import tokenization
+
+_CLASSIFIER = "classifier"
+
+# What the scripts have as defaults, where nobody says it.
+_MAX_SEQ_LENGTH = {"squad": 384}
+_SQUAD_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
+                   "version_2_with_negative": False}
+
+
+class TrainedModel(collections.namedtuple("TrainedModel", [
+    "task", "checkpoint", "config", "vocab_file", "settings"])):
+  """A model that can be served.
+
+  Attributes:
+    task: serving.ServingTask.
+    checkpoint: str. Prefix of its checkpoint.
+    config: BertConfig.
+    vocab_file: str.
+    settings: dict, as `serving.make_settings` makes it.
+  """
+
+
+def _classifier(config, options, training, checkpoint, remove_padding):
+  """Makes the task; without labels, numbers stand for them."""
+  del training
+  labels = options.get("labels")
+  if not labels:
+    shapes = checkpoints.check_readable(checkpoint)
+    if "output_weights" not in shapes:
+      raise ValueError("%s: has no output_weights, so it is no classifier" %
+                       checkpoint)
+    labels = [str(i) for i in range(shapes["output_weights"][0])]
+  return run_classifier.serving_task(config, labels, remove_padding)
+
+
+def _squad(config, options, training, checkpoint, remove_padding):
+  del options, checkpoint
+  settings = {name: training.get(name, default)
+              for name, default in _SQUAD_SETTINGS.items()}
+  return run_squad.serving_task(config, remove_padding, **settings)
+
+
+def _features(config, options, training, checkpoint, remove_padding):
+  del training, checkpoint
+  pooling = options.get("pooling") or "none"
+  extract_features.check_choice("pooling", pooling, extract_features.POOLINGS)
+  layers = extract_features.parse_layers(
+      options.get("layers") or "-1", config.num_hidden_layers)
+  return extract_features.serving_task(config, layers, pooling, remove_padding)
+
+
+def _masked_lm(config, options, training, checkpoint, remove_padding):
+  del options, training, checkpoint
+  return run_pretraining.serving_task(config, remove_padding)
+
+
+# From the name of a task to the function that makes its ServingTask.
+TASKS = {
+    _CLASSIFIER: _classifier,
+    "features": _features,
+    "masked_lm": _masked_lm,
+    "squad": _squad,
+}
+
+
+def find(model_dir=None, task=None, init_checkpoint=None,
+         bert_config_file=None, vocab_file=None, do_lower_case=None,
+         max_seq_length=None, remove_padding=True, **options):
+  """Finds the parts of a trained model.
+
+  Args:
+    model_dir: str. A training output directory, or None.
+    task: str. One of TASKS; None for the one that was trained.
+    init_checkpoint: str. None for the latest of `model_dir`.
+    bert_config_file: str, as for the four that follow None for what was used
+      in training.
+    vocab_file: str.
+    do_lower_case: bool.
+    max_seq_length: int.
+    remove_padding: bool. See BertModel.
+    **options: "labels", list of str; "layers", str, and "pooling", str, of the
+      task features.
+
+  Returns:
+    TrainedModel.
+
+  Raises:
+    ValueError: a part is missing, or parts do not go together.
+  """
+  record, training = {}, {}
+  if model_dir:
+    record = _read_record(model_dir)
+    training = record.get("training", {})
+    init_checkpoint = init_checkpoint or checkpoints.find_checkpoint(model_dir)
+    if not init_checkpoint:
+      raise ValueError("%s holds no checkpoint: train first, or give "
+                       "init_checkpoint" % model_dir)
+  task = task or _task_of(record)
+  if task not in TASKS:
+    raise ValueError("task %s: expected one of %s" % (
+        task, ", ".join(sorted(TASKS))))
+  vocab_file = vocab_file or training.get("vocab_file")
+  config = None
+  if bert_config_file:
+    config = modeling.BertConfig.from_json_file(bert_config_file)
+  elif record.get("config"):
+    config = modeling.BertConfig.from_dict(record["config"])
+  missing = [name for name, value in (
+      ("init_checkpoint", init_checkpoint), ("bert_config_file", config),
+      ("vocab_file", vocab_file)) if not value]
+  if missing:
+    raise ValueError("give also %s%s" % (
+        ", ".join(missing),
+        ", which %s does not tell" % model_dir if model_dir else ""))
+  checkpoints.check_readable(init_checkpoint)
+  _check_vocab(vocab_file, record, config)
+  if do_lower_case is None:
+    do_lower_case = record.get("do_lower_case")
+  if do_lower_case is None:
+    do_lower_case = tokenization.decide_casing(
+        None, vocab_file, init_checkpoint,
+        getattr(config, "do_lower_case", None))
+  length = max_seq_length or training.get("max_seq_length") or min(
+      _MAX_SEQ_LENGTH.get(task, 128), config.max_position_embeddings)
+  modeling.check_seq_length(length, config.max_position_embeddings)
+  options.setdefault("labels", None)
+  options["labels"] = options["labels"] or record.get("labels")
+  served = TASKS[task](
+      config, options, training, init_checkpoint, remove_padding)
+  return TrainedModel(served, init_checkpoint, config, vocab_file,
+                      serving.make_settings(served, length, do_lower_case))
+
+
+def _read_record(model_dir):
+  """Returns what run.json holds, a dict, empty if there is none."""
+  if not tf.gfile.IsDirectory(model_dir):
+    raise ValueError("%s: there is no such folder; give the output_dir of a "
+                     "training" % model_dir)
+  return checkpoints.read_record(model_dir) or {}
+
+
+def _task_of(record):
+  """Returns the task that a run.json tells of; None if it tells none."""
+  if record.get("labels"):
+    return _CLASSIFIER
+  return {"pretraining": "masked_lm"}.get(
+      record.get("task"), record.get("task"))
+
+
+def _check_vocab(vocab_file, record, config):
+  if not tf.gfile.Exists(vocab_file):
+    raise ValueError("%s: the vocabulary is not there (any more); give "
+                     "vocab_file" % vocab_file)
+  vocab = tokenization.load_vocab(vocab_file)
+  input_pipeline.check_vocab(vocab, vocab_file, config.vocab_size)
+  there = record.get("vocabulary", {}).get("sha256")
+  if there and there != checkpoints.hash_vocab(vocab):
+    raise ValueError("%s: is not the vocabulary that the model was trained "
+                     "with (hash %.12s); give that one as vocab_file" % (
+                         vocab_file, there))
