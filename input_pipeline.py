@@ -59,8 +59,7 @@ def atomic_path(path):
     str. The name to write to meanwhile.
   """
   _remove_leftovers(path)
-  folder, name = os.path.split(path)
-  temporary = os.path.join(folder, ".%s.%d.tmp" % (name, os.getpid()))
+  temporary = _temporary_name(path)
   try:
     yield temporary
     if os.path.isfile(temporary):  # a local one
@@ -90,7 +89,7 @@ def write_version(folder, write):
   tf.gfile.MakeDirs(folder)
   base = os.path.join(folder, "version")
   _remove_leftovers(base)
-  temporary = "%s.%d.tmp" % (base, os.getpid())
+  temporary = _temporary_name(base)
   try:
     write(temporary)
     versions = [int(name.rstrip("/")) for name in tf.gfile.ListDirectory(folder)
@@ -118,6 +117,11 @@ def newest_version(folder):
   if not versions:
     return None
   return os.path.join(folder, max(versions, key=int))
+
+
+def _temporary_name(path):
+  folder, name = os.path.split(path)
+  return os.path.join(folder, ".%s.%d.tmp" % (name, os.getpid()))
 
 
 def _remove_leftovers(path):

@@ -169,7 +169,7 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path, monkeypatch):
 def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
   dead = subprocess.Popen([sys.executable, "-c", ""])
   dead.wait()
-  leftover = tmp_path / ("version.%d.tmp" % dead.pid)
+  leftover = tmp_path / (".version.%d.tmp" % dead.pid)
   leftover.mkdir()
   (leftover / "saved_model.pb").write_text(u"half")
   assert input_pipeline.newest_version(str(tmp_path)) is None
