@@ -265,20 +265,24 @@ def device_values(flag_values):
   return values_of(flag_values, [flag[1] for flag in _DEVICE_FLAGS])
 
 
-def define_fine_tuning_flags():
-  """Defines the flags of scripts that fine-tune a model: files, training."""
+def define_model_flags(init_checkpoint_help):
+  """Defines the flags that say what a model is made of."""
   define_flag("string", "bert_config_file", None,
               "JSON file with the shape of the model.")
   define_flag("string", "vocab_file", None,
               "Vocabulary that the model was trained with.")
-  define_flag("string", "output_dir", None,
-              "Folder for checkpoints and results.")
-  define_flag("string", "init_checkpoint", None,
-              "Checkpoint to start from, usually a pre-trained model.")
+  define_flag("string", "init_checkpoint", None, init_checkpoint_help)
   define_flag("bool", "do_lower_case", True,
               "Lower-case the text and strip accents. True for uncased models, "
               "False for cased ones.")
   define_flag_alias("do_lower", "do_lower_case")
+
+
+def define_fine_tuning_flags():
+  """Defines the flags of scripts that fine-tune a model: files, training."""
+  define_model_flags("Checkpoint to start from, usually a pre-trained model.")
+  define_flag("string", "output_dir", None,
+              "Folder for checkpoints and results.")
   define_flag("integer", "train_batch_size", 32, "Batch size for training.",
               lower_bound=1)
   define_flag("integer", "predict_batch_size", 8, "Batch size for prediction. "

@@ -31,15 +31,8 @@ def define_flags():
   define("string", "task", None,
          "What to export: %s. Without it, what was trained." %
          ", ".join(sorted(trained_models.TASKS)))
-  define("string", "init_checkpoint", None,
-         "Checkpoint to export; the latest of --model_dir without it.")
-  define("string", "bert_config_file", None,
-         "JSON file with the shape of the model.")
-  define("string", "vocab_file", None,
-         "Vocabulary that the model was trained with.")
-  define("bool", "do_lower_case", True,
-         "Lower-case the text and strip accents. True for uncased models, "
-         "False for cased ones.")
+  estimators.define_model_flags(
+      "Checkpoint to export; the latest of --model_dir without it.")
   define("integer", "max_seq_length", 128,
          "Word pieces to cut texts to, for programs that tokenize. The model "
          "itself takes any length.", lower_bound=3)

@@ -45,22 +45,15 @@ _BATCHES_PER_TPU_WINDOW = 512
 def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
+  estimators.define_model_flags("Checkpoint of the model.")
   define("string", "input_file", None,
          "Text to read, UTF-8, one example per line; - for standard input.")
   define("string", "output_file", None,
          "File to write; - for standard output.")
   define("string", "layers", "-1,-2,-3,-4",
          "Layers to write, with commas: 0 is the first, -1 the last.")
-  define("string", "bert_config_file", None,
-         "JSON file with the shape of the model.")
   define("integer", "max_seq_length", 128,
          "Word pieces per example; longer ones are cut.", lower_bound=3)
-  define("string", "init_checkpoint", None, "Checkpoint of the model.")
-  define("string", "vocab_file", None,
-         "Vocabulary that the model was trained with.")
-  define("bool", "do_lower_case", True,
-         "Lower-case the text and strip accents. True for uncased models, "
-         "False for cased ones.")
   define("integer", "batch_size", 32, "Examples to compute at once.",
          lower_bound=1)
   define("bool", "use_one_hot_embeddings", False,

@@ -218,7 +218,8 @@ def test_an_error_of_any_stage_arrives(model):
 
   tokenizer = tokenization.FullTokenizer(model["vocab_file"])
   for run_window, message in (
-      (fail, "running 1"), (lambda features: [None] * len(features), "reading")):
+      (fail, "running 1"),
+      (lambda features: [None] * len(features), "reading")):
     with pytest.raises(ValueError, match=message):
       list(extract_features.extract(examples(), 12, tokenizer, run_window, 1))
   stop = threading.Event()
@@ -256,7 +257,8 @@ def test_standard_input_and_output(model, tmp_path):
      "from -3 to 2"),
     (dict(layers="3"), "there is no layer 3"),
     (dict(layers="last"), "--layers=last: expected numbers"),
-    (dict(pooling="sum"), "--pooling=sum: expected one of none, cls, mean, max"),
+    (dict(pooling="sum"), "--pooling=sum: expected one of none, cls, mean, "
+     "max"),
     (dict(output_format="csv"),
      "--output_format=csv: expected one of jsonl, npz, tfrecord"),
     (dict(input_file="none.txt"), "none.txt: there is no such file"),
