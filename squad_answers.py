@@ -80,7 +80,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
   last_of_id = collections.OrderedDict(
       (example.qas_id, index) for index, example in enumerate(all_examples))
   finder = AnswerFinder(n_best_size, max_answer_length, do_lower_case,
-                   version_2_with_negative, verbose_logging)
+                        version_2_with_negative, verbose_logging)
   texts, null_odds = collections.OrderedDict(), collections.OrderedDict()
   tf.logging.info("Writing predictions to: %s", output_prediction_file)
   tf.logging.info("Writing nbest to: %s", output_nbest_file)
