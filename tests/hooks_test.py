@@ -37,6 +37,14 @@ def read_events(folder):
   return values
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+  """Ctrl-C as in a shell: who runs the tests in the background ignores it."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 def test_a_line_every_few_steps_and_at_the_end(tmp_path):
   losses, lines = train_toy(tmp_path, 5, log_steps=2)
   logged = logged_steps(lines)

@@ -229,6 +229,8 @@ def test_ctrl_c_saves_and_the_command_says_so(task, tmp_path):
   process = subprocess.run(
       [sys.executable, "-c", KILLED % dict(
           top=helpers.TOP, script="run_classifier", patch="""
+# As in a shell: who runs the tests in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def die(*unused_args, **unused_kwargs):
   os.kill(os.getpid(), signal.SIGINT)
 hooks.LogHook.before_run = at_call(3, hooks.LogHook.before_run)
