@@ -86,10 +86,8 @@ def write_record(output_dir, record, start_step, **training):
       if before[name] != training[name]:
         tf.logging.warning("%s was %s so far and is %s from step %d on",
                            name, before[name], training[name], start_step)
-  input_pipeline.write_text(
-      os.path.join(output_dir, FILE_NAME),
-      json.dumps(dict(record, training=training), indent=2, sort_keys=True) +
-      "\n")
+  input_pipeline.write_json(
+      os.path.join(output_dir, FILE_NAME), dict(record, training=training))
 
 
 def read_record(output_dir):

@@ -538,11 +538,9 @@ def make_tokenizer(vocab_file, do_lower_case):
   """
   tokenizer = tokenization.FullTokenizer(
       vocab_file, tokenization.decide_casing(do_lower_case, vocab_file))
-  missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
-             if token not in tokenizer.vocab]
-  if missing:
-    raise ValueError("%s: has no %s, which records need; is it the vocabulary "
-                     "of the model?" % (vocab_file, ", ".join(missing)))
+  input_pipeline.check_tokens(
+      tokenizer.vocab, vocab_file, ["[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+      "records need")
   return tokenizer
 
 
@@ -554,7 +552,7 @@ def main(_):
         FLAGS, pretraining_instances.Settings._fields))
     settings.check()
     tokenizer = make_tokenizer(
-        FLAGS.vocab_file, estimators.given_casing(FLAGS))
+        FLAGS.vocab_file, estimators.given(FLAGS, "do_lower_case"))
     spans = corpus.list_spans(
         record_files.find_files(FLAGS.input_file, "--input_file"))
     output_files, parts = plan_output(

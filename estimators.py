@@ -27,6 +27,7 @@ import modeling
 import optimization
 import progress
 import record_files
+import serving
 import tf_estimator
 import tokenization
 
@@ -305,6 +306,12 @@ def hardware_values(flag_values):
       flag[1] for flag in _DEVICE_FLAGS + _TRAINING_FLAGS])
 
 
+def given(flag_values, name):
+  """Returns the value of a flag, None where it was not given."""
+  flag = flag_values[name]
+  return None if flag.using_default_value else flag.value
+
+
 def values_of(flag_values, names):
   """Returns a dict from flag name to value."""
   return {name: flag_values[name].value for name in names}
@@ -324,10 +331,9 @@ def batch_size_of(flag_values, name):
     flag_values: the parsed flags.
     name: str. "eval_batch_size" or "predict_batch_size".
   """
-  flag = flag_values[name]
-  if flag.using_default_value and not flag_values.use_tpu:
+  if given(flag_values, name) is None and not flag_values.use_tpu:
     return _INFERENCE_BATCH_SIZE
-  return flag.value
+  return flag_values[name].value
 
 
 def define_padding_flag():
@@ -416,12 +422,6 @@ def make_estimator(model_fn,
         predict_batch_size=predict_batch_size)
 
 
-def given_casing(flag_values):
-  """Returns --do_lower_case, None where nobody gave it."""
-  flag = flag_values["do_lower_case"]
-  return None if flag.using_default_value else flag.value
-
-
 def make_tokenizer(flag_values, config):
   """Makes the tokenizer that a model and the flags call for.
 
@@ -437,7 +437,7 @@ def make_tokenizer(flag_values, config):
     ValueError: vocabulary or casing do not go with the model.
   """
   do_lower_case = tokenization.decide_casing(
-      given_casing(flag_values), flag_values.vocab_file,
+      given(flag_values, "do_lower_case"), flag_values.vocab_file,
       flag_values.init_checkpoint, getattr(config, "do_lower_case", None))
   tokenizer = tokenization.FullTokenizer(
       vocab_file=flag_values.vocab_file, do_lower_case=do_lower_case)
@@ -614,6 +614,26 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
         "stopped at step %d of %d, which %s holds; the same command goes on "
         "from there" % (stop.step, num_train_steps,
                         estimator.latest_checkpoint()))
+
+
+def export(task, checkpoint, do_lower_case, flag_values):
+  """Exports what a script has trained into --export_dir.
+
+  Args:
+    task: serving.ServingTask.
+    checkpoint: str. Prefix of the checkpoint.
+    do_lower_case: bool.
+    flag_values: the parsed flags, of which it reads --vocab_file,
+      --max_seq_length and --export_dir.
+
+  Raises:
+    UserError: it cannot be exported.
+  """
+  with user_errors():
+    serving.export_saved_model(
+        task, checkpoint, flag_values.vocab_file,
+        serving.make_settings(task, flag_values.max_seq_length, do_lower_case),
+        flag_values.export_dir)
 
 
 def initialize_from_checkpoint(init_checkpoint, use_tpu=False,

@@ -18,6 +18,16 @@ import tensorflow.compat.v1 as tf
 import input_pipeline
 
 
+def encode_varint(number):
+  """Returns the bytes that protocol buffers store an int of 0 or more as."""
+  encoded = bytearray()
+  while number >= 128:
+    encoded.append(number % 128 + 128)
+    number //= 128
+  encoded.append(number)
+  return bytes(encoded)
+
+
 class _Varints(dict):
   """Number to the bytes that protocol buffers store it as, filled on demand."""
 
@@ -27,13 +37,7 @@ class _Varints(dict):
     self._modulus = modulus
 
   def __missing__(self, number):
-    left = number % self._modulus if self._modulus else number
-    encoded = bytearray()
-    while left >= 128:
-      encoded.append(left % 128 + 128)
-      left //= 128
-    encoded.append(left)
-    value = bytes(encoded)
+    value = encode_varint(number % self._modulus if self._modulus else number)
     if number < _LARGEST_KEPT:  # ids of examples never come again
       self[number] = value
     return value

@@ -47,15 +47,9 @@ def define_flags():
   estimators.define_padding_flag()
 
 
-def given(flag_values, name):
-  """Returns the value of a flag, None where it was not given."""
-  flag = flag_values[name]
-  return None if flag.using_default_value else flag.value
-
-
 def find_model(flag_values):
   """Finds the model that the flags name; raises ValueError if they do not."""
-  labels = flag_values.labels
+  labels, given = flag_values.labels, estimators.given
   return trained_models.find(
       flag_values.model_dir, flag_values.task, flag_values.init_checkpoint,
       flag_values.bert_config_file, flag_values.vocab_file,
@@ -76,7 +70,7 @@ def main(_):
       raise ValueError("give --model_dir, or --task with --init_checkpoint, "
                        "--bert_config_file and --vocab_file")
     if FLAGS.hub_dir:
-      hub_modules.import_hub("export a SavedModel only, without --hub_dir")
+      hub_modules.import_hub()
     model = find_model(FLAGS)
     for name, folder in folders:
       estimators.check_output_dir(folder, name)

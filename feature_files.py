@@ -16,6 +16,7 @@ import zipfile
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import example_writer
 import input_pipeline
 
 STANDARD_OUTPUT = "-"
@@ -323,13 +324,9 @@ def record_writer(path, layers):
 def _float_list(array):
   """Makes a FloatList of an array's values, without a Python float for each."""
   data = np.ascontiguousarray(array, "<f4").tobytes()
-  header = bytearray(b"\x0a")  # field 1, packed: its size and its bytes follow
-  size = len(data)
-  while size >= 128:
-    header.append(size % 128 + 128)
-    size //= 128
-  header.append(size)
-  return tf.train.FloatList.FromString(bytes(header) + data)
+  # Field 1, packed: its size and its bytes follow.
+  return tf.train.FloatList.FromString(
+      b"\x0a" + example_writer.encode_varint(len(data)) + data)
 
 
 WRITERS = {

@@ -15,7 +15,7 @@ import modeling
 import serving
 
 
-def import_hub(alternative):
+def import_hub(alternative="export a SavedModel only, without --hub_dir"):
   """Imports tensorflow-hub; raises ValueError where it has no `hub.Module`.
 
   Args:
@@ -56,7 +56,7 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir):
   Raises:
     ValueError: there is no `hub.Module`, or the checkpoint does not fit.
   """
-  hub = import_hub("export a SavedModel only, without --hub_dir")
+  hub = import_hub()
 
   def make_spec(vocab_copy):
     def module_fn(is_training):

@@ -8,6 +8,7 @@ import codecs
 import collections
 import contextlib
 import csv
+import json
 import os
 import queue
 import re
@@ -92,9 +93,8 @@ def write_version(folder, write):
   temporary = _temporary_name(base)
   try:
     write(temporary)
-    versions = [int(name.rstrip("/")) for name in tf.gfile.ListDirectory(folder)
-                if name.rstrip("/").isdigit()]
-    number = max([int(time.time())] + [version + 1 for version in versions])
+    number = max([int(time.time())] + [
+        int(version) + 1 for version in _list_versions(folder)])
     while True:
       path = os.path.join(folder, str(number))
       try:
@@ -112,11 +112,15 @@ def write_version(folder, write):
 
 def newest_version(folder):
   """Returns the path of the newest version in a folder; None if it has none."""
-  versions = [name.rstrip("/") for name in tf.gfile.ListDirectory(folder)
-              if name.rstrip("/").isdigit()]
+  versions = _list_versions(folder)
   if not versions:
     return None
   return os.path.join(folder, max(versions, key=int))
+
+
+def _list_versions(folder):
+  names = [name.rstrip("/") for name in tf.gfile.ListDirectory(folder)]
+  return [name for name in names if name.isdigit()]
 
 
 def _temporary_name(path):
@@ -155,6 +159,11 @@ def write_text(path, text):
   with atomic_path(path) as temporary:
     with tf.gfile.GFile(temporary, "w") as writer:
       writer.write(text)
+
+
+def write_json(path, value):
+  """Writes a value as a whole JSON file, its keys sorted, or nothing."""
+  write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def write_examples(path, examples):
@@ -427,6 +436,22 @@ def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer):
       segment_ids=pad_to_length(segment_ids, max_seq_length))
 
 
+def check_tokens(vocab, vocab_file, tokens, who_needs_them):
+  """Raises ValueError if a vocabulary lacks tokens.
+
+  Args:
+    vocab: dict from token to id.
+    vocab_file: str. Where it is from, for the message.
+    tokens: list of str.
+    who_needs_them: str, for the message: "records need".
+  """
+  missing = [token for token in tokens if token not in vocab]
+  if missing:
+    raise ValueError("%s: has no %s, which %s; is it the vocabulary of the "
+                     "model?" % (vocab_file, ", ".join(missing),
+                                 who_needs_them))
+
+
 def check_vocab(vocab, vocab_file, vocab_size):
   """Raises ValueError if a vocabulary cannot go with a model.
 
@@ -435,12 +460,8 @@ def check_vocab(vocab, vocab_file, vocab_size):
     vocab_file: str. Where it is from, for the message.
     vocab_size: int. Rows of the model's word embedding table.
   """
-  missing = [token for token in ("[UNK]", "[CLS]", "[SEP]")
-             if token not in vocab]
-  if missing:
-    raise ValueError("%s: has no %s, which every example needs; is it the "
-                     "vocabulary of the model?" %
-                     (vocab_file, ", ".join(missing)))
+  check_tokens(vocab, vocab_file, ["[UNK]", "[CLS]", "[SEP]"],
+               "every example needs")
   largest = max(vocab.values())
   if largest >= vocab_size:
     raise ValueError("%s: has ids up to %d, but the model's vocab_size is %d; "

@@ -232,8 +232,9 @@ def _squad(predictor):
     finder = squad_answers.AnswerFinder(
         20, 30, settings["do_lower_case"],
         settings["version_2_with_negative"], False)
+    windows_of = squad_answers.group_windows(windows)
     return [_best_answer(finder.find(
-        example, [w for w in windows if w.example_index == index], logits)[0])
+        example, windows_of.get(index, []), logits)[0])
             for index, example in enumerate(examples)]
 
   return answer
@@ -241,10 +242,8 @@ def _squad(predictor):
 
 def _best_answer(answers):
   """Returns the first of an n-best list as a dict."""
-  scores = np.array([one.start_logit + one.end_logit for one in answers])
-  exponentials = np.exp(scores - scores.max())
   return {"text": answers[0].text,
-          "probability": float(exponentials[0] / exponentials.sum()),
+          "probability": squad_answers.probabilities(answers)[0],
           "start_char": answers[0].start_char,
           "end_char": answers[0].end_char}
 

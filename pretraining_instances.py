@@ -113,7 +113,7 @@ def _is_inner_piece(token):
 
 
 def create_instances(documents, settings, symbols, rng,
-                      on_document=lambda done: None):
+                     on_document=lambda done: None):
   """Yields the records of all passes over the documents, which it shuffles."""
   rng.shuffle(documents)
   for done in range(settings.dupe_factor * len(documents)):

@@ -719,19 +719,10 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
     predict(estimator, input_files["predict"], max_seq_length, output_dir,
             num_examples["predict"], flag_values.use_tpu)
   if flag_values.export_dir:
-    export(estimator.latest_checkpoint() or start.init_checkpoint, config,
-           labels, tokenizer, flag_values)
-
-
-def export(checkpoint, config, labels, tokenizer, flag_values):
-  """Exports the model into --export_dir."""
-  task = serving_task(config, labels, flag_values.remove_padding)
-  with estimators.user_errors():
-    serving.export_saved_model(
-        task, checkpoint, flag_values.vocab_file,
-        serving.make_settings(task, flag_values.max_seq_length,
-                              tokenizer.basic_tokenizer.do_lower_case),
-        flag_values.export_dir)
+    estimators.export(
+        serving_task(config, labels, flag_values.remove_padding),
+        estimator.latest_checkpoint() or start.init_checkpoint,
+        tokenizer.basic_tokenizer.do_lower_case, flag_values)
 
 
 def main(_):

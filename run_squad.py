@@ -49,8 +49,10 @@ _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
                    "max_query_length", "version_2_with_negative",
                    "vocab_file", "tf_random_seed")
 
-# What a program that asks an exported model must know.
-SERVING_SETTINGS = ("doc_stride", "max_query_length", "version_2_with_negative")
+# Flags whose values a program that asks an exported model must know, and their
+# defaults.
+SERVING_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
+                    "version_2_with_negative": False}
 
 # The seed of the order in which the reference trains.
 _SHUFFLE_SEED = 12345
@@ -69,10 +71,10 @@ def define_flags():
   define("integer", "max_seq_length", 384,
          "Word pieces per window; longer contexts are read through several.",
          lower_bound=1)
-  define("integer", "doc_stride", 128,
+  define("integer", "doc_stride", SERVING_SETTINGS["doc_stride"],
          "Word pieces from one window of a context to the next.",
          lower_bound=1)
-  define("integer", "max_query_length", 64,
+  define("integer", "max_query_length", SERVING_SETTINGS["max_query_length"],
          "Word pieces of a question; longer ones are cut.", lower_bound=0)
   define("bool", "do_train", False, "Train on --train_file.")
   define("bool", "do_predict", False, "Answer the questions of --predict_file.")
@@ -83,7 +85,8 @@ def define_flags():
          "Answers per question in nbest_predictions.json.", lower_bound=1)
   define("integer", "max_answer_length", 30,
          "Word pieces that an answer may have.", lower_bound=1)
-  define("bool", "version_2_with_negative", False,
+  define("bool", "version_2_with_negative",
+         SERVING_SETTINGS["version_2_with_negative"],
          "Questions may have no answer, as in SQuAD 2.0.")
   define("string", "null_score_diff_threshold", "0.0",
          "With --version_2_with_negative: answer with nothing where its score "
@@ -479,12 +482,11 @@ def main(_):
     train_and_predict(FLAGS, bert_config, tokenizer, train_examples,
                       predict_examples, dataset)
   if FLAGS.do_eval:
-    is_given = not FLAGS["null_score_diff_threshold"].using_default_value
     with estimators.user_errors():
       evaluate(dataset, FLAGS.predict_file, FLAGS.output_dir,
                FLAGS.version_2_with_negative,
-               FLAGS.null_score_diff_threshold
-               if is_given and not FLAGS.do_predict else None)
+               None if FLAGS.do_predict else
+               estimators.given(FLAGS, "null_score_diff_threshold"))
 
 
 def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
@@ -556,21 +558,11 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
           null_score_diff_threshold=flag_values.null_score_diff_threshold,
           verbose_logging=flag_values.verbose_logging, dataset=dataset)
   if flag_values.export_dir:
-    export(estimator.latest_checkpoint() or start.init_checkpoint, bert_config,
-           do_lower_case, flag_values)
-
-
-def export(checkpoint, bert_config, do_lower_case, flag_values):
-  """Exports the model into --export_dir."""
-  task = serving_task(
-      bert_config, flag_values.remove_padding,
-      **estimators.values_of(flag_values, SERVING_SETTINGS))
-  with estimators.user_errors():
-    serving.export_saved_model(
-        task, checkpoint, flag_values.vocab_file,
-        serving.make_settings(
-            task, flag_values.max_seq_length, do_lower_case),
-        flag_values.export_dir)
+    estimators.export(
+        serving_task(bert_config, flag_values.remove_padding,
+                     **estimators.values_of(flag_values, SERVING_SETTINGS)),
+        estimator.latest_checkpoint() or start.init_checkpoint, do_lower_case,
+        flag_values)
 
 
 if __name__ == "__main__":

@@ -145,8 +145,7 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
         assets = [os.path.join(folder, VOCAB_FILE),
                   os.path.join(folder, SETTINGS_FILE)]
         tf.gfile.Copy(vocab_file, assets[0])
-        input_pipeline.write_text(
-            assets[1], json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        input_pipeline.write_json(assets[1], settings)
         builder = tf.saved_model.Builder(path)
         builder.add_meta_graph_and_variables(
             served.session, [tf.saved_model.tag_constants.SERVING],

@@ -73,9 +73,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
   if threshold == squad_metrics.BEST and dataset is None:
     raise ValueError("null_score_diff_threshold=best needs a data set with "
                      "answers")
-  windows = collections.defaultdict(list)
-  for feature in all_features:
-    windows[feature.example_index].append(feature)
+  windows = group_windows(all_features)
   results = {result.unique_id: result for result in all_results}
   last_of_id = collections.OrderedDict(
       (example.qas_id, index) for index, example in enumerate(all_examples))
@@ -110,6 +108,14 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
     texts = apply_threshold(texts, null_odds, threshold)
     write_json(output_null_log_odds_file, null_odds)
   write_json(output_prediction_file, texts)
+
+
+def group_windows(features):
+  """Returns a dict from the index of an example to its list of windows."""
+  windows = collections.defaultdict(list)
+  for feature in features:
+    windows[feature.example_index].append(feature)
+  return windows
 
 
 def apply_threshold(texts, null_odds, threshold):
@@ -395,16 +401,20 @@ def best_positions(logits, count):
   return positions[order[:count]].tolist()
 
 
+def probabilities(answers):
+  """Returns the softmax of the scores of a list of Answer, a list of float."""
+  scores = np.array([a.start_logit + a.end_logit for a in answers])
+  exponentials = np.exp(scores - scores.max())
+  return (exponentials / exponentials.sum()).tolist()
+
+
 _encode_text = json.JSONEncoder().encode
 
 
 def _format_answers(qas_id, answers):
   """Returns an n-best list as JSON, laid out as json.dumps(indent=4) does."""
-  scores = np.array([a.start_logit + a.end_logit for a in answers])
-  exponentials = np.exp(scores - scores.max())
-  probabilities = (exponentials / exponentials.sum()).tolist()
   entries = []
-  for answer, probability in zip(answers, probabilities):
+  for answer, probability in zip(answers, probabilities(answers)):
     entries.append(
         '        {\n            "text": %s,\n            "probability": %r,\n'
         '            "start_logit": %r,\n            "end_logit": %r,\n'

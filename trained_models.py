@@ -5,7 +5,6 @@ of it for a checkpoint alone, is given.
 """
 
 import collections
-import os
 
 import tensorflow.compat.v1 as tf
 
@@ -23,8 +22,6 @@ _CLASSIFIER = "classifier"
 
 # What the scripts have as defaults, where nobody says it.
 _MAX_SEQ_LENGTH = {"squad": 384}
-_SQUAD_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
-                   "version_2_with_negative": False}
 
 
 class TrainedModel(collections.namedtuple("TrainedModel", [
@@ -56,7 +53,7 @@ def _classifier(config, options, training, checkpoint, remove_padding):
 def _squad(config, options, training, checkpoint, remove_padding):
   del options, checkpoint
   settings = {name: training.get(name, default)
-              for name, default in _SQUAD_SETTINGS.items()}
+              for name, default in run_squad.SERVING_SETTINGS.items()}
   return run_squad.serving_task(config, remove_padding, **settings)
 
 

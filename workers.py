@@ -243,5 +243,4 @@ def _read_state(path, settings, paths):
 def _write_state(path, settings, done):
   state = {"settings": settings, "shards": {str(index): result for index, result
                                             in sorted(done.items())}}
-  input_pipeline.write_text(
-      path, json.dumps(state, indent=2, sort_keys=True) + "\n")
+  input_pipeline.write_json(path, state)

@@ -1,7 +1,6 @@
 """Tests of run_squad: the head, flags, whole runs of the script."""
 
 import json
-import os
 
 import numpy as np
 import pytest
