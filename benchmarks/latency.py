@@ -28,9 +28,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # pylint: disable=wrong-import-position
 import checkpoints
 import estimators
-import modeling
 import predictor
 import pretraining_data
+import random_models
 import run_classifier
 import serving
 import tokenization
@@ -48,27 +48,10 @@ _LABELS = ["0", "1"]
 def define_flags():
   """Defines the flags of this script."""
   flags.DEFINE_string("vocab_file", None, "Uncased vocabulary.")
-  flags.DEFINE_integer("layers", 4, "Layers.")
-  flags.DEFINE_integer("hidden", 512, "Hidden size.")
+  random_models.define_flags(layers=4, hidden=512)
   flags.DEFINE_integer("requests", 20, "Requests to a predictor.")
   flags.DEFINE_integer("estimator_requests", 5, "Requests to the estimator.")
   flags.mark_flags_as_required(["vocab_file"])
-
-
-def train(folder, config, vocab):
-  """Writes what a training leaves, with random weights."""
-  task = run_classifier.serving_task(config, _LABELS)
-  with tf.Graph().as_default(), tf.Session() as session:
-    task.build({name: tf.placeholder(tf.int32, [None, None])
-                for name in serving.SEQUENCE_INPUTS})
-    tf.train.get_or_create_global_step()
-    session.run(tf.global_variables_initializer())
-    tf.train.Saver().save(
-        session, os.path.join(folder, "model.ckpt"), global_step=1)
-  checkpoints.write_record(
-      folder, checkpoints.make_record(
-          "mrpc", config, _LABELS, vocab, do_lower_case=True), 0,
-      max_seq_length=_LENGTH, vocab_file=FLAGS.vocab_file)
 
 
 def make_estimator_answer(folder, config, tokenizer):
@@ -101,13 +84,11 @@ def main(_):
   pretraining_data.print_environment()
   print("%d layers, hidden size %d" % (FLAGS.layers, FLAGS.hidden))
   tokenizer = tokenization.FullTokenizer(FLAGS.vocab_file)
-  config = modeling.BertConfig(
-      vocab_size=len(tokenizer.vocab), hidden_size=FLAGS.hidden,
-      num_hidden_layers=FLAGS.layers,
-      num_attention_heads=max(1, FLAGS.hidden // 64),
-      intermediate_size=4 * FLAGS.hidden, type_vocab_size=2)
+  config = random_models.make_config(
+      FLAGS.layers, FLAGS.hidden, len(tokenizer.vocab))
   with tempfile.TemporaryDirectory() as folder:
-    train(folder, config, tokenizer.vocab)
+    random_models.write_classifier(
+        folder, config, _LABELS, FLAGS.vocab_file, _LENGTH)
     exported = serving.export_saved_model(
         run_classifier.serving_task(config, _LABELS),
         checkpoints.find_checkpoint(folder), FLAGS.vocab_file,

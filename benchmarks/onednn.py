@@ -41,8 +41,7 @@ from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import lengths
-import training_step
+import steps
 
 FLAGS = flags.FLAGS
 
@@ -60,7 +59,7 @@ tf.Session().run(tf.matmul(tf.ones([64, 64]), tf.ones([64, 64])))
 
 def define_flags():
   """Defines the flags of this script."""
-  training_step.define_flags()
+  steps.define_flags()
   flags.DEFINE_integer("rounds", 4, "Processes per side; an even number gives "
                        "each side the first turn as often.", lower_bound=1)
   flags.DEFINE_enum("max_cpu_isa", None, ["AVX2", "AVX512_CORE"],
@@ -75,18 +74,12 @@ def take_steps():
   Returns:
     dict from data set to the seconds of each counted step.
   """
-  found = training_step.find_lengths()
-  train_step = training_step.make_training(
-      training_step.make_config(), FLAGS.batch_size, FLAGS.max_seq_length,
-      remove_padding=True, seed=FLAGS.seed)
+  train_step = steps.make_training(steps.make_config(), remove_padding=True)
   seconds = {}
-  for name in FLAGS.data_sets:
+  for name, counts in steps.find_lengths().items():
     random = np.random.RandomState(FLAGS.seed)
-    taken = [
-        train_step(lengths.make_batch(
-            random, found[name], FLAGS.batch_size, FLAGS.max_seq_length,
-            training_step.VOCAB_SIZE))
-        for _ in range(FLAGS.warmup + FLAGS.steps)]
+    taken = [train_step(steps.make_batch(random, counts))
+             for _ in range(FLAGS.warmup + FLAGS.steps)]
     seconds[name] = taken[FLAGS.warmup:]
   return seconds
 
@@ -164,19 +157,19 @@ def main(_):
   if FLAGS.worker:
     print("\n" + json.dumps(take_steps()))
     return
-  training_step.find_lengths()  # complains before minutes have passed
+  names = list(steps.find_lengths())  # complains before minutes have passed
   os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-  training_step.print_environment()
+  steps.print_environment()
   print_cpu()
 
   row = "%8s %10s %10s %10s %7s"
   print(row % ("round", "data set", "off, s", "on, s", "off/on"))
-  seconds = {(name, side): [] for name in FLAGS.data_sets for side in SIDES}
-  ratios = {name: [] for name in FLAGS.data_sets}
+  seconds = {(name, side): [] for name in names for side in SIDES}
+  ratios = {name: [] for name in names}
   for number in range(FLAGS.rounds):
     order = ["off", "on"] if number % 2 == 0 else ["on", "off"]
     taken = {side: measure_side(side) for side in order}
-    for name in FLAGS.data_sets:
+    for name in names:
       off, on = [np.median(taken[side][name]) for side in ("off", "on")]
       ratios[name].append(off / on)
       print(row % (number + 1, name, "%.3f" % off, "%.3f" % on,
@@ -185,7 +178,7 @@ def main(_):
         seconds[name, side] += taken[side][name]
 
   print()
-  for name in FLAGS.data_sets:
+  for name in names:
     off, on = [np.median(seconds[name, side]) for side in ("off", "on")]
     print("%s: off %.3g s, on %.3g s, off/on %.2f (rounds %.2f to %.2f)" % (
         name, off, on, np.median(ratios[name]), min(ratios[name]),
@@ -193,6 +186,6 @@ def main(_):
 
 
 if __name__ == "__main__":
-  tf.logging.set_verbosity(tf.logging.WARN)
+  tf.logging.set_verbosity(tf.logging.ERROR)
   define_flags()
   app.run(main)

@@ -1,0 +1,222 @@
+"""Training steps to time: flags, model shape, batches, the step itself.
+
+What training_step.py and the benchmarks beside it share. The steps are those of
+the scripts (forward, backward, clipping, AdamW, all dropout on), built by their
+own `model_fn`: of run_classifier.py, with --head=squad of run_squad.py, with
+--head=pretraining of run_pretraining.py, next sentences included.
+"""
+
+import os
+import platform
+import sys
+import time
+
+from absl import flags
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+# pylint: disable=wrong-import-position
+import environment  # pylint: disable=unused-import  # before TensorFlow
+import tensorflow.compat.v1 as tf
+
+import lengths
+import random_models
+import run_classifier
+import run_pretraining
+import run_squad
+import tf_estimator
+
+FLAGS = flags.FLAGS
+
+VOCAB_SIZE = 30522  # of the uncased models
+MASKED_SHARE = 0.15  # of the word pieces, as create_pretraining_data.py does it
+FULL_LENGTH = "full length"  # what --full_length calls its data set
+SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+def define_flags():
+  """Defines the flags of the shape and of the batches."""
+  random_models.define_flags()
+  flags.DEFINE_integer("batch_size", 32, "Sequences per step.", lower_bound=1)
+  flags.DEFINE_integer(
+      "max_seq_length", 128, "Length that sequences are cut or padded to.",
+      lower_bound=3, upper_bound=lengths.LONGEST)
+  flags.DEFINE_integer("steps", 3, "Turns to count per data set.",
+                       lower_bound=1)
+  flags.DEFINE_integer("warmup", 1, "Turns before those, not counted.",
+                       lower_bound=0)
+  flags.DEFINE_enum("head", "classifier", sorted(HEADS),
+                    "Whose head is on the encoder.")
+  flags.DEFINE_integer("max_predictions", 10, "Masked word pieces per "
+                       "sequence, with --head=pretraining.", lower_bound=1)
+  flags.DEFINE_integer("seed", 1, "Seed of batches, weights and dropout.")
+  flags.DEFINE_list("data_sets", ["MRPC", "SST-2"], "Data sets to measure.")
+  flags.DEFINE_bool("full_length", False, "Instead of --data_sets: sequences "
+                    "that are all --max_seq_length long, no padding at all.")
+  flags.DEFINE_string("lengths_file", lengths.DEFAULT_FILE,
+                      "JSON file with the number of sequences of each length.")
+  flags.DEFINE_string("data_dir", None, "Folder with MRPC/train.tsv and "
+                      "SST-2/train.tsv; if given, lengths are counted there "
+                      "and --lengths_file is not read.")
+  flags.DEFINE_string("vocab_file", None,
+                      "Uncased vocabulary, needed with --data_dir.")
+
+
+def find_lengths():
+  """Finds the lengths that the flags name.
+
+  Returns:
+    dict from data set, in the order of the flags, to a dict from length to
+    number of sequences.
+  """
+  if FLAGS.full_length:
+    return {FULL_LENGTH: {FLAGS.max_seq_length: 1}}
+  if FLAGS.data_dir and not FLAGS.vocab_file:
+    sys.exit("--data_dir needs --vocab_file")
+  found = (lengths.count(FLAGS.data_dir, FLAGS.vocab_file) if FLAGS.data_dir
+           else lengths.read(FLAGS.lengths_file))
+  for name in FLAGS.data_sets:
+    if name not in found:
+      sys.exit("--data_sets: no lengths of %r, expected any of %s" % (
+          name, ", ".join(sorted(found))))
+  return {name: found[name] for name in FLAGS.data_sets}
+
+
+def make_config():
+  """Makes the BertConfig that the flags name."""
+  return random_models.make_config(FLAGS.layers, FLAGS.hidden, VOCAB_SIZE)
+
+
+def mask_tokens(random, batch, num_predictions):
+  """Chooses the word pieces that pre-training predicts.
+
+  Args:
+    random: np.random.RandomState.
+    batch: dict of `lengths.make_batch`.
+    num_predictions: int. P, the most of a sequence.
+
+  Returns:
+    dict of arrays [B, P]: "masked_lm_positions" and "masked_lm_ids", int32, and
+    "masked_lm_weights", float32. Zeros where a sequence has fewer.
+  """
+  shape = [len(batch["input_ids"]), num_predictions]
+  positions = np.zeros(shape, np.int32)
+  weights = np.zeros(shape, np.float32)
+  for row, length in enumerate(batch["input_mask"].sum(axis=1)):
+    number = min(num_predictions, max(1, int(round(length * MASKED_SHARE))))
+    positions[row, :number] = np.sort(
+        random.choice(length, number, replace=False))
+    weights[row, :number] = 1.0
+  ids = np.take_along_axis(batch["input_ids"], positions, axis=1)
+  return {"masked_lm_positions": positions,
+          "masked_lm_ids": (ids * weights).astype(np.int32),
+          "masked_lm_weights": weights}
+
+
+def make_batch(random, counts):
+  """Makes a batch as the flags have it; see `lengths.make_batch`."""
+  batch = lengths.make_batch(random, counts, FLAGS.batch_size,
+                             FLAGS.max_seq_length, VOCAB_SIZE)
+  if FLAGS.head == "pretraining":
+    batch.update(mask_tokens(random, batch, FLAGS.max_predictions))
+  return batch
+
+
+# Each takes the BertConfig, remove_padding, the arguments that all `model_fn`
+# builders share, and the inputs; it returns the `model_fn` and its features.
+
+
+def _classifier(config, remove_padding, training, inputs):
+  features = {name: inputs[name] for name in SEQUENCE_INPUTS}
+  features["label_ids"] = inputs["labels"]
+  return run_classifier.model_fn_builder(
+      config, num_labels=2, remove_padding=remove_padding,
+      **training), features
+
+
+def _squad(config, remove_padding, training, inputs):
+  features = {name: inputs[name] for name in SEQUENCE_INPUTS}
+  # Answers begin and end at the labels.
+  features["start_positions"] = features["end_positions"] = inputs["labels"]
+  features["unique_ids"] = inputs["labels"]
+  return run_squad.model_fn_builder(
+      config, remove_padding=remove_padding, **training), features
+
+
+def _pretraining(config, remove_padding, training, inputs):
+  features = dict(inputs)
+  features["next_sentence_labels"] = features.pop("labels")
+  return run_pretraining.model_fn_builder(
+      config, remove_padding=remove_padding, **training), features
+
+
+HEADS = {"classifier": _classifier, "squad": _squad,
+         "pretraining": _pretraining}
+
+
+def make_inputs():
+  """Makes the placeholders of a batch, a dict from name to Tensor."""
+  # The shapes are known to the graph, as those of the scripts are.
+  batch, seq_length = FLAGS.batch_size, FLAGS.max_seq_length
+  inputs = {name: tf.placeholder(tf.int32, [batch, seq_length], name)
+            for name in SEQUENCE_INPUTS}
+  inputs["labels"] = tf.placeholder(tf.int32, [batch], "labels")
+  if FLAGS.head == "pretraining":
+    shape = [batch, FLAGS.max_predictions]
+    for name, dtype in (("masked_lm_positions", tf.int32),
+                        ("masked_lm_ids", tf.int32),
+                        ("masked_lm_weights", tf.float32)):
+      inputs[name] = tf.placeholder(dtype, shape, name)
+  return inputs
+
+
+def make_training(config, remove_padding):
+  """Builds the training that the flags name in a graph and session of its own.
+
+  Args:
+    config: BertConfig.
+    remove_padding: bool. See BertModel.
+
+  Returns:
+    A function that takes one training step on a batch of `make_batch` and
+    returns its seconds.
+  """
+  with tf.Graph().as_default():
+    tf.set_random_seed(FLAGS.seed)
+    tf.train.get_or_create_global_step()
+    inputs = make_inputs()
+    model_fn, features = HEADS[FLAGS.head](config, remove_padding, dict(
+        init_checkpoint=None, learning_rate=2e-5, num_train_steps=1000,
+        num_warmup_steps=100, use_tpu=False, use_one_hot_embeddings=False),
+                                           inputs)
+    spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
+                    {"batch_size": FLAGS.batch_size})
+    # Estimator's settings: the graph optimizers run once.
+    settings = tf.ConfigProto(allow_soft_placement=True)
+    settings.graph_options.rewrite_options.meta_optimizer_iterations = 1
+    session = tf.Session(config=settings)
+    session.run(tf.global_variables_initializer())
+
+  def train_step(batch):
+    feed = {inputs[name]: value for name, value in batch.items()}
+    start = time.perf_counter()
+    session.run([spec.train_op, spec.loss], feed)
+    return time.perf_counter() - start
+
+  return train_step
+
+
+def print_environment():
+  """Prints what the seconds depend on."""
+  print("TensorFlow %s, Python %s, %d cores, GPU: %s" % (
+      tf.__version__, platform.python_version(), os.cpu_count(),
+      tf.test.gpu_device_name() or "none"))
+  print("oneDNN: TF_ENABLE_ONEDNN_OPTS is %s" % os.environ.get(
+      "TF_ENABLE_ONEDNN_OPTS", "not set, TensorFlow's default applies"))
+  if hasattr(os, "getloadavg"):  # not on Windows
+    print("Load average at the start: %.2f" % os.getloadavg()[0])
+  print("%d layers, hidden size %d, batch %d, length %d, head of %s" % (
+      FLAGS.layers, FLAGS.hidden, FLAGS.batch_size, FLAGS.max_seq_length,
+      FLAGS.head))
