@@ -1,0 +1,92 @@
+"""Hugging Face transformers in a process of its own, to measure beside.
+
+Its torch does not share an environment with TensorFlow: --torch_python names
+the interpreter of one that has both torch and transformers,
+
+  python -m venv /tmp/torch_env
+  /tmp/torch_env/bin/pip install torch transformers \
+    --extra-index-url https://download.pytorch.org/whl/cpu
+
+and transformers_worker.py runs there. One of the two computes while the other
+waits, each with as many threads as it takes by itself.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+WORKER = os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "transformers_worker.py")
+
+
+def define_flags():
+  """Defines the flag that says where torch is."""
+  flags.DEFINE_string("torch_python", None, "Python interpreter of an "
+                      "environment with torch and transformers.",
+                      required=True)
+
+
+class Peer(object):
+  """The process; see transformers_worker.py for settings and requests."""
+
+  def __init__(self, **settings):
+    """Starts the process and waits until it is ready.
+
+    Args:
+      **settings: values for JSON.
+    """
+    # Weights are random and the vocabulary a file: nothing is downloaded.
+    offline = dict(os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    try:
+      self._process = subprocess.Popen(
+          [FLAGS.torch_python, WORKER], env=offline, stdin=subprocess.PIPE,
+          stdout=subprocess.PIPE, universal_newlines=True)
+    except OSError as error:
+      sys.exit("--torch_python=%s: cannot be run (%s)" % (
+          FLAGS.torch_python, error))
+    self.idle_cpu = 0.0  # seconds of CPU that it used while it had to wait
+    self.waiting_cpu = 0.0  # that this process used while it waited for it
+    self.description = self._ask(settings)["description"]
+
+  def ask(self, **request):
+    """Returns the answer to a request, a dict."""
+    start = time.process_time()
+    answer = self._ask(request)
+    self.waiting_cpu += time.process_time() - start
+    self.idle_cpu += answer["idle_cpu"]
+    return answer
+
+  def close(self):
+    """Ends the process."""
+    self._process.stdin.close()
+    self._process.wait()
+
+  def print_waiting(self, own_seconds, peer_seconds):
+    """Prints how much the one that waited took from the one that computed.
+
+    Args:
+      own_seconds: float. What this process computed, in all.
+      peer_seconds: float. What the peer computed, in all.
+    """
+    print("CPU time that waiting took: of PyTorch %.2f s in %.1f s of "
+          "TensorFlow, of TensorFlow %.2f s in %.1f s of PyTorch" % (
+              self.idle_cpu, own_seconds, self.waiting_cpu, peer_seconds))
+
+  def _ask(self, request):
+    try:
+      self._process.stdin.write(json.dumps(request) + "\n")
+      self._process.stdin.flush()
+    except BrokenPipeError:
+      pass  # its output has ended, too
+    line = self._process.stdout.readline()
+    if not line:
+      sys.exit("--torch_python=%s: the process ended; its messages are above. "
+               "Has that environment torch and transformers?" %
+               FLAGS.torch_python)
+    return json.loads(line)

@@ -1,0 +1,197 @@
+"""Trains and answers with Hugging Face transformers, for the benchmarks beside.
+
+Runs in an environment with torch and transformers, and without TensorFlow, as a
+process that transformers_peer.py starts. It reads JSON from its input, a line
+each: first the settings, then requests. To each it answers with a line of JSON
+on its output. It ends with its input.
+
+Settings:
+  task      "train" or "answer"
+  head      "classifier", "squad" or "pretraining"
+  config    what both libraries' BertConfig take
+  seed      int
+  weights, vocab_file, max_seq_length, do_lower_case    to answer
+
+A request to train is a batch {name: list}, named as steps.py names it; the
+answer holds the seconds of the step. A request to answer is {"texts": list,
+"pairs": list or null}; the answer holds seconds and probabilities.
+
+"idle_cpu" in each answer are the seconds of CPU that this process used while it
+waited for the request: near 0, or it slows down what runs meanwhile.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+
+import numpy as np
+import torch
+import transformers
+
+MODELS = {
+    "classifier": transformers.BertForSequenceClassification,
+    "squad": transformers.BertForQuestionAnswering,
+    "pretraining": transformers.BertForPreTraining,
+}
+IGNORED = -100  # the label of tokens that are not to be predicted
+
+
+def make_model(settings):
+  """Makes a model with random weights; dropout and attention as they come."""
+  torch.manual_seed(settings["seed"])
+  return MODELS[settings["head"]](
+      transformers.BertConfig(num_labels=2, **settings["config"]))
+
+
+def make_optimizer(model):
+  """Makes torch's AdamW, fused if it can be; returns it and its name.
+
+  As transformers' Trainer has it, biases and layer norms do not decay.
+  """
+  def decays(name):
+    return not name.endswith("bias") and "LayerNorm" not in name
+
+  parameters = list(model.named_parameters())
+  groups = [
+      {"params": [p for name, p in parameters if decays(name)],
+       "weight_decay": 0.01},
+      {"params": [p for name, p in parameters if not decays(name)],
+       "weight_decay": 0.0}]
+  try:
+    return torch.optim.AdamW(groups, lr=2e-5, fused=True), "fused AdamW"
+  except RuntimeError:
+    return torch.optim.AdamW(groups, lr=2e-5), "AdamW"
+
+
+def make_arguments(head, batch):
+  """Names a batch as the models' `forward` does.
+
+  Args:
+    head: str.
+    batch: dict from name to list.
+
+  Returns:
+    dict from name to Tensor.
+  """
+  batch = {name: torch.tensor(value) for name, value in batch.items()}
+  arguments = {"input_ids": batch["input_ids"],
+               "attention_mask": batch["input_mask"],
+               "token_type_ids": batch["segment_ids"]}
+  if head == "classifier":
+    arguments["labels"] = batch["labels"]
+  elif head == "squad":
+    arguments["start_positions"] = batch["labels"].clone()
+    arguments["end_positions"] = batch["labels"].clone()
+  else:
+    labels = torch.full_like(batch["input_ids"], IGNORED)
+    rows, columns = torch.nonzero(
+        batch["masked_lm_weights"], as_tuple=True)
+    labels[rows, batch["masked_lm_positions"][rows, columns]] = (
+        batch["masked_lm_ids"][rows, columns])
+    arguments["labels"] = labels
+    arguments["next_sentence_label"] = batch["labels"]
+  return arguments
+
+
+def make_trainer(settings):
+  """Makes the function that takes a training step, and says how it does it."""
+  model = make_model(settings).train()
+  optimizer, name = make_optimizer(model)
+
+  def train_step(batch):
+    arguments = make_arguments(settings["head"], batch)
+    start = time.perf_counter()
+    optimizer.zero_grad()
+    loss = model(**arguments).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    loss.item()
+    return {"seconds": time.perf_counter() - start}
+
+  return train_step, describe(model) + ", " + name
+
+
+def make_answerer(settings):
+  """Makes the function that answers texts, and says how it does it."""
+  model = make_model(settings).eval()
+  load_weights(model, settings["weights"])
+  with open(settings["vocab_file"], encoding="utf-8") as reader:
+    vocab = {token.rstrip("\n"): i for i, token in enumerate(reader)}
+  tokenizer = transformers.BertTokenizerFast(
+      vocab, do_lower_case=settings["do_lower_case"])
+
+  def answer(request):
+    start = time.perf_counter()
+    inputs = tokenizer(
+        request["texts"], request["pairs"], padding=True, truncation=True,
+        max_length=settings["max_seq_length"], return_tensors="pt")
+    with torch.inference_mode():
+      probabilities = torch.softmax(model(**inputs).logits, dim=-1).tolist()
+    return {"seconds": time.perf_counter() - start,
+            "probabilities": probabilities,
+            "tokens": int(inputs["attention_mask"].sum())}
+
+  return answer, "%s, %s" % (describe(model), type(tokenizer).__name__)
+
+
+def load_weights(model, path):
+  """Takes the weights of our model.
+
+  Args:
+    model: BertForSequenceClassification.
+    path: str. An .npz file of arrays under the names of our variables.
+  """
+  weights = np.load(path)
+  with torch.no_grad():
+    for name, parameter in model.named_parameters():
+      value = weights[variable_name(name)]
+      if variable_name(name).endswith("/kernel"):
+        value = value.T
+      parameter.copy_(torch.from_numpy(value))
+
+
+def variable_name(name):
+  """Returns the name of our variable for that of a parameter."""
+  if name.startswith("classifier."):
+    return name.replace("classifier.", "output_").replace("weight", "weights")
+  name = re.sub(r"layer\.(\d+)", r"layer_\1", name).replace(".", "/")
+  name = name.replace("LayerNorm/weight", "LayerNorm/gamma")
+  name = name.replace("LayerNorm/bias", "LayerNorm/beta")
+  name = name.replace("embeddings/weight", "embeddings")
+  return re.sub("/weight$", "/kernel", name)
+
+
+def describe(model):
+  """Returns what the seconds depend on, str."""
+  return "torch %s, transformers %s, Python %s, %d threads, attention: %s" % (
+      torch.__version__, transformers.__version__, sys.version.split()[0],
+      torch.get_num_threads(), model.config._attn_implementation)
+
+
+def main():
+  """Reads settings and requests, and answers."""
+  transformers.logging.set_verbosity_error()
+  replies = os.fdopen(os.dup(1), "w")
+  os.dup2(2, 1)  # what libraries print goes where messages go
+
+  def reply(**values):
+    replies.write(json.dumps(values) + "\n")
+    replies.flush()
+
+  settings = json.loads(sys.stdin.readline())
+  make = {"train": make_trainer, "answer": make_answerer}[settings["task"]]
+  act, description = make(settings)
+  reply(description=description)
+  since = time.process_time()
+  for line in sys.stdin:
+    idle_cpu = time.process_time() - since
+    result = act(json.loads(line))
+    reply(idle_cpu=idle_cpu, **result)
+    since = time.process_time()
+
+
+if __name__ == "__main__":
+  main()
