@@ -33,8 +33,8 @@ from absl import app
 from absl import flags
 import numpy as np
 
+import random_models  # before TensorFlow
 import lengths
-import random_models
 import tensorflow.compat.v1 as tf
 
 import checkpoints
@@ -236,6 +236,6 @@ def main(_):
 
 
 if __name__ == "__main__":
-  tf.logging.set_verbosity(tf.logging.WARN)
+  tf.logging.set_verbosity(tf.logging.ERROR)
   define_flags()
   app.run(main)

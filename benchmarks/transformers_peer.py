@@ -8,7 +8,9 @@ the interpreter of one that has both torch and transformers,
     --extra-index-url https://download.pytorch.org/whl/cpu
 
 and transformers_worker.py runs there. One of the two computes while the other
-waits, each with as many threads as it takes by itself.
+waits, each with as many threads as it takes by itself. Threads that have
+computed look for more to do for some milliseconds before they sleep, in both
+libraries; where the turn passes, both pause until that is over.
 """
 
 import json
@@ -21,6 +23,7 @@ from absl import flags
 
 FLAGS = flags.FLAGS
 
+PAUSE = 0.05  # seconds
 WORKER = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "transformers_worker.py")
 
@@ -52,14 +55,16 @@ class Peer(object):
           FLAGS.torch_python, error))
     self.idle_cpu = 0.0  # seconds of CPU that it used while it had to wait
     self.waiting_cpu = 0.0  # that this process used while it waited for it
-    self.description = self._ask(settings)["description"]
+    self.description = self._ask(dict(settings, pause=PAUSE))["description"]
 
   def ask(self, **request):
     """Returns the answer to a request, a dict."""
+    time.sleep(PAUSE)
     start = time.process_time()
     answer = self._ask(request)
     self.waiting_cpu += time.process_time() - start
     self.idle_cpu += answer["idle_cpu"]
+    time.sleep(PAUSE)
     return answer
 
   def close(self):

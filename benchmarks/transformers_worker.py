@@ -10,6 +10,7 @@ Settings:
   head      "classifier", "squad" or "pretraining"
   config    what both libraries' BertConfig take
   seed      int
+  pause     float, seconds in which its threads come to rest after an answer
   weights, vocab_file, max_seq_length, do_lower_case    to answer
 
 A request to train is a batch {name: list}, named as steps.py names it; the
@@ -17,7 +18,8 @@ answer holds the seconds of the step. A request to answer is {"texts": list,
 "pairs": list or null}; the answer holds seconds and probabilities.
 
 "idle_cpu" in each answer are the seconds of CPU that this process used while it
-waited for the request: near 0, or it slows down what runs meanwhile.
+waited for the request, after the pause: near 0, or it slows down what runs
+meanwhile.
 """
 
 import json
@@ -134,7 +136,8 @@ def make_answerer(settings):
             "probabilities": probabilities,
             "tokens": int(inputs["attention_mask"].sum())}
 
-  return answer, "%s, %s" % (describe(model), type(tokenizer).__name__)
+  return answer, "%s, %s tokenizer" % (
+      describe(model), "fast" if tokenizer.is_fast else "slow")
 
 
 def load_weights(model, path):
@@ -185,12 +188,14 @@ def main():
   make = {"train": make_trainer, "answer": make_answerer}[settings["task"]]
   act, description = make(settings)
   reply(description=description)
-  since = time.process_time()
-  for line in sys.stdin:
-    idle_cpu = time.process_time() - since
-    result = act(json.loads(line))
-    reply(idle_cpu=idle_cpu, **result)
+  while True:
+    time.sleep(settings["pause"])
     since = time.process_time()
+    line = sys.stdin.readline()
+    if not line:
+      break
+    idle_cpu = time.process_time() - since
+    reply(idle_cpu=idle_cpu, **act(json.loads(line)))
 
 
 if __name__ == "__main__":
