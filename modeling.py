@@ -22,6 +22,7 @@ import re
 
 import tensorflow.compat.v1 as tf
 
+import kernels
 import padding
 
 
@@ -177,7 +178,8 @@ class BertModel(object):
                token_type_ids=None,
                use_one_hot_embeddings=False,
                scope=None,
-               remove_padding=False):
+               remove_padding=False,
+               output_positions=None):
     """Builds the graph.
 
     Args:
@@ -194,6 +196,11 @@ class BertModel(object):
         padding, and so is the pooled output where the first token is padding.
         At real tokens, and for gradients of losses that read only those, the
         result is the same. Shapes depend on the data, which TPUs do not allow.
+      output_positions: int32 [B, P]. Positions of real tokens that
+        `get_positions_output` returns. Without padding, the last layer is then
+        computed for these and, for the pooled output, the first token alone; a
+        tensor [B, 0] suits who needs nothing but that. The sequence output is
+        there all the same, but computed apart, with dropout of its own.
 
     Raises:
       ValueError: the config is invalid, a tensor has the wrong rank, S exceeds
@@ -225,11 +232,16 @@ class BertModel(object):
     with tf.variable_scope(scope, default_name="bert"):
       embedding_output, self.embedding_table = _embed(
           config, input_ids, token_type_ids, use_one_hot_embeddings, packing)
+      positions = None
+      if output_positions is not None:
+        positions = tf.concat(  # [B, 1 + P]
+            [tf.zeros([batch_size, 1], tf.int32),
+             tf.cast(output_positions, tf.int32)], axis=1)
       with tf.variable_scope("encoder"):
-        all_encoder_layers = transformer_model(
+        layers = transformer_model(
             embedding_output,
             attention_mask=(
-                packing.attention_mask if packing else
+                None if packing else
                 tf.cast(input_mask, tf.float32)[:, tf.newaxis]),  # [B, 1, T]
             hidden_size=config.hidden_size,
             num_hidden_layers=config.num_hidden_layers,
@@ -240,19 +252,33 @@ class BertModel(object):
             attention_probs_dropout_prob=config.attention_probs_dropout_prob,
             initializer_range=config.initializer_range,
             do_return_all_layers=True,
-            packing=packing)
+            packing=packing,
+            positions=positions if packing else None)
 
+      at_positions = None
       if packing:
+        if positions is not None:
+          layers, at_positions = layers
+          at_positions = tf.reshape(
+              at_positions, get_shape_list(positions) + [config.hidden_size])
         # A session runs only those of these that somebody asks for.
         embedding_output = packing.unpack(embedding_output)
-        all_encoder_layers = [packing.unpack(x) for x in all_encoder_layers]
+        layers = [packing.unpack(x) for x in layers]
+      elif positions is not None:
+        at_positions = tf.gather(layers[-1], positions, batch_dims=1)
       self.embedding_output = embedding_output  # [B, S, W]
-      self.all_encoder_layers = all_encoder_layers
-      self.sequence_output = all_encoder_layers[-1]
+      self.all_encoder_layers = layers
+      self.sequence_output = layers[-1]
+      if at_positions is None:
+        first_token_output = self.sequence_output[:, 0]
+        self.positions_output = None
+      else:
+        first_token_output = at_positions[:, 0]
+        self.positions_output = at_positions[:, 1:]  # [B, P, W]
 
       with tf.variable_scope("pooler"):
         self.pooled_output = dense(
-            self.sequence_output[:, 0], config.hidden_size, tf.tanh,
+            first_token_output, config.hidden_size, tf.tanh,
             create_initializer(config.initializer_range))  # [B, W]
       if packing:
         self.pooled_output *= tf.cast(
@@ -265,6 +291,10 @@ class BertModel(object):
   def get_sequence_output(self):
     """Returns float32 [B, S, W]: the last encoder layer."""
     return self.sequence_output
+
+  def get_positions_output(self):
+    """Returns float32 [B, P, W]: the last layer at `output_positions`."""
+    return self.positions_output
 
   def get_all_encoder_layers(self):
     """Returns a list of float32 [B, S, W], one per encoder layer."""
@@ -308,20 +338,7 @@ def _embed(config, input_ids, token_type_ids, use_one_hot_embeddings, packing):
         position_ids=position_ids), table
 
 
-def gelu(x):
-  """Gaussian Error Linear Unit, in its tanh form.
-
-  Source: Hendrycks and Gimpel, arXiv 1606.08415, section 2.
-
-  Args:
-    x: float Tensor of any shape.
-
-  Returns:
-    `x` with the activation applied.
-  """
-  inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
-  return 0.5 * x * (1.0 + tf.tanh(inner))
-
+gelu = kernels.gelu
 
 _ACTIVATIONS = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu,
                 "tanh": tf.tanh}
@@ -374,18 +391,23 @@ def get_assignment_map_from_checkpoint(tvars, init_checkpoint):
   return assignment_map, initialized_variable_names
 
 
-def dropout(input_tensor, dropout_prob):
+def dropout(input_tensor, dropout_prob, packed=False):
   """Zeroes each value with probability `dropout_prob` and scales the others.
 
   Args:
     input_tensor: float Tensor of any shape.
     dropout_prob: float or None. Probability of *dropping* a value.
+    packed: bool. Draws bits rather than numbers, which is cheaper; TPUs, for
+      which nothing is packed, have no such generator.
 
   Returns:
     A Tensor of the same shape; the input itself for 0 and None.
   """
   if not dropout_prob:
     return input_tensor
+  if packed:
+    return input_tensor * kernels.dropout_mask(
+        get_shape_list(input_tensor), dropout_prob)
   return tf.nn.dropout(input_tensor, rate=dropout_prob)
 
 
@@ -403,9 +425,7 @@ def layer_norm(input_tensor, name=None):
     width = input_tensor.shape[-1:]
     beta = tf.get_variable("beta", width, initializer=tf.zeros_initializer())
     gamma = tf.get_variable("gamma", width, initializer=tf.ones_initializer())
-    mean, variance = tf.nn.moments(input_tensor, axes=[-1], keepdims=True)
-    return tf.nn.batch_normalization(
-        input_tensor, mean, variance, beta, gamma, variance_epsilon=1e-12)
+    return kernels.normalize(input_tensor, gamma, beta)
 
 
 def layer_norm_and_dropout(input_tensor, dropout_prob, name=None):
@@ -432,12 +452,17 @@ def dense(input_tensor, size, activation=None, initializer=None, name="dense"):
     float Tensor [rows, size].
   """
   with tf.variable_scope(name):
-    kernel = tf.get_variable(
-        "kernel", [get_shape_list(input_tensor, 2)[1], size],
-        initializer=initializer)
-    bias = tf.get_variable("bias", [size], initializer=tf.zeros_initializer())
+    kernel, bias = _dense_variables(input_tensor, size, initializer)
     output = tf.nn.bias_add(tf.matmul(input_tensor, kernel), bias)
     return activation(output) if activation else output
+
+
+def _dense_variables(input_tensor, size, initializer):
+  kernel = tf.get_variable(
+      "kernel", [get_shape_list(input_tensor, 2)[1], size],
+      initializer=initializer)
+  return kernel, tf.get_variable(
+      "bias", [size], initializer=tf.zeros_initializer())
 
 
 def embedding_lookup(input_ids,
@@ -539,7 +564,8 @@ def embedding_postprocessor(input_tensor,
       cells = tf.stack([tf.zeros_like(position_ids), position_ids], axis=1)
       output += tf.gather_nd(table[tf.newaxis], cells)  # [R, W]
 
-  return layer_norm_and_dropout(output, dropout_prob)
+  output = layer_norm(output)
+  return dropout(output, dropout_prob, packed=position_ids is not None)
 
 
 def check_seq_length(seq_length, max_position_embeddings):
@@ -595,8 +621,7 @@ def attention_layer(from_tensor,
                     do_return_2d_tensor=False,
                     batch_size=None,
                     from_seq_length=None,
-                    to_seq_length=None,
-                    packing=None):
+                    to_seq_length=None):
   """Multi-head attention (Vaswani et al., arXiv 1706.03762, section 3.2).
 
   Each "from" position asks with its query for keys of "to" positions and gets
@@ -619,11 +644,9 @@ def attention_layer(from_tensor,
     batch_size: int. B; needed with rank 2 tensors.
     from_seq_length: int. F; needed with rank 2 tensors.
     to_seq_length: int. T; needed with rank 2 tensors.
-    packing: Packing. Both tensors are then packed, [R, width], the mask is the
-      packing's and the result is [R, N * H].
 
   Returns:
-    float32 [B, F, N * H], or as `do_return_2d_tensor` and `packing` say.
+    float32 [B, F, N * H], or as `do_return_2d_tensor` says.
 
   Raises:
     ValueError: ranks differ, or rank 2 tensors come without their lengths.
@@ -633,10 +656,7 @@ def attention_layer(from_tensor,
   if len(from_shape) != len(to_shape):
     raise ValueError("from_tensor has rank %d and to_tensor rank %d; they must "
                      "be equal" % (len(from_shape), len(to_shape)))
-  if packing:
-    batch_size = packing.batch_size
-    from_seq_length = to_seq_length = packing.attention_length
-  elif len(from_shape) == 3:
+  if len(from_shape) == 3:
     batch_size, from_seq_length = from_shape[:2]
     to_seq_length = to_shape[1]
   elif None in (batch_size, from_seq_length, to_seq_length):
@@ -648,8 +668,6 @@ def attention_layer(from_tensor,
     """Projects and splits the heads: [B * S, in] to [B, N, S, H]."""
     x = dense(reshape_to_matrix(tensor), width, activation,
               create_initializer(initializer_range), name)
-    if packing:
-      x = packing.to_attention(x)  # [B, S, N * H]
     x = tf.reshape(
         x, [batch_size, seq_length, num_attention_heads, size_per_head])
     return tf.transpose(x, [0, 2, 1, 3])
@@ -670,12 +688,56 @@ def attention_layer(from_tensor,
   probs = dropout(tf.nn.softmax(scores), attention_probs_dropout_prob)
   context = tf.transpose(tf.matmul(probs, value), [0, 2, 1, 3])  # [B, F, N, H]
 
-  if packing:
-    return packing.from_attention(
-        tf.reshape(context, [batch_size, from_seq_length, width]))  # [R, N*H]
   if do_return_2d_tensor:
     return tf.reshape(context, [-1, width])  # [B * F, N * H]
   return tf.reshape(context, [batch_size, from_seq_length, width])
+
+
+def _packed_attention(hidden, packing, num_heads, dropout_prob, initializer,
+                      positions=None):
+  """`attention_layer` of packed tokens to those of their own sequence.
+
+  Args:
+    hidden: float32 [R, W].
+    packing: Packing.
+    num_heads: int. N.
+    dropout_prob: float. Dropout of the probabilities.
+    initializer: initializer of the kernels.
+    positions: int32 [B, P], those that attend; all real tokens if None.
+
+  Returns:
+    float32 [R, W], or [B * P, W] with `positions`.
+  """
+  width = get_shape_list(hidden)[-1]
+  size = width // num_heads
+
+  def project(tensor, *names):
+    """Several dense layers in one product; queries come out scaled."""
+    kernel_list, bias_list = [], []
+    for name in names:
+      with tf.variable_scope(name):
+        kernel, bias = _dense_variables(tensor, width, initializer)
+      factor = 1.0 / math.sqrt(float(size)) if name == "query" else 1.0
+      kernel_list.append(kernel * factor if factor != 1.0 else kernel)
+      bias_list.append(bias * factor if factor != 1.0 else bias)
+    return tf.nn.bias_add(tf.matmul(tensor, tf.concat(kernel_list, axis=1)),
+                          tf.concat(bias_list, axis=0))
+
+  if positions is None:
+    heads = packing.split_heads(
+        project(hidden, "query", "key", "value"), 3, num_heads)
+    query, key, value = tf.unstack(heads)  # [B, N, T, H]
+    return packing.merge_heads(kernels.attend(
+        query, key, value, packing.attention_bias, dropout_prob))
+  batch_size, number = get_shape_list(positions)
+  query = tf.transpose(tf.reshape(
+      project(packing.take(hidden, positions), "query"),
+      [batch_size, number, num_heads, size]), [0, 2, 1, 3])  # [B, N, P, H]
+  key, value = tf.unstack(packing.split_heads(
+      project(hidden, "key", "value"), 2, num_heads))  # [B, N, T, H]
+  context = kernels.attend(
+      query, key, value, packing.attention_bias, dropout_prob)
+  return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, width])
 
 
 def transformer_model(input_tensor,
@@ -689,7 +751,8 @@ def transformer_model(input_tensor,
                       attention_probs_dropout_prob=0.1,
                       initializer_range=0.02,
                       do_return_all_layers=False,
-                      packing=None):
+                      packing=None,
+                      positions=None):
   """A stack of Transformer encoder layers (arXiv 1706.03762, section 3.1).
 
   Args:
@@ -705,9 +768,12 @@ def transformer_model(input_tensor,
     initializer_range: float. Standard deviation of the initial kernels.
     do_return_all_layers: bool. Returns a list, one Tensor per layer.
     packing: Packing, if `input_tensor` is packed.
+    positions: int32 [B, P], with `packing`. Where the last layer is computed
+      once more, apart from the others.
 
   Returns:
-    A Tensor shaped as `input_tensor`, or a list of them.
+    A Tensor shaped as `input_tensor`, or a list of them; with `positions` a
+    pair of that and float32 [B * P, W].
 
   Raises:
     ValueError: N does not divide W, or the input is not W wide.
@@ -721,63 +787,82 @@ def transformer_model(input_tensor,
     raise ValueError("The input is %s wide and hidden_size is %d; the residual "
                      "connections need them equal" %
                      (input_shape[-1], hidden_size))
-  batch_size, seq_length = (None, None) if packing else input_shape[:2]
-  attend = functools.partial(
-      attention_layer,
-      attention_mask=attention_mask,
-      num_attention_heads=num_attention_heads,
-      size_per_head=hidden_size // num_attention_heads,
-      attention_probs_dropout_prob=attention_probs_dropout_prob,
-      initializer_range=initializer_range,
-      do_return_2d_tensor=True,
-      batch_size=batch_size,
-      from_seq_length=seq_length,
-      to_seq_length=seq_length,
-      packing=packing)
+  initializer = create_initializer(initializer_range)
+  if packing:
+    attend = functools.partial(
+        _packed_attention, packing=packing, num_heads=num_attention_heads,
+        dropout_prob=attention_probs_dropout_prob, initializer=initializer)
+  else:
+    def attend(hidden):
+      return attention_layer(
+          hidden, hidden, attention_mask, num_attention_heads,
+          hidden_size // num_attention_heads,
+          attention_probs_dropout_prob=attention_probs_dropout_prob,
+          initializer_range=initializer_range, do_return_2d_tensor=True,
+          batch_size=input_shape[0], from_seq_length=input_shape[1],
+          to_seq_length=input_shape[1])
+  add_layer = functools.partial(
+      _transformer_layer, attend=attend, intermediate_size=intermediate_size,
+      activation=intermediate_act_fn, dropout_prob=hidden_dropout_prob,
+      initializer=initializer, packing=packing)
 
   # Between layers everything is a matrix, one row per token: reshaping back
   # and forth costs time on TPUs.
   hidden = reshape_to_matrix(input_tensor)  # [B * S, W] or [R, W]
   all_layers = []
   for layer_index in range(num_hidden_layers):
-    with tf.variable_scope("layer_%d" % layer_index):
-      hidden = _transformer_layer(
-          hidden, attend, intermediate_size, intermediate_act_fn,
-          hidden_dropout_prob, create_initializer(initializer_range))
+    before, scope = hidden, "layer_%d" % layer_index
+    with tf.variable_scope(scope):
+      hidden = add_layer(before)
     all_layers.append(hidden)
+  if positions is not None:
+    with tf.variable_scope(scope, reuse=True):
+      at_positions = add_layer(before, positions=positions)
 
   if not packing:
     all_layers = [reshape_from_matrix(x, input_shape) for x in all_layers]
-  return all_layers if do_return_all_layers else all_layers[-1]
+  result = all_layers if do_return_all_layers else all_layers[-1]
+  return result if positions is None else (result, at_positions)
 
 
 def _transformer_layer(hidden, attend, intermediate_size, activation,
-                       dropout_prob, initializer):
+                       dropout_prob, initializer, packing, positions=None):
   """One layer: self-attention, then feed-forward, each added to its input.
 
   Args:
     hidden: float32 [rows, W].
-    attend: function that attends from one such matrix to another.
+    attend: function that attends from such a matrix to itself.
     intermediate_size: int. Width between the two feed-forward matrices.
     activation: function, applied there.
     dropout_prob: float. Dropout of both sublayers' outputs.
     initializer: initializer of the kernels.
+    packing: Packing of the rows, or None.
+    positions: int32 [B, P], or None for all. Where the layer is computed.
 
   Returns:
-    float32 [rows, W].
+    float32 [rows, W], or [B * P, W] with `positions`.
   """
   width = get_shape_list(hidden)[-1]
+
+  def add_and_normalize(output, residual):
+    return layer_norm(
+        dropout(output, dropout_prob, packed=bool(packing)) + residual)
+
   with tf.variable_scope("attention"):
     with tf.variable_scope("self"):
-      attention = attend(hidden, hidden)
+      if positions is None:
+        attention = attend(hidden)
+      else:
+        attention = attend(hidden, positions=positions)
+        hidden = packing.take(hidden, positions)
     with tf.variable_scope("output"):
       attention = dense(attention, width, None, initializer)
-      attention = layer_norm(dropout(attention, dropout_prob) + hidden)
+      attention = add_and_normalize(attention, hidden)
   with tf.variable_scope("intermediate"):
     intermediate = dense(attention, intermediate_size, activation, initializer)
   with tf.variable_scope("output"):
-    output = dense(intermediate, width, None, initializer)
-    return layer_norm(dropout(output, dropout_prob) + attention)
+    return add_and_normalize(
+        dense(intermediate, width, None, initializer), attention)
 
 
 def get_shape_list(tensor, expected_rank=None, name=None):

@@ -1,7 +1,8 @@
 """Computing without padding: the real tokens of a batch in one matrix.
 
 Sizes are named as in `modeling.py`: B batch, S sequence length, W hidden size,
-R real tokens in the batch, T the most real tokens in one of its sequences.
+R real tokens in the batch, T the most real tokens in one of its sequences, N
+heads of H numbers.
 """
 
 import tensorflow.compat.v1 as tf
@@ -14,7 +15,10 @@ class Packing(object):
   parts of the encoder that look at one token at a time (embeddings, dense
   layers, GELU, dropout, residuals, layer norm) cost R rows instead of B * S.
   Attention mixes the tokens of a sequence, so for it the tokens are laid out
-  again as `[B, T, W]`, T being the largest number of real tokens in a sequence.
+  again by sequence and head, `[B, N, T, H]`.
+
+  A batch of padding alone is packed as if its first token were real, because
+  rows cannot be gathered from nothing. It is padding again when unpacked.
   """
 
   def __init__(self, input_mask, batch_size, seq_length):
@@ -29,46 +33,117 @@ class Packing(object):
     self.batch_size = batch_size
     self.seq_length = seq_length
     is_real = tf.equal(tf.cast(input_mask, tf.int32), 1)  # [B, S]
-    counts = tf.cast(is_real, tf.int64)
+    counts = tf.cast(is_real, tf.int32)
     lengths = tf.reduce_sum(counts, axis=1)  # [B]
-    # A batch of padding alone still needs a "to" axis to take a softmax over.
-    self.attention_length = tf.maximum(
-        tf.cast(tf.reduce_max(lengths), tf.int32), 1)  # T
-    # Row and position of every real token, then row and rank among the real
-    # tokens of its row: the two layouts that a packed tensor can be put into.
-    self.sequence_cells = tf.where(is_real)  # [R, 2]
-    rank = tf.gather_nd(
-        tf.cumsum(counts, axis=1, exclusive=True), self.sequence_cells)  # [R]
-    self.attention_cells = tf.stack(
-        [self.sequence_cells[:, 0], rank], axis=1)  # [R, 2]
-    self.position_ids = self.sequence_cells[:, 1]  # [R]
-    self.attention_mask = tf.sequence_mask(
-        lengths, self.attention_length,
-        dtype=tf.float32)[:, tf.newaxis]  # [B, 1, T]
+    self._num_real = tf.reduce_sum(lengths)
+    is_first = tf.equal(
+        tf.range(batch_size)[:, tf.newaxis] + tf.range(seq_length), 0)
+    self._cells = tf.cast(tf.where(tf.logical_or(is_real, tf.logical_and(
+        is_first, tf.equal(self._num_real, 0)))), tf.int32)  # [R, 2]
+    self.position_ids = self._cells[:, 1]  # [R]
 
-  # gather_nd and scatter_nd are each other's gradients, so neither direction
-  # makes IndexedSlices that would have to be summed up again.
+    # A token is found by its row in packed tensors, or by its sequence and its
+    # rank among the real tokens there.
+    self.attention_length = tf.maximum(tf.reduce_max(lengths), 1)  # T
+    self._ranks = tf.cumsum(counts, axis=1, exclusive=True)  # [B, S]
+    self._starts = tf.cumsum(lengths, exclusive=True)[:, tf.newaxis]  # [B, 1]
+    self._is_token = tf.sequence_mask(lengths, self.attention_length)  # [B, T]
+    # Far enough below any score that the softmax is exactly 0 there, yet
+    # finite, so that a sequence without any token stays a number.
+    self.attention_bias = tf.cast(
+        tf.logical_not(self._is_token), tf.float32)[
+            :, tf.newaxis, tf.newaxis] * -10000.0  # [B, 1, 1, T]
+    self._indices = {}
 
   def pack(self, tensor):
     """Takes the real tokens out of `[B, S]` or `[B, S, W]`: `[R]`, `[R, W]`."""
-    return tf.gather_nd(tensor, self.sequence_cells)
+    return tf.gather_nd(tensor, self._cells)
 
   def unpack(self, packed):
     """Lays `[R, W]` out as `[B, S, W]`, zeros at padding."""
-    return self._scatter(packed, self.sequence_cells, self.seq_length)
-
-  def to_attention(self, packed):
-    """Lays `[R, W]` out as `[B, T, W]`, zeros after each sequence's end."""
-    return self._scatter(packed, self.attention_cells, self.attention_length)
-
-  def from_attention(self, tensor):
-    """The way back: `[B, T, W]` to `[R, W]`."""
-    return tf.gather_nd(tensor, self.attention_cells)
-
-  def _scatter(self, packed, cells, length):
-    sizes = [self.batch_size, length, packed.shape.as_list()[1]]
+    sizes = [self.batch_size, self.seq_length, packed.shape.as_list()[1]]
+    # gather_nd and scatter_nd are each other's gradients, so no IndexedSlices
+    # come up that would have to be summed again.
     result = tf.scatter_nd(
-        cells, packed, tf.cast(tf.stack(sizes), cells.dtype))
-    # TensorFlow 1.15 loses the sizes it knows in the cast.
+        self._cells[:self._num_real], packed[:self._num_real], tf.stack(sizes))
     result.set_shape([None if tf.is_tensor(size) else size for size in sizes])
     return result
+
+  def take(self, packed, positions):
+    """Takes the rows of `[B, P]` positions of real tokens: `[B * P, W]`."""
+    rows = self._starts + tf.gather(self._ranks, positions, batch_dims=1)
+    # A position of padding gets some row.
+    rows = tf.minimum(rows, tf.shape(self._cells)[0] - 1)
+    return tf.gather_nd(packed, tf.reshape(rows, [-1, 1]))
+
+  def split_heads(self, packed, parts, num_heads):
+    """Lays out several projections side by side by sequence and head.
+
+    Args:
+      packed: float32 [R, parts * N * H].
+      parts: int. Number of projections.
+      num_heads: int. N.
+
+    Returns:
+      float32 [parts, B, N, T, H]; arbitrary rows after each sequence's end,
+      whose gradients are left out.
+    """
+    forward, backward = self._find_indices(parts, num_heads)
+    size = packed.shape.as_list()[1] // (parts * num_heads)
+
+    @tf.custom_gradient
+    def split(packed):
+      def gradient(upstream):
+        taken = tf.gather(tf.reshape(upstream, [-1, size]), backward)
+        return tf.reshape(taken, [-1, parts * num_heads * size])
+
+      return tf.gather(tf.reshape(packed, [-1, size]), forward), gradient
+
+    return split(packed)
+
+  def merge_heads(self, context):
+    """The way back for one part: `[B, N, T, H]` to `[R, N * H]`."""
+    num_heads, _, size = context.shape.as_list()[1:]
+    forward, backward = self._find_indices(1, num_heads)
+    num_rows = tf.shape(self._cells)[0] * num_heads
+    # The gradient is zero where no token is; a row of zeros stands for those.
+    forward = tf.where_v2(
+        self._is_token[:, tf.newaxis], forward[0], num_rows)  # [B, N, T]
+
+    @tf.custom_gradient
+    def merge(context):
+      def gradient(upstream):
+        rows = tf.concat([tf.reshape(upstream, [-1, size]),
+                          tf.zeros([1, size], upstream.dtype)], axis=0)
+        return tf.gather(rows, forward)
+
+      taken = tf.gather(tf.reshape(context, [-1, size]), backward)
+      return tf.reshape(taken, [-1, num_heads * size]), gradient
+
+    return merge(context)
+
+  def _find_indices(self, parts, num_heads):
+    """Where `split_heads` finds its rows, and the way back.
+
+    Returns:
+      int32 [parts, B, N, T], of rows of [R * parts * N, H], and int32
+      [R, parts, N], of rows of [parts * B * N * T, H].
+    """
+    if (parts, num_heads) not in self._indices:
+      part = tf.range(parts)[:, tf.newaxis]
+      head = tf.range(num_heads)
+      part_and_head = part * num_heads + head  # [parts, N]
+      row = self._starts + tf.range(self.attention_length)  # [B, T]
+      # Any row will do where there is no token: nobody attends to it.
+      row = tf.where(self._is_token, row, tf.zeros_like(row))
+      forward = (row[:, tf.newaxis] * (parts * num_heads) +
+                 part_and_head[:, tf.newaxis, :, tf.newaxis])
+      sequence = self._cells[:, 0]  # [R]
+      rank = tf.gather_nd(self._ranks, self._cells)  # [R]
+      sequence_and_head = (
+          part * self.batch_size +
+          sequence[:, tf.newaxis, tf.newaxis]) * num_heads + head
+      backward = (sequence_and_head * self.attention_length +
+                  rank[:, tf.newaxis, tf.newaxis])
+      self._indices[parts, num_heads] = forward, backward
+    return self._indices[parts, num_heads]

@@ -386,7 +386,8 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
       config=bert_config, is_training=is_training, input_ids=input_ids,
       input_mask=input_mask, token_type_ids=segment_ids,
       use_one_hot_embeddings=use_one_hot_embeddings,
-      remove_padding=remove_padding)
+      remove_padding=remove_padding,
+      output_positions=tf.zeros_like(input_ids[:, :0]))
   return classification_head(
       model.get_pooled_output(), is_training, labels, num_labels)
 

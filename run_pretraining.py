@@ -276,25 +276,23 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
   remove_padding = remove_padding and not use_tpu
 
   def head_fn(features, is_training):
+    positions = features["masked_lm_positions"]  # [B, P]
     model = modeling.BertModel(
         config=bert_config, is_training=is_training,
         input_ids=features["input_ids"], input_mask=features["input_mask"],
         token_type_ids=features["segment_ids"],
         use_one_hot_embeddings=use_one_hot_embeddings,
-        remove_padding=remove_padding)
-    positions = features["masked_lm_positions"]  # [B, P]
+        remove_padding=remove_padding, output_positions=positions)
+    vectors = model.get_positions_output()  # [B, P, W]
     label_ids = features["masked_lm_ids"]  # [B, P]
     label_weights = features["masked_lm_weights"]  # [B, P]
     if remove_padding:
       real = tf.where(label_weights > 0)  # [M, 2], row and prediction
-      vectors = tf.gather_nd(
-          model.get_sequence_output(),
-          tf.stack([tf.cast(real[:, 0], tf.int32),
-                    tf.gather_nd(positions, real)], axis=1))  # [M, W]
+      vectors = tf.gather_nd(vectors, real)  # [M, W]
       label_ids = tf.gather_nd(label_ids, real)  # [M]
       label_weights = tf.gather_nd(label_weights, real)  # [M]
     else:
-      vectors = gather_indexes(model.get_sequence_output(), positions)
+      vectors = modeling.reshape_to_matrix(vectors)  # [B * P, W]
       label_ids = tf.reshape(label_ids, [-1])
       label_weights = tf.reshape(label_weights, [-1])
     loss, example_loss, log_probs = masked_lm_head(
@@ -345,8 +343,8 @@ def serving_task(bert_config, remove_padding=True):
     model = modeling.BertModel(
         config=bert_config, is_training=False, input_ids=inputs["input_ids"],
         input_mask=inputs["input_mask"], token_type_ids=inputs["segment_ids"],
-        remove_padding=remove_padding)
-    vectors = gather_indexes(model.get_sequence_output(), positions)
+        remove_padding=remove_padding, output_positions=positions)
+    vectors = modeling.reshape_to_matrix(model.get_positions_output())
     no_labels = tf.zeros([tf.size(positions)], tf.int32)
     _, _, log_probs = masked_lm_head(
         bert_config, vectors, model.get_embedding_table(), no_labels,

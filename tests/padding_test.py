@@ -1,5 +1,6 @@
 """Tests of leaving padding out: when it happens, and what shapes it keeps."""
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -16,8 +17,8 @@ def make_config():
 
 
 def leaves_padding_out():
-  """Whether the default graph scatters packed tokens."""
-  return any(op.type == "ScatterNd"
+  """Whether the default graph looks for the real tokens."""
+  return any(op.type == "Where"
              for op in tf.get_default_graph().get_operations())
 
 
@@ -26,20 +27,67 @@ def test_layouts():
     mask = tf.constant([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]])
     packing = padding.Packing(mask, 3, 4)
     ids = packing.pack(tf.constant([[1, 2, 3, 4], [5, 6, 7, 8], [9, 8, 7, 6]]))
-    packed = tf.cast(tf.expand_dims(ids, 1), tf.float32)
-    attention = packing.to_attention(packed)
+    packed = tf.cast(ids[:, tf.newaxis], tf.float32)  # [R, 1]
     got = session.run({
         "ids": ids, "positions": packing.position_ids,
         "unpacked": packing.unpack(packed)[:, :, 0],
-        "attention": attention[:, :, 0],
-        "back": packing.from_attention(attention)[:, 0],
-        "mask": packing.attention_mask[:, 0]})
+        "taken": packing.take(packed, tf.constant([[0, 3], [0, 0], [1, 1]])),
+        "bias": packing.attention_bias[:, 0, 0]})
   assert got["ids"].tolist() == [1, 3, 4, 8]
   assert got["positions"].tolist() == [0, 2, 3, 1]
   assert got["unpacked"].tolist() == [[1, 0, 3, 4], [0] * 4, [0, 8, 0, 0]]
-  assert got["attention"].tolist() == [[1, 3, 4], [0] * 3, [8, 0, 0]]
-  assert got["mask"].tolist() == [[1, 1, 1], [0] * 3, [1, 0, 0]]
-  assert got["back"].tolist() == [1, 3, 4, 8]
+  taken = got["taken"][:, 0].tolist()
+  assert taken[:2] == [1, 4] and taken[4:] == [8, 8]
+  assert (got["bias"] == 0).tolist() == [
+      [True] * 3, [False] * 3, [True, False, False]]
+
+
+def test_heads_go_there_and_back():
+  parts, num_heads, size = 2, 3, 4
+  mask = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]])
+  with tf.Graph().as_default(), tf.Session() as session:
+    packing = padding.Packing(tf.constant(mask), 3, 4)
+    packed = np.random.RandomState(1).normal(
+        size=[mask.sum(), parts * num_heads * size]).astype(np.float32)
+    tensor = tf.constant(packed)
+    heads = packing.split_heads(tensor, parts, num_heads)
+    assert heads.shape.as_list()[0] == parts
+    merged = packing.merge_heads(heads[1])
+    weights = tf.random_normal(tf.shape(merged), seed=1)
+    gradient, = tf.gradients(tf.reduce_sum(merged * weights), tensor)
+    got_heads, got_merged, got_weights, got_gradient = session.run(
+        [heads, merged, weights, gradient])
+  rows = packed.reshape([-1, parts, num_heads, size])
+  assert got_heads.shape == (parts, 3, num_heads, 3, size)
+  for row, (sequence, rank) in enumerate([(0, 0), (0, 1), (0, 2), (2, 0)]):
+    np.testing.assert_array_equal(got_heads[:, sequence, :, rank], rows[row])
+  np.testing.assert_array_equal(
+      got_merged, rows[:, 1].reshape(got_merged.shape))
+  np.testing.assert_array_equal(
+      got_gradient, np.concatenate([np.zeros_like(got_weights), got_weights],
+                                   axis=1))
+
+
+def test_rows_past_the_end_have_no_gradient():
+  """What the rows hold for which there is no token must not reach a token."""
+  with tf.Graph().as_default(), tf.Session() as session:
+    packing = padding.Packing(tf.constant([[1, 1], [1, 0]]), 2, 2)
+    context = tf.constant(np.ones([2, 1, 2, 4], np.float32))
+    gradient, = tf.gradients(packing.merge_heads(context), context)
+    got = session.run(gradient)[:, 0, :, 0]
+  assert got.tolist() == [[1, 1], [1, 0]]
+
+
+def test_a_batch_of_padding_alone_has_a_row():
+  with tf.Graph().as_default(), tf.Session() as session:
+    packing = padding.Packing(tf.zeros([2, 3], tf.int32), 2, 3)
+    packed = tf.ones_like(packing.pack(tf.ones([2, 3, 5])))
+    heads = packing.split_heads(tf.ones([1, 4]), 2, 1)
+    rows, unpacked, shape = session.run(
+        [packed, packing.unpack(packed), tf.shape(heads)])
+  assert rows.shape == (1, 5)
+  assert unpacked.shape == (2, 3, 5) and not unpacked.any()
+  assert shape.tolist() == [2, 2, 1, 1, 2]
 
 
 @pytest.mark.parametrize("batch_size", [3, None])

@@ -1,0 +1,153 @@
+"""Functions of the encoder whose gradients are written by hand.
+
+Left to itself, TensorFlow differentiates every operation of a formula and
+passes over the same activations a dozen times. Here each gradient is one
+formula with few passes and few values kept for it. Only standard operations
+are used, so the functions run wherever the rest does.
+
+Sizes are named as in `modeling.py`.
+"""
+
+import math
+
+import tensorflow.compat.v1 as tf
+
+# 2 * sqrt(2 / pi) and that times 0.044715: the polynomial inside the GELU.
+_GELU_LINEAR = 2.0 * math.sqrt(2.0 / math.pi)
+_GELU_CUBIC = 0.044715 * _GELU_LINEAR
+
+LAYER_NORM_EPSILON = 1e-12
+_RANDOM_BITS = 16
+
+
+@tf.custom_gradient
+def gelu(x):
+  """Gaussian Error Linear Unit, in its tanh form.
+
+  Source: Hendrycks and Gimpel, arXiv 1606.08415, section 2. As 1 + tanh(z / 2)
+  is 2 * sigmoid(z), `0.5 * x * (1 + tanh(z / 2))` is `x * sigmoid(z)`.
+
+  Args:
+    x: float Tensor of any shape.
+
+  Returns:
+    `x` with the activation applied.
+  """
+  square = tf.square(x)
+  gate = tf.sigmoid(x * (_GELU_CUBIC * square + _GELU_LINEAR))
+
+  def gradient(upstream):
+    # x * dz/dx, then d(x * gate)/dx. No step needs `upstream` but the last, so
+    # that one matrix is all that is kept from the forward pass.
+    slope = x * (3.0 * _GELU_CUBIC * square + _GELU_LINEAR)
+    return upstream * (
+        gate + tf.raw_ops.SigmoidGrad(y=gate, dy=slope))
+
+  return x * gate, gradient
+
+
+@tf.custom_gradient
+def normalize(x, gamma, beta):
+  """Layer norm of the last dimension (Ba et al., arXiv 1607.06450, section 3).
+
+  Args:
+    x: float Tensor [..., W].
+    gamma: float Tensor [W], the scale.
+    beta: float Tensor [W], the shift.
+
+  Returns:
+    A Tensor of the shape of `x`.
+  """
+  centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+  scale = tf.rsqrt(tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True) +
+                   LAYER_NORM_EPSILON)  # [..., 1]
+  normalized = centered * scale
+
+  def gradient(upstream):
+    width = tf.cast(tf.shape(x)[-1], x.dtype)
+    rows = tf.reshape(upstream, [-1, tf.shape(x)[-1]])
+    products = rows * tf.reshape(normalized, tf.shape(rows))
+    # Sums over rows and weighted sums within rows are products with a vector.
+    ones = tf.ones([1, tf.shape(rows)[0]], x.dtype)
+    weights = tf.expand_dims(gamma / width, 1)  # [W, 1]
+    mean_shape = tf.shape(scale)
+    mean = tf.reshape(tf.matmul(rows, weights), mean_shape)
+    projection = tf.reshape(tf.matmul(products, weights), mean_shape)
+    to_x = scale * (upstream * gamma - normalized * projection - mean)
+    return (to_x, tf.squeeze(tf.matmul(ones, products), 0),
+            tf.squeeze(tf.matmul(ones, rows), 0))
+
+  return normalized * gamma + beta, gradient
+
+
+def dropout_mask(shape, rate):
+  """Draws 0 with probability `rate`, else 1 / (1 - rate), for each place.
+
+  A place takes 16 random bits, so the probability is that of the nearest
+  multiple of 1 / 65,536, which is where the scale comes from as well. The bits
+  come from a counter-based generator (Salmon et al., "Parallel Random Numbers:
+  As Easy as 1, 2, 3") keyed by a draw that --tf_random_seed repeats.
+
+  Args:
+    shape: list of int and int32 scalar Tensors.
+    rate: float above 0, below 1.
+
+  Returns:
+    float32 Tensor of that shape.
+  """
+  shape = tf.stack(shape)
+  if not hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):
+    # TensorFlow 1.15 draws no bits, only numbers.
+    keep = tf.greater_equal(tf.random_uniform(shape), rate)
+    return tf.cast(keep, tf.float32) * (1.0 / (1.0 - rate))
+  dropped = int(round(rate * 2 ** _RANDOM_BITS))
+  scale = 1.0 / (1.0 - dropped / 2.0 ** _RANDOM_BITS)
+  size = tf.reduce_prod(shape)
+  key = tf.random_uniform([2], maxval=2 ** 31 - 1, dtype=tf.int32)
+  words = tf.raw_ops.StatelessRandomUniformFullInt(
+      shape=[(size + 3) // 4], seed=key, dtype=tf.int64)
+  bits = tf.reshape(tf.bitcast(words, tf.int16), [-1])[:size]
+  keep = tf.greater_equal(bits, dropped - 2 ** (_RANDOM_BITS - 1))
+  return tf.reshape(tf.cast(keep, tf.float32) * scale, shape)
+
+
+def attend(query, key, value, bias, dropout_rate):
+  """Attention of one set of positions to another (arXiv 1706.03762, 3.2.1).
+
+  Args:
+    query: float32 [B, N, F, H], scaled already.
+    key: float32 [B, N, T, H].
+    value: float32 [B, N, T, H].
+    bias: float32 [B, 1, 1, T], added to the scores.
+    dropout_rate: float, or None. Dropout of the probabilities.
+
+  Returns:
+    float32 [B, N, F, H], the means of the values.
+  """
+  sizes = tf.shape(query)
+  mask = dropout_mask(
+      [sizes[0], sizes[1], sizes[2], tf.shape(key)[2]],
+      dropout_rate) if dropout_rate else None  # [B, N, F, T]
+
+  @tf.custom_gradient
+  def mean_values(query, key, value):
+    probs = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+    weights = probs if mask is None else probs * mask
+    context = tf.matmul(weights, value)
+
+    def gradient(upstream):
+      to_probs = tf.matmul(upstream, value, transpose_b=True)
+      if mask is not None:
+        to_probs *= mask
+      # The sum of to_probs * probs over T, which the gradient of the softmax
+      # needs, is that of upstream * context over H (Dao et al., arXiv
+      # 2205.14135, appendix B.2): less to read where T is larger than H.
+      total = tf.reduce_sum(upstream * context, axis=-1, keepdims=True)
+      to_scores = (to_probs - total) * probs
+      return (tf.matmul(to_scores, key),
+              tf.matmul(to_scores, query, transpose_a=True),
+              tf.matmul(weights, upstream, transpose_a=True))
+
+    return context, gradient
+
+  return mean_values(query, key, value)
