@@ -177,7 +177,8 @@ class BertModel(object):
                token_type_ids=None,
                use_one_hot_embeddings=False,
                scope=None,
-               remove_padding=False):
+               remove_padding=False,
+               few_shapes=False):
     """Builds the graph.
 
     Args:
@@ -194,6 +195,9 @@ class BertModel(object):
         padding, and so is the pooled output where the first token is padding.
         At real tokens, and for gradients of losses that read only those, the
         result is the same. Shapes depend on the data, which TPUs do not allow.
+      few_shapes: bool. With `remove_padding`, computes a few percent more so
+        that fewer shapes occur, each of which oneDNN keeps memory for; see
+        `padding.Packing`.
 
     Raises:
       ValueError: the config is invalid, a tensor has the wrong rank, S exceeds
@@ -218,7 +222,8 @@ class BertModel(object):
     if input_mask is None:
       input_mask = tf.ones([batch_size, seq_length], tf.int32)
     elif remove_padding:
-      packing = padding.Packing(input_mask, batch_size, seq_length)
+      packing = padding.Packing(
+          input_mask, batch_size, seq_length, few_shapes)
     if token_type_ids is None:
       token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
 
