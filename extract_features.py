@@ -249,17 +249,19 @@ def pool(layers, input_mask, pooling):
 
 
 def stack_layers(bert_config, layer_indexes, use_one_hot_embeddings,
-                 remove_padding, input_ids, input_mask, segment_ids):
+                 remove_padding, input_ids, input_mask, segment_ids,
+                 few_shapes=False):
   """Builds the encoder; returns the layers and the pooled output.
 
   Args:
     bert_config: BertConfig.
     layer_indexes: list of int. L layers.
-    use_one_hot_embeddings: bool. See BertModel, as for the four that follow.
+    use_one_hot_embeddings: bool. See BertModel, as for those that follow.
     remove_padding: bool.
     input_ids: int32 [B, S].
     input_mask: int32 [B, S].
     segment_ids: int32 [B, S].
+    few_shapes: bool.
 
   Returns:
     float32 [B, S, L, W] and float32 [B, W].
@@ -268,7 +270,7 @@ def stack_layers(bert_config, layer_indexes, use_one_hot_embeddings,
       config=bert_config, is_training=False, input_ids=input_ids,
       input_mask=input_mask, token_type_ids=segment_ids,
       use_one_hot_embeddings=use_one_hot_embeddings,
-      remove_padding=remove_padding)
+      remove_padding=remove_padding, few_shapes=few_shapes)
   layers = model.get_all_encoder_layers()
   return (tf.stack([layers[i] for i in layer_indexes], axis=2),
           model.get_pooled_output())
@@ -380,7 +382,8 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
   def build(inputs):
     layers, _ = stack_layers(
         bert_config, layer_indexes, use_one_hot_embeddings, remove_padding,
-        *[inputs[name] for name in serving.SEQUENCE_INPUTS])
+        *[inputs[name] for name in serving.SEQUENCE_INPUTS],
+        few_shapes=True)  # a long text has batches of every shape
     if pooling != "none":
       return {"run": {"values": pool(layers, inputs["input_mask"], pooling)}}
     # Of real tokens only: half of what is copied out would be padding.

@@ -1,11 +1,35 @@
 """Computing without padding: the real tokens of a batch in one matrix.
 
 Sizes are named as in `modeling.py`: B batch, S sequence length, W hidden size,
-R real tokens in the batch, T the most real tokens in one of its sequences, N
-heads of H numbers.
+R real tokens in the batch, T the most real tokens in one of its sequences,
+either of them rounded up if so asked, N heads of H numbers.
 """
 
 import tensorflow.compat.v1 as tf
+
+# Of sizes that are rounded up: the least step and into how many steps at least
+# a size is divided. More steps make less to compute for nothing, and more
+# shapes. These cost 3% more rows with lines of prose (benchmarks/features.py).
+_ROW_STEPS = (32, 16)
+_LENGTH_STEPS = (4, 4)
+
+
+def round_up(size, least_step, num_steps):
+  """Rounds up to one of a few sizes that lie the further apart, the larger.
+
+  Args:
+    size: int32 scalar Tensor, below 2**30.
+    least_step: int. A power of two.
+    num_steps: int.
+
+  Returns:
+    int32 scalar Tensor: the next multiple of the largest power of two that is
+    at most `least_step` or `size` / `num_steps`, whichever is larger.
+  """
+  powers = tf.constant([1 << i for i in range(30)])
+  fits = powers <= tf.maximum(size // num_steps, least_step)
+  step = tf.reduce_max(powers * tf.cast(fits, tf.int32))
+  return (size + step - 1) // step * step
 
 
 class Packing(object):
@@ -17,11 +41,15 @@ class Packing(object):
   Attention mixes the tokens of a sequence, so for it the tokens are laid out
   again by sequence and head, `[B, N, T, H]`.
 
-  A batch of padding alone is packed as if its first token were real, because
-  rows cannot be gathered from nothing. It is padding again when unpacked.
+  With `few_shapes` both R and T are rounded up. oneDNN keeps what it has
+  prepared for each shape, so in a process that meets a new R and a new T with
+  every batch, memory grows with the batches. The rows that fill R up are
+  computed like the others and never read; training cannot have them, for the
+  gradients of keys and values would count them. A batch of padding alone has
+  one such row, because nothing can be gathered from none.
   """
 
-  def __init__(self, input_mask, batch_size, seq_length):
+  def __init__(self, input_mask, batch_size, seq_length, few_shapes=False):
     """Finds the real tokens.
 
     Args:
@@ -29,6 +57,7 @@ class Packing(object):
         anywhere.
       batch_size: int, or int32 scalar Tensor where it is not known yet. B.
       seq_length: likewise. S.
+      few_shapes: bool. Rounds R and T up to few sizes.
     """
     self.batch_size = batch_size
     self.seq_length = seq_length
@@ -36,15 +65,19 @@ class Packing(object):
     counts = tf.cast(is_real, tf.int32)
     lengths = tf.reduce_sum(counts, axis=1)  # [B]
     self._num_real = tf.reduce_sum(lengths)
-    is_first = tf.equal(
-        tf.range(batch_size)[:, tf.newaxis] + tf.range(seq_length), 0)
-    self._cells = tf.cast(tf.where(tf.logical_or(is_real, tf.logical_and(
-        is_first, tf.equal(self._num_real, 0)))), tf.int32)  # [R, 2]
+    num_rows = tf.maximum(self._num_real, 1)
+    if few_shapes:
+      num_rows = round_up(num_rows, *_ROW_STEPS)
+    self._cells = tf.concat(
+        [tf.cast(tf.where(is_real), tf.int32),
+         tf.zeros([num_rows - self._num_real, 2], tf.int32)], axis=0)  # [R, 2]
     self.position_ids = self._cells[:, 1]  # [R]
 
     # A token is found by its row in packed tensors, or by its sequence and its
     # rank among the real tokens there.
     self.attention_length = tf.maximum(tf.reduce_max(lengths), 1)  # T
+    if few_shapes:
+      self.attention_length = round_up(self.attention_length, *_LENGTH_STEPS)
     self._ranks = tf.cumsum(counts, axis=1, exclusive=True)  # [B, S]
     self._starts = tf.cumsum(lengths, exclusive=True)[:, tf.newaxis]  # [B, 1]
     self._is_token = tf.sequence_mask(lengths, self.attention_length)  # [B, T]

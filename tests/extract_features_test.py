@@ -17,6 +17,7 @@ import feature_files
 import helpers
 import input_pipeline
 import modeling
+import serving
 import tokenization
 
 LINES = ["The kettle sings.", "", "It rains. ||| Tea is near.", "cat",
@@ -188,6 +189,31 @@ def test_the_estimator_gives_the_same(model, tmp_path, pooling):
   assert len(ours) == len(theirs) == 7
   for one, other in zip(ours, theirs):
     np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_batches_of_many_sizes_are_computed_in_few_shapes(model, monkeypatch):
+  """For each shape oneDNN keeps memory, and a long text has all of them."""
+  served = []
+  open_session = serving.open_session
+  monkeypatch.setattr(serving, "open_session", lambda *args: (
+      served.append(open_session(*args)), served[0])[1])
+  extract_features.make_session_runner(
+      modeling.BertConfig(**CONFIG), model["init_checkpoint"], [-1], "none", 8)
+  session, inputs, _ = served[0]
+  with session.graph.as_default():
+    shapes = [tf.shape(session.graph.get_tensor_by_name(
+        "bert/encoder/layer_0/%s:0" % name)) for name in (
+            "intermediate/dense/MatMul", "attention/self/Softmax")]
+  found = []
+  for length in range(1, 13):
+    for shorter in range(1, length + 1):
+      mask = (np.arange(length) < np.array([[length]] + [[shorter]] * 7))
+      found.append([tuple(shape) for shape in session.run(
+          shapes, {placeholder: mask.astype(np.int32)
+                   for placeholder in inputs.values()})])
+  dense, attention = zip(*found)
+  assert {rows for rows, _ in dense} == {32, 64, 96}
+  assert {shape[-1] for shape in attention} == {4, 8, 12}
 
 
 def test_a_stream_is_read_no_further_than_it_is_used(model):

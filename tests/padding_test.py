@@ -90,12 +90,80 @@ def test_a_batch_of_padding_alone_has_a_row():
   assert shape.tolist() == [2, 2, 1, 1, 2]
 
 
+def test_layouts_with_few_shapes():
+  with tf.Graph().as_default(), tf.Session() as session:
+    mask = tf.constant([[0, 0, 0, 0, 0], [1, 0, 1, 1, 0], [0, 1, 0, 0, 1]])
+    packing = padding.Packing(mask, 3, 5, few_shapes=True)
+    ids = packing.pack(tf.constant([[9, 8, 7, 6, 5], [1, 2, 3, 4, 5],
+                                    [5, 6, 7, 8, 9]]))
+    packed = tf.cast(ids[:, tf.newaxis], tf.float32)
+    heads = packing.split_heads(packed, 1, 1)  # [1, B, 1, T, 1]
+    got = session.run({
+        "ids": ids, "positions": packing.position_ids,
+        "unpacked": packing.unpack(packed)[:, :, 0],
+        "heads": heads[0, :, 0, :, 0],
+        "back": packing.merge_heads(heads[0] + 1)[:, 0],
+        "bias": packing.attention_bias[:, 0, 0]})
+  assert got["ids"].tolist() == [1, 3, 4, 6, 9] + [9] * 27
+  assert got["positions"].tolist() == [0, 2, 3, 1, 4] + [0] * 27
+  assert got["unpacked"].tolist() == [
+      [0] * 5, [1, 0, 3, 4, 0], [0, 6, 0, 0, 9]]
+  assert got["heads"][1, :3].tolist() == [1, 3, 4]
+  assert got["heads"][2, :2].tolist() == [6, 9]
+  assert (got["bias"] == 0).tolist() == [
+      [False] * 4, [True, True, True, False], [True, True, False, False]]
+  assert got["back"][:5].tolist() == [2, 4, 5, 7, 10]
+  assert got["back"].shape == (32,)
+
+
+def test_sizes_are_rounded_up_to_few():
+  with tf.Graph().as_default(), tf.Session() as session:
+    size = tf.placeholder(tf.int32, [])
+    rounded = padding.round_up(size, 32, 16)
+    found = {n: int(session.run(rounded, {size: n}))
+             for n in [0, 1, 32, 33, 1023, 1024, 1025, 2048, 2049, 4096]}
+    some = [int(session.run(rounded, {size: n})) for n in range(1, 4097, 7)]
+  assert found == {0: 0, 1: 32, 32: 32, 33: 64, 1023: 1024, 1024: 1024,
+                   1025: 1088, 2048: 2048, 2049: 2176, 4096: 4096}
+  assert all(0 <= big - n <= max(31, n // 16)
+             for n, big in zip(range(1, 4097, 7), some))
+  assert len(set(some)) <= 64
+
+
+@pytest.mark.parametrize("real", [[5, 1, 8], [0, 3, 2], [0, 0, 0]])
+def test_few_shapes_change_no_output(real):
+  mask = (np.arange(8) < np.array(real)[:, np.newaxis]).astype(np.int32)
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.set_random_seed(1)
+    ids = tf.constant(np.arange(24).reshape([3, 8]), tf.int32)
+    outputs = []
+    for few_shapes in [False, True]:
+      with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+        model = modeling.BertModel(
+            make_config(), False, ids, tf.constant(mask), scope="bert",
+            remove_padding=True, few_shapes=few_shapes)
+      outputs.append([model.get_sequence_output(), model.get_pooled_output()])
+    session.run(tf.global_variables_initializer())
+    plain, few = session.run(outputs)
+  np.testing.assert_allclose(few[0], plain[0], atol=1e-5)
+  np.testing.assert_allclose(few[1], plain[1], atol=1e-5)
+
+
+def test_few_shapes_are_not_for_training():
+  with tf.Graph().as_default():
+    ids = tf.placeholder(tf.int32, [2, 8])
+    with pytest.raises(ValueError, match="few_shapes is not for training"):
+      modeling.BertModel(make_config(), True, ids, tf.ones_like(ids),
+                         remove_padding=True, few_shapes=True)
+
+
+@pytest.mark.parametrize("few_shapes", [True, False])
 @pytest.mark.parametrize("batch_size", [3, None])
-def test_static_shapes_are_kept(batch_size):
+def test_static_shapes_are_kept(batch_size, few_shapes):
   with tf.Graph().as_default():
     ids = tf.placeholder(tf.int32, [batch_size, 8])
-    model = modeling.BertModel(make_config(), True, ids, tf.ones_like(ids),
-                               remove_padding=True)
+    model = modeling.BertModel(make_config(), False, ids, tf.ones_like(ids),
+                               remove_padding=True, few_shapes=few_shapes)
     assert model.get_sequence_output().shape.as_list() == [batch_size, 8, 12]
     assert model.get_embedding_output().shape.as_list() == [batch_size, 8, 12]
     assert model.get_pooled_output().shape.as_list() == [batch_size, 12]
