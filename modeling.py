@@ -719,32 +719,23 @@ def _packed_attention(hidden, packing, num_heads, dropout_prob, initializer,
   width = get_shape_list(hidden)[-1]
   size = width // num_heads
 
-  def project(tensor, *names):
-    """Several dense layers in one product; queries come out scaled."""
-    kernel_list, bias_list = [], []
-    for name in names:
-      with tf.variable_scope(name):
-        kernel, bias = _dense_variables(tensor, width, initializer)
-      factor = 1.0 / math.sqrt(float(size)) if name == "query" else 1.0
-      kernel_list.append(kernel * factor if factor != 1.0 else kernel)
-      bias_list.append(bias * factor if factor != 1.0 else bias)
-    return tf.nn.bias_add(tf.matmul(tensor, tf.concat(kernel_list, axis=1)),
-                          tf.concat(bias_list, axis=0))
+  def project(tensor, name):
+    return dense(tensor, width, None, initializer, name)
 
+  scale = 1.0 / math.sqrt(float(size))
   if positions is None:
-    heads = packing.split_heads(
-        project(hidden, "query", "key", "value"), 3, num_heads)
-    query, key, value = tf.unstack(heads)  # [B, N, T, H]
-    return packing.merge_heads(kernels.attend(
-        query, key, value, packing.attention_bias, dropout_prob))
-  batch_size, number = get_shape_list(positions)
-  query = tf.transpose(tf.reshape(
-      project(packing.take(hidden, positions), "query"),
-      [batch_size, number, num_heads, size]), [0, 2, 1, 3])  # [B, N, P, H]
-  key, value = tf.unstack(packing.split_heads(
-      project(hidden, "key", "value"), 2, num_heads))  # [B, N, T, H]
+    query = packing.split_heads(project(hidden, "query") * scale, num_heads)
+  else:
+    batch_size, number = get_shape_list(positions)
+    query = tf.transpose(tf.reshape(
+        project(packing.take(hidden, positions), "query") * scale,
+        [batch_size, number, num_heads, size]), [0, 2, 1, 3])
+  key, value = [packing.split_heads(project(hidden, name), num_heads)
+                for name in ("key", "value")]  # [B, N, T, H]
   context = kernels.attend(
       query, key, value, packing.attention_bias, dropout_prob)
+  if positions is None:
+    return packing.merge_heads(context)
   return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, width])
 
 

@@ -109,39 +109,32 @@ class Packing(object):
     rows = tf.minimum(rows, tf.shape(self._cells)[0] - 1)
     return tf.gather_nd(packed, tf.reshape(rows, [-1, 1]))
 
-  def split_heads(self, packed, parts, num_heads):
-    """Lays out several projections side by side by sequence and head.
+  def split_heads(self, packed, num_heads):
+    """Lays `[R, N * H]` out by sequence and head, as `[B, N, T, H]`.
 
-    Args:
-      packed: float32 [R, parts * N * H].
-      parts: int. Number of projections.
-      num_heads: int. N.
-
-    Returns:
-      float32 [parts, B, N, T, H]; arbitrary rows after each sequence's end,
-      whose gradients are left out.
+    After each sequence's end come arbitrary rows, whose gradients are left out.
     """
-    forward, backward = self._find_indices(parts, num_heads)
-    size = packed.shape.as_list()[1] // (parts * num_heads)
+    forward, backward = self._find_indices(num_heads)
+    size = packed.shape.as_list()[1] // num_heads
 
     @tf.custom_gradient
     def split(packed):
       def gradient(upstream):
         taken = tf.gather(tf.reshape(upstream, [-1, size]), backward)
-        return tf.reshape(taken, [-1, parts * num_heads * size])
+        return tf.reshape(taken, [-1, num_heads * size])
 
       return tf.gather(tf.reshape(packed, [-1, size]), forward), gradient
 
     return split(packed)
 
   def merge_heads(self, context):
-    """The way back for one part: `[B, N, T, H]` to `[R, N * H]`."""
+    """The way back: `[B, N, T, H]` to `[R, N * H]`."""
     num_heads, _, size = context.shape.as_list()[1:]
-    forward, backward = self._find_indices(1, num_heads)
+    forward, backward = self._find_indices(num_heads)
     num_rows = tf.shape(self._cells)[0] * num_heads
     # The gradient is zero where no token is; a row of zeros stands for those.
     forward = tf.where_v2(
-        self._is_token[:, tf.newaxis], forward[0], num_rows)  # [B, N, T]
+        self._is_token[:, tf.newaxis], forward, num_rows)  # [B, N, T]
 
     @tf.custom_gradient
     def merge(context):
@@ -155,28 +148,22 @@ class Packing(object):
 
     return merge(context)
 
-  def _find_indices(self, parts, num_heads):
+  def _find_indices(self, num_heads):
     """Where `split_heads` finds its rows, and the way back.
 
     Returns:
-      int32 [parts, B, N, T], of rows of [R * parts * N, H], and int32
-      [R, parts, N], of rows of [parts * B * N * T, H].
+      int32 [B, N, T], of rows of [R * N, H], and int32 [R, N], of rows of
+      [B * N * T, H].
     """
-    if (parts, num_heads) not in self._indices:
-      part = tf.range(parts)[:, tf.newaxis]
+    if num_heads not in self._indices:
       head = tf.range(num_heads)
-      part_and_head = part * num_heads + head  # [parts, N]
       row = self._starts + tf.range(self.attention_length)  # [B, T]
       # Any row will do where there is no token: nobody attends to it.
       row = tf.where(self._is_token, row, tf.zeros_like(row))
-      forward = (row[:, tf.newaxis] * (parts * num_heads) +
-                 part_and_head[:, tf.newaxis, :, tf.newaxis])
-      sequence = self._cells[:, 0]  # [R]
-      rank = tf.gather_nd(self._ranks, self._cells)  # [R]
-      sequence_and_head = (
-          part * self.batch_size +
-          sequence[:, tf.newaxis, tf.newaxis]) * num_heads + head
-      backward = (sequence_and_head * self.attention_length +
-                  rank[:, tf.newaxis, tf.newaxis])
-      self._indices[parts, num_heads] = forward, backward
-    return self._indices[parts, num_heads]
+      forward = row[:, tf.newaxis] * num_heads + head[:, tf.newaxis]
+      sequence = self._cells[:, :1]  # [R, 1]
+      rank = tf.gather_nd(self._ranks, self._cells)[:, tf.newaxis]  # [R, 1]
+      backward = (
+          (sequence * num_heads + head) * self.attention_length + rank)
+      self._indices[num_heads] = forward, backward
+    return self._indices[num_heads]

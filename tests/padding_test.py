@@ -43,29 +43,25 @@ def test_layouts():
 
 
 def test_heads_go_there_and_back():
-  parts, num_heads, size = 2, 3, 4
+  num_heads, size = 3, 4
   mask = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]])
   with tf.Graph().as_default(), tf.Session() as session:
     packing = padding.Packing(tf.constant(mask), 3, 4)
     packed = np.random.RandomState(1).normal(
-        size=[mask.sum(), parts * num_heads * size]).astype(np.float32)
+        size=[mask.sum(), num_heads * size]).astype(np.float32)
     tensor = tf.constant(packed)
-    heads = packing.split_heads(tensor, parts, num_heads)
-    assert heads.shape.as_list()[0] == parts
-    merged = packing.merge_heads(heads[1])
+    heads = packing.split_heads(tensor, num_heads)
+    merged = packing.merge_heads(heads)
     weights = tf.random_normal(tf.shape(merged), seed=1)
     gradient, = tf.gradients(tf.reduce_sum(merged * weights), tensor)
     got_heads, got_merged, got_weights, got_gradient = session.run(
         [heads, merged, weights, gradient])
-  rows = packed.reshape([-1, parts, num_heads, size])
-  assert got_heads.shape == (parts, 3, num_heads, 3, size)
+  rows = packed.reshape([-1, num_heads, size])
+  assert got_heads.shape == (3, num_heads, 3, size)
   for row, (sequence, rank) in enumerate([(0, 0), (0, 1), (0, 2), (2, 0)]):
-    np.testing.assert_array_equal(got_heads[:, sequence, :, rank], rows[row])
-  np.testing.assert_array_equal(
-      got_merged, rows[:, 1].reshape(got_merged.shape))
-  np.testing.assert_array_equal(
-      got_gradient, np.concatenate([np.zeros_like(got_weights), got_weights],
-                                   axis=1))
+    np.testing.assert_array_equal(got_heads[sequence, :, rank], rows[row])
+  np.testing.assert_array_equal(got_merged, packed)
+  np.testing.assert_array_equal(got_gradient, got_weights)
 
 
 def test_rows_past_the_end_have_no_gradient():
@@ -82,12 +78,12 @@ def test_a_batch_of_padding_alone_has_a_row():
   with tf.Graph().as_default(), tf.Session() as session:
     packing = padding.Packing(tf.zeros([2, 3], tf.int32), 2, 3)
     packed = tf.ones_like(packing.pack(tf.ones([2, 3, 5])))
-    heads = packing.split_heads(tf.ones([1, 4]), 2, 1)
+    heads = packing.split_heads(tf.ones([1, 2]), 1)
     rows, unpacked, shape = session.run(
         [packed, packing.unpack(packed), tf.shape(heads)])
   assert rows.shape == (1, 5)
   assert unpacked.shape == (2, 3, 5) and not unpacked.any()
-  assert shape.tolist() == [2, 2, 1, 1, 2]
+  assert shape.tolist() == [2, 1, 1, 2]
 
 
 def test_layouts_with_few_shapes():
@@ -97,12 +93,12 @@ def test_layouts_with_few_shapes():
     ids = packing.pack(tf.constant([[9, 8, 7, 6, 5], [1, 2, 3, 4, 5],
                                     [5, 6, 7, 8, 9]]))
     packed = tf.cast(ids[:, tf.newaxis], tf.float32)
-    heads = packing.split_heads(packed, 1, 1)  # [1, B, 1, T, 1]
+    heads = packing.split_heads(packed, 1)  # [B, 1, T, 1]
     got = session.run({
         "ids": ids, "positions": packing.position_ids,
         "unpacked": packing.unpack(packed)[:, :, 0],
-        "heads": heads[0, :, 0, :, 0],
-        "back": packing.merge_heads(heads[0] + 1)[:, 0],
+        "heads": heads[:, 0, :, 0],
+        "back": packing.merge_heads(heads + 1)[:, 0],
         "bias": packing.attention_bias[:, 0, 0]})
   assert got["ids"].tolist() == [1, 3, 4, 6, 9] + [9] * 27
   assert got["positions"].tolist() == [0, 2, 3, 1, 4] + [0] * 27
