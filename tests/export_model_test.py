@@ -302,7 +302,7 @@ def test_fine_tuning_from_the_module_is_that_from_the_checkpoint(
   assert tokenizer.basic_tokenizer.do_lower_case is True
 
   # The head starts from the same values, and without its own dropout.
-  monkeypatch.setattr(modeling, "dropout", lambda x, unused_prob: x)
+  monkeypatch.setattr(modeling, "dropout", lambda x, *_, **__: x)
   monkeypatch.setattr(
       modeling, "create_initializer",
       lambda r: tf.truncated_normal_initializer(stddev=r, seed=5))
