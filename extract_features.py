@@ -38,6 +38,10 @@ POOLINGS = ("none", "cls", "mean", "max")
 # Batches that are read before they are sorted by length. With more of them less
 # is padded, and more results wait for their turn to be written.
 _BATCHES_PER_WINDOW = 8
+# Batches of more than this fraction of batch_size * max_seq_length tokens are
+# halved. The largest batch decides about the memory; without this, one of long
+# lines, somewhere in a long text, would be three times the average.
+_TOKENS_DIVISOR = 4
 # TPUs build the graph anew for each window.
 _BATCHES_PER_TPU_WINDOW = 512
 
@@ -54,8 +58,9 @@ def define_flags():
          "Layers to write, with commas: 0 is the first, -1 the last.")
   define("integer", "max_seq_length", 128,
          "Word pieces per example; longer ones are cut.", lower_bound=3)
-  define("integer", "batch_size", 32, "Examples to compute at once.",
-         lower_bound=1)
+  define("integer", "batch_size", 32,
+         "Examples to compute at once; of long ones a half or a quarter of "
+         "it, for the memory.", lower_bound=1)
   define("bool", "use_one_hot_embeddings", False,
          "Look words up by a matrix product, which suits TPUs.")
   define("string", "output_format", "jsonl",
@@ -367,7 +372,8 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
     init_checkpoint: str. Checkpoint of the model.
     layer_indexes: list of int. L layers.
     pooling: str. One of POOLINGS.
-    batch_size: int. Sequences at a time, those of similar lengths.
+    batch_size: int. Sequences at a time, those of similar lengths; fewer
+      where they are long.
     use_one_hot_embeddings: bool. See BertModel.
     remove_padding: bool. See BertModel.
 
@@ -395,8 +401,10 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
 
   def run(features):
     results = [None] * len(features)
+    seq_length = len(features[0].input_ids) if features else 0
     for batch in input_pipeline.batches_by_length(
-        [len(f.tokens) for f in features], batch_size):
+        [len(f.tokens) for f in features], batch_size,
+        batch_size * seq_length // _TOKENS_DIVISOR):
       values = serving.run(
           served, "run",
           input_pipeline.stack_inputs([features[i] for i in batch]))["values"]

@@ -487,19 +487,31 @@ def log_example(name, model_input, label=None):
     tf.logging.info("label: %s", label)
 
 
-def batches_by_length(lengths, batch_size):
+def batches_by_length(lengths, batch_size, max_tokens=None):
   """Puts sequences of similar lengths together.
 
   Args:
     lengths: list of int.
     batch_size: int.
+    max_tokens: int. Batches with more are halved until none has, or is one
+      sequence. Halves are of few sizes, for those who keep something for each.
 
   Returns:
     list of int64 [up to batch_size]: the sequences of each batch, by index.
   """
   order = np.argsort(lengths, kind="stable")
-  return [order[start:start + batch_size]
-          for start in range(0, len(order), batch_size)]
+  batches = []
+  waiting = [order[start:start + batch_size]
+             for start in range(0, len(order), batch_size)][::-1]
+  while waiting:
+    batch = waiting.pop()
+    if (max_tokens is None or len(batch) == 1 or
+        sum(lengths[i] for i in batch) <= max_tokens):
+      batches.append(batch)
+    else:
+      middle = (len(batch) + 1) // 2
+      waiting += [batch[middle:], batch[:middle]]
+  return batches
 
 
 def stack_inputs(model_inputs):

@@ -312,3 +312,17 @@ def test_log_example_shows_tokens_ids_and_label(tokenizer):
       "*** Example ***", "guid: train-7", "tokens: [CLS] a [SEP] b [SEP]",
       "input_ids: 2 4 3 5 3 0", "input_mask: 1 1 1 1 1 0",
       "segment_ids: 0 0 0 1 1 0", "label: yes (id = 1)"]
+
+
+@pytest.mark.parametrize("max_tokens, expected", [
+    (None, [[1, 3, 0, 4], [2]]),
+    (100, [[1, 3, 0, 4], [2]]),
+    (14, [[1, 3, 0, 4], [2]]),
+    (13, [[1, 3], [0, 4], [2]]),
+    (8, [[1, 3], [0], [4], [2]]),
+    (1, [[1], [3], [0], [4], [2]])])
+def test_batches_by_length_are_halved_until_they_are_small(
+    max_tokens, expected):
+  batches = input_pipeline.batches_by_length(
+      [4, 1, 30, 3, 6], 4, max_tokens)
+  assert [batch.tolist() for batch in batches] == expected
