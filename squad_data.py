@@ -211,8 +211,8 @@ def read_squad_examples(input_file, is_training, version_2_with_negative=False):
 
 
 _EMPTY = "question(s) have a context without words, which answers nothing"
-_REPEATED = ("id(s) are there more than once; the results are those of the "
-             "last question of an id")
+_REPEATED = ("id(s) are there more than once; of each the last question is "
+             "predicted")
 _SEVERAL = "question(s) have several answers, of which training takes the first"
 _MISPLACED = ("question(s) are left out of training: at answer_start the "
               "context does not have the answer")

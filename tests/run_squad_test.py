@@ -1,6 +1,7 @@
 """Tests of run_squad: the head, flags, whole runs of the script."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -243,7 +244,10 @@ def test_version_2_with_the_best_threshold(best_dir):
       key: "" if odds[key] > threshold else text
       for key, text in texts.items()}
   expected = squad_metrics.score(dataset, texts, odds, threshold)
-  assert results["eval_results"] == pytest.approx(dict(expected))
+  assert results["eval_results"] == pytest.approx(
+      dict(expected, null_score_diff_threshold=threshold))
+  assert re.search(r"null_score_diff_threshold %s answers \d of 9 questions with"
+                   " nothing" % re.escape(str(threshold)), log)
   assert {"exact", "f1", "total", "HasAns_f1", "NoAns_f1", "best_f1",
           "best_f1_thresh"} <= set(results["eval_results"])
   assert results["eval_results"]["f1"] == pytest.approx(
@@ -267,26 +271,74 @@ def test_another_threshold_needs_no_second_prediction(
   # Without the flag the file is scored as it is.
   run_main(run_squad, arguments_for(task, tmp_path, 2, **settings))
   assert read_results(tmp_path) == found
+  assert found["eval_results"]["null_score_diff_threshold"] == threshold
   run_main(run_squad, arguments_for(
       task, tmp_path, 2, null_score_diff_threshold="best", **settings))
   assert read_results(tmp_path) == results
 
 
 def test_do_eval_scores_what_is_there(task, tmp_path):
-  texts = {"q00": "The kettle", "q01": "cat"}
+  texts = {"q00": "The kettle", "q01": "cat", "q02": "", "q10": "", "q11": "",
+           "other": ""}
   write_json(tmp_path / "predictions.json", texts)
   with captured_log() as lines:
     run_main(run_squad, arguments_for(task, tmp_path, do_eval=True))
   results = read_results(tmp_path)["eval_results"]
   assert results == {"exact_match": pytest.approx(100 / 9.0),
                      "f1": pytest.approx(100 / 9.0)}
-  assert any("no prediction for 7 of the 9" in line for line in lines)
+  for text in "no prediction for 4 of the 9", "1 ids that":
+    assert len([line for line in lines if text in line]) == 1
+
+
+@pytest.mark.parametrize("ids,message", [
+    (["q00", "q01"], "a prediction for 2 of the 9 questions of .*v1.json, and 0"
+     " for other questions; give the --predict_file that was predicted"),
+    (["q%d%d" % (i, j) for i in range(9) for j in range(9)],
+     "9 of the 9 questions of .*, and 72 for other questions"),
+    ([], "0 of the 9 questions"), (["a"], "0 of the 9 questions of .*, and 1")])
+def test_scores_of_few_questions_do_not_replace_others(
+    task, tmp_path, ids, message):
+  write_json(tmp_path / "predictions.json", dict.fromkeys(ids, "tea"))
+  write_json(tmp_path / "eval_results.json", {"f1": 1})
+  before = read_results(tmp_path)
+  with pytest.raises(estimators.UserError, match=message):
+    run_main(run_squad, arguments_for(task, tmp_path, do_eval=True))
+  assert read_results(tmp_path) == before
+
+
+def test_odd_ids_are_warned_of_once(task, best_dir, tmp_path):
+  for name in ("predictions", "nbest_predictions", "null_odds"):
+    write_json(tmp_path / (name + ".json"), best_dir[1][name])
+  squad = make_squad(True)
+  squad["data"][0]["paragraphs"][0]["qas"][0]["id"] = "new"
+  squad["data"] *= 2
+  path = write_json(tmp_path / "other.json", squad)
+  with captured_log() as lines:
+    run_main(run_squad, arguments_for(
+        task, tmp_path, 2, do_eval=True, version_2_with_negative=True,
+        null_score_diff_threshold="best", predict_file=path))
+  for text in ("1 ids that", "9 id(s) are there more than once",
+               "has no prediction for"):
+    assert len([line for line in lines if text in line]) == 1
+
+
+def test_a_prediction_removes_what_it_outdates(
+    task, trained_dir, best_dir, tmp_path):
+  for name in ("eval_results", "null_odds"):
+    write_json(tmp_path / (name + ".json"), best_dir[1][name])
+  results, log = predict(task, trained_dir, tmp_path, version=1)
+  assert sorted(results) == ["nbest_predictions", "predictions"]
+  for name in ("eval_results", "null_odds"):
+    assert "%s.json, which was of an earlier prediction" % name in log
+  results, _ = predict(task, trained_dir, tmp_path)
+  assert sorted(results) == ["nbest_predictions", "null_odds", "predictions"]
 
 
 def test_the_training_goes_on_and_predicts(task, trained_dir):
   before = read_results(trained_dir)
   status, _, stderr = run_script("run_squad.py", arguments_for(
-      task, trained_dir, do_train=True, do_predict=True, num_train_epochs=3))
+      task, trained_dir, do_train=True, do_predict=True, do_eval=True,
+      num_train_epochs=3))
   assert status == 0, stderr[-3000:]
   assert "There is nothing left to train" in stderr
   assert read_results(trained_dir) == before
@@ -386,7 +438,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 
 
 def test_a_threshold_needs_what_a_prediction_wrote(task, tmp_path):
-  write_json(tmp_path / "predictions.json", {"q00": "tea"})
+  write_json(tmp_path / "predictions.json", dict.fromkeys(
+      ["q%d%d" % (i, j) for i in range(3) for j in range(3)], "tea"))
   with pytest.raises(estimators.UserError, match=(
       "there is no .*nbest_predictions.json, .*null_odds.json; give also "
       "--do_predict$")):

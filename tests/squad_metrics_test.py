@@ -123,7 +123,7 @@ def test_repeated_ids_are_reported():
   with captured_log() as lines:
     results = squad_metrics.score(dataset, {"a": "cat"})
   assert results["exact_match"] == 50.0
-  assert any("1 ids are there more than once" in line for line in lines)
+  assert any("1 id(s) are there more than once" in line for line in lines)
 
 
 @pytest.mark.parametrize("dataset,predictions,odds,message", [
