@@ -161,7 +161,8 @@ def _show(value):
   return value if isinstance(value, six.text_type) else str(value)
 
 
-def find_start(output_dir, init_checkpoint, record, is_training):
+def find_start(output_dir, init_checkpoint, record, is_training,
+               brought_by=None):
   """Finds out where a run begins and logs it.
 
   Args:
@@ -170,6 +171,8 @@ def find_start(output_dir, init_checkpoint, record, is_training):
     record: dict, from `make_record`.
     is_training: bool. The run trains, so that `init_checkpoint` may be of
       another task.
+    brought_by: str. What the weights come from instead of `init_checkpoint`;
+      None for nothing.
 
   Returns:
     Start.
@@ -189,10 +192,10 @@ def find_start(output_dir, init_checkpoint, record, is_training):
     return Start(checkpoint, step, None)
   if not init_checkpoint:
     if not is_training:
-      raise ValueError(
-          "%s holds no checkpoint: give --do_train, or --init_checkpoint with "
-          "a trained model" % output_dir)
-    tf.logging.info("Weights start from random values")
+      raise ValueError("%s holds no checkpoint: give --do_train%s" % (
+          output_dir, "" if brought_by else
+          ", or --init_checkpoint with a trained model"))
+    tf.logging.info("Weights start from %s", brought_by or "random values")
     return Start(None, 0, None)
   check_readable(init_checkpoint)
   if not is_training:

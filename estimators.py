@@ -146,8 +146,9 @@ def _environment_fault(error):
 
 # Lines of the Estimator that mislead or tell a user nothing. For example,
 # "Running train on CPU" is logged on GPUs too; `log_device` tells where. And
-# "Saving dict" has figures that are not those of eval_results.txt; and
-# "Could not find trained model" is said of --init_checkpoint.
+# "Saving dict" has figures that are not those of eval_results.txt;
+# "Could not find trained model" is said of --init_checkpoint; and "Saver not
+# created" of the graph that a Hub module's vocabulary is read from.
 _MISLEADING = re.compile(
     "is deprecated and will be removed|^Running (train|eval|infer) on CPU|"
     "^Using config: |eval_on_tpu|^Calling checkpoint listeners|"
@@ -155,7 +156,8 @@ _MISLEADING = re.compile(
     "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
     "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
     "Error recorded from|^Reraising captured error|^Evaluation \\[|"
-    "^Saving dict for global step|^Could not find trained model in model_dir")
+    "^Saving dict for global step|^Could not find trained model in model_dir|"
+    "^Saver not created because there are no variables")
 
 
 def quiet_logging():

@@ -647,7 +647,8 @@ def write_features(examples, labels, max_seq_length, tokenizer, output_dir):
   return input_files
 
 
-def run_steps(flag_values, tokenizer, make_model_fn, config=None):
+def run_steps(flag_values, tokenizer, make_model_fn, config=None,
+              brought_by=None):
   """Reads the data, then trains, evaluates and predicts, as the flags say.
 
   Args:
@@ -656,6 +657,7 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
     make_model_fn: function (num_labels, num_train_steps, num_warmup_steps) that
       returns a `model_fn`.
     config: BertConfig, or None where the model is not made from one.
+    brought_by: str. What the weights come from if not from --init_checkpoint.
   """
   max_seq_length = flag_values.max_seq_length
   output_dir = flag_values.output_dir
@@ -673,7 +675,8 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
         flag_values.task_name.lower(), config, labels, tokenizer.vocab,
         do_lower_case=tokenizer.basic_tokenizer.do_lower_case)
     start = checkpoints.find_start(
-        output_dir, flag_values.init_checkpoint, record, flag_values.do_train)
+        output_dir, flag_values.init_checkpoint, record, flag_values.do_train,
+        brought_by=brought_by)
     estimators.check_output_dir(output_dir)
     if flag_values.export_dir:
       estimators.check_output_dir(flag_values.export_dir, "export_dir")
