@@ -76,7 +76,7 @@ def run(main, define_flags, required=()):
   define_flags()
 
   def main_with_one_line_errors(argv):
-    quiet_logging()
+    progress.quiet_logging()
     program = os.path.basename(argv[0])
     try:
       missing = [name for name in required if flags.FLAGS[name].value is None]
@@ -142,31 +142,6 @@ def _environment_fault(error):
   if isinstance(error, tf.errors.PermissionDeniedError):
     return "no permission to write or read: %s" % first_line
   return None
-
-
-# Lines of the Estimator that mislead or tell a user nothing. For example,
-# "Running train on CPU" is logged on GPUs too; `log_device` tells where. And
-# "Saving dict" has figures that are not those of eval_results.txt;
-# "Could not find trained model" is said of --init_checkpoint; and "Saver not
-# created" of the graph that a Hub module's vocabulary is read from.
-_MISLEADING = re.compile(
-    "is deprecated and will be removed|^Running (train|eval|infer) on CPU|"
-    "^Using config: |eval_on_tpu|^Calling checkpoint listeners|"
-    "_loop marked as finished|^Skipping training since max_steps|"
-    "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
-    "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
-    "Error recorded from|^Reraising captured error|^Evaluation \\[|"
-    "^Saving dict for global step|^Could not find trained model in model_dir|"
-    "^Saver not created because there are no variables")
-
-
-def quiet_logging():
-  """Logs each message once, and none that misleads."""
-  logger = tf.get_logger()
-  if logger.handlers:
-    logger.propagate = False  # or the root logger would print it again
-  logger.addFilter(
-      lambda record: not _MISLEADING.search(record.getMessage()))
 
 
 def parse_flags(argv):
@@ -460,6 +435,40 @@ def check_output_dir(output_dir, flag="output_dir"):
         "--%s=%s: cannot be written to (%s); name another folder, or get "
         "permission and room" % (
             flag, output_dir, getattr(error, "message", None) or error))
+
+
+def find_start(flag_values, record, num_train_steps, head, shared_flags,
+               data_flags, brought_by=None):
+  """Finds out where a fine-tuning begins and makes its folders.
+
+  Args:
+    flag_values: the parsed flags of a script.
+    record: dict, from `checkpoints.make_record`.
+    num_train_steps: int. 0 without --do_train.
+    head: names of variables. See `checkpoints.find_start`.
+    shared_flags: names of flags whose values the model had better be trained
+      with.
+    data_flags: names of those that say what is trained on.
+    brought_by: str, or None. See `checkpoints.find_start`.
+
+  Returns:
+    checkpoints.Start.
+
+  Raises:
+    ValueError: see `checkpoints.find_start`.
+    UserError: see `check_output_dir`.
+  """
+  start = checkpoints.find_start(
+      flag_values.output_dir, flag_values.init_checkpoint, record,
+      flag_values.do_train, brought_by, head)
+  if start.step >= num_train_steps:  # else `checkpoints.write_record` warns
+    names = shared_flags + (data_flags if flag_values.do_train else ())
+    checkpoints.warn_of_other_settings(
+        start, flag_values.output_dir, values_of(flag_values, names))
+  check_output_dir(flag_values.output_dir)
+  if flag_values.export_dir:
+    check_output_dir(flag_values.export_dir, "export_dir")
+  return start
 
 
 def check_tpu(use_tpu):

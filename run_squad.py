@@ -50,7 +50,9 @@ _MODEL_FLAGS = ("vocab_file", "bert_config_file")
 _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
                    "num_train_epochs", "max_seq_length", "doc_stride",
                    "max_query_length", "version_2_with_negative",
-                   "vocab_file", "tf_random_seed")
+                   "train_file", "vocab_file", "tf_random_seed")
+# Of these, what prediction had better share.
+_SHARED_FLAGS = ("max_seq_length", "version_2_with_negative")
 
 # Flags whose values a program that asks an exported model must know, and their
 # defaults.
@@ -59,6 +61,9 @@ SERVING_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
 
 # The seed of the order in which the reference trains.
 _SHUFFLE_SEED = 12345
+
+# Variables that only this script makes.
+_HEAD = ("cls/squad/output_weights", "cls/squad/output_bias")
 
 # Logits at padding, with --remove_padding. Finite, or gradients would be NaN.
 _PADDING_LOGIT = -1e30
@@ -433,11 +438,9 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
     record = checkpoints.make_record(
         "squad", bert_config, vocab=tokenizer.vocab,
         do_lower_case=do_lower_case)
-    start = checkpoints.find_start(
-        output_dir, flag_values.init_checkpoint, record, flag_values.do_train)
-    estimators.check_output_dir(output_dir)
-    if flag_values.export_dir:
-      estimators.check_output_dir(flag_values.export_dir, "export_dir")
+    start = estimators.find_start(
+        flag_values, record, num_train_steps, _HEAD, _SHARED_FLAGS,
+        ("train_file",))
   estimator = estimators.make_estimator(
       model_fn_builder(
           bert_config, flag_values.init_checkpoint, flag_values.learning_rate,

@@ -14,8 +14,8 @@ import numpy_bert
 import run_squad
 import squad_metrics
 from helpers import (
-    CONFIG, WORDS, captured_log, run_main, run_script, write_config,
-    write_vocab)
+    CONFIG, WORDS, captured_log, run_main, run_script, save_checkpoint,
+    write_config, write_vocab)
 
 CONTEXTS = ["The kettle sings. A cat is not near, it rains.",
             "Tea is far. The cat sleeps near the kettle.",
@@ -246,8 +246,8 @@ def test_version_2_with_the_best_threshold(best_dir):
   expected = squad_metrics.score(dataset, texts, odds, threshold)
   assert results["eval_results"] == pytest.approx(
       dict(expected, null_score_diff_threshold=threshold))
-  assert re.search(r"null_score_diff_threshold %s answers \d of 9 questions with"
-                   " nothing" % re.escape(str(threshold)), log)
+  assert re.search(r"null_score_diff_threshold %s answers \d of 9 questions "
+                   "with nothing" % re.escape(str(threshold)), log)
   assert {"exact", "f1", "total", "HasAns_f1", "NoAns_f1", "best_f1",
           "best_f1_thresh"} <= set(results["eval_results"])
   assert results["eval_results"]["f1"] == pytest.approx(
@@ -381,6 +381,29 @@ def test_version_2_without_its_flag_warns_in_prediction(
       task, trained_dir, tmp_path / "out", version_2_with_negative=False)
   assert "without --version_2_with_negative every question is answered" in log
   assert all(results["predictions"].values())
+
+
+def test_an_untrained_model_is_refused_before_all_else(task, tmp_path):
+  given = save_checkpoint(tmp_path / "bert_model.ckpt", {"bert/w": 1.0})
+  with pytest.raises(estimators.UserError, match=(
+      "has no cls/squad/output_weights, cls/squad/output_bias, so it was not")):
+    run_main(run_squad, arguments_for(
+        task, tmp_path / "out", do_predict=True, init_checkpoint=given))
+  assert not (tmp_path / "out").exists()
+
+
+def test_what_the_training_did_otherwise_is_warned_of(
+    task, trained_dir, tmp_path):
+  _, log = predict(task, trained_dir, tmp_path / "out", max_seq_length=18)
+  assert "--max_seq_length is 18 here, but the model was trained with 16" in log
+  assert ("--version_2_with_negative is True here, but the model was trained "
+          "with False") in log
+  with captured_log() as lines:
+    run_main(run_squad, arguments_for(
+        task, trained_dir, do_train=True, num_train_epochs=3,
+        train_file=task["version_2"], version_2_with_negative=True))
+  assert ("--train_file is %s here, but the model was trained with %s" % (
+      task["version_2"], task["version_1"])) in lines
 
 
 def without_answers(folder):
