@@ -12,6 +12,7 @@ import difflib
 import errno
 import json
 import multiprocessing
+import operator
 import os
 import re
 import sys
@@ -169,7 +170,8 @@ def parse_flags(argv):
   return rest
 
 
-def define_flag(kind, name, default, help_text, lower_bound=None):
+def define_flag(kind, name, default, help_text, lower_bound=None,
+                upper_bound=None, above=None):
   """Defines a flag, or changes its default where it is there already.
 
   Scripts share flag names with different defaults, and programs import several
@@ -182,6 +184,8 @@ def define_flag(kind, name, default, help_text, lower_bound=None):
     default: the default, or None.
     help_text: str.
     lower_bound: number. The least value of an integer or float.
+    upper_bound: number. The greatest value.
+    above: number. What the value must be greater than.
   """
   if name in flags.FLAGS:
     flag = flags.FLAGS[name]
@@ -189,8 +193,16 @@ def define_flag(kind, name, default, help_text, lower_bound=None):
     flag.using_default_value = flag.using_default_value and not flag.present
     flags.FLAGS.set_default(name, default)
   else:
-    bounds = {} if lower_bound is None else {"lower_bound": lower_bound}
-    getattr(flags, "DEFINE_" + kind)(name, default, help_text, **bounds)
+    getattr(flags, "DEFINE_" + kind)(name, default, help_text)
+    bounds = [("%s or more", lower_bound, operator.ge),
+              ("%s at most", upper_bound, operator.le),
+              ("more than %s", above, operator.gt)]
+    for text, bound, is_within in bounds:
+      if bound is not None:
+        flags.register_validator(
+            name, lambda value, bound=bound, is_within=is_within:
+            value is None or is_within(value, bound),  # which NaN never is
+            "expected " + text % bound)
 
 
 def define_flag_alias(name, original):
@@ -265,11 +277,13 @@ def define_fine_tuning_flags():
               lower_bound=1)
   define_flag("integer", "predict_batch_size", 8, "Batch size for prediction. "
               "Where it is not given, %s" % BATCH_SIZE_HELP, lower_bound=1)
-  define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
+  define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.",
+              above=0)
   define_flag("float", "num_train_epochs", 3.0, "Times to go through the data.",
               lower_bound=0.0)
   define_flag("float", "warmup_proportion", 0.1,
-              "Share of the training in which the learning rate rises from 0.")
+              "Share of the training in which the learning rate rises from 0.",
+              lower_bound=0, upper_bound=1)
   define_flag("string", "export_dir", None,
               "Folder in which to export the model, for serving, after all "
               "else is done; each export is a version there.")

@@ -83,7 +83,7 @@ def define_flags():
          "Word pieces from one window of a context to the next.",
          lower_bound=1)
   define("integer", "max_query_length", SERVING_SETTINGS["max_query_length"],
-         "Word pieces of a question; longer ones are cut.", lower_bound=0)
+         "Word pieces of a question; longer ones are cut.", lower_bound=1)
   define("bool", "do_train", False, "Train on --train_file.")
   define("bool", "do_predict", False, "Answer the questions of --predict_file.")
   define("bool", "do_eval", False,
@@ -256,8 +256,10 @@ def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
 def validate_flags_or_throw(bert_config):
   """Raises ValueError if flags do not go together, or with the model.
 
+  What goes together but hardly as it was meant is warned of.
+
   Args:
-    bert_config: BertConfig.
+    bert_config: BertConfig; None where there is no model to run.
   """
   if not (FLAGS.do_train or FLAGS.do_predict or FLAGS.do_eval):
     raise ValueError(
@@ -267,14 +269,38 @@ def validate_flags_or_throw(bert_config):
                           ("do_eval", "predict_file")):
     if FLAGS[step].value and not FLAGS[file_flag].value:
       raise ValueError("--%s needs --%s" % (step, file_flag))
-  modeling.check_seq_length(
-      FLAGS.max_seq_length, bert_config.max_position_embeddings)
-  squad_data.check_lengths(
-      FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
+  if bert_config is not None:
+    modeling.check_seq_length(
+        FLAGS.max_seq_length, bert_config.max_position_embeddings)
+    squad_data.check_lengths(
+        FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
+    squad_data.warn_of_long_stride(
+        FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
   threshold = squad_metrics.parse_threshold(FLAGS.null_score_diff_threshold)
-  if threshold == squad_metrics.BEST and not FLAGS.version_2_with_negative:
-    raise ValueError("--null_score_diff_threshold=best needs "
-                     "--version_2_with_negative")
+  if not FLAGS.version_2_with_negative:
+    if threshold == squad_metrics.BEST:
+      raise ValueError("--null_score_diff_threshold=best needs "
+                       "--version_2_with_negative")
+    if estimators.given(FLAGS, "null_score_diff_threshold") is not None:
+      tf.logging.warning("--null_score_diff_threshold has no effect without "
+                         "--version_2_with_negative")
+
+
+def needs_model(flag_values):
+  """Returns whether the flags ask for more than scoring answers.
+
+  Raises:
+    ValueError: they do, and do not name a model.
+  """
+  if not (flag_values.do_train or flag_values.do_predict):
+    if flag_values.export_dir:
+      raise ValueError("--export_dir: give also --do_train or --do_predict; "
+                       "export_model.py exports what was trained before")
+    return False
+  missing = [name for name in _MODEL_FLAGS if flag_values[name].value is None]
+  if missing:
+    raise ValueError("give also --" + ", --".join(missing))
+  return True
 
 
 def read_train_examples(flag_values):
@@ -303,7 +329,8 @@ def read_answered_dataset(flag_values):
     list of dict.
 
   Raises:
-    ValueError: it has no answers to score by.
+    ValueError: it has no answers to score by, or in SQuAD 1.1 a question
+      without.
   """
   dataset, _ = squad_files.read_dataset(flag_values.predict_file)
   if not any(isinstance(question, dict) and (
@@ -314,7 +341,10 @@ def read_answered_dataset(flag_values):
         "%s: has no answers, which --do_eval and "
         "--null_score_diff_threshold=best score by; leave them out" %
         flag_values.predict_file)
-  squad_metrics.read_questions(dataset, flag_values.predict_file)
+  questions = squad_metrics.read_questions(dataset, flag_values.predict_file)
+  if not (flag_values.version_2_with_negative or
+          squad_metrics.is_version_2(questions)):
+    squad_metrics.check_answers(questions, flag_values.predict_file)
   return dataset
 
 
@@ -387,13 +417,16 @@ def main(_):
   """Trains, answers the questions of a file and scores the answers."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
-  estimators.log_device(FLAGS.use_tpu)
   # Everything the user gave is read first: a mistake shows before training.
   train_examples, predict_examples, dataset = [], [], None
+  bert_config = tokenizer = None
   with estimators.user_errors():
-    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+    if needs_model(FLAGS):
+      estimators.log_device(FLAGS.use_tpu)
+      bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     validate_flags_or_throw(bert_config)
-    tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
+    if bert_config is not None:
+      tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
     if FLAGS.do_train:
       train_examples = read_train_examples(FLAGS)
     if FLAGS.do_predict:
@@ -404,7 +437,7 @@ def main(_):
                          squad_metrics.BEST):
       dataset = read_answered_dataset(FLAGS)
   threshold = None
-  if FLAGS.do_train or FLAGS.do_predict:
+  if bert_config is not None:
     threshold = train_and_predict(FLAGS, bert_config, tokenizer, train_examples,
                                   predict_examples, dataset)
   if FLAGS.do_eval:

@@ -331,6 +331,21 @@ def check_lengths(max_seq_length, doc_stride, max_query_length):
     raise ValueError("doc_stride=%d: expected 1 or more" % doc_stride)
 
 
+def warn_of_long_stride(max_seq_length, doc_stride, max_query_length):
+  """Warns of windows that may not overlap.
+
+  They follow each other without a gap then, see `_find_windows`, but answers
+  that one ends in are in none.
+  """
+  room = max_seq_length - max_query_length - 3
+  if doc_stride > room:
+    tf.logging.warning(
+        "--doc_stride=%d is more than the %d word pieces of context that a "
+        "window has room for beside a question of --max_query_length: windows "
+        "may not overlap, and an answer on the border of two is in neither",
+        doc_stride, room)
+
+
 _Window = collections.namedtuple("_Window", ["start", "stop", "is_max_context"])
 
 

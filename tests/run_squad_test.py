@@ -282,7 +282,9 @@ def test_do_eval_scores_what_is_there(task, tmp_path):
            "other": ""}
   write_json(tmp_path / "predictions.json", texts)
   with captured_log() as lines:
-    run_main(run_squad, arguments_for(task, tmp_path, do_eval=True))
+    run_main(run_squad, [
+        "--do_eval", "--predict_file=" + task["version_1"],
+        "--output_dir=" + str(tmp_path)])
   results = read_results(tmp_path)["eval_results"]
   assert results == {"exact_match": pytest.approx(100 / 9.0),
                      "f1": pytest.approx(100 / 9.0)}
@@ -414,6 +416,23 @@ def without_answers(folder):
   return write_json(folder / "none.json", squad)
 
 
+def with_an_empty_list(folder):
+  squad = make_squad()
+  squad["data"][0]["paragraphs"][1]["qas"][0]["answers"] = []
+  return write_json(folder / "none.json", squad)
+
+
+@pytest.mark.parametrize("flags,message", [
+    (dict(null_score_diff_threshold=1),
+     "--null_score_diff_threshold has no effect without"),
+    (dict(doc_stride=10), "--doc_stride=10 is more than the 9 word pieces of")])
+def test_what_has_no_effect_is_warned_of(
+    task, trained_dir, tmp_path, flags, message):
+  _, log = predict(task, trained_dir, tmp_path, version=1, **flags)
+  assert message in log
+  assert read_results(tmp_path)["predictions"]
+
+
 @pytest.mark.parametrize("make_changes,message", [
     (lambda _: {}, "^nothing to do; give --do_train, --do_predict or"),
     (lambda _: dict(do_train=True, train_file=None),
@@ -437,6 +456,12 @@ def without_answers(folder):
      "question 1 .*expected an object with a list \"answers\""),
     (lambda folder: dict(do_predict=True, do_eval=True, predict_file=(
         without_answers(folder))), "none.json: has no answers"),
+    (lambda folder: dict(do_predict=True, do_eval=True, predict_file=(
+        with_an_empty_list(folder))), "none.json: question q10 has no answers"),
+    (lambda _: dict(do_train=True, vocab_file=None, bert_config_file=None),
+     "^give also --vocab_file, --bert_config_file$"),
+    (lambda folder: dict(do_eval=True, export_dir=folder / "out"),
+     "^--export_dir: give also --do_train or --do_predict; export_model.py"),
     (lambda folder: dict(
         do_predict=True, version_2_with_negative=True,
         null_score_diff_threshold="best",
