@@ -490,7 +490,6 @@ def define_flags():
 
 def main(_):
   """Prints the figures of the files that the flags name."""
-  _LOGGER.setLevel(logging.INFO)
   threshold = FLAGS.null_score_diff_threshold
   if threshold is not None:
     threshold = parse_threshold(threshold)
@@ -502,10 +501,21 @@ def main(_):
   null_odds = None
   if FLAGS.null_odds_file:
     null_odds = squad_files.read_json(FLAGS.null_odds_file)
+  _log_as_tensorflow_does()  # after reading, which may import it
   results = score(
       dataset, predictions, null_odds, threshold, is_version_2 or None,
       (FLAGS.data_file, FLAGS.predictions_file, FLAGS.null_odds_file))
   print(json.dumps(results, indent=2))
+
+
+def _log_as_tensorflow_does():
+  """Has lines look as those of scripts that import it."""
+  _LOGGER.setLevel(logging.INFO)
+  if not _LOGGER.handlers:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+    _LOGGER.addHandler(handler)
+  _LOGGER.propagate = False
 
 
 def _parse_flags(argv):
