@@ -54,14 +54,18 @@ def user_errors():
   """Turns a ValueError, an unusable file or a missing method into a UserError.
 
   For the steps that read what the user gave. Elsewhere a ValueError is a fault
-  of the program and keeps its stack trace.
+  of the program and keeps its stack trace. A BrokenPipeError stays one.
   """
   try:
     yield
+  except BrokenPipeError:
+    raise
   except (ValueError, NotImplementedError,
           record_files.DamagedRecords) as error:
     raise UserError(str(error))
   except (OSError, tf.errors.OpError) as error:
+    if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
+      raise BrokenPipeError(errno.EPIPE, "Broken pipe")
     raise UserError(_environment_fault(error) or
                     getattr(error, "message", None) or str(error))
 
@@ -89,6 +93,12 @@ def run(main, define_flags, required=()):
     except KeyboardInterrupt:
       _exit(program, "stopped; no file was left half-written, and the same "
             "command goes on from the last checkpoint, if any", 130)
+    except BrokenPipeError:
+      # Nobody reads the output any more, as behind `| head`; whatever is left
+      # in buffers goes nowhere, and the status is the shell's for SIGPIPE.
+      progress.close_all()
+      os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+      sys.exit(141)
     except Exception as error:  # pylint: disable=broad-except
       text = _environment_fault(error)
       if text is None:
