@@ -283,7 +283,7 @@ def check_readable(checkpoint):
   if not tf.train.checkpoint_exists(checkpoint) or tf.gfile.IsDirectory(
       checkpoint):
     is_folder = tf.gfile.IsDirectory(checkpoint)
-    found = _find_prefix(
+    found = find_prefix(
         checkpoint if is_folder else os.path.dirname(checkpoint))
     raise ValueError("%s: %s; give the path up to and including \".ckpt\" or "
                      "\".ckpt-<step>\"%s" % (
@@ -306,7 +306,7 @@ def check_readable(checkpoint):
   return shapes
 
 
-def _find_prefix(folder):
+def find_prefix(folder):
   """Returns a checkpoint in a folder, the latest if that is known, or None."""
   state = tf.train.get_checkpoint_state(folder)
   if state and tf.train.checkpoint_exists(state.model_checkpoint_path):
