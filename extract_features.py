@@ -9,6 +9,7 @@ read, run and written as a stream, in their order and in the same memory however
 many they are. --pooling=mean gives one vector per line instead.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -532,11 +533,13 @@ def main(_):
       run = make_session_runner(
           bert_config, FLAGS.init_checkpoint, layer_indexes, FLAGS.pooling,
           FLAGS.batch_size, FLAGS.use_one_hot_embeddings, FLAGS.remove_padding)
-    count = write_features(
-        extract(stream_examples(FLAGS.input_file), FLAGS.max_seq_length,
-                tokenizer, run, window_size),
-        FLAGS.output_file, FLAGS.output_format, layer_indexes,
-        FLAGS.pooling != "none")
+    # An error must end its threads here: while Python exits they cannot end.
+    with contextlib.closing(extract(
+        stream_examples(FLAGS.input_file), FLAGS.max_seq_length, tokenizer,
+        run, window_size)) as lines:
+      count = write_features(
+          lines, FLAGS.output_file, FLAGS.output_format, layer_indexes,
+          FLAGS.pooling != "none")
   tf.logging.info("Wrote the features of %d lines to %s", count,
                   FLAGS.output_file)
 

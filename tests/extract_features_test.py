@@ -270,11 +270,14 @@ def test_a_reader_that_leaves_ends_it_quietly(model, tmp_path, output_format):
       [sys.executable, os.path.join(helpers.TOP, "extract_features.py")] +
       ["--%s=%s" % item for item in arguments.items()],
       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  timer = threading.Timer(120, process.kill)  # should its threads not end
+  timer.start()
   assert process.stdout.read(1)
   process.stdout.close()
   stderr = process.stderr.read().decode("utf-8")
   process.stderr.close()
   assert process.wait() == 141, stderr[-3000:]
+  timer.cancel()
   for text in "roken", "Traceback", "extract_features.py:":
     assert text not in stderr
 
