@@ -18,6 +18,9 @@ import input_pipeline
 
 FILE_NAME = "run.json"
 
+# Flags of files and folders, whose names run.json holds in full.
+_PATHS = ("data_dir", "train_file", "vocab_file")
+
 # Settings of BertConfig that only matter while training or before it.
 _TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",
                   "initializer_range")
@@ -77,9 +80,7 @@ def write_record(output_dir, record, start_step, **training):
     **training: settings that may change from one start to the next, such as
       the learning rate. A change is logged.
   """
-  if training.get("vocab_file") and "://" not in training["vocab_file"]:
-    # Whoever exports the model looks for it from another folder.
-    training["vocab_file"] = os.path.abspath(training["vocab_file"])
+  training = _with_absolute_paths(training)
   before = (read_record(output_dir) or {}).get("training", {})
   if start_step:
     for name in sorted(set(before) & set(training)):
@@ -88,6 +89,31 @@ def write_record(output_dir, record, start_step, **training):
                            name, before[name], training[name], start_step)
   input_pipeline.write_json(
       os.path.join(output_dir, FILE_NAME), dict(record, training=training))
+
+
+def _with_absolute_paths(settings):
+  """Returns settings with paths that mean the same from another folder."""
+  return {name: os.path.abspath(value) if (
+      name in _PATHS and value and "://" not in value) else value
+          for name, value in settings.items()}
+
+
+def warn_of_other_settings(start, output_dir, settings):
+  """Warns of settings that are not those a model was trained with.
+
+  Args:
+    start: Start. Where the model is from.
+    output_dir: str.
+    settings: dict from the name of a flag to its value.
+  """
+  folder = (output_dir if start.checkpoint else
+            os.path.dirname(start.init_checkpoint or ""))
+  training = (read_record(folder) or {}).get("training", {})
+  for name, value in sorted(_with_absolute_paths(settings).items()):
+    if name in training and training[name] != value:
+      tf.logging.warning(
+          "--%s is %s here, but the model was trained with %s", name, value,
+          training[name])
 
 
 def read_record(output_dir):
@@ -161,7 +187,8 @@ def _show(value):
   return value if isinstance(value, six.text_type) else str(value)
 
 
-def find_start(output_dir, init_checkpoint, record, is_training):
+def find_start(output_dir, init_checkpoint, record, is_training,
+               brought_by=None, head=()):
   """Finds out where a run begins and logs it.
 
   Args:
@@ -170,6 +197,9 @@ def find_start(output_dir, init_checkpoint, record, is_training):
     record: dict, from `make_record`.
     is_training: bool. The run trains, so that `init_checkpoint` may be of
       another task.
+    brought_by: str. What the weights come from instead of `init_checkpoint`;
+      None for nothing.
+    head: names of variables that nobody but a training on the task makes.
 
   Returns:
     Start.
@@ -189,13 +219,19 @@ def find_start(output_dir, init_checkpoint, record, is_training):
     return Start(checkpoint, step, None)
   if not init_checkpoint:
     if not is_training:
-      raise ValueError(
-          "%s holds no checkpoint: give --do_train, or --init_checkpoint with "
-          "a trained model" % output_dir)
-    tf.logging.info("Weights start from random values")
+      raise ValueError("%s holds no checkpoint: give --do_train%s" % (
+          output_dir, "" if brought_by else
+          ", or --init_checkpoint with a trained model"))
+    tf.logging.info("Weights start from %s", brought_by or "random values")
     return Start(None, 0, None)
-  check_readable(init_checkpoint)
+  shapes = check_readable(init_checkpoint)
   if not is_training:
+    missing = [name for name in head if name not in shapes]
+    if missing:
+      raise ValueError(
+          "%s: has no %s, so it was not trained on this task; give --do_train, "
+          "or --init_checkpoint with a trained model" % (
+              init_checkpoint, ", ".join(missing)))
     check_record(os.path.dirname(init_checkpoint), record, init_checkpoint,
                  "--do_train to start from its weights")
   tf.logging.info("Weights start from %s", init_checkpoint)
@@ -247,7 +283,7 @@ def check_readable(checkpoint):
   if not tf.train.checkpoint_exists(checkpoint) or tf.gfile.IsDirectory(
       checkpoint):
     is_folder = tf.gfile.IsDirectory(checkpoint)
-    found = _find_prefix(
+    found = find_prefix(
         checkpoint if is_folder else os.path.dirname(checkpoint))
     raise ValueError("%s: %s; give the path up to and including \".ckpt\" or "
                      "\".ckpt-<step>\"%s" % (
@@ -270,7 +306,7 @@ def check_readable(checkpoint):
   return shapes
 
 
-def _find_prefix(folder):
+def find_prefix(folder):
   """Returns a checkpoint in a folder, the latest if that is known, or None."""
   state = tf.train.get_checkpoint_state(folder)
   if state and tf.train.checkpoint_exists(state.model_checkpoint_path):

@@ -12,6 +12,7 @@ import difflib
 import errno
 import json
 import multiprocessing
+import operator
 import os
 import re
 import sys
@@ -53,14 +54,18 @@ def user_errors():
   """Turns a ValueError, an unusable file or a missing method into a UserError.
 
   For the steps that read what the user gave. Elsewhere a ValueError is a fault
-  of the program and keeps its stack trace.
+  of the program and keeps its stack trace. A BrokenPipeError stays one.
   """
   try:
     yield
+  except BrokenPipeError:
+    raise
   except (ValueError, NotImplementedError,
           record_files.DamagedRecords) as error:
     raise UserError(str(error))
   except (OSError, tf.errors.OpError) as error:
+    if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
+      raise BrokenPipeError(errno.EPIPE, "Broken pipe")
     raise UserError(_environment_fault(error) or
                     getattr(error, "message", None) or str(error))
 
@@ -76,7 +81,7 @@ def run(main, define_flags, required=()):
   define_flags()
 
   def main_with_one_line_errors(argv):
-    quiet_logging()
+    progress.quiet_logging()
     program = os.path.basename(argv[0])
     try:
       missing = [name for name in required if flags.FLAGS[name].value is None]
@@ -88,6 +93,12 @@ def run(main, define_flags, required=()):
     except KeyboardInterrupt:
       _exit(program, "stopped; no file was left half-written, and the same "
             "command goes on from the last checkpoint, if any", 130)
+    except BrokenPipeError:
+      # Nobody reads the output any more, as behind `| head`; whatever is left
+      # in buffers goes nowhere, and the status is the shell's for SIGPIPE.
+      progress.close_all()
+      os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+      sys.exit(141)
     except Exception as error:  # pylint: disable=broad-except
       text = _environment_fault(error)
       if text is None:
@@ -144,29 +155,6 @@ def _environment_fault(error):
   return None
 
 
-# Lines of the Estimator that mislead or tell a user nothing. For example,
-# "Running train on CPU" is logged on GPUs too; `log_device` tells where. And
-# "Saving dict" has figures that are not those of eval_results.txt; and
-# "Could not find trained model" is said of --init_checkpoint.
-_MISLEADING = re.compile(
-    "is deprecated and will be removed|^Running (train|eval|infer) on CPU|"
-    "^Using config: |eval_on_tpu|^Calling checkpoint listeners|"
-    "_loop marked as finished|^Skipping training since max_steps|"
-    "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
-    "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
-    "Error recorded from|^Reraising captured error|^Evaluation \\[|"
-    "^Saving dict for global step|^Could not find trained model in model_dir")
-
-
-def quiet_logging():
-  """Logs each message once, and none that misleads."""
-  logger = tf.get_logger()
-  if logger.handlers:
-    logger.propagate = False  # or the root logger would print it again
-  logger.addFilter(
-      lambda record: not _MISLEADING.search(record.getMessage()))
-
-
 def parse_flags(argv):
   """Parses flags; stops with one line about one that is unknown or wrong.
 
@@ -192,7 +180,8 @@ def parse_flags(argv):
   return rest
 
 
-def define_flag(kind, name, default, help_text, lower_bound=None):
+def define_flag(kind, name, default, help_text, lower_bound=None,
+                upper_bound=None, above=None):
   """Defines a flag, or changes its default where it is there already.
 
   Scripts share flag names with different defaults, and programs import several
@@ -205,6 +194,8 @@ def define_flag(kind, name, default, help_text, lower_bound=None):
     default: the default, or None.
     help_text: str.
     lower_bound: number. The least value of an integer or float.
+    upper_bound: number. The greatest value.
+    above: number. What the value must be greater than.
   """
   if name in flags.FLAGS:
     flag = flags.FLAGS[name]
@@ -212,8 +203,16 @@ def define_flag(kind, name, default, help_text, lower_bound=None):
     flag.using_default_value = flag.using_default_value and not flag.present
     flags.FLAGS.set_default(name, default)
   else:
-    bounds = {} if lower_bound is None else {"lower_bound": lower_bound}
-    getattr(flags, "DEFINE_" + kind)(name, default, help_text, **bounds)
+    getattr(flags, "DEFINE_" + kind)(name, default, help_text)
+    bounds = [("%s or more", lower_bound, operator.ge),
+              ("%s at most", upper_bound, operator.le),
+              ("more than %s", above, operator.gt)]
+    for text, bound, is_within in bounds:
+      if bound is not None:
+        flags.register_validator(
+            name, lambda value, bound=bound, is_within=is_within:
+            value is None or is_within(value, bound),  # which NaN never is
+            "expected " + text % bound)
 
 
 def define_flag_alias(name, original):
@@ -288,11 +287,13 @@ def define_fine_tuning_flags():
               lower_bound=1)
   define_flag("integer", "predict_batch_size", 8, "Batch size for prediction. "
               "Where it is not given, %s" % BATCH_SIZE_HELP, lower_bound=1)
-  define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
+  define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.",
+              above=0)
   define_flag("float", "num_train_epochs", 3.0, "Times to go through the data.",
               lower_bound=0.0)
   define_flag("float", "warmup_proportion", 0.1,
-              "Share of the training in which the learning rate rises from 0.")
+              "Share of the training in which the learning rate rises from 0.",
+              lower_bound=0, upper_bound=1)
   define_flag("string", "export_dir", None,
               "Folder in which to export the model, for serving, after all "
               "else is done; each export is a version there.")
@@ -458,6 +459,40 @@ def check_output_dir(output_dir, flag="output_dir"):
         "--%s=%s: cannot be written to (%s); name another folder, or get "
         "permission and room" % (
             flag, output_dir, getattr(error, "message", None) or error))
+
+
+def find_start(flag_values, record, num_train_steps, head, shared_flags,
+               data_flags, brought_by=None):
+  """Finds out where a fine-tuning begins and makes its folders.
+
+  Args:
+    flag_values: the parsed flags of a script.
+    record: dict, from `checkpoints.make_record`.
+    num_train_steps: int. 0 without --do_train.
+    head: names of variables. See `checkpoints.find_start`.
+    shared_flags: names of flags whose values the model had better be trained
+      with.
+    data_flags: names of those that say what is trained on.
+    brought_by: str, or None. See `checkpoints.find_start`.
+
+  Returns:
+    checkpoints.Start.
+
+  Raises:
+    ValueError: see `checkpoints.find_start`.
+    UserError: see `check_output_dir`.
+  """
+  start = checkpoints.find_start(
+      flag_values.output_dir, flag_values.init_checkpoint, record,
+      flag_values.do_train, brought_by, head)
+  if start.step >= num_train_steps:  # else `checkpoints.write_record` warns
+    names = shared_flags + (data_flags if flag_values.do_train else ())
+    checkpoints.warn_of_other_settings(
+        start, flag_values.output_dir, values_of(flag_values, names))
+  check_output_dir(flag_values.output_dir)
+  if flag_values.export_dir:
+    check_output_dir(flag_values.export_dir, "export_dir")
+  return start
 
 
 def check_tpu(use_tpu):

@@ -9,6 +9,7 @@ read, run and written as a stream, in their order and in the same memory however
 many they are. --pooling=mean gives one vector per line instead.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -160,16 +161,25 @@ def convert_examples_to_features(examples, seq_length, tokenizer):
 
 
 def _stream_features(examples, seq_length, tokenizer):
+  num_lines = num_cut = 0
   for index, example in enumerate(examples):
+    pieces_a = tokenizer.tokenize(example.text_a)
+    pieces_b = tokenizer.tokenize(example.text_b) if example.text_b else []
     model_input = input_pipeline.make_model_input(
-        tokenizer.tokenize(example.text_a),
-        tokenizer.tokenize(example.text_b) if example.text_b else None,
-        seq_length, tokenizer)
+        pieces_a, pieces_b, seq_length, tokenizer)
+    num_special = 3 if pieces_b else 2  # [CLS], and [SEP] behind each text
+    num_lines += 1
+    num_cut += len(pieces_a) + len(pieces_b) + num_special > seq_length
     if index < 5:
       input_pipeline.log_example(str(example.unique_id), model_input)
     yield InputFeatures(
         example.unique_id, model_input.tokens, model_input.input_ids,
         model_input.input_mask, model_input.segment_ids)
+  if num_cut:
+    tf.logging.warning(
+        "%d of %d lines have more than the %d word pieces of --max_seq_length, "
+        "[CLS] and [SEP] included, and were cut", num_cut, num_lines,
+        seq_length)
 
 
 def input_fn_builder(features, seq_length):
@@ -485,10 +495,11 @@ def extract(examples, seq_length, tokenizer, run, window_size):
       yield line
 
 
-def write_features(lines, path, output_format, layer_indexes):
+def write_features(lines, path, output_format, layer_indexes, is_pooled=False):
   """Writes a stream of LineFeatures; returns how many they were."""
   count = 0
-  with feature_files.WRITERS[output_format](path, layer_indexes) as write:
+  with feature_files.WRITERS[output_format](
+      path, layer_indexes, is_pooled) as write:
     with progress.Progress("Extracting", unit="lines") as shown:
       for line in lines:
         write(line)
@@ -533,10 +544,13 @@ def main(_):
       run = make_session_runner(
           bert_config, FLAGS.init_checkpoint, layer_indexes, FLAGS.pooling,
           FLAGS.batch_size, FLAGS.use_one_hot_embeddings, FLAGS.remove_padding)
-    count = write_features(
-        extract(stream_examples(FLAGS.input_file), FLAGS.max_seq_length,
-                tokenizer, run, window_size),
-        FLAGS.output_file, FLAGS.output_format, layer_indexes)
+    # An error must end its threads here: while Python exits they cannot end.
+    with contextlib.closing(extract(
+        stream_examples(FLAGS.input_file), FLAGS.max_seq_length, tokenizer,
+        run, window_size)) as lines:
+      count = write_features(
+          lines, FLAGS.output_file, FLAGS.output_format, layer_indexes,
+          FLAGS.pooling != "none")
   tf.logging.info("Wrote the features of %d lines to %s", count,
                   FLAGS.output_file)
 

@@ -150,7 +150,7 @@ def open_output(path):
 
 
 @contextlib.contextmanager
-def json_writer(path, layers):
+def json_writer(path, layers, is_pooled=False):
   """Makes a function that writes a LineFeatures as one line of JSON.
 
   ```
@@ -162,10 +162,12 @@ def json_writer(path, layers):
   Args:
     path: str.
     layers: list of int. Numbers of the layers, L.
+    is_pooled: bool. Lines have one vector each.
 
   Yields:
     The function.
   """
+  del is_pooled  # Each line tells.
   numbers = JsonNumbers()
   before_values = ["{\"index\": %d, \"values\": [" % layer for layer in layers]
   before_values = [text.encode("ascii") for text in before_values]
@@ -193,7 +195,7 @@ def json_writer(path, layers):
 
 
 @contextlib.contextmanager
-def npz_writer(path, layers):
+def npz_writer(path, layers, is_pooled=False):
   """Makes a function that adds a LineFeatures to a NumPy archive.
 
   The archive, for `numpy.load`, holds `layers`, int32 [L], and
@@ -209,6 +211,7 @@ def npz_writer(path, layers):
   Args:
     path: str.
     layers: list of int. Numbers of the layers, L.
+    is_pooled: bool. Lines have one vector each.
 
   Yields:
     The function.
@@ -232,7 +235,7 @@ def npz_writer(path, layers):
     yield write
     with zipfile.ZipFile(_WriteOnly(writer), "w") as archive:
       values.copy_to(archive, "values")
-      if tokens.count:
+      if not is_pooled:
         starts.copy_to(archive, "line_starts")
         tokens.copy_to(archive, "tokens")
       with archive.open("layers.npy", "w") as entry:
@@ -290,7 +293,7 @@ class _Spool(object):
 
 
 @contextlib.contextmanager
-def record_writer(path, layers):
+def record_writer(path, layers, is_pooled=False):
   """Makes a function that writes a LineFeatures as a `tf.train.Example`.
 
   Its features: `linex_index`, int64 [1]; `layers`, int64 [L]; `tokens`, bytes
@@ -299,10 +302,13 @@ def record_writer(path, layers):
   Args:
     path: str.
     layers: list of int. Numbers of the layers, L.
+    is_pooled: bool. Lines have one vector each.
 
   Yields:
     The function.
   """
+  del is_pooled  # Each line tells.
+
   def write(line):
     example = input_pipeline.make_example({
         "linex_index": [line.index], "layers": layers,

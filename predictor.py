@@ -25,6 +25,7 @@ import run_squad
 import serving
 import squad_answers
 import squad_data
+import squad_metrics
 import tokenization
 import trained_models
 
@@ -32,7 +33,9 @@ import trained_models
 class Predictor(object):
   """A model in memory; several threads may ask it at once."""
 
-  def __init__(self, path, vocab_file=None, batch_size=32, **model_parts):
+  def __init__(self, path, vocab_file=None, batch_size=32, n_best_size=20,
+               max_answer_length=30, null_score_diff_threshold=0.0,
+               **model_parts):
     """Loads the model.
 
     Args:
@@ -41,12 +44,19 @@ class Predictor(object):
         prefix of a checkpoint.
       vocab_file: str. Only where `path` is no SavedModel and does not tell it.
       batch_size: int. Sequences to compute at once; more are cut into batches.
+      n_best_size: int. Of squad, as for the two that follow: start and end
+        positions to try per window.
+      max_answer_length: int. In word pieces.
+      null_score_diff_threshold: float. Where a model of SQuAD 2.0 answers with
+        nothing, see `squad_answers.write_predictions`.
       **model_parts: see `trained_models.find`, for checkpoints.
 
     Raises:
       ValueError: there is no such model, or a part of it is missing.
     """
     self._batch_size = batch_size
+    self._squad = (n_best_size, max_answer_length,
+                   _check_threshold(null_score_diff_threshold))
     saved_model = find_saved_model(path)
     if saved_model:
       if vocab_file or model_parts:
@@ -57,6 +67,12 @@ class Predictor(object):
           saved_model)
     else:
       is_folder = tf.gfile.IsDirectory(path)
+      if not is_folder and not tf.train.checkpoint_exists(path):
+        raise ValueError(
+            "%s: there is no such folder or checkpoint; give a SavedModel of "
+            "export_model.py, the output_dir of a training, or the path of a "
+            "checkpoint up to and including \".ckpt\" or \".ckpt-<step>\"" %
+            path)
       model = trained_models.find(
           path if is_folder else None, vocab_file=vocab_file,
           **dict(model_parts, **({} if is_folder else
@@ -128,6 +144,13 @@ class Predictor(object):
       for row, index in enumerate(indexes):
         results[index] = {name: output[row] for name, output in outputs.items()}
     return results
+
+
+def _check_threshold(value):
+  threshold = squad_metrics.parse_threshold(value)
+  if not isinstance(threshold, float):
+    raise ValueError("null_score_diff_threshold=%s: expected a number" % value)
+  return threshold
 
 
 def find_saved_model(path):
@@ -229,23 +252,39 @@ def _squad(predictor):
         window.unique_id: run_squad.RawResult(
             window.unique_id, result["start_logits"], result["end_logits"])
         for window, result in zip(windows, predictor._run(windows))}
+    n_best_size, max_answer_length, threshold = predictor._squad
+    version_2 = settings["version_2_with_negative"]
     finder = squad_answers.AnswerFinder(
-        20, 30, settings["do_lower_case"],
-        settings["version_2_with_negative"], False)
+        n_best_size, max_answer_length, settings["do_lower_case"], version_2,
+        False)
     windows_of = squad_answers.group_windows(windows)
-    return [_best_answer(finder.find(
-        example, windows_of.get(index, []), logits)[0])
+    return [_choose(*finder.find(example, windows_of.get(index, []), logits),
+                    threshold=threshold if version_2 else None)
             for index, example in enumerate(examples)]
 
   return answer
 
 
-def _best_answer(answers):
-  """Returns the first of an n-best list as a dict."""
-  return {"text": answers[0].text,
-          "probability": squad_answers.probabilities(answers)[0],
-          "start_char": answers[0].start_char,
-          "end_char": answers[0].end_char}
+def _choose(answers, null_score, threshold):
+  """Returns an answer of an n-best list as a dict.
+
+  Args:
+    answers: list of squad_answers.Answer, the best first.
+    null_score: float. That of no answer.
+    threshold: float. Of SQuAD 2.0; None for the first answer.
+  """
+  chosen = 0
+  if threshold is not None:
+    texts = [i for i, answer in enumerate(answers) if answer.text]
+    nothing = [i for i, answer in enumerate(answers) if not answer.text]
+    chosen, = texts[:1] or nothing[:1]
+    best = answers[chosen]
+    if null_score - best.start_logit - best.end_logit > threshold and nothing:
+      chosen = nothing[0]
+  return {"text": answers[chosen].text,
+          "probability": squad_answers.probabilities(answers)[chosen],
+          "start_char": answers[chosen].start_char,
+          "end_char": answers[chosen].end_char}
 
 
 _ANSWERS = {

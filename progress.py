@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 
@@ -13,6 +14,30 @@ _SECONDS_BETWEEN_LINES = 10
 # Who chooses when lines come gives details, which hold a speed of their own.
 _FORMAT_WITH_DETAILS = (
     "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
+
+# Lines of the Estimator that mislead or tell a user nothing. For example,
+# "Running train on CPU" is logged on GPUs too; `log_device` tells where. And
+# "Saving dict" has figures that are not those of eval_results.txt;
+# "Could not find trained model" is said of --init_checkpoint; and "Saver not
+# created" of the graph that a Hub module's vocabulary is read from.
+_MISLEADING = re.compile(
+    "is deprecated and will be removed|^Running (train|eval|infer) on CPU|"
+    "^Using config: |eval_on_tpu|^Calling checkpoint listeners|"
+    "_loop marked as finished|^Skipping training since max_steps|"
+    "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
+    "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
+    "Error recorded from|^Reraising captured error|^Evaluation \\[|"
+    "^Saving dict for global step|^Could not find trained model in model_dir|"
+    "^Saver not created because there are no variables")
+
+
+def quiet_logging():
+  """Logs each message once, and none that misleads."""
+  logger = tf.get_logger()
+  if logger.handlers:
+    logger.propagate = False  # or the root logger would print it again
+  logger.addFilter(
+      lambda record: not _MISLEADING.search(record.getMessage()))
 
 
 _open = []  # Progress objects that show a bar

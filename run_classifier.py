@@ -40,8 +40,11 @@ _LOSS_OF_BATCHES = "loss_of_batches"
 
 # What a run may change when it goes on; run.json keeps it to look up.
 _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
-                   "num_train_epochs", "max_seq_length", "vocab_file",
-                   "tf_random_seed")
+                   "num_train_epochs", "max_seq_length", "data_dir",
+                   "vocab_file", "tf_random_seed")
+
+# Variables that only a training on a task makes.
+_HEAD = ("output_weights", "output_bias")
 
 
 def define_flags():
@@ -648,7 +651,8 @@ def write_features(examples, labels, max_seq_length, tokenizer, output_dir):
   return input_files
 
 
-def run_steps(flag_values, tokenizer, make_model_fn, config=None):
+def run_steps(flag_values, tokenizer, make_model_fn, config=None,
+              brought_by=None):
   """Reads the data, then trains, evaluates and predicts, as the flags say.
 
   Args:
@@ -657,6 +661,7 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
     make_model_fn: function (num_labels, num_train_steps, num_warmup_steps) that
       returns a `model_fn`.
     config: BertConfig, or None where the model is not made from one.
+    brought_by: str. What the weights come from if not from --init_checkpoint.
   """
   max_seq_length = flag_values.max_seq_length
   output_dir = flag_values.output_dir
@@ -673,11 +678,9 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None):
     record = checkpoints.make_record(
         flag_values.task_name.lower(), config, labels, tokenizer.vocab,
         do_lower_case=tokenizer.basic_tokenizer.do_lower_case)
-    start = checkpoints.find_start(
-        output_dir, flag_values.init_checkpoint, record, flag_values.do_train)
-    estimators.check_output_dir(output_dir)
-    if flag_values.export_dir:
-      estimators.check_output_dir(flag_values.export_dir, "export_dir")
+    start = estimators.find_start(
+        flag_values, record, num_train_steps, _HEAD, ("max_seq_length",),
+        ("data_dir",), brought_by)
     if start.step >= num_train_steps:
       examples.pop("train", None)  # nothing left to train on them
     if flag_values.use_tpu:  # Full batches only: fill up the last one.

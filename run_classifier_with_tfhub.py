@@ -130,7 +130,9 @@ def main(_):
         num_labels, FLAGS.learning_rate, num_train_steps, num_warmup_steps,
         FLAGS.use_tpu, FLAGS.bert_hub_module_handle)
 
-  run_classifier.run_steps(FLAGS, tokenizer, make_model_fn)
+  run_classifier.run_steps(
+      FLAGS, tokenizer, make_model_fn,
+      brought_by="the module %s" % FLAGS.bert_hub_module_handle)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def define_flags():
          lower_bound=1)
   define("integer", "eval_batch_size", 8, "Batch size for evaluation.",
          lower_bound=1)
-  define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.")
+  define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.",
+         above=0)
   define("integer", "num_train_steps", 100000, "Steps to train.",
          lower_bound=1)
   define("integer", "num_warmup_steps", 10000,

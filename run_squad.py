@@ -26,10 +26,10 @@ import input_pipeline
 import modeling
 import progress
 import serving
-import squad_answers
 import squad_data
 import squad_files
 import squad_metrics
+import squad_results
 
 # Programs written against this script find all of its parts here.
 # pylint: disable=unused-import
@@ -37,17 +37,22 @@ from squad_answers import RawResult, get_final_text, write_predictions
 from squad_data import (
     FeatureWriter, InputFeatures, SquadExample, convert_examples_to_features,
     read_squad_examples)
+from squad_results import evaluate, read_best_texts
 # pylint: enable=unused-import
 
 FLAGS = flags.FLAGS
 
-REQUIRED_FLAGS = ("vocab_file", "bert_config_file", "output_dir")
+REQUIRED_FLAGS = ("output_dir",)
+# Scoring answers needs no model.
+_MODEL_FLAGS = ("vocab_file", "bert_config_file")
 
 # What a run may change when it goes on; run.json keeps it to look up.
 _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
                    "num_train_epochs", "max_seq_length", "doc_stride",
                    "max_query_length", "version_2_with_negative",
-                   "vocab_file", "tf_random_seed")
+                   "train_file", "vocab_file", "tf_random_seed")
+# Of these, what prediction had better share.
+_SHARED_FLAGS = ("max_seq_length", "version_2_with_negative")
 
 # Flags whose values a program that asks an exported model must know, and their
 # defaults.
@@ -56,6 +61,9 @@ SERVING_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
 
 # The seed of the order in which the reference trains.
 _SHUFFLE_SEED = 12345
+
+# Variables that only this script makes.
+_HEAD = ("cls/squad/output_weights", "cls/squad/output_bias")
 
 # Logits at padding, with --remove_padding. Finite, or gradients would be NaN.
 _PADDING_LOGIT = -1e30
@@ -75,7 +83,7 @@ def define_flags():
          "Word pieces from one window of a context to the next.",
          lower_bound=1)
   define("integer", "max_query_length", SERVING_SETTINGS["max_query_length"],
-         "Word pieces of a question; longer ones are cut.", lower_bound=0)
+         "Word pieces of a question; longer ones are cut.", lower_bound=1)
   define("bool", "do_train", False, "Train on --train_file.")
   define("bool", "do_predict", False, "Answer the questions of --predict_file.")
   define("bool", "do_eval", False,
@@ -248,8 +256,10 @@ def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
 def validate_flags_or_throw(bert_config):
   """Raises ValueError if flags do not go together, or with the model.
 
+  What goes together but hardly as it was meant is warned of.
+
   Args:
-    bert_config: BertConfig.
+    bert_config: BertConfig; None where there is no model to run.
   """
   if not (FLAGS.do_train or FLAGS.do_predict or FLAGS.do_eval):
     raise ValueError(
@@ -259,14 +269,38 @@ def validate_flags_or_throw(bert_config):
                           ("do_eval", "predict_file")):
     if FLAGS[step].value and not FLAGS[file_flag].value:
       raise ValueError("--%s needs --%s" % (step, file_flag))
-  modeling.check_seq_length(
-      FLAGS.max_seq_length, bert_config.max_position_embeddings)
-  squad_data.check_lengths(
-      FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
+  if bert_config is not None:
+    modeling.check_seq_length(
+        FLAGS.max_seq_length, bert_config.max_position_embeddings)
+    squad_data.check_lengths(
+        FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
+    squad_data.warn_of_long_stride(
+        FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
   threshold = squad_metrics.parse_threshold(FLAGS.null_score_diff_threshold)
-  if threshold == squad_metrics.BEST and not FLAGS.version_2_with_negative:
-    raise ValueError("--null_score_diff_threshold=best needs "
-                     "--version_2_with_negative")
+  if not FLAGS.version_2_with_negative:
+    if threshold == squad_metrics.BEST:
+      raise ValueError("--null_score_diff_threshold=best needs "
+                       "--version_2_with_negative")
+    if estimators.given(FLAGS, "null_score_diff_threshold") is not None:
+      tf.logging.warning("--null_score_diff_threshold has no effect without "
+                         "--version_2_with_negative")
+
+
+def needs_model(flag_values):
+  """Returns whether the flags ask for more than scoring answers.
+
+  Raises:
+    ValueError: they do, and do not name a model.
+  """
+  if not (flag_values.do_train or flag_values.do_predict):
+    if flag_values.export_dir:
+      raise ValueError("--export_dir: give also --do_train or --do_predict; "
+                       "export_model.py exports what was trained before")
+    return False
+  missing = [name for name in _MODEL_FLAGS if flag_values[name].value is None]
+  if missing:
+    raise ValueError("give also --" + ", --".join(missing))
+  return True
 
 
 def read_train_examples(flag_values):
@@ -295,7 +329,8 @@ def read_answered_dataset(flag_values):
     list of dict.
 
   Raises:
-    ValueError: it has no answers to score by.
+    ValueError: it has no answers to score by, or in SQuAD 1.1 a question
+      without.
   """
   dataset, _ = squad_files.read_dataset(flag_values.predict_file)
   if not any(isinstance(question, dict) and (
@@ -306,7 +341,10 @@ def read_answered_dataset(flag_values):
         "%s: has no answers, which --do_eval and "
         "--null_score_diff_threshold=best score by; leave them out" %
         flag_values.predict_file)
-  squad_metrics.read_questions(dataset, flag_values.predict_file)
+  questions = squad_metrics.read_questions(dataset, flag_values.predict_file)
+  if not (flag_values.version_2_with_negative or
+          squad_metrics.is_version_2(questions)):
+    squad_metrics.check_answers(questions, flag_values.predict_file)
   return dataset
 
 
@@ -375,100 +413,20 @@ def predict(estimator, input_file, num_windows, seq_length):
   return [RawResult(*row) for row in zip(unique_ids, logits[0], logits[1])]
 
 
-def result_paths(output_dir):
-  """Returns predictions.json, nbest_predictions.json, null_odds.json there."""
-  return [os.path.join(output_dir, name) for name in (
-      "predictions.json", "nbest_predictions.json", "null_odds.json")]
-
-
-def evaluate(dataset, predict_file, output_dir, version_2, threshold=None):
-  """Scores predictions.json of a folder and writes eval_results.json.
-
-  The n-best lists and the null odds beside it hold all that another threshold
-  needs, so that a second prediction is not.
-
-  Args:
-    dataset: list of dict. The articles, with answers.
-    predict_file: str. Where they are from, for messages.
-    output_dir: str.
-    version_2: bool. Predictions were made for SQuAD 2.0.
-    threshold: float, or str of one, or "best". Rewrites predictions.json for
-      this null_score_diff_threshold; None scores it as it is.
-
-  Raises:
-    ValueError: files are missing or do not go together.
-  """
-  paths = result_paths(output_dir)
-  texts_path, nbest_path, odds_path = paths
-  if not tf.gfile.Exists(texts_path):
-    raise ValueError("--do_eval: there is no %s; give also --do_predict" %
-                     texts_path)
-  sources = (predict_file, texts_path, odds_path)
-  texts = squad_files.read_json(texts_path)
-  is_rethresholded = version_2 and threshold is not None
-  if is_rethresholded:
-    missing = [path for path in paths if not tf.gfile.Exists(path)]
-    if missing:
-      raise ValueError(
-          "--null_score_diff_threshold: there is no %s; give also "
-          "--do_predict" % ", ".join(missing))
-  null_odds, best_texts = None, texts
-  if version_2 and tf.gfile.Exists(odds_path):
-    null_odds = squad_files.read_json(odds_path)
-    if tf.gfile.Exists(nbest_path):
-      best_texts = read_best_texts(nbest_path)
-  if is_rethresholded:
-    threshold = squad_metrics.parse_threshold(threshold)
-    if threshold == squad_metrics.BEST:
-      threshold = squad_metrics.best_threshold(
-          dataset, best_texts, null_odds, sources)
-      tf.logging.info("Best null_score_diff_threshold: %s", threshold)
-    texts = squad_answers.apply_threshold(best_texts, null_odds, threshold)
-    squad_answers.write_json(texts_path, texts)
-    tf.logging.info("Rewrote %s", texts_path)
-  results = squad_metrics.score(
-      dataset, texts, version_2=version_2 or None, sources=sources)
-  if null_odds is not None:
-    swept = squad_metrics.score(dataset, best_texts, null_odds, version_2=True,
-                                sources=sources)
-    results.update(
-        (name, value) for name, value in swept.items()
-        if name.startswith("best_"))
-  estimators.write_results(
-      os.path.join(output_dir, "eval_results.json"), "Eval results", results)
-
-
-def read_best_texts(nbest_path):
-  """Returns the best answer that is not empty of every question, "" if none.
-
-  Args:
-    nbest_path: str. The nbest_predictions.json of `write_predictions`.
-
-  Returns:
-    dict from id to str.
-  """
-  nbest = squad_files.read_json(nbest_path)
-  try:
-    return {qas_id: next((answer["text"] for answer in answers
-                          if answer["text"]), "")
-            for qas_id, answers in nbest.items()}
-  except (AttributeError, KeyError, TypeError):
-    raise ValueError(
-        "%s: is not what this script writes, {id: [{\"text\": ...}]}; give "
-        "also --do_predict" % nbest_path)
-
-
 def main(_):
   """Trains, answers the questions of a file and scores the answers."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
-  estimators.log_device(FLAGS.use_tpu)
   # Everything the user gave is read first: a mistake shows before training.
   train_examples, predict_examples, dataset = [], [], None
+  bert_config = tokenizer = None
   with estimators.user_errors():
-    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+    if needs_model(FLAGS):
+      estimators.log_device(FLAGS.use_tpu)
+      bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     validate_flags_or_throw(bert_config)
-    tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
+    if bert_config is not None:
+      tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
     if FLAGS.do_train:
       train_examples = read_train_examples(FLAGS)
     if FLAGS.do_predict:
@@ -478,15 +436,16 @@ def main(_):
     if FLAGS.do_eval or (FLAGS.do_predict and FLAGS.null_score_diff_threshold ==
                          squad_metrics.BEST):
       dataset = read_answered_dataset(FLAGS)
-  if FLAGS.do_train or FLAGS.do_predict:
-    train_and_predict(FLAGS, bert_config, tokenizer, train_examples,
-                      predict_examples, dataset)
+  threshold = None
+  if bert_config is not None:
+    threshold = train_and_predict(FLAGS, bert_config, tokenizer, train_examples,
+                                  predict_examples, dataset)
   if FLAGS.do_eval:
     with estimators.user_errors():
       evaluate(dataset, FLAGS.predict_file, FLAGS.output_dir,
                FLAGS.version_2_with_negative,
                None if FLAGS.do_predict else
-               estimators.given(FLAGS, "null_score_diff_threshold"))
+               estimators.given(FLAGS, "null_score_diff_threshold"), threshold)
 
 
 def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
@@ -500,6 +459,9 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
     train_examples: list of SquadExample.
     predict_examples: list of SquadExample.
     dataset: list of dict. What the threshold "best" is found by, or None.
+
+  Returns:
+    float: the null_score_diff_threshold of the prediction; None without one.
   """
   output_dir = flag_values.output_dir
   do_lower_case = tokenizer.basic_tokenizer.do_lower_case
@@ -509,11 +471,9 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
     record = checkpoints.make_record(
         "squad", bert_config, vocab=tokenizer.vocab,
         do_lower_case=do_lower_case)
-    start = checkpoints.find_start(
-        output_dir, flag_values.init_checkpoint, record, flag_values.do_train)
-    estimators.check_output_dir(output_dir)
-    if flag_values.export_dir:
-      estimators.check_output_dir(flag_values.export_dir, "export_dir")
+    start = estimators.find_start(
+        flag_values, record, num_train_steps, _HEAD, _SHARED_FLAGS,
+        ("train_file",))
   estimator = estimators.make_estimator(
       model_fn_builder(
           bert_config, flag_values.init_checkpoint, flag_values.learning_rate,
@@ -543,6 +503,7 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
             output_dir, record, start.step, num_train_steps=num_train_steps,
             **estimators.values_of(flag_values, _TRAINING_FLAGS)))
 
+  threshold = None
   if flag_values.do_predict:
     predict_file = os.path.join(output_dir, "eval.tf_record")
     features, num_windows = write_features(
@@ -550,10 +511,9 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
     results = predict(
         estimator, predict_file, num_windows, flag_values.max_seq_length)
     with estimators.user_errors():
-      squad_answers.write_predictions(
-          predict_examples, features, results, flag_values.n_best_size,
-          flag_values.max_answer_length, do_lower_case,
-          *result_paths(output_dir),
+      threshold = squad_results.write_predictions(
+          output_dir, predict_examples, features, results,
+          flag_values.n_best_size, flag_values.max_answer_length, do_lower_case,
           version_2_with_negative=flag_values.version_2_with_negative,
           null_score_diff_threshold=flag_values.null_score_diff_threshold,
           verbose_logging=flag_values.verbose_logging, dataset=dataset)
@@ -563,6 +523,7 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
                      **estimators.values_of(flag_values, SERVING_SETTINGS)),
         estimator.latest_checkpoint() or start.init_checkpoint, do_lower_case,
         flag_values)
+  return threshold
 
 
 if __name__ == "__main__":

@@ -65,6 +65,9 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
     verbose_logging: bool. Logs why an answer could not be found in the text.
     dataset: list of dict. The articles of the file, with answers, for "best".
 
+  Returns:
+    float: the threshold that was applied; None where there is none to apply.
+
   Raises:
     ValueError: a window has no result, or one that is not finite; "best" is
       asked for without a dataset.
@@ -103,11 +106,14 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
       writer.write("\n}\n" if last_of_id else "{}\n")
   if version_2_with_negative:
     if threshold == squad_metrics.BEST:
-      threshold = squad_metrics.best_threshold(dataset, texts, null_odds)
+      threshold = squad_metrics.best_threshold(
+          dataset, texts, null_odds, warns=False)
       tf.logging.info("Best null_score_diff_threshold: %s", threshold)
     texts = apply_threshold(texts, null_odds, threshold)
+    log_threshold(texts, threshold)
     write_json(output_null_log_odds_file, null_odds)
   write_json(output_prediction_file, texts)
+  return threshold if version_2_with_negative else None
 
 
 def group_windows(features):
@@ -132,6 +138,13 @@ def apply_threshold(texts, null_odds, threshold):
   return collections.OrderedDict(
       (qas_id, "" if null_odds.get(qas_id, threshold) > threshold else text)
       for qas_id, text in texts.items())
+
+
+def log_threshold(texts, threshold):
+  """Logs a threshold, and how many of the texts it has made ""."""
+  tf.logging.info(
+      "null_score_diff_threshold %s answers %d of %d questions with nothing",
+      threshold, sum(1 for text in texts.values() if not text), len(texts))
 
 
 def write_json(path, value):

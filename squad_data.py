@@ -172,11 +172,12 @@ def read_squad_examples(input_file, is_training, version_2_with_negative=False):
   for where, paragraph, question in squad_files.iterate_questions(
       dataset, input_file):
     key = squad_files.read_id(question, where)
-    where = "%s (id %s)" % (where, key)
     if paragraph is not last_paragraph:
-      context = _read_text(paragraph, "context", where)
+      context = _read_text(
+          paragraph, "context", where.rsplit(", question ", 1)[0])
       words, word_starts = split_words(context)
       last_paragraph = paragraph
+    where = "%s (id %s)" % (where, key)
     example = SquadExample(
         key, _read_text(question, "question", where), words, context=context,
         word_starts=word_starts)
@@ -205,14 +206,16 @@ def read_squad_examples(input_file, is_training, version_2_with_negative=False):
     notes[_REPEATED] = [key for key, count in ids.items() if count > 1]
   for note, keys in notes.items():
     if keys:
-      tf.logging.warning("%s: %d %s: %s", input_file, len(keys), note,
-                         squad_files.first_of(keys))
+      # Every dev file has several answers: nothing is wrong with that.
+      log = tf.logging.info if note == _SEVERAL else tf.logging.warning
+      log("%s: %d %s: %s", input_file, len(keys), note,
+          squad_files.first_of(keys))
   return examples
 
 
 _EMPTY = "question(s) have a context without words, which answers nothing"
-_REPEATED = ("id(s) are there more than once; the results are those of the "
-             "last question of an id")
+_REPEATED = ("id(s) are there more than once; of each the last question is "
+             "predicted")
 _SEVERAL = "question(s) have several answers, of which training takes the first"
 _MISPLACED = ("question(s) are left out of training: at answer_start the "
               "context does not have the answer")
@@ -221,6 +224,9 @@ _MISPLACED = ("question(s) are left out of training: at answer_start the "
 def _read_text(value, name, where):
   """Returns the text that an object has under a name, or raises ValueError."""
   text = value.get(name)
+  if name not in value:
+    raise ValueError("%s: is not SQuAD: found %s, expected also a text \"%s\"" %
+                     (where, squad_files.describe(value), name))
   if not isinstance(text, str):
     raise ValueError("%s: is not SQuAD: found %s as the %s, expected a text" % (
         where, squad_files.describe(text), name))
@@ -260,10 +266,12 @@ def _read_answer(example, question, version_2_with_negative, where):
   text = answer.get("text") if isinstance(answer, dict) else None
   start = answer.get("answer_start") if isinstance(answer, dict) else None
   if not isinstance(text, str) or not isinstance(start, int):
+    found = squad_files.describe(answer)
+    if isinstance(text, str) and "answer_start" in answer:
+      found = "the answer_start %s" % squad_files.describe(start)
     raise ValueError(
-        "%s: is not SQuAD: found %s as an answer, expected an object with a "
-        "text and a number answer_start" % (
-            where, squad_files.describe(answer)))
+        "%s: is not SQuAD: found %s in an answer, expected an object with a "
+        "text and a whole number answer_start" % (where, found))
   example.orig_answer_text = text
   last = start + len(text) - 1
   if not (text.strip() and example.doc_tokens and start >= 0 and
@@ -316,6 +324,8 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
             max_seq_length, tokenizer)
         if is_training:
           _add_answer(feature, example, answer, window, len(query) + 2)
+        if unique_id < FIRST_UNIQUE_ID + _NUM_LOGGED:
+          _log_feature(feature, window, pieces)
         output_fn(feature)
         unique_id += 1
       shown.advance()
@@ -329,6 +339,21 @@ def check_lengths(max_seq_length, doc_stride, max_query_length):
         "max_query_length (%d) + 3" % (max_seq_length, max_query_length))
   if doc_stride < 1:
     raise ValueError("doc_stride=%d: expected 1 or more" % doc_stride)
+
+
+def warn_of_long_stride(max_seq_length, doc_stride, max_query_length):
+  """Warns of windows that may not overlap.
+
+  They follow each other without a gap then, see `_find_windows`, but answers
+  that one ends in are in none.
+  """
+  room = max_seq_length - max_query_length - 3
+  if doc_stride > room:
+    tf.logging.warning(
+        "--doc_stride=%d is more than the %d word pieces of context that a "
+        "window has room for beside a question of --max_query_length: windows "
+        "may not overlap, and an answer on the border of two is in neither",
+        doc_stride, room)
 
 
 _Window = collections.namedtuple("_Window", ["start", "stop", "is_max_context"])
@@ -393,18 +418,26 @@ def _make_feature(unique_id, example_index, window_index, window, query, pieces,
       query, pieces.pieces[start:stop], max_seq_length, tokenizer)
   first = len(query) + 2  # behind [CLS] and [SEP]
   positions = range(first, first + stop - start)
-  feature = InputFeatures(
+  return InputFeatures(
       unique_id, example_index, window_index, model_input.tokens,
       dict(zip(positions, pieces.words[start:stop])),
       dict(zip(positions, is_max_context)),
       model_input.input_ids, model_input.input_mask, model_input.segment_ids)
-  if unique_id < FIRST_UNIQUE_ID + _NUM_LOGGED:
-    input_pipeline.log_example(
-        "%d, window %d of question %d" % (
-            unique_id, window_index + 1, example_index + 1),
-        model_input, "context from piece %d, word %d" % (
-            start, pieces.words[start]))
-  return feature
+
+
+def _log_feature(feature, window, pieces):
+  """Logs a window and, in training, the answer that it has."""
+  input_pipeline.log_example(
+      "%d, window %d of question %d, context from word %d on" % (
+          feature.unique_id, feature.doc_span_index + 1,
+          feature.example_index + 1, pieces.words[window.start] + 1), feature)
+  start, end = feature.start_position, feature.end_position
+  if start is None:
+    return
+  tf.logging.info("start_position: %d", start)
+  tf.logging.info("end_position: %d", end)
+  tf.logging.info("answer: %s", " ".join(
+      feature.tokens[start:end + 1]) if start else "none in this window")
 
 
 def _find_answer(example, pieces, tokenizer):

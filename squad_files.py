@@ -33,6 +33,9 @@ def read_json(path):
         getattr(error, "message", None) or error))
   try:
     return json.loads(content.decode("utf-8-sig"))
+  except UnicodeDecodeError as error:
+    raise ValueError("%s: byte %d is not UTF-8; save the file as UTF-8" % (
+        path, error.start + 1))
   except (ValueError, RecursionError) as error:
     raise ValueError("%s: is not JSON (%s)" % (path, error))
 

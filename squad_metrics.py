@@ -115,7 +115,7 @@ def parse_threshold(value):
 
 
 def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
-          version_2=None, sources=_ARGUMENTS):
+          version_2=None, sources=_ARGUMENTS, warns=True):
   """Scores predictions as the official scorer of the data's version does.
 
   In SQuAD 1.1 a question without a prediction counts as wrong, in SQuAD 2.0 it
@@ -139,6 +139,7 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
     version_2: bool. Whether it is SQuAD 2.0. None for: it is if any question
       has an "is_impossible".
     sources: (str, str, str). What messages call the first three arguments.
+    warns: bool. Logs what is odd; off for whoever scores the same twice.
 
   Returns:
     OrderedDict from the official scorer's name to the figure. SQuAD 1.1:
@@ -152,9 +153,9 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
     ValueError: an argument is not as described, or they do not go together.
   """
   threshold = parse_threshold(null_score_diff_threshold)
-  questions, predictions = _check(dataset, predictions, sources)
+  questions, predictions = _check(dataset, predictions, sources, warns)
   if version_2 is None:
-    version_2 = any(question.has_is_impossible for question in questions)
+    version_2 = is_version_2(questions)
   if null_odds is None and threshold is not None:
     raise ValueError("null_score_diff_threshold=%s: a threshold has no effect "
                      "without null odds; give those too" % threshold)
@@ -162,9 +163,9 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
     if null_odds is not None:
       raise ValueError("%s: null odds are for SQuAD 2.0, but no question of %s "
                        "has an is_impossible" % (sources[2], sources[0]))
-    return _score_version_1(questions, predictions, sources)
+    return _score_version_1(questions, predictions, sources, warns)
 
-  answers, exact, f1s = _raw_scores(questions, predictions, sources)
+  answers, exact, f1s = _raw_scores(questions, predictions, sources, warns)
   if null_odds is None:
     return _summary(answers, exact, f1s)
   null_odds = _check_null_odds(null_odds, answers, sources)
@@ -183,7 +184,8 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
   return results
 
 
-def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS):
+def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS,
+                   warns=True):
   """Finds the null_score_diff_threshold with the highest F1 on SQuAD 2.0.
 
   Of several, the lowest. It is `best_f1_thresh` of `score`, but for cases in
@@ -194,6 +196,7 @@ def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS):
     predictions: dict from question id to str.
     null_odds: dict from question id to float.
     sources: (str, str, str).
+    warns: bool.
 
   Returns:
     float: the null odds of a question; or a number below all, to answer none.
@@ -201,21 +204,32 @@ def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS):
   Raises:
     ValueError: as `score`.
   """
-  questions, predictions = _check(dataset, predictions, sources)
-  answers, _, f1s = _raw_scores(questions, predictions, sources)
+  questions, predictions = _check(dataset, predictions, sources, warns)
+  answers, _, f1s = _raw_scores(questions, predictions, sources, warns)
   return _best_threshold(
       answers, f1s, _check_null_odds(null_odds, answers, sources))
 
 
-def _score_version_1(questions, predictions, sources):
-  """Returns `score` of SQuAD 1.1."""
-  exact_sum = f1_sum = 0.0
-  missing = []
+def is_version_2(questions):
+  """Returns whether any question says if it is impossible."""
+  return any(question.has_is_impossible for question in questions)
+
+
+def check_answers(questions, source):
+  """Raises ValueError unless all questions have answers, as in SQuAD 1.1."""
   for question in questions:
     if not question.answers:
       raise ValueError(
           "%s: question %s has no answers, which SQuAD 1.1 must have; is it "
-          "SQuAD 2.0, without is_impossible?" % (sources[0], question.id))
+          "SQuAD 2.0, without is_impossible?" % (source, question.id))
+
+
+def _score_version_1(questions, predictions, sources, warns):
+  """Returns `score` of SQuAD 1.1."""
+  check_answers(questions, sources[0])
+  exact_sum = f1_sum = 0.0
+  missing = []
+  for question in questions:
     if question.id not in predictions:
       missing.append(question.id)
       continue
@@ -223,13 +237,14 @@ def _score_version_1(questions, predictions, sources):
         predictions[question.id], question.answers, version_2=False)
     exact_sum += exact
     f1_sum += best_f1
-  _warn_of_missing(missing, questions, sources, "count as wrong")
+  if warns:
+    _warn_of_missing(missing, questions, sources, "count as wrong")
   return collections.OrderedDict([
       ("exact_match", 100.0 * exact_sum / len(questions)),
       ("f1", 100.0 * f1_sum / len(questions))])
 
 
-def _raw_scores(questions, predictions, sources):
+def _raw_scores(questions, predictions, sources, warns):
   """Scores questions of SQuAD 2.0 by the predictions alone.
 
   Returns:
@@ -253,7 +268,9 @@ def _raw_scores(questions, predictions, sources):
   if not answers:
     raise ValueError("%s: no question of %s has a prediction" % (
         sources[1], sources[0]))
-  _warn_of_missing(missing, questions, sources, "are left out of all figures")
+  if warns:
+    _warn_of_missing(
+        missing, questions, sources, "are left out of all figures")
   return answers, exact, f1s
 
 
@@ -336,7 +353,7 @@ def _sweep(answers, gains, null_odds, splits_ties):
   return best, threshold
 
 
-def _check(dataset, predictions, sources):
+def _check(dataset, predictions, sources, warns):
   """Returns the questions of the dataset, and predictions with ids of text."""
   questions = read_questions(dataset, sources[0])
   keyed = _with_text_ids(predictions, "predictions.json", "answer", sources[1])
@@ -352,15 +369,16 @@ def _check(dataset, predictions, sources):
         "%s: none of its %d ids is in %s (the first is %s, there it is %s); "
         "give the file that was predicted" % (
             sources[1], len(unknown), sources[0], unknown[0], questions[0].id))
-  if unknown:
+  if unknown and warns:
     _LOGGER.warning("%s: %d ids that %s does not have are ignored: %s",
                     sources[1], len(unknown), sources[0],
                     squad_files.first_of(unknown))
-  if len(known) < len(questions):
+  if len(known) < len(questions) and warns:
     counts = collections.Counter(question.id for question in questions)
     _LOGGER.warning(
-        "%s: %d ids are there more than once; SQuAD 1.1 scores each question, "
-        "SQuAD 2.0 the last one of an id: %s", sources[0],
+        "%s: %d id(s) are there more than once, with one prediction each; "
+        "SQuAD 1.1 scores it at each of their questions, SQuAD 2.0 at the "
+        "last: %s", sources[0],
         sum(1 for count in counts.values() if count > 1),
         squad_files.first_of(
             [key for key, count in counts.items() if count > 1]))
@@ -472,7 +490,6 @@ def define_flags():
 
 def main(_):
   """Prints the figures of the files that the flags name."""
-  _LOGGER.setLevel(logging.INFO)
   threshold = FLAGS.null_score_diff_threshold
   if threshold is not None:
     threshold = parse_threshold(threshold)
@@ -484,10 +501,21 @@ def main(_):
   null_odds = None
   if FLAGS.null_odds_file:
     null_odds = squad_files.read_json(FLAGS.null_odds_file)
+  _log_as_tensorflow_does()  # after reading, which may import it
   results = score(
       dataset, predictions, null_odds, threshold, is_version_2 or None,
       (FLAGS.data_file, FLAGS.predictions_file, FLAGS.null_odds_file))
   print(json.dumps(results, indent=2))
+
+
+def _log_as_tensorflow_does():
+  """Has lines look as those of scripts that import it."""
+  _LOGGER.setLevel(logging.INFO)
+  if not _LOGGER.handlers:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+    _LOGGER.addHandler(handler)
+  _LOGGER.propagate = False
 
 
 def _parse_flags(argv):

@@ -5,6 +5,7 @@ of it for a checkpoint alone, is given.
 """
 
 import collections
+import os
 
 import tensorflow.compat.v1 as tf
 
@@ -110,9 +111,14 @@ def find(model_dir=None, task=None, init_checkpoint=None,
     training = record.get("training", {})
     init_checkpoint = init_checkpoint or checkpoints.find_checkpoint(model_dir)
     if not init_checkpoint:
-      raise ValueError("%s holds no checkpoint: train first, or give "
-                       "init_checkpoint" % model_dir)
+      raise _no_checkpoint(model_dir)
   task = task or _task_of(record)
+  if task is None:
+    raise ValueError(
+        "give also task, one of %s: %s" % (
+            ", ".join(sorted(TASKS)),
+            "%s has no run.json that tells it" % model_dir if model_dir else
+            "a checkpoint alone does not tell it"))
   if task not in TASKS:
     raise ValueError("task %s: expected one of %s" % (
         task, ", ".join(sorted(TASKS))))
@@ -122,6 +128,8 @@ def find(model_dir=None, task=None, init_checkpoint=None,
     config = modeling.BertConfig.from_json_file(bert_config_file)
   elif record.get("config"):
     config = modeling.BertConfig.from_dict(record["config"])
+  if init_checkpoint:
+    _check_encoder(init_checkpoint)
   missing = [name for name, value in (
       ("init_checkpoint", init_checkpoint), ("bert_config_file", config),
       ("vocab_file", vocab_file)) if not value]
@@ -129,7 +137,6 @@ def find(model_dir=None, task=None, init_checkpoint=None,
     raise ValueError("give also %s%s" % (
         ", ".join(missing),
         ", which %s does not tell" % model_dir if model_dir else ""))
-  checkpoints.check_readable(init_checkpoint)
   _check_vocab(vocab_file, record, config)
   if do_lower_case is None:
     do_lower_case = record.get("do_lower_case")
@@ -154,6 +161,29 @@ def _read_record(model_dir):
     raise ValueError("%s: there is no such folder; give the output_dir of a "
                      "training" % model_dir)
   return checkpoints.read_record(model_dir) or {}
+
+
+def _no_checkpoint(model_dir):
+  """Returns the ValueError for a folder without a training's checkpoint."""
+  found = checkpoints.find_prefix(model_dir)
+  if not found:
+    return ValueError("%s holds no checkpoint: train first, or give "
+                      "init_checkpoint" % model_dir)
+  return ValueError(
+      "%s is not the output_dir of a training: it has no list of checkpoints, "
+      "but the checkpoint of a model; give %s as init_checkpoint (a "
+      "Predictor's path), and bert_config_file, vocab_file and task (features "
+      "or masked_lm, if it was only pre-trained)" % (model_dir, found))
+
+
+def _check_encoder(checkpoint):
+  """Raises ValueError for a checkpoint that cannot be read or exported."""
+  if any(name.startswith("module/bert/")
+         for name in checkpoints.check_readable(checkpoint)):
+    raise ValueError(
+        "%s: was trained on a Hub module by run_classifier_with_tfhub.py and "
+        "cannot be exported or loaded; train with run_classifier.py, from the "
+        "checkpoint that the module was made of" % checkpoint)
 
 
 def _task_of(record):

@@ -177,6 +177,41 @@ def test_a_trained_model_of_another_task_is_refused_for_prediction(tmp_path):
       None, 0, checkpoint)
 
 
+def test_a_checkpoint_without_the_head_is_refused_for_prediction(tmp_path):
+  given = save_checkpoint(tmp_path / "bert_model.ckpt", {"w": 1.0, "b": 1.0})
+  arguments = str(tmp_path / "out"), given, make_record()
+  with pytest.raises(ValueError, match=(
+      r"bert_model.ckpt: has no head, so it was not trained on this task; give "
+      "--do_train, or --init_checkpoint with a trained model$")):
+    checkpoints.find_start(*arguments, is_training=False, head=("b", "head"))
+  for is_training, head in ((True, ("head",)), (False, ("w", "b"))):
+    checkpoints.find_start(*arguments, is_training=is_training, head=head)
+
+
+@pytest.mark.parametrize("is_in_output_dir", [True, False])
+def test_other_settings_than_those_of_the_training_are_warned_of(
+    tmp_path, is_in_output_dir):
+  folder = tmp_path / "out"
+  folder.mkdir()
+  checkpoints.write_record(str(folder), make_record(), 0, max_seq_length=16,
+                           train_file="a.json", doc_stride=None)
+  start = checkpoints.Start(
+      *((str(folder / "m"), 3, None) if is_in_output_dir else
+        (None, 0, str(folder / "m"))))
+  output_dir = str(folder if is_in_output_dir else tmp_path)
+  with captured_log() as lines:
+    checkpoints.warn_of_other_settings(start, output_dir, dict(
+        max_seq_length=16, train_file=os.path.join(os.getcwd(), "a.json"),
+        doc_stride=None, new=1))
+    assert lines == []
+    checkpoints.warn_of_other_settings(start, output_dir, dict(
+        max_seq_length=32, train_file="gs://b.json"))
+  assert lines == [
+      "--max_seq_length is 32 here, but the model was trained with 16",
+      "--train_file is gs://b.json here, but the model was trained with " +
+      os.path.abspath("a.json")]
+
+
 def test_the_one_before_counts_where_the_latest_was_removed(tmp_path):
   folder, checkpoint = trained_folder(tmp_path / "out")
   for name in os.listdir(folder):

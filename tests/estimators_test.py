@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 import estimators
 import input_pipeline
 import modeling
+import progress
 from helpers import captured_log, make_variables, save_checkpoint
 
 TOP = os.path.dirname(os.path.abspath(estimators.__file__))
@@ -315,7 +316,7 @@ def test_misleading_lines_of_the_estimator_are_left_out(tmp_path):
   logger = tf.get_logger()
   before = logger.filters[:], logger.propagate
   try:
-    estimators.quiet_logging()
+    progress.quiet_logging()
     with captured_log() as lines:
       make_toy(tmp_path).train(toy_input_fn(is_training=True), max_steps=1)
       make_toy(tmp_path).evaluate(toy_input_fn())

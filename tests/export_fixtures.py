@@ -13,7 +13,8 @@ import trained_models
 LENGTH = 16
 
 
-def write_model(folder, task, record_task=None, labels=None, **changes):
+def write_model(folder, task, record_task=None, labels=None,
+                version_2_with_negative=False, **changes):
   """Writes the output directory of a training; returns it.
 
   Args:
@@ -21,6 +22,7 @@ def write_model(folder, task, record_task=None, labels=None, **changes):
     task: str. One of trained_models.TASKS.
     record_task: str. The task's name in run.json.
     labels: list of str.
+    version_2_with_negative: bool. Of squad.
     **changes: of the config.
   """
   output_dir = str(folder / ("trained_" + task))
@@ -46,7 +48,7 @@ def write_model(folder, task, record_task=None, labels=None, **changes):
           record_task or task, config, labels,
           tokenization.load_vocab(vocab_file), do_lower_case=True),
       0, max_seq_length=LENGTH, vocab_file=vocab_file, doc_stride=4,
-      max_query_length=6)
+      max_query_length=6, version_2_with_negative=version_2_with_negative)
   return output_dir
 
 

@@ -198,6 +198,17 @@ def test_a_checkpoint_alone_with_config_and_task(trained, tmp_path):
            max_seq_length=9)]
 
 
+def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
+  checkpoint = helpers.save_checkpoint(
+      tmp_path / "model.ckpt-4", {"module/bert/w": 1.0})
+  for flags in (["--model_dir=" + str(tmp_path)],
+                ["--task=classifier", "--init_checkpoint=" + checkpoint]):
+    with pytest.raises(estimators.UserError, match=(
+        "model.ckpt-4: was trained on a Hub module by .* cannot be exported")):
+      helpers.run_main(export_model, flags + [
+          "--task=classifier", "--export_dir=" + str(tmp_path / "out")])
+
+
 @pytest.mark.parametrize("make_flags,message", [
     (lambda trained, folder: dict(export_dir=""),
      "^nothing to do; give --export_dir or --hub_dir$"),

@@ -50,8 +50,8 @@ def write_input(folder):
 def run(model, folder, output="out", **flags):
   """Runs the script; returns the output's path."""
   path = str(folder / output)
-  arguments = dict(model, input_file=write_input(folder), output_file=path,
-                   layers="-1,0", **flags)
+  arguments = dict(dict(model, input_file=write_input(folder),
+                        output_file=path, layers="-1,0"), **flags)
   helpers.run_main(extract_features, [
       "--%s=%s" % item for item in sorted(arguments.items())])
   return path
@@ -129,6 +129,15 @@ def test_json_has_the_layers_of_every_token_in_order(
   # To the letter what json.dumps makes of it.
   with io.open(path) as reader:
     assert reader.readline() == json.dumps(lines[0]) + "\n"
+
+
+def test_how_many_lines_were_cut_is_logged_once(model, tmp_path):
+  with helpers.captured_log() as lines:
+    run(model, tmp_path)
+    run(model, tmp_path, max_seq_length=14)
+  cut = [line for line in lines if line.endswith("were cut")]
+  assert cut == ["3 of 21 lines have more than the 12 word pieces of "
+                 "--max_seq_length, [CLS] and [SEP] included, and were cut"]
 
 
 def test_archive_and_records_hold_the_same(model, expected, tmp_path):
@@ -278,6 +287,27 @@ def test_standard_input_and_output(model, tmp_path):
     assert process.stdout == reader.read()
 
 
+@pytest.mark.parametrize("output_format", sorted(feature_files.WRITERS))
+def test_a_reader_that_leaves_ends_it_quietly(model, tmp_path, output_format):
+  path = helpers.write_lines(tmp_path / "in.txt", [["the kettle sings"]] * 3000)
+  arguments = dict(model, input_file=path, output_file="-", layers="-1,0",
+                   output_format=output_format)
+  process = subprocess.Popen(
+      [sys.executable, os.path.join(helpers.TOP, "extract_features.py")] +
+      ["--%s=%s" % item for item in arguments.items()],
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  timer = threading.Timer(120, process.kill)  # should its threads not end
+  timer.start()
+  assert process.stdout.read(1)
+  process.stdout.close()
+  stderr = process.stderr.read().decode("utf-8")
+  process.stderr.close()
+  assert process.wait() == 141, stderr[-3000:]
+  timer.cancel()
+  for text in "roken", "Traceback", "extract_features.py:":
+    assert text not in stderr
+
+
 @pytest.mark.parametrize("flags,message", [
     (dict(layers="-4"), r"--layers=-4: there is no layer -4; expected numbers "
      "from -3 to 2"),
@@ -326,3 +356,8 @@ def test_an_empty_file_has_no_features(model, tmp_path, output_format):
           output_file=str(tmp_path / "out"),
           output_format=output_format).items())])
   assert (tmp_path / "out").exists()
+  if output_format == "npz":
+    archive = np.load(str(tmp_path / "out"))
+    assert sorted(archive) == ["layers", "line_starts", "tokens", "values"]
+    assert archive["line_starts"].tolist() == [0]
+    assert archive["tokens"].shape == archive["values"].shape == (0,)

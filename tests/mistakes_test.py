@@ -215,14 +215,23 @@ def test_a_mistake_is_one_line_and_nothing_is_lost(
 
 @pytest.mark.parametrize("name,value", [
     ("max_seq_length", 2), ("eval_batch_size", -1), ("predict_batch_size", 0),
-    ("save_checkpoints_steps", 0), ("keep_checkpoint_max", -1),
-    ("log_steps", -1)])
+    ("learning_rate", 0.0), ("learning_rate", float("nan")),
+    ("warmup_proportion", -0.1), ("save_checkpoints_steps", 0),
+    ("keep_checkpoint_max", -1), ("log_steps", -1)])
 def test_a_number_that_is_too_small_is_named(task, tmp_path, name, value):
   status, stderr = run_command(run_classifier, arguments_for(
       str(tmp_path / "out"), do_train=True, **dict(task, **{name: value})))
   assert status == 1
-  assert re.match(r"run_classifier\.py: .*--%s=%d: .*\n$" % (name, value),
-                  stderr)
+  assert re.match(r"run_classifier\.py: flag --%s=%s: expected (\d or more|"
+                  r"more than \d)\n$" % (name, value), stderr)
+
+
+def test_a_share_is_at_most_1(task, tmp_path):
+  status, stderr = run_command(run_classifier, arguments_for(
+      str(tmp_path / "out"), do_train=True, warmup_proportion=1.5, **task))
+  assert status == 1
+  assert stderr == ("run_classifier.py: flag --warmup_proportion=1.5: expected "
+                    "1 at most\n")
 
 
 def test_a_byte_order_mark_and_blank_lines_at_the_end_are_handled(tmp_path):

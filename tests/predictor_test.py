@@ -92,6 +92,24 @@ def test_squad(folders):
     ours.predict(["a cat"])
 
 
+@pytest.mark.parametrize("threshold", [-1e9, 0.0, 1e9])
+def test_squad_2_answers_with_nothing_beyond_the_threshold(
+    tmp_path, threshold):
+  model_dir = write_model(tmp_path, "squad", version_2_with_negative=True)
+  arguments = dict(batch_size=2, null_score_diff_threshold=threshold)
+  with helpers.captured_log():
+    model = predictor.Predictor(model_dir, max_answer_length=2, **arguments)
+  context = "The kettle sings. It rains, it rains, and the cat is not far."
+  answers = model.predict([(text, context) for text in ("a cat", "tea", "it")])
+  if threshold:
+    assert [bool(answer["text"]) for answer in answers] == [threshold > 0] * 3
+  assert max(len(answer["text"].split()) for answer in answers) <= 2
+  for answer in answers:
+    assert 0 < answer["probability"] <= 1
+    assert (answer["start_char"] is None) == (not answer["text"])
+  assert model.predict([("a cat", "")])[0]["text"] == ""
+
+
 def test_threads_get_their_own_answers(folders):
   _, model = both(folders, "classifier")
   texts = ["the " * i + "cat sing" for i in range(12)]
@@ -122,6 +140,22 @@ def test_mistakes(folders, tmp_path):
     predictor.Predictor(folders["classifier"][1], vocab_file="vocab.txt")
   with pytest.raises(ValueError, match="holds no checkpoint"):
     predictor.Predictor(str(tmp_path))
+  with pytest.raises(ValueError, match=(
+      "none: there is no such folder or checkpoint; give a SavedModel")):
+    predictor.Predictor(str(tmp_path / "none"))
+  given = helpers.save_checkpoint(tmp_path / "bert_model.ckpt", {"w": 1.0})
+  with pytest.raises(ValueError, match="has no run.json that tells it$"):
+    predictor.Predictor(str(tmp_path))
+  (tmp_path / "checkpoint").unlink()  # published models have none
+  with pytest.raises(ValueError, match=(
+      "is not the output_dir of a training.*give .*/bert_model.ckpt as init")):
+    predictor.Predictor(str(tmp_path))
+  with pytest.raises(ValueError, match="^give also task, one of classifier, "):
+    predictor.Predictor(given)
+  for wrong in ("best", "high", None):
+    with pytest.raises(ValueError, match="null_score_diff_threshold=%s: " %
+                       wrong):
+      predictor.Predictor(given, null_score_diff_threshold=wrong)
   (tmp_path / "saved_model.pb").write_text(u"no model")
   with pytest.raises(ValueError, match="cannot be loaded"):
     predictor.Predictor(str(tmp_path))

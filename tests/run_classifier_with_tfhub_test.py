@@ -154,6 +154,9 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
       ["--%s=%s" % item for item in sorted(arguments.items())])
   assert status == 0, stderr[-3000:]
   assert stderr.count("Training: 6 of 6 steps, loss ") == 1
+  assert "Weights start from the module %s\n" % exported[0] in stderr
+  assert "random values" not in stderr
+  assert "Saver not created" not in stderr
   helpers.check_mrpc_results(output_dir, global_step=6)
 
   kernel = "bert/encoder/layer_0/output/dense/kernel"
@@ -161,6 +164,17 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
   start, end = exported[1][kernel], trained.get_tensor("module/" + kernel)
   assert 0 < np.abs(end - start).max() < 0.1
   assert trained.has_tensor("module/%s/adam_m" % kernel)
+
+
+@with_module
+def test_without_a_checkpoint_only_training_is_named(exported, tmp_path):
+  with pytest.raises(
+      estimators.UserError, match="holds no checkpoint: give --do_train$"):
+    helpers.run_main(run_classifier_with_tfhub, [
+        "--task_name=MRPC", "--do_eval",
+        "--data_dir=" + helpers.write_mrpc(tmp_path / "data"),
+        "--bert_hub_module_handle=" + exported[0],
+        "--output_dir=" + str(tmp_path / "out")])
 
 
 @with_module

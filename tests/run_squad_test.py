@@ -1,6 +1,7 @@
 """Tests of run_squad: the head, flags, whole runs of the script."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ import numpy_bert
 import run_squad
 import squad_metrics
 from helpers import (
-    CONFIG, WORDS, captured_log, run_main, run_script, write_config,
-    write_vocab)
+    CONFIG, WORDS, captured_log, run_main, run_script, save_checkpoint,
+    write_config, write_vocab)
 
 CONTEXTS = ["The kettle sings. A cat is not near, it rains.",
             "Tea is far. The cat sleeps near the kettle.",
@@ -243,7 +244,10 @@ def test_version_2_with_the_best_threshold(best_dir):
       key: "" if odds[key] > threshold else text
       for key, text in texts.items()}
   expected = squad_metrics.score(dataset, texts, odds, threshold)
-  assert results["eval_results"] == pytest.approx(dict(expected))
+  assert results["eval_results"] == pytest.approx(
+      dict(expected, null_score_diff_threshold=threshold))
+  assert re.search(r"null_score_diff_threshold %s answers \d of 9 questions "
+                   "with nothing" % re.escape(str(threshold)), log)
   assert {"exact", "f1", "total", "HasAns_f1", "NoAns_f1", "best_f1",
           "best_f1_thresh"} <= set(results["eval_results"])
   assert results["eval_results"]["f1"] == pytest.approx(
@@ -267,26 +271,76 @@ def test_another_threshold_needs_no_second_prediction(
   # Without the flag the file is scored as it is.
   run_main(run_squad, arguments_for(task, tmp_path, 2, **settings))
   assert read_results(tmp_path) == found
+  assert found["eval_results"]["null_score_diff_threshold"] == threshold
   run_main(run_squad, arguments_for(
       task, tmp_path, 2, null_score_diff_threshold="best", **settings))
   assert read_results(tmp_path) == results
 
 
 def test_do_eval_scores_what_is_there(task, tmp_path):
-  texts = {"q00": "The kettle", "q01": "cat"}
+  texts = {"q00": "The kettle", "q01": "cat", "q02": "", "q10": "", "q11": "",
+           "other": ""}
   write_json(tmp_path / "predictions.json", texts)
   with captured_log() as lines:
-    run_main(run_squad, arguments_for(task, tmp_path, do_eval=True))
+    run_main(run_squad, [
+        "--do_eval", "--predict_file=" + task["version_1"],
+        "--output_dir=" + str(tmp_path)])
   results = read_results(tmp_path)["eval_results"]
   assert results == {"exact_match": pytest.approx(100 / 9.0),
                      "f1": pytest.approx(100 / 9.0)}
-  assert any("no prediction for 7 of the 9" in line for line in lines)
+  for text in "no prediction for 4 of the 9", "1 ids that":
+    assert len([line for line in lines if text in line]) == 1
+
+
+@pytest.mark.parametrize("ids,message", [
+    (["q00", "q01"], "a prediction for 2 of the 9 questions of .*v1.json, and 0"
+     " for other questions; give the --predict_file that was predicted"),
+    (["q%d%d" % (i, j) for i in range(9) for j in range(9)],
+     "9 of the 9 questions of .*, and 72 for other questions"),
+    ([], "0 of the 9 questions"), (["a"], "0 of the 9 questions of .*, and 1")])
+def test_scores_of_few_questions_do_not_replace_others(
+    task, tmp_path, ids, message):
+  write_json(tmp_path / "predictions.json", dict.fromkeys(ids, "tea"))
+  write_json(tmp_path / "eval_results.json", {"f1": 1})
+  before = read_results(tmp_path)
+  with pytest.raises(estimators.UserError, match=message):
+    run_main(run_squad, arguments_for(task, tmp_path, do_eval=True))
+  assert read_results(tmp_path) == before
+
+
+def test_odd_ids_are_warned_of_once(task, best_dir, tmp_path):
+  for name in ("predictions", "nbest_predictions", "null_odds"):
+    write_json(tmp_path / (name + ".json"), best_dir[1][name])
+  squad = make_squad(True)
+  squad["data"][0]["paragraphs"][0]["qas"][0]["id"] = "new"
+  squad["data"] *= 2
+  path = write_json(tmp_path / "other.json", squad)
+  with captured_log() as lines:
+    run_main(run_squad, arguments_for(
+        task, tmp_path, 2, do_eval=True, version_2_with_negative=True,
+        null_score_diff_threshold="best", predict_file=path))
+  for text in ("1 ids that", "9 id(s) are there more than once",
+               "has no prediction for"):
+    assert len([line for line in lines if text in line]) == 1
+
+
+def test_a_prediction_removes_what_it_outdates(
+    task, trained_dir, best_dir, tmp_path):
+  for name in ("eval_results", "null_odds"):
+    write_json(tmp_path / (name + ".json"), best_dir[1][name])
+  results, log = predict(task, trained_dir, tmp_path, version=1)
+  assert sorted(results) == ["nbest_predictions", "predictions"]
+  for name in ("eval_results", "null_odds"):
+    assert "%s.json, which was of an earlier prediction" % name in log
+  results, _ = predict(task, trained_dir, tmp_path)
+  assert sorted(results) == ["nbest_predictions", "null_odds", "predictions"]
 
 
 def test_the_training_goes_on_and_predicts(task, trained_dir):
   before = read_results(trained_dir)
   status, _, stderr = run_script("run_squad.py", arguments_for(
-      task, trained_dir, do_train=True, do_predict=True, num_train_epochs=3))
+      task, trained_dir, do_train=True, do_predict=True, do_eval=True,
+      num_train_epochs=3))
   assert status == 0, stderr[-3000:]
   assert "There is nothing left to train" in stderr
   assert read_results(trained_dir) == before
@@ -331,12 +385,52 @@ def test_version_2_without_its_flag_warns_in_prediction(
   assert all(results["predictions"].values())
 
 
+def test_an_untrained_model_is_refused_before_all_else(task, tmp_path):
+  given = save_checkpoint(tmp_path / "bert_model.ckpt", {"bert/w": 1.0})
+  with pytest.raises(estimators.UserError, match=(
+      "has no cls/squad/output_weights, cls/squad/output_bias, so it was not")):
+    run_main(run_squad, arguments_for(
+        task, tmp_path / "out", do_predict=True, init_checkpoint=given))
+  assert not (tmp_path / "out").exists()
+
+
+def test_what_the_training_did_otherwise_is_warned_of(
+    task, trained_dir, tmp_path):
+  _, log = predict(task, trained_dir, tmp_path / "out", max_seq_length=18)
+  assert "--max_seq_length is 18 here, but the model was trained with 16" in log
+  assert ("--version_2_with_negative is True here, but the model was trained "
+          "with False") in log
+  with captured_log() as lines:
+    run_main(run_squad, arguments_for(
+        task, trained_dir, do_train=True, num_train_epochs=3,
+        train_file=task["version_2"], version_2_with_negative=True))
+  assert ("--train_file is %s here, but the model was trained with %s" % (
+      task["version_2"], task["version_1"])) in lines
+
+
 def without_answers(folder):
   squad = make_squad()
   for paragraph in squad["data"][0]["paragraphs"]:
     for question in paragraph["qas"]:
       del question["answers"]
   return write_json(folder / "none.json", squad)
+
+
+def with_an_empty_list(folder):
+  squad = make_squad()
+  squad["data"][0]["paragraphs"][1]["qas"][0]["answers"] = []
+  return write_json(folder / "none.json", squad)
+
+
+@pytest.mark.parametrize("flags,message", [
+    (dict(null_score_diff_threshold=1),
+     "--null_score_diff_threshold has no effect without"),
+    (dict(doc_stride=10), "--doc_stride=10 is more than the 9 word pieces of")])
+def test_what_has_no_effect_is_warned_of(
+    task, trained_dir, tmp_path, flags, message):
+  _, log = predict(task, trained_dir, tmp_path, version=1, **flags)
+  assert message in log
+  assert read_results(tmp_path)["predictions"]
 
 
 @pytest.mark.parametrize("make_changes,message", [
@@ -362,6 +456,12 @@ def without_answers(folder):
      "question 1 .*expected an object with a list \"answers\""),
     (lambda folder: dict(do_predict=True, do_eval=True, predict_file=(
         without_answers(folder))), "none.json: has no answers"),
+    (lambda folder: dict(do_predict=True, do_eval=True, predict_file=(
+        with_an_empty_list(folder))), "none.json: question q10 has no answers"),
+    (lambda _: dict(do_train=True, vocab_file=None, bert_config_file=None),
+     "^give also --vocab_file, --bert_config_file$"),
+    (lambda folder: dict(do_eval=True, export_dir=folder / "out"),
+     "^--export_dir: give also --do_train or --do_predict; export_model.py"),
     (lambda folder: dict(
         do_predict=True, version_2_with_negative=True,
         null_score_diff_threshold="best",
@@ -386,7 +486,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 
 
 def test_a_threshold_needs_what_a_prediction_wrote(task, tmp_path):
-  write_json(tmp_path / "predictions.json", {"q00": "tea"})
+  write_json(tmp_path / "predictions.json", dict.fromkeys(
+      ["q%d%d" % (i, j) for i in range(3) for j in range(3)], "tea"))
   with pytest.raises(estimators.UserError, match=(
       "there is no .*nbest_predictions.json, .*null_odds.json; give also "
       "--do_predict$")):

@@ -136,10 +136,13 @@ def test_ids_that_are_not_strings(tmp_path):
     ('{"data": {}}', '"data": is not SQuAD: found an object {}, expected a'),
     ('{"data": []}', "has no questions"),
     ('{"data": [{"paragraphs": [{"qas": [{"id": "a"}]}]}]}',
-     "article 1, paragraph 1, question 1 (id a): is not SQuAD: found null as "
-     "the context"),
+     "article 1, paragraph 1: is not SQuAD: found an object with the keys qas, "
+     "expected also a text \"context\""),
+    ('{"data": [{"paragraphs": [{"context": null, "qas": [{"id": "a"}]}]}]}',
+     "article 1, paragraph 1: is not SQuAD: found null as the context"),
     ('{"data": [{"paragraphs": [{"context": "", "qas": [{"id": "a"}]}]}]}',
-     "found null as the question"),
+     "article 1, paragraph 1, question 1 (id a): is not SQuAD: found an object "
+     "with the keys id, expected also a text \"question\""),
     ('{"data": [{"paragraphs": [{"context": "", "qas": ["a"]}]}]}',
      'found "a", expected an object with an id'),
     ('{"data": [{"paragraphs": [{"context": "", "qas": '
@@ -154,11 +157,21 @@ def test_json_that_is_not_squad_is_named_in_one_line(
   assert "\n" not in str(error.value)
 
 
+def test_another_encoding_is_named(tmp_path):
+  path = tmp_path / "squad.json"
+  path.write_bytes(json.dumps({"data": []}).encode("utf-16"))
+  with pytest.raises(ValueError, match=(
+      "squad.json: byte 1 is not UTF-8; save the file as UTF-8$")):
+    squad_data.read_squad_examples(str(path), False)
+
+
 @pytest.mark.parametrize("bad,message", [
     (question(answers=[]), "found no answer to learn, expected one; .*"
      "give --version_2_with_negative"),
     (question(), 'expected an object with a list "answers"'),
-    (question(answers=["cat"]), 'found "cat" as an answer'),
+    (question(answers=["cat"]), 'found "cat" in an answer'),
+    (question(answers=[{"text": "cat", "answer_start": "4"}]),
+     'found the answer_start "4" in an answer, expected .* a whole number'),
     (question(answers=[{"text": "cat"}]), "found an object with the keys text")
 ])
 def test_training_without_an_answer_is_named_in_one_line(
@@ -236,6 +249,24 @@ def test_the_answer_is_learnt_in_windows_that_hold_it(tmp_path, tokenizer):
   for feature, tokens in zip(features, found):
     assert (["[CLS]"] == tokens) == (
         "not" not in pieces_of(feature) or "near" not in pieces_of(feature))
+
+
+def test_the_log_shows_what_is_learnt(tmp_path, tokenizer):
+  examples, _ = read(tmp_path, [question(answer="not near")])
+  for is_training in (True, False):
+    with captured_log() as lines:
+      features = make_features(examples, tokenizer, is_training=is_training)
+    shown = [line for line in lines if line.startswith(
+        ("start_position", "end_position", "answer", "label"))]
+    expected = []
+    for f in features[:5]:
+      answer = (" ".join(f.tokens[f.start_position:f.end_position + 1])
+                if f.start_position else "none in this window")
+      expected += ["start_position: %s" % f.start_position,
+                   "end_position: %s" % f.end_position, "answer: " + answer]
+    assert shown == (expected if is_training else [])
+    assert sum(line.startswith("guid: ") for line in lines) == 5
+    assert ("answer: not near" in shown) is is_training
 
 
 def test_the_span_of_an_answer_is_its_pieces_not_its_words(

@@ -123,7 +123,7 @@ def test_repeated_ids_are_reported():
   with captured_log() as lines:
     results = squad_metrics.score(dataset, {"a": "cat"})
   assert results["exact_match"] == 50.0
-  assert any("1 ids are there more than once" in line for line in lines)
+  assert any("1 id(s) are there more than once" in line for line in lines)
 
 
 @pytest.mark.parametrize("dataset,predictions,odds,message", [
@@ -185,10 +185,15 @@ def paths(tmp_path):
 def test_the_script_prints_one_json_object(paths):
   status, stdout, stderr = run_script("squad_metrics.py", [
       "--%s=%s" % item for item in paths.items()] + [
-          "--null_score_diff_threshold=-2"])
+          "--null_score_diff_threshold=best"])
   assert status == 0, stderr
   assert json.loads(stdout) == squad_metrics.score(
-      VERSION_2, PREDICTIONS, ODDS, -2)
+      VERSION_2, PREDICTIONS, ODDS, "best")
+  threshold = squad_metrics.best_threshold(
+      VERSION_2, PREDICTIONS, ODDS)
+  assert "INFO:tensorflow:Best threshold: %s\n" % threshold in stderr
+  assert all(line.startswith(("INFO:tensorflow:", "WARNING:tensorflow:"))
+             for line in stderr.splitlines())
 
 
 @pytest.mark.parametrize("arguments,message", [
