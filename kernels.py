@@ -8,7 +8,10 @@ are used, so the functions run wherever the rest does.
 Sizes are named as in `modeling.py`.
 """
 
+import contextlib
+import functools
 import math
+import threading
 
 import tensorflow.compat.v1 as tf
 
@@ -20,7 +23,38 @@ LAYER_NORM_EPSILON = 1e-12
 _RANDOM_BITS = 16
 
 
-@tf.custom_gradient
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def gradients_by_tensorflow():
+  """Builds graphs that can be differentiated by programs without this module.
+
+  A graph that is written to a file names its gradient functions, and only the
+  process that built it knows them.
+  """
+  before = getattr(_local, "by_tensorflow", False)
+  _local.by_tensorflow = True
+  try:
+    yield
+  finally:
+    _local.by_tensorflow = before
+
+
+def with_gradient(function):
+  """`tf.custom_gradient`, except inside `gradients_by_tensorflow`."""
+  by_hand = tf.custom_gradient(function)
+
+  @functools.wraps(function)
+  def call(*tensors):
+    if getattr(_local, "by_tensorflow", False):
+      return function(*tensors)[0]
+    return by_hand(*tensors)
+
+  return call
+
+
+@with_gradient
 def gelu(x):
   """Gaussian Error Linear Unit, in its tanh form.
 
@@ -46,7 +80,7 @@ def gelu(x):
   return x * gate, gradient
 
 
-@tf.custom_gradient
+@with_gradient
 def normalize(x, gamma, beta):
   """Layer norm of the last dimension (Ba et al., arXiv 1607.06450, section 3).
 
@@ -129,7 +163,7 @@ def attend(query, key, value, bias, dropout_rate):
       [sizes[0], sizes[1], sizes[2], tf.shape(key)[2]],
       dropout_rate) if dropout_rate else None  # [B, N, F, T]
 
-  @tf.custom_gradient
+  @with_gradient
   def mean_values(query, key, value):
     probs = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
     weights = probs if mask is None else probs * mask

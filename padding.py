@@ -7,6 +7,8 @@ either of them rounded up if so asked, N heads of H numbers.
 
 import tensorflow.compat.v1 as tf
 
+import kernels
+
 # Of sizes that are rounded up: the least step and into how many steps at least
 # a size is divided. More steps make less to compute for nothing, and more
 # shapes. These cost 3% more rows with lines of prose (benchmarks/features.py).
@@ -117,7 +119,7 @@ class Packing(object):
     forward, backward = self._find_indices(num_heads)
     size = packed.shape.as_list()[1] // num_heads
 
-    @tf.custom_gradient
+    @kernels.with_gradient
     def split(packed):
       def gradient(upstream):
         taken = tf.gather(tf.reshape(upstream, [-1, size]), backward)
@@ -136,7 +138,7 @@ class Packing(object):
     forward = tf.where_v2(
         self._is_token[:, tf.newaxis], forward, num_rows)  # [B, N, T]
 
-    @tf.custom_gradient
+    @kernels.with_gradient
     def merge(context):
       def gradient(upstream):
         rows = tf.concat([tf.reshape(upstream, [-1, size]),
