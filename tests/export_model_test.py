@@ -167,14 +167,37 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
-  dead = subprocess.Popen([sys.executable, "-c", ""])
-  dead.wait()
-  leftover = tmp_path / (".version.%d.tmp" % dead.pid)
-  leftover.mkdir()
-  (leftover / "saved_model.pb").write_text(u"half")
+  script = ("import input_pipeline, os; os.makedirs("
+            "input_pipeline._temporary_name(os.path.join(%r, 'version')))" %
+            str(tmp_path))
+  subprocess.check_call([sys.executable, "-c", script], cwd=helpers.TOP)
+  leftover, = os.listdir(str(tmp_path))
+  (tmp_path / leftover / "saved_model.pb").write_text(u"half")
+  # Of another host, where a process of that number may well run.
+  elsewhere = leftover.replace(input_pipeline._place(), "0" * 8)
+  assert elsewhere != leftover
+  (tmp_path / elsewhere).mkdir()
   assert input_pipeline.newest_version(str(tmp_path)) is None
   path = export(trained["classifier"], tmp_path)
-  assert os.listdir(str(tmp_path)) == [os.path.basename(path)]
+  assert sorted(os.listdir(str(tmp_path))) == [
+      elsewhere, os.path.basename(path)]
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index"])
+def test_a_model_that_loses_a_file_meanwhile_gets_no_version(
+    trained, tmp_path, monkeypatch, name):
+  save = tf.saved_model.Builder.save
+
+  def lose(builder, *args, **kwargs):
+    save(builder, *args, **kwargs)
+    leftover, = os.listdir(str(tmp_path))
+    os.remove(str(tmp_path / leftover / name))
+
+  monkeypatch.setattr(tf.saved_model.Builder, "save", lose)
+  with pytest.raises(estimators.UserError, match=(
+      "the model lost its %s while" % name)):
+    export(trained["classifier"], tmp_path)
+  assert os.listdir(str(tmp_path)) == []
 
 
 def test_a_checkpoint_alone_with_config_and_task(trained, tmp_path):
