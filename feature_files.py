@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 
 import example_writer
 import input_pipeline
+import record_files
 
 STANDARD_OUTPUT = "-"
 
@@ -311,13 +312,19 @@ def record_writer(path, layers):
     features["tokens"].bytes_list.value.extend(
         token.encode("utf-8") for token in line.tokens)
     features["values"].float_list.CopyFrom(_float_list(line.values))
-    writer.write(example.SerializeToString())
+    write_record(example.SerializeToString())
 
-  is_file = path != STANDARD_OUTPUT
-  with contextlib.ExitStack() as stack:
-    temporary = stack.enter_context(
-        input_pipeline.atomic_path(path)) if is_file else "/dev/stdout"
+  if path == STANDARD_OUTPUT:
+    # TensorFlow would open it by a name, and truncate what is there.
+    with open_output(path) as stream:
+      def write_record(data):
+        stream.write(record_files.frame(data))
+
+      yield write
+    return
+  with input_pipeline.atomic_path(path) as temporary:
     with tf.python_io.TFRecordWriter(temporary) as writer:
+      write_record = writer.write
       yield write
 
 

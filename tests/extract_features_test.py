@@ -278,6 +278,25 @@ def test_standard_input_and_output(model, tmp_path):
     assert process.stdout == reader.read()
 
 
+def test_records_to_standard_output_follow_what_is_there(tmp_path):
+  path = str(tmp_path / "out")
+  line = feature_files.LineFeatures(
+      3, ["tea"], np.arange(300, dtype=np.float32).reshape([1, 1, 300]))
+  with feature_files.record_writer(path, [-1]) as write:
+    write(line)
+  with io.open(path, "rb") as reader:
+    record = reader.read()
+  script = ("import feature_files, numpy as np\n"
+            "with feature_files.record_writer('-', [-1]) as write:\n"
+            "  write(feature_files.LineFeatures(3, ['tea'], np.arange(\n"
+            "      300, dtype=np.float32).reshape([1, 1, 300])))")
+  with io.open(path, "ab") as appended:
+    subprocess.check_call([sys.executable, "-c", script], stdout=appended,
+                          cwd=helpers.TOP)
+  with io.open(path, "rb") as reader:
+    assert reader.read() == record * 2
+
+
 @pytest.mark.parametrize("flags,message", [
     (dict(layers="-4"), r"--layers=-4: there is no layer -4; expected numbers "
      "from -3 to 2"),
