@@ -9,6 +9,7 @@ read, run and written as a stream, in their order and in the same memory however
 many they are. --pooling=mean gives one vector per line instead.
 """
 
+import io
 import os
 import sys
 import threading
@@ -124,7 +125,10 @@ def stream_examples(input_file):
       for example in _parse_lines(reader, "standard input"):
         yield example
     return
-  with tf.gfile.GFile(input_file, "rb") as reader:
+  # TensorFlow asks for a file's size, and a pipe has none.
+  is_pipe = os.path.exists(input_file) and not os.path.isfile(input_file)
+  make_reader = io.open if is_pipe else tf.gfile.GFile
+  with make_reader(input_file, "rb") as reader:
     for example in _parse_lines(reader, input_file):
       yield example
 

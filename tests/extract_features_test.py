@@ -264,6 +264,27 @@ def test_lines_are_texts_or_pairs(tmp_path):
               (3, "||| d", None), (4, u"\u00e9", None)]
 
 
+def test_a_pipe_is_read_as_it_comes(tmp_path):
+  path = str(tmp_path / "pipe")
+  os.mkfifo(path)
+  has_read = threading.Event()
+
+  def feed():
+    with io.open(path, "wb") as writer:
+      writer.write(b"tea\n")
+      writer.flush()
+      assert has_read.wait(60)
+      writer.write(b"cat ||| rain\n")
+
+  thread = threading.Thread(target=feed, daemon=True)
+  thread.start()
+  examples = extract_features.stream_examples(path)
+  assert next(examples).text_a == "tea"
+  has_read.set()
+  assert [(e.text_a, e.text_b) for e in examples] == [("cat", "rain")]
+  thread.join()
+
+
 def test_standard_input_and_output(model, tmp_path):
   path = run(model, tmp_path)
   arguments = dict(model, input_file="-", output_file="-", layers="-1,0")
