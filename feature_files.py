@@ -8,6 +8,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -120,7 +121,8 @@ def check_paths(input_file, output_file):
       not tf.gfile.Exists(input_file) or tf.gfile.IsDirectory(input_file)):
     raise ValueError("%s: there is no such file; give the text to read, or - "
                      "for standard input" % input_file)
-  folder = os.path.dirname(output_file)
+  target = _find_target(output_file) or ""
+  folder = os.path.dirname(target)
   if output_file != STANDARD_OUTPUT and (
       tf.gfile.IsDirectory(output_file) or
       folder and not tf.gfile.IsDirectory(folder)):
@@ -133,21 +135,57 @@ def check_paths(input_file, output_file):
 def open_output(path):
   """Opens a file to write bytes to; it gets its name when all is written.
 
+  What is no regular file, such as a pipe or a device, is written to directly.
+
   Args:
     path: str, or `-` for the standard output.
 
   Yields:
     A file object.
   """
-  if path == STANDARD_OUTPUT:
-    # A copy, so that closing it leaves the process its standard output.
-    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as writer:
+  target = _find_target(path)
+  if target is None:
+    with _open_stream(path) as writer:
       yield writer
     return
-  with input_pipeline.atomic_path(path) as temporary:
+  with input_pipeline.atomic_path(target) as temporary:
     with tf.gfile.GFile(temporary, "wb") as writer:
       writer.write(b"")  # makes the file, should nothing else follow
       yield writer
+
+
+def _open_stream(path):
+  """Opens what is written to directly, where it stands."""
+  descriptor = _find_descriptor(path)
+  if descriptor is None:
+    return open(path, "wb")
+  # A copy, so that closing it leaves the process its own.
+  return os.fdopen(os.dup(descriptor), "wb")
+
+
+def _find_descriptor(path):
+  """Returns the open file that a path is a name of, an int, or None."""
+  if path == STANDARD_OUTPUT:
+    return sys.stdout.fileno()
+  if path in ("/dev/stdout", "/dev/stderr"):
+    return 1 if path == "/dev/stdout" else 2
+  match = re.match(r"/(?:dev|proc/self)/fd/(\d+)$", path)
+  return int(match.group(1)) if match else None
+
+
+def _find_target(path):
+  """Returns the file to replace, which links lead to.
+
+  Args:
+    path: str, or `-` for the standard output.
+
+  Returns:
+    str; None if `path` cannot be replaced and is to be written to.
+  """
+  if _find_descriptor(path) is not None or (
+      os.path.exists(path) and not os.path.isfile(path)):
+    return None
+  return os.path.realpath(path) if os.path.islink(path) else path
 
 
 @contextlib.contextmanager
@@ -214,8 +252,9 @@ def npz_writer(path, layers):
   Yields:
     The function.
   """
-  folder = os.path.dirname(os.path.abspath(path))
-  folder = folder if os.path.isdir(folder) and path != STANDARD_OUTPUT else None
+  folder = os.path.dirname(os.path.abspath(_find_target(path) or path))
+  if not os.path.isdir(folder) or _find_target(path) is None:
+    folder = None
   with open_output(path) as writer, contextlib.ExitStack() as stack:
     values, starts, tokens = [
         _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
@@ -314,15 +353,16 @@ def record_writer(path, layers):
     features["values"].float_list.CopyFrom(_float_list(line.values))
     write_record(example.SerializeToString())
 
-  if path == STANDARD_OUTPUT:
-    # TensorFlow would open it by a name, and truncate what is there.
+  target = _find_target(path)
+  if target is None:
+    # TensorFlow would open it by its name, and truncate what is there.
     with open_output(path) as stream:
       def write_record(data):
         stream.write(record_files.frame(data))
 
       yield write
     return
-  with input_pipeline.atomic_path(path) as temporary:
+  with input_pipeline.atomic_path(target) as temporary:
     with tf.python_io.TFRecordWriter(temporary) as writer:
       write_record = writer.write
       yield write

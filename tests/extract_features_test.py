@@ -318,6 +318,46 @@ def test_records_to_standard_output_follow_what_is_there(tmp_path):
     assert reader.read() == record * 2
 
 
+@pytest.mark.parametrize("output_format", sorted(feature_files.WRITERS))
+def test_links_are_followed_and_pipes_written_to(tmp_path, output_format):
+  lines = [feature_files.LineFeatures(i, ["tea"], np.ones([1, 1, 300]))
+           for i in range(3)]
+
+  def write(path):
+    extract_features.write_features(lines, str(path), output_format, [-1])
+
+  (tmp_path / "elsewhere").mkdir()
+  link, target = tmp_path / "link", tmp_path / "elsewhere" / "target"
+  link.symlink_to(target)
+  for _ in range(2):  # a target that is not there, then one that is
+    write(link)
+    assert link.is_symlink() and not target.is_symlink()
+  assert os.listdir(str(tmp_path / "elsewhere")) == ["target"]
+
+  pipe, received = str(tmp_path / "pipe"), []
+  os.mkfifo(pipe)
+
+  def receive():
+    with io.open(pipe, "rb") as reader:
+      received.append(reader.read())
+
+  thread = threading.Thread(target=receive, daemon=True)
+  thread.start()
+  write(pipe)
+  thread.join()
+  if output_format != "npz":  # which has the time in it
+    assert received == [target.read_bytes()]
+  assert received[0]
+  with io.open(str(tmp_path / "opened"), "wb") as opened:
+    opened.write(b"before")
+    opened.flush()
+    write("/dev/fd/%d" % opened.fileno())
+  assert (tmp_path / "opened").read_bytes()[:6] == b"before"
+  assert (tmp_path / "opened").stat().st_size == 6 + len(received[0])
+  write("/dev/null")
+  assert not os.path.isfile("/dev/null")
+
+
 @pytest.mark.parametrize("flags,message", [
     (dict(layers="-4"), r"--layers=-4: there is no layer -4; expected numbers "
      "from -3 to 2"),
