@@ -383,6 +383,21 @@ def test_a_mistake_is_one_line(model, tmp_path, flags, message):
   assert os.listdir(str(tmp_path)) == ["in.txt"]
 
 
+@pytest.mark.parametrize("name", ["in.txt", "link"])
+def test_the_input_is_not_replaced(model, tmp_path, name):
+  path = write_input(tmp_path)
+  (tmp_path / "link").symlink_to(path)
+  with io.open(path, "rb") as reader:
+    before = reader.read()
+  with pytest.raises(estimators.UserError, match=(
+      "in.txt: is the text to read, which --output_file=.*%s would" % name)):
+    helpers.run_main(extract_features, [
+        "--%s=%s" % item for item in sorted(dict(
+            model, input_file=path, output_file=str(tmp_path / name)).items())])
+  with io.open(path, "rb") as reader:
+    assert reader.read() == before
+
+
 def test_bytes_that_are_not_utf8_are_named_and_nothing_is_left(model, tmp_path):
   path = str(tmp_path / "in.txt")
   with io.open(path, "wb") as writer:
