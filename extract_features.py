@@ -9,6 +9,7 @@ read, run and written as a stream, in their order and in the same memory however
 many they are. --pooling=mean gives one vector per line instead.
 """
 
+import contextlib
 import io
 import os
 import sys
@@ -475,10 +476,11 @@ def extract(examples, seq_length, tokenizer, run, window_size):
              for one, values in zip(window, run(window))]
 
   stop = threading.Event()
-  for lines in input_pipeline.in_background(
-      run_windows(), 1, stop, waits_for_end=True):
-    for line in lines:
-      yield line
+  with contextlib.closing(input_pipeline.in_background(
+      run_windows(), 1, stop, waits_for_end=True)) as windows:
+    for lines in windows:
+      for line in lines:
+        yield line
 
 
 def write_features(lines, path, output_format, layer_indexes):
@@ -529,10 +531,13 @@ def main(_):
       run = make_session_runner(
           bert_config, FLAGS.init_checkpoint, layer_indexes, FLAGS.pooling,
           FLAGS.batch_size, FLAGS.use_one_hot_embeddings, FLAGS.remove_padding)
-    count = write_features(
-        extract(stream_examples(FLAGS.input_file), FLAGS.max_seq_length,
-                tokenizer, run, window_size),
-        FLAGS.output_file, FLAGS.output_format, layer_indexes)
+    # An exception keeps what it passed through, and so the thread that is in
+    # TensorFlow: the thread must have ended before Python does.
+    with contextlib.closing(extract(
+        stream_examples(FLAGS.input_file), FLAGS.max_seq_length, tokenizer, run,
+        window_size)) as lines:
+      count = write_features(
+          lines, FLAGS.output_file, FLAGS.output_format, layer_indexes)
   tf.logging.info("Wrote the features of %d lines to %s", count,
                   FLAGS.output_file)
 

@@ -1,5 +1,6 @@
 """Tests of extract_features: lines, vectors, files, streaming, mistakes."""
 
+import contextlib
 import io
 import json
 import os
@@ -252,6 +253,21 @@ def test_an_error_of_any_stage_arrives(model):
   assert list(input_pipeline.in_background(iter(range(5)), 1, stop)) == [
       0, 1, 2, 3, 4]
   assert not stop.is_set()
+
+
+def test_nothing_runs_on_when_writing_fails(model, tmp_path, monkeypatch):
+  @contextlib.contextmanager
+  def failing_writer(*unused_args):
+    def write(unused_line):
+      raise RuntimeError("no more")
+
+    yield write
+
+  monkeypatch.setitem(feature_files.WRITERS, "jsonl", failing_writer)
+  before = threading.active_count()
+  with pytest.raises(RuntimeError, match="no more") as error:
+    run(dict(model, batch_size=1), tmp_path)
+  assert error.traceback and threading.active_count() == before
 
 
 def test_lines_are_texts_or_pairs(tmp_path):
