@@ -280,7 +280,10 @@ def test_the_classifier_exports_after_training(tmp_path):
       atol=1e-5)
 
 
-def test_squad_exports_after_training(tmp_path):
+def test_squad_exports_after_all_else(tmp_path, monkeypatch):
+  evaluate, there = run_squad.evaluate, []
+  monkeypatch.setattr(run_squad, "evaluate", lambda *args: (
+      there.append(os.listdir(str(tmp_path / "exported"))), evaluate(*args)))
   context = "The kettle sings. It rains, it rains, and the cat is not far."
   questions = [("The kettle", "sings"), ("it is not", "far")]
   file_name = helpers.write_lines(tmp_path / "squad.json", [[json.dumps(dict(
@@ -295,15 +298,21 @@ def test_squad_exports_after_training(tmp_path):
       bert_config_file=helpers.write_config(tmp_path), max_seq_length=LENGTH,
       doc_stride=4, max_query_length=5, output_dir=str(tmp_path / "out"),
       export_dir=str(tmp_path / "exported"), train_batch_size=2,
-      num_train_epochs=4, do_train=True, do_predict=True)
+      num_train_epochs=4, do_train=True, do_predict=True, do_eval=True)
   helpers.run_main(run_squad, [
       "--%s=%s" % item for item in sorted(arguments.items())])
+  assert there == [[]]
   with open(str(tmp_path / "out" / "predictions.json")) as reader:
     expected = json.load(reader)
   model = predictor.Predictor(str(tmp_path / "exported"))
   answers = model.predict([(question, context) for question, _ in questions])
   assert [answer["text"] for answer in answers] == [
       expected[text] for _, text in questions]
+  arguments.update(do_train=False, do_predict=False)
+  with pytest.raises(estimators.UserError, match=(
+      "^--export_dir: give also --do_train or --do_predict; ")):
+    helpers.run_main(run_squad, [
+        "--%s=%s" % item for item in sorted(arguments.items())])
 
 
 # TF1 Hub modules.
