@@ -575,12 +575,13 @@ def export(flag_values, bert_config, tokenizer):
   Raises:
     UserError: it cannot be exported.
   """
+  with estimators.user_errors():
+    checkpoint = (checkpoints.find_checkpoint(flag_values.output_dir) or
+                  flag_values.init_checkpoint)
   estimators.export(
       serving_task(bert_config, flag_values.remove_padding,
                    **estimators.values_of(flag_values, SERVING_SETTINGS)),
-      checkpoints.find_checkpoint(flag_values.output_dir) or
-      flag_values.init_checkpoint, tokenizer.basic_tokenizer.do_lower_case,
-      flag_values)
+      checkpoint, tokenizer.basic_tokenizer.do_lower_case, flag_values)
 
 
 if __name__ == "__main__":

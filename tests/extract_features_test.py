@@ -409,7 +409,8 @@ def test_the_input_is_not_replaced(model, tmp_path, name):
       "in.txt: is the text to read, which --output_file=.*%s would" % name)):
     helpers.run_main(extract_features, [
         "--%s=%s" % item for item in sorted(dict(
-            model, input_file=path, output_file=str(tmp_path / name)).items())])
+            model, input_file=path, layers="-1",
+            output_file=str(tmp_path / name)).items())])
   with io.open(path, "rb") as reader:
     assert reader.read() == before
 
