@@ -101,7 +101,8 @@ def write_version(folder, write):
     _check_model(temporary, folder)
     _sync(temporary)
     number = max([int(time.time())] + [
-        int(version) + 1 for version in _list_versions(folder)])
+        int(os.path.basename(version)) + 1
+        for version in list_versions(folder)])
     while True:
       path = os.path.join(folder, str(number))
       try:
@@ -119,15 +120,14 @@ def write_version(folder, write):
 
 def newest_version(folder):
   """Returns the path of the newest version in a folder; None if it has none."""
-  versions = _list_versions(folder)
-  if not versions:
-    return None
-  return os.path.join(folder, max(versions, key=int))
+  return next(iter(list_versions(folder)), None)
 
 
-def _list_versions(folder):
+def list_versions(folder):
+  """Returns the paths of the versions in a folder, the newest first."""
   names = [name.rstrip("/") for name in tf.gfile.ListDirectory(folder)]
-  return [name for name in names if name.isdigit()]
+  return [os.path.join(folder, name) for name in sorted(
+      (name for name in names if name.isdigit()), key=int, reverse=True)]
 
 
 # Files without which no version can be loaded.

@@ -131,16 +131,22 @@ class Predictor(object):
 
 
 def find_saved_model(path):
-  """Returns the SavedModel that a path means, None if it means none."""
-  def is_one(folder):
-    return tf.gfile.Exists(os.path.join(folder, "saved_model.pb"))
+  """Returns the SavedModel that a path means, None if it means none.
+
+  Versions of something else, such as a Hub module, are passed over.
+  """
+  def has(folder, *names):
+    return tf.gfile.Exists(os.path.join(folder, *names))
 
   if not tf.gfile.IsDirectory(path):
     return None
-  if is_one(path):
+  if has(path, "saved_model.pb"):
     return path
-  newest = input_pipeline.newest_version(path)
-  return newest if newest and is_one(newest) else None
+  return next(
+      (version for version in input_pipeline.list_versions(path)
+       if has(version, "saved_model.pb") and
+       has(version, "assets", serving.SETTINGS_FILE) and
+       not has(version, "tfhub_module.pb")), None)
 
 
 def _as_pair(text):

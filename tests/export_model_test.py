@@ -245,6 +245,12 @@ def test_a_checkpoint_alone_with_config_and_task(trained, tmp_path):
         model_dir=trained["classifier"], labels="yes"), "does not fit"),
     (lambda trained, folder: dict(
         model_dir=trained["squad"], task="classifier"), "it is no classifier"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"], hub_dir=str(folder / "x" / ".." / "out")),
+     "^--hub_dir=.*: is also --export_dir; give it a folder of its own$"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"], export_dir=trained["squad"] + "/"),
+     "^--export_dir=.*: is also --model_dir; give it"),
 ])
 def test_a_mistake_is_told_and_nothing_is_written(
     trained, tmp_path, make_flags, message):

@@ -1,5 +1,6 @@
 """Tests of predictor: models of every task, loaded once, asked many times."""
 
+import shutil
 import threading
 
 import numpy as np
@@ -109,6 +110,18 @@ def test_threads_get_their_own_answers(folders):
   for thread in threads:
     thread.join()
   assert not wrong
+
+
+def test_versions_of_something_else_are_passed_over(folders, tmp_path):
+  model = predictor.find_saved_model(folders["classifier"][1])
+  shutil.copytree(model, str(tmp_path / "1"))
+  for version, name in ((2, "saved_model.pb"), (3, "tfhub_module.pb")):
+    shutil.copytree(model, str(tmp_path / str(version)))
+    (tmp_path / str(version) / name).write_text(u"")
+  (tmp_path / "2" / "assets" / "model.json").unlink()
+  assert predictor.find_saved_model(str(tmp_path)) == str(tmp_path / "1")
+  shutil.rmtree(str(tmp_path / "1"))
+  assert predictor.find_saved_model(str(tmp_path)) is None
 
 
 def test_mistakes(folders, tmp_path):
