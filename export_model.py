@@ -57,7 +57,8 @@ def find_model(flag_values):
       flag_values.bert_config_file, flag_values.vocab_file,
       given(flag_values, "do_lower_case"), given(flag_values, "max_seq_length"),
       flag_values.remove_padding, labels=labels.split(",") if labels else None,
-      layers=flag_values.layers, pooling=flag_values.pooling)
+      layers=given(flag_values, "layers"),
+      pooling=given(flag_values, "pooling"))
 
 
 def check_folders(flag_values):

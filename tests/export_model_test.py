@@ -92,7 +92,9 @@ def make_request(task):
 
 def compute(model_dir, signature, request):
   """Computes the outputs with our code, from the checkpoint."""
-  model = trained_models.find(model_dir, layers="-1,0")
+  layers = "-1,0" if signature == "serving_default" and (
+      "trained_features" in model_dir) else None
+  model = trained_models.find(model_dir, layers=layers)
   served = serving.open_session(model.task, model.checkpoint)
   rows = request["instances"]
   return serving.run(served, signature, {
@@ -242,7 +244,23 @@ def test_a_checkpoint_alone_with_config_and_task(trained, tmp_path):
                                   vocab_file=str(folder / "gone.txt")),
      "gone.txt: the vocabulary is not there"),
     (lambda trained, folder: dict(
-        model_dir=trained["classifier"], labels="yes"), "does not fit"),
+        task="classifier", labels="yes",
+        init_checkpoint=trained["classifier"] + "/model.ckpt-3",
+        bert_config_file=helpers.write_config(folder),
+        vocab_file=helpers.write_vocab(folder)), "does not fit"),
+    (lambda trained, folder: dict(
+        model_dir=trained["classifier"], labels="yes,no,tea"),
+     "^labels: found yes,no,tea, but .* was trained with no,yes,tea; leave it"),
+    (lambda trained, folder: dict(
+        model_dir=trained["classifier"], labels="no,yes,no"),
+     "^labels: 'no' is there twice"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"], do_lower_case="false"),
+     "^do_lower_case: found false, but .* was trained with true; leave it out"),
+    (lambda trained, folder: dict(model_dir=trained["squad"], labels="a,b"),
+     "^labels: the task squad has none; leave it out, or give task=classifier"),
+    (lambda trained, folder: dict(model_dir=trained["classifier"], layers="-1"),
+     "^layers: the task classifier has none; leave it out, or give task=feat"),
     (lambda trained, folder: dict(
         model_dir=trained["squad"], task="classifier"), "it is no classifier"),
     (lambda trained, folder: dict(
