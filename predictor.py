@@ -44,8 +44,11 @@ class Predictor(object):
       **model_parts: see `trained_models.find`, for checkpoints.
 
     Raises:
-      ValueError: there is no such model, or a part of it is missing.
+      ValueError: there is no such model, a part of it is missing, or
+        `batch_size` is less than 1.
     """
+    if batch_size < 1:
+      raise ValueError("batch_size=%s: expected at least 1" % batch_size)
     self._batch_size = batch_size
     saved_model = find_saved_model(path)
     if saved_model:
@@ -88,7 +91,8 @@ class Predictor(object):
       probability), the likeliest first.
 
     Raises:
-      ValueError: a text is neither str nor a pair.
+      ValueError: a text is neither str nor a pair, or is so long that a [MASK]
+        in it was cut off.
     """
     if isinstance(texts, (str, bytes)):
       raise ValueError("predict takes a list of texts, found one text")
@@ -98,14 +102,33 @@ class Predictor(object):
     """Frees what the model holds; it cannot answer any more."""
     self._served.session.close()
 
-  def _make_inputs(self, pairs):
-    """Tokenizes pairs of texts; returns a list of ModelInput."""
+  def _make_inputs(self, pairs, kept=None):
+    """Tokenizes pairs of texts.
+
+    Args:
+      pairs: list of (str, str or None).
+      kept: str. A token that must not be cut off.
+
+    Returns:
+      list of ModelInput.
+
+    Raises:
+      ValueError: a text is too long for all of its `kept`.
+    """
+    length = self.settings["max_seq_length"]
+    inputs = []
     with self._tokenizer_lock:
-      return [input_pipeline.make_model_input(
-          self._tokenizer.tokenize(text_a),
-          self._tokenizer.tokenize(text_b) if text_b else None,
-          self.settings["max_seq_length"], self._tokenizer)
-              for text_a, text_b in pairs]
+      for text_a, text_b in pairs:
+        tokens_a = self._tokenizer.tokenize(text_a)
+        tokens_b = self._tokenizer.tokenize(text_b) if text_b else []
+        inputs.append(input_pipeline.make_model_input(
+            tokens_a, tokens_b, length, self._tokenizer))
+        if inputs[-1].tokens.count(kept) < (tokens_a + tokens_b).count(kept):
+          raise ValueError(
+              "%r: is cut to max_seq_length=%d word pieces, and a %s with the "
+              "rest; shorten it" % (
+                  (text_a, text_b) if text_b else text_a, length, kept))
+    return inputs
 
   def _run(self, model_inputs, make_extra=lambda batch: {}):
     """Computes inputs, those of similar lengths together.
@@ -173,7 +196,10 @@ def _features(predictor):
     inputs = predictor._make_inputs(pairs)
     results = predictor._run(inputs)
     if predictor.settings["pooling"] != "none":
-      return np.array([one["vector"] for one in results])
+      outputs = predictor._served.signatures[serving.SIGNATURE]
+      return np.reshape(
+          [one["vector"] for one in results],
+          [len(pairs), outputs["vector"].shape.as_list()[1]]).astype(np.float32)
     names = ["layer_output_%d" % i
              for i in range(len(predictor.settings["layers"]))]
     return [np.stack([result[name][:len(one.tokens)] for name in names], axis=1)
@@ -199,7 +225,7 @@ def _masked_lm(predictor):
                     [math.exp(x) for x in log_probs]))
 
   def answer(pairs):
-    inputs = predictor._make_inputs(pairs)
+    inputs = predictor._make_inputs(pairs, kept="[MASK]")
     return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
              for i in range(len(find_masks(one)))]
             for one, result in zip(

@@ -68,6 +68,10 @@ def test_features(folders):
       folders["features"][0], pooling="mean", layers="-1")
   np.testing.assert_allclose(
       pooled.predict(TEXTS), [a[:, 0].mean(axis=0) for a in found], atol=1e-5)
+  nothing = pooled.predict([])
+  assert nothing.shape == (0, helpers.CONFIG["hidden_size"])
+  assert nothing.dtype == np.float32
+  assert ours.predict([]) == []
 
 
 def test_masked_lm(folders):
@@ -78,6 +82,13 @@ def test_masked_lm(folders):
     assert len(pieces) == 10 and set(pieces) < set(helpers.WORDS)
     assert list(probabilities) == sorted(probabilities, reverse=True)
     assert 0 < sum(probabilities) <= 1
+    text = "tea " * (LENGTH - 3) + "[MASK]"
+    assert len(model.predict([text])[0]) == 1
+    for too_long in ("a " + text, (text, "tea")):
+      with pytest.raises(ValueError, match="tea .MASK.'.*: is cut to "
+                         "max_seq_length=%d word pieces, and a .MASK. " %
+                         LENGTH):
+        model.predict(["tea", too_long])
 
 
 def test_squad(folders):
@@ -132,6 +143,9 @@ def test_mistakes(folders, tmp_path):
                          ([("a", "b", "c")], "expected a text or a pair")):
     with pytest.raises(ValueError, match=message):
       model.predict(texts)
+  for batch_size in (0, -1):
+    with pytest.raises(ValueError, match="^batch_size=.*: expected at least 1"):
+      predictor.Predictor(folders["classifier"][1], batch_size=batch_size)
   with pytest.raises(ValueError, match="brings its own vocab_file"):
     predictor.Predictor(folders["classifier"][1], vocab_file="vocab.txt")
   with pytest.raises(ValueError, match="holds no checkpoint"):
