@@ -30,7 +30,10 @@ import trained_models
 
 
 class Predictor(object):
-  """A model in memory; several threads may ask it at once."""
+  """A model in memory; several threads may ask it at once.
+
+  `with Predictor(path) as model:` closes it at the end.
+  """
 
   def __init__(self, path, vocab_file=None, batch_size=32, **model_parts):
     """Loads the model.
@@ -66,6 +69,14 @@ class Predictor(object):
                                  {"init_checkpoint": path})))
       self._served = serving.open_session(model.task, model.checkpoint)
       self.settings, vocab_file = model.settings, model.vocab_file
+    try:
+      self._prepare(vocab_file)
+    except BaseException:
+      self.close()
+      raise
+
+  def _prepare(self, vocab_file):
+    """Makes what is on both sides of the model, of its settings."""
     task = self.settings["task"]
     self.labels = self.settings.get("labels")
     self._answer = _ANSWERS[task](self)
@@ -101,6 +112,12 @@ class Predictor(object):
   def close(self):
     """Frees what the model holds; it cannot answer any more."""
     self._served.session.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    self.close()
 
   def _make_inputs(self, pairs, kept=None):
     """Tokenizes pairs of texts.

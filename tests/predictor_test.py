@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 import helpers
 import predictor
@@ -134,6 +135,39 @@ def test_versions_of_something_else_are_passed_over(folders, tmp_path):
   assert predictor.find_saved_model(str(tmp_path)) == str(tmp_path / "1")
   shutil.rmtree(str(tmp_path / "1"))
   assert predictor.find_saved_model(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("is_saved_model", [True, False])
+def test_a_damaged_model_is_one_line_and_holds_nothing(
+    folders, tmp_path, monkeypatch, is_saved_model):
+  model_dir, export_dir = folders["classifier"]
+  path = str(tmp_path / "model")
+  if is_saved_model:
+    shutil.copytree(predictor.find_saved_model(export_dir), path)
+    data = path + "/variables/variables.data-00000-of-00001"
+  else:
+    shutil.copytree(model_dir, path)
+    data = path + "/model.ckpt-3.data-00000-of-00001"
+    with open(path + "/checkpoint", "w") as writer:
+      writer.write("model_checkpoint_path: \"model.ckpt-3\"\n")
+  with open(data, "rb+") as file:
+    file.truncate(10)
+  sessions, make_session = [], tf.Session
+  monkeypatch.setattr(tf, "Session", lambda **arguments: (
+      sessions.append(make_session(**arguments)), sessions[-1])[1])
+  with pytest.raises(ValueError, match="cannot be (loaded|read)") as error:
+    predictor.Predictor(path)
+  assert "\n" not in str(error.value)
+  for session in sessions:
+    with pytest.raises(RuntimeError, match="closed"):
+      session.run([])
+
+
+def test_a_predictor_closes_at_the_end_of_a_block(folders):
+  with predictor.Predictor(folders["classifier"][1]) as model:
+    assert model.predict(TEXTS).shape == (5, 3)
+  with pytest.raises(RuntimeError, match="closed"):
+    model.predict(TEXTS)
 
 
 def test_mistakes(folders, tmp_path):
