@@ -287,11 +287,11 @@ def checksum(data):
 
 def _sum_rows(data):
   """Sums each row of uint8 [rows * _ROW], from 0; returns a list of int."""
-  columns = data.reshape([-1, _ROW]).T.astype(np.uint32)
-  table = np.array(_TABLE, np.uint32)
-  sums = np.zeros([columns.shape[1]], np.uint32)
+  columns = np.ascontiguousarray(data.reshape([-1, _ROW]).T)
+  table = np.array(_TABLE, np.int64)
+  sums = np.zeros([columns.shape[1]], np.int64)  # as indexes are
   for column in columns:
-    sums = table[(sums ^ column) & np.uint32(0xFF)] ^ sums >> np.uint32(8)
+    sums = np.take(table, (sums ^ column) & 0xFF) ^ sums >> 8
   return sums.tolist()
 
 
