@@ -54,20 +54,28 @@ class JsonNumbers(object):
   """Prints arrays of float32 as `json.dumps` of `round(float(x), 6)` does."""
 
   def __init__(self):
-    wholes = np.char.add(np.arange(_MAX_WHOLE).astype("S3"), b".")
+    wholes = [b"%d." % i for i in range(_MAX_WHOLE)]
     # Signs, then what the part after the comma holds all of.
-    heads = np.concatenate([wholes, np.char.add(b"-", wholes), [b"", b"-"]])
-    self._next_heads = self._as_words(np.char.add(b", ", heads))
-    self._first_heads = self._as_words(np.char.add(b"\n", heads))
-    digits = np.char.rstrip(
-        np.char.zfill(np.arange(_SCALE).astype("S6"), 6), b"0")
-    digits[0] = b"0"
+    heads = wholes + [b"-" + whole for whole in wholes] + [b"", b"-"]
+    self._next_heads = self._as_words([b", " + head for head in heads])
+    self._first_heads = self._as_words([b"\n" + head for head in heads])
     tiny = [repr(i / _SCALE).encode("ascii") for i in range(_NUM_TINY)]
-    self._tails = self._as_words(np.concatenate([digits, tiny]))
+    self._tails = np.concatenate([self._decimals(), self._as_words(tiny)])
 
   @staticmethod
   def _as_words(texts):
-    return np.ascontiguousarray(texts.astype(_PART)).view(np.uint64)
+    return np.array(texts, _PART).view(np.uint64)
+
+  def _decimals(self):
+    """Returns 000000 to 999999 without zeros at the end, but one of 0."""
+    thousand = [b"%03d" % i for i in range(1000)]
+    stripped = [digits.rstrip(b"0") for digits in thousand]
+    # Other bytes of a word, which is what joins them.
+    words = self._as_words(thousand)[:, np.newaxis] | self._as_words(
+        [b"\0\0\0" + digits for digits in stripped])
+    words[:, 0] = self._as_words(stripped)
+    words[0, 0] = self._as_words([b"0"])[0]
+    return words.reshape([_SCALE])
 
   def print_rows(self, matrix):
     """Prints the rows of a matrix.

@@ -103,7 +103,9 @@ def test_json_numbers_are_those_of_round_and_json():
                        2.5e-6, 999.99994, -1000.0, 0.5, 1.0, 123.456, -1e20,
                        np.nan, np.inf, -np.inf]], np.float32)
   ties = (np.arange(-4001, 4001, 2) / 2.0**7).astype(np.float32)[np.newaxis]
-  matrices = [special, ties] + [
+  decimals = (np.arange(10**6)[:999991:11].reshape([-1, 1]) / 1e6).astype(
+      np.float32)
+  matrices = [special, ties, decimals] + [
       (random.randn(300, 8) * scale).astype(np.float32)
       for scale in (1e-7, 1e-5, 1e-3, 1, 300)]
   numbers = feature_files.JsonNumbers()
