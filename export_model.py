@@ -10,6 +10,8 @@ Every export makes a new folder in --export_dir or --hub_dir, whose name is a
 number: the version, as TensorFlow Serving counts them.
 """
 
+import os
+
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
 from absl import flags
@@ -55,7 +57,26 @@ def find_model(flag_values):
       flag_values.bert_config_file, flag_values.vocab_file,
       given(flag_values, "do_lower_case"), given(flag_values, "max_seq_length"),
       flag_values.remove_padding, labels=labels.split(",") if labels else None,
-      layers=flag_values.layers, pooling=flag_values.pooling)
+      layers=given(flag_values, "layers"),
+      pooling=given(flag_values, "pooling"))
+
+
+def check_folders(flag_values):
+  """Raises ValueError if two flags name one folder.
+
+  Versions of two kinds would be mixed, and a training's folder be taken for
+  that of exports.
+  """
+  folders = {}
+  for name in ("model_dir", "export_dir", "hub_dir"):
+    folder = flag_values[name].value
+    if folder:
+      found = os.path.realpath(folder) if "://" not in folder else (
+          folder.rstrip("/"))
+      if found in folders:
+        raise ValueError("--%s=%s: is also --%s; give it a folder of its own" %
+                         (name, folder, folders[found]))
+      folders[found] = name
 
 
 def main(_):
@@ -69,6 +90,7 @@ def main(_):
     if not FLAGS.model_dir and not FLAGS.task:
       raise ValueError("give --model_dir, or --task with --init_checkpoint, "
                        "--bert_config_file and --vocab_file")
+    check_folders(FLAGS)
     if FLAGS.hub_dir:
       hub_modules.import_hub()
     model = find_model(FLAGS)

@@ -10,6 +10,7 @@ many they are. --pooling=mean gives one vector per line instead.
 """
 
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -130,7 +131,10 @@ def stream_examples(input_file):
       for example in _parse_lines(reader, "standard input"):
         yield example
     return
-  with tf.gfile.GFile(input_file, "rb") as reader:
+  # TensorFlow asks for a file's size, and a pipe has none.
+  is_pipe = os.path.exists(input_file) and not os.path.isfile(input_file)
+  make_reader = io.open if is_pipe else tf.gfile.GFile
+  with make_reader(input_file, "rb") as reader:
     for example in _parse_lines(reader, input_file):
       yield example
 
@@ -489,10 +493,11 @@ def extract(examples, seq_length, tokenizer, run, window_size):
              for one, values in zip(window, run(window))]
 
   stop = threading.Event()
-  for lines in input_pipeline.in_background(
-      run_windows(), 1, stop, waits_for_end=True):
-    for line in lines:
-      yield line
+  with contextlib.closing(input_pipeline.in_background(
+      run_windows(), 1, stop, waits_for_end=True)) as windows:
+    for lines in windows:
+      for line in lines:
+        yield line
 
 
 def write_features(lines, path, output_format, layer_indexes, is_pooled=False):

@@ -8,6 +8,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import tensorflow.compat.v1 as tf
 
 import example_writer
 import input_pipeline
+import record_files
 
 STANDARD_OUTPUT = "-"
 
@@ -52,20 +54,28 @@ class JsonNumbers(object):
   """Prints arrays of float32 as `json.dumps` of `round(float(x), 6)` does."""
 
   def __init__(self):
-    wholes = np.char.add(np.arange(_MAX_WHOLE).astype("S3"), b".")
+    wholes = [b"%d." % i for i in range(_MAX_WHOLE)]
     # Signs, then what the part after the comma holds all of.
-    heads = np.concatenate([wholes, np.char.add(b"-", wholes), [b"", b"-"]])
-    self._next_heads = self._as_words(np.char.add(b", ", heads))
-    self._first_heads = self._as_words(np.char.add(b"\n", heads))
-    digits = np.char.rstrip(
-        np.char.zfill(np.arange(_SCALE).astype("S6"), 6), b"0")
-    digits[0] = b"0"
+    heads = wholes + [b"-" + whole for whole in wholes] + [b"", b"-"]
+    self._next_heads = self._as_words([b", " + head for head in heads])
+    self._first_heads = self._as_words([b"\n" + head for head in heads])
     tiny = [repr(i / _SCALE).encode("ascii") for i in range(_NUM_TINY)]
-    self._tails = self._as_words(np.concatenate([digits, tiny]))
+    self._tails = np.concatenate([self._decimals(), self._as_words(tiny)])
 
   @staticmethod
   def _as_words(texts):
-    return np.ascontiguousarray(texts.astype(_PART)).view(np.uint64)
+    return np.array(texts, _PART).view(np.uint64)
+
+  def _decimals(self):
+    """Returns 000000 to 999999 without zeros at the end, but one of 0."""
+    thousand = [b"%03d" % i for i in range(1000)]
+    stripped = [digits.rstrip(b"0") for digits in thousand]
+    # Other bytes of a word, which is what joins them.
+    words = self._as_words(thousand)[:, np.newaxis] | self._as_words(
+        [b"\0\0\0" + digits for digits in stripped])
+    words[:, 0] = self._as_words(stripped)
+    words[0, 0] = self._as_words([b"0"])[0]
+    return words.reshape([_SCALE])
 
   def print_rows(self, matrix):
     """Prints the rows of a matrix.
@@ -109,7 +119,7 @@ class JsonNumbers(object):
 
 
 def check_paths(input_file, output_file):
-  """Raises ValueError if the input is missing or the output cannot be there.
+  """Raises ValueError if a file is missing, cannot be there, or is both.
 
   Args:
     input_file: str, or `-` for the standard input.
@@ -119,7 +129,13 @@ def check_paths(input_file, output_file):
       not tf.gfile.Exists(input_file) or tf.gfile.IsDirectory(input_file)):
     raise ValueError("%s: there is no such file; give the text to read, or - "
                      "for standard input" % input_file)
-  folder = os.path.dirname(output_file)
+  if input_file == output_file != STANDARD_OUTPUT or (
+      os.path.isfile(input_file) and os.path.isfile(output_file) and
+      os.path.samefile(input_file, output_file)):
+    raise ValueError("%s: is the text to read, which --output_file=%s would "
+                     "replace; give another name" % (input_file, output_file))
+  target = _find_target(output_file) or ""
+  folder = os.path.dirname(target)
   if output_file != STANDARD_OUTPUT and (
       tf.gfile.IsDirectory(output_file) or
       folder and not tf.gfile.IsDirectory(folder)):
@@ -132,21 +148,57 @@ def check_paths(input_file, output_file):
 def open_output(path):
   """Opens a file to write bytes to; it gets its name when all is written.
 
+  What is no regular file, such as a pipe or a device, is written to directly.
+
   Args:
     path: str, or `-` for the standard output.
 
   Yields:
     A file object.
   """
-  if path == STANDARD_OUTPUT:
-    # A copy, so that closing it leaves the process its standard output.
-    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as writer:
+  target = _find_target(path)
+  if target is None:
+    with _open_stream(path) as writer:
       yield writer
     return
-  with input_pipeline.atomic_path(path) as temporary:
+  with input_pipeline.atomic_path(target) as temporary:
     with tf.gfile.GFile(temporary, "wb") as writer:
       writer.write(b"")  # makes the file, should nothing else follow
       yield writer
+
+
+def _open_stream(path):
+  """Opens what is written to directly, where it stands."""
+  descriptor = _find_descriptor(path)
+  if descriptor is None:
+    return open(path, "wb")
+  # A copy, so that closing it leaves the process its own.
+  return os.fdopen(os.dup(descriptor), "wb")
+
+
+def _find_descriptor(path):
+  """Returns the open file that a path is a name of, an int, or None."""
+  if path == STANDARD_OUTPUT:
+    return sys.stdout.fileno()
+  if path in ("/dev/stdout", "/dev/stderr"):
+    return 1 if path == "/dev/stdout" else 2
+  match = re.match(r"/(?:dev|proc/self)/fd/(\d+)$", path)
+  return int(match.group(1)) if match else None
+
+
+def _find_target(path):
+  """Returns the file to replace, which links lead to.
+
+  Args:
+    path: str, or `-` for the standard output.
+
+  Returns:
+    str; None if `path` cannot be replaced and is to be written to.
+  """
+  if _find_descriptor(path) is not None or (
+      os.path.exists(path) and not os.path.isfile(path)):
+    return None
+  return os.path.realpath(path) if os.path.islink(path) else path
 
 
 @contextlib.contextmanager
@@ -216,8 +268,9 @@ def npz_writer(path, layers, is_pooled=False):
   Yields:
     The function.
   """
-  folder = os.path.dirname(os.path.abspath(path))
-  folder = folder if os.path.isdir(folder) and path != STANDARD_OUTPUT else None
+  folder = os.path.dirname(os.path.abspath(_find_target(path) or path))
+  if not os.path.isdir(folder) or _find_target(path) is None:
+    folder = None
   with open_output(path) as writer, contextlib.ExitStack() as stack:
     values, starts, tokens = [
         _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
@@ -317,13 +370,20 @@ def record_writer(path, layers, is_pooled=False):
     features["tokens"].bytes_list.value.extend(
         token.encode("utf-8") for token in line.tokens)
     features["values"].float_list.CopyFrom(_float_list(line.values))
-    writer.write(example.SerializeToString())
+    write_record(example.SerializeToString())
 
-  is_file = path != STANDARD_OUTPUT
-  with contextlib.ExitStack() as stack:
-    temporary = stack.enter_context(
-        input_pipeline.atomic_path(path)) if is_file else "/dev/stdout"
+  target = _find_target(path)
+  if target is None:
+    # TensorFlow would open it by its name, and truncate what is there.
+    with open_output(path) as stream:
+      def write_record(data):
+        stream.write(record_files.frame(data))
+
+      yield write
+    return
+  with input_pipeline.atomic_path(target) as temporary:
     with tf.python_io.TFRecordWriter(temporary) as writer:
+      write_record = writer.write
       yield write
 
 

@@ -8,12 +8,15 @@ import codecs
 import collections
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import queue
 import re
+import socket
 import threading
 import time
+import uuid
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -63,9 +66,7 @@ def atomic_path(path):
   temporary = _temporary_name(path)
   try:
     yield temporary
-    if os.path.isfile(temporary):  # a local one
-      with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
+    _sync(temporary)
     tf.gfile.Rename(temporary, path, overwrite=True)
   except BaseException:
     if tf.gfile.Exists(temporary):
@@ -81,11 +82,15 @@ def write_version(folder, write):
 
   Args:
     folder: str. Where the versions are; is made if it is not there.
-    write: function of a path that makes a folder there.
+    write: function of a path that writes a SavedModel, or a Hub module, which
+      has its files, into a folder of that name.
 
   Returns:
     str. The path of the version: seconds since 1970, or one more than the
     newest.
+
+  Raises:
+    OSError: what was written is not there any more.
   """
   tf.gfile.MakeDirs(folder)
   base = os.path.join(folder, "version")
@@ -93,8 +98,11 @@ def write_version(folder, write):
   temporary = _temporary_name(base)
   try:
     write(temporary)
+    _check_model(temporary, folder)
+    _sync(temporary)
     number = max([int(time.time())] + [
-        int(version) + 1 for version in _list_versions(folder)])
+        int(os.path.basename(version)) + 1
+        for version in list_versions(folder)])
     while True:
       path = os.path.join(folder, str(number))
       try:
@@ -112,30 +120,69 @@ def write_version(folder, write):
 
 def newest_version(folder):
   """Returns the path of the newest version in a folder; None if it has none."""
-  versions = _list_versions(folder)
-  if not versions:
-    return None
-  return os.path.join(folder, max(versions, key=int))
+  return next(iter(list_versions(folder)), None)
 
 
-def _list_versions(folder):
+def list_versions(folder):
+  """Returns the paths of the versions in a folder, the newest first."""
   names = [name.rstrip("/") for name in tf.gfile.ListDirectory(folder)]
-  return [name for name in names if name.isdigit()]
+  return [os.path.join(folder, name) for name in sorted(
+      (name for name in names if name.isdigit()), key=int, reverse=True)]
+
+
+# Files without which no version can be loaded.
+_MODEL_FILES = ("saved_model.pb", os.path.join("variables", "variables.index"))
+
+
+def _check_model(temporary, folder):
+  """Raises OSError if a model in a temporary folder lacks a file."""
+  missing = [name for name in _MODEL_FILES
+             if not tf.gfile.Exists(os.path.join(temporary, name))]
+  if missing:
+    raise OSError(
+        "%s: the model lost its %s while it was written; let nothing else "
+        "remove files there, and export again" % (folder, ", ".join(missing)))
+
+
+def _sync(path):
+  """Brings a local file, or all that a local folder holds, to the disk."""
+  if os.path.isfile(path):
+    with open(path, "rb+") as file:
+      os.fsync(file.fileno())
+  for folder, _, names in os.walk(path):
+    for name in names:
+      _sync(os.path.join(folder, name))
+
+
+def _place():
+  """Returns 8 letters for where process ids mean what they mean here.
+
+  That is a host, or a container, which may have its host's name.
+  """
+  name = socket.gethostname()
+  try:
+    name += os.readlink("/proc/self/ns/pid")
+  except OSError:  # not Linux
+    pass
+  return hashlib.sha1(name.encode("utf-8")).hexdigest()[:8]
 
 
 def _temporary_name(path):
+  """Returns a name beside `path` that no other thread, process or host has."""
   folder, name = os.path.split(path)
-  return os.path.join(folder, ".%s.%d.tmp" % (name, os.getpid()))
+  return os.path.join(folder, ".%s.%s.%d.%s.tmp" % (
+      name, _place(), os.getpid(), uuid.uuid4().hex[:8]))
 
 
 def _remove_leftovers(path):
-  """Removes temporary files of `path` whose process is no more."""
+  """Removes temporary files of `path` whose process, of here, is no more."""
   folder, name = os.path.split(path)
   if "://" in path or not os.path.isdir(folder or "."):
-    return  # Processes of other machines cannot be asked for.
+    return
   for found in os.listdir(folder or "."):
+    # Folders are shared, and processes elsewhere cannot be asked for.
     match = re.match(
-        r"\." + re.escape(name) + r"\.(\d+)\.tmp$", found)
+        r"\.%s\.%s\.(\d+)\.\w+\.tmp$" % (re.escape(name), _place()), found)
     if match and not _is_running(int(match.group(1))):
       leftover = os.path.join(folder, found)
       if tf.gfile.IsDirectory(leftover):

@@ -31,7 +31,10 @@ import trained_models
 
 
 class Predictor(object):
-  """A model in memory; several threads may ask it at once."""
+  """A model in memory; several threads may ask it at once.
+
+  `with Predictor(path) as model:` closes it at the end.
+  """
 
   def __init__(self, path, vocab_file=None, batch_size=32, n_best_size=20,
                max_answer_length=30, null_score_diff_threshold=0.0,
@@ -52,8 +55,11 @@ class Predictor(object):
       **model_parts: see `trained_models.find`, for checkpoints.
 
     Raises:
-      ValueError: there is no such model, or a part of it is missing.
+      ValueError: there is no such model, a part of it is missing, or
+        `batch_size` is less than 1.
     """
+    if batch_size < 1:
+      raise ValueError("batch_size=%s: expected at least 1" % batch_size)
     self._batch_size = batch_size
     self._squad = (n_best_size, max_answer_length,
                    _check_threshold(null_score_diff_threshold))
@@ -79,6 +85,14 @@ class Predictor(object):
                                  {"init_checkpoint": path})))
       self._served = serving.open_session(model.task, model.checkpoint)
       self.settings, vocab_file = model.settings, model.vocab_file
+    try:
+      self._prepare(vocab_file)
+    except BaseException:
+      self.close()
+      raise
+
+  def _prepare(self, vocab_file):
+    """Makes what is on both sides of the model, of its settings."""
     task = self.settings["task"]
     self.labels = self.settings.get("labels")
     self._answer = _ANSWERS[task](self)
@@ -104,7 +118,8 @@ class Predictor(object):
       probability), the likeliest first.
 
     Raises:
-      ValueError: a text is neither str nor a pair.
+      ValueError: a text is neither str nor a pair, or is so long that a [MASK]
+        in it was cut off.
     """
     if isinstance(texts, (str, bytes)):
       raise ValueError("predict takes a list of texts, found one text")
@@ -114,14 +129,39 @@ class Predictor(object):
     """Frees what the model holds; it cannot answer any more."""
     self._served.session.close()
 
-  def _make_inputs(self, pairs):
-    """Tokenizes pairs of texts; returns a list of ModelInput."""
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    self.close()
+
+  def _make_inputs(self, pairs, kept=None):
+    """Tokenizes pairs of texts.
+
+    Args:
+      pairs: list of (str, str or None).
+      kept: str. A token that must not be cut off.
+
+    Returns:
+      list of ModelInput.
+
+    Raises:
+      ValueError: a text is too long for all of its `kept`.
+    """
+    length = self.settings["max_seq_length"]
+    inputs = []
     with self._tokenizer_lock:
-      return [input_pipeline.make_model_input(
-          self._tokenizer.tokenize(text_a),
-          self._tokenizer.tokenize(text_b) if text_b else None,
-          self.settings["max_seq_length"], self._tokenizer)
-              for text_a, text_b in pairs]
+      for text_a, text_b in pairs:
+        tokens_a = self._tokenizer.tokenize(text_a)
+        tokens_b = self._tokenizer.tokenize(text_b) if text_b else []
+        inputs.append(input_pipeline.make_model_input(
+            tokens_a, tokens_b, length, self._tokenizer))
+        if inputs[-1].tokens.count(kept) < (tokens_a + tokens_b).count(kept):
+          raise ValueError(
+              "%r: is cut to max_seq_length=%d word pieces, and a %s with the "
+              "rest; shorten it" % (
+                  (text_a, text_b) if text_b else text_a, length, kept))
+    return inputs
 
   def _run(self, model_inputs, make_extra=lambda batch: {}):
     """Computes inputs, those of similar lengths together.
@@ -154,16 +194,22 @@ def _check_threshold(value):
 
 
 def find_saved_model(path):
-  """Returns the SavedModel that a path means, None if it means none."""
-  def is_one(folder):
-    return tf.gfile.Exists(os.path.join(folder, "saved_model.pb"))
+  """Returns the SavedModel that a path means, None if it means none.
+
+  Versions of something else, such as a Hub module, are passed over.
+  """
+  def has(folder, *names):
+    return tf.gfile.Exists(os.path.join(folder, *names))
 
   if not tf.gfile.IsDirectory(path):
     return None
-  if is_one(path):
+  if has(path, "saved_model.pb"):
     return path
-  newest = input_pipeline.newest_version(path)
-  return newest if newest and is_one(newest) else None
+  return next(
+      (version for version in input_pipeline.list_versions(path)
+       if has(version, "saved_model.pb") and
+       has(version, "assets", serving.SETTINGS_FILE) and
+       not has(version, "tfhub_module.pb")), None)
 
 
 def _as_pair(text):
@@ -190,7 +236,10 @@ def _features(predictor):
     inputs = predictor._make_inputs(pairs)
     results = predictor._run(inputs)
     if predictor.settings["pooling"] != "none":
-      return np.array([one["vector"] for one in results])
+      outputs = predictor._served.signatures[serving.SIGNATURE]
+      return np.reshape(
+          [one["vector"] for one in results],
+          [len(pairs), outputs["vector"].shape.as_list()[1]]).astype(np.float32)
     names = ["layer_output_%d" % i
              for i in range(len(predictor.settings["layers"]))]
     return [np.stack([result[name][:len(one.tokens)] for name in names], axis=1)
@@ -216,7 +265,7 @@ def _masked_lm(predictor):
                     [math.exp(x) for x in log_probs]))
 
   def answer(pairs):
-    inputs = predictor._make_inputs(pairs)
+    inputs = predictor._make_inputs(pairs, kept="[MASK]")
     return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
              for i in range(len(find_masks(one)))]
             for one, result in zip(

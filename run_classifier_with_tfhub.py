@@ -16,6 +16,8 @@ import tensorflow.compat.v1 as tf
 
 import estimators
 import hub_modules
+import input_pipeline
+import modeling
 import run_classifier
 import tokenization
 
@@ -36,24 +38,46 @@ def import_hub():
     return hub_modules.import_hub("use run_classifier.py with a checkpoint")
 
 
-def create_tokenizer_from_hub_module(bert_hub_module_handle):
+def create_tokenizer_from_hub_module(bert_hub_module_handle,
+                                     max_seq_length=None):
   """Makes the tokenizer that a module's vocabulary and casing call for.
 
   Args:
     bert_hub_module_handle: str. Folder or address of the module.
+    max_seq_length: int. What the module must be able to read; None for
+      anything.
 
   Returns:
     FullTokenizer.
+
+  Raises:
+    ValueError: the module's parts do not go together, or with the length.
   """
   hub = import_hub()
   with tf.Graph().as_default():
     module = hub.Module(bert_hub_module_handle)
     info = module(signature="tokenization_info", as_dict=True)
+    vocab_size = _count_rows(module, "word_embeddings")
+    num_positions = _count_rows(module, "position_embeddings")
     with tf.Session() as session:
       vocab_file, do_lower_case = session.run(
           [info["vocab_file"], info["do_lower_case"]])
-  return tokenization.FullTokenizer(
+  tokenizer = tokenization.FullTokenizer(
       vocab_file=vocab_file.decode("utf-8"), do_lower_case=bool(do_lower_case))
+  if vocab_size is not None:
+    input_pipeline.check_vocab(
+        tokenizer.vocab, vocab_file.decode("utf-8"), vocab_size)
+  if None not in (max_seq_length, num_positions):
+    modeling.check_seq_length(max_seq_length, num_positions)
+  return tokenizer
+
+
+def _count_rows(module, name):
+  """Returns the rows of a module's table, None if it has none of the name."""
+  for full_name, variable in module.variable_map.items():
+    if full_name.endswith("embeddings/" + name) and hasattr(variable, "shape"):
+      return variable.shape.as_list()[0]
+  return None
 
 
 def create_model(is_training, input_ids, input_mask, segment_ids, labels,
@@ -123,7 +147,8 @@ def main(_):
         "--export_dir: models on a module cannot be exported; train with "
         "run_classifier.py, from the module's checkpoint, to export")
   with estimators.user_errors():
-    tokenizer = create_tokenizer_from_hub_module(FLAGS.bert_hub_module_handle)
+    tokenizer = create_tokenizer_from_hub_module(
+        FLAGS.bert_hub_module_handle, FLAGS.max_seq_length)
 
   def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
     return model_fn_builder(

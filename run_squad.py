@@ -264,6 +264,9 @@ def validate_flags_or_throw(bert_config):
   if not (FLAGS.do_train or FLAGS.do_predict or FLAGS.do_eval):
     raise ValueError(
         "nothing to do; give --do_train, --do_predict or --do_eval")
+  if FLAGS.export_dir and not (FLAGS.do_train or FLAGS.do_predict):
+    raise ValueError("--export_dir: give also --do_train or --do_predict; "
+                     "export_model.py exports what was trained before")
   for step, file_flag in (("do_train", "train_file"),
                           ("do_predict", "predict_file"),
                           ("do_eval", "predict_file")):
@@ -414,7 +417,7 @@ def predict(estimator, input_file, num_windows, seq_length):
 
 
 def main(_):
-  """Trains, answers the questions of a file and scores the answers."""
+  """Trains, answers the questions of a file, scores them and exports."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
   # Everything the user gave is read first: a mistake shows before training.
@@ -446,6 +449,8 @@ def main(_):
                FLAGS.version_2_with_negative,
                None if FLAGS.do_predict else
                estimators.given(FLAGS, "null_score_diff_threshold"), threshold)
+  if FLAGS.export_dir:
+    export(FLAGS, bert_config, tokenizer)
 
 
 def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
@@ -517,13 +522,27 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
           version_2_with_negative=flag_values.version_2_with_negative,
           null_score_diff_threshold=flag_values.null_score_diff_threshold,
           verbose_logging=flag_values.verbose_logging, dataset=dataset)
-  if flag_values.export_dir:
-    estimators.export(
-        serving_task(bert_config, flag_values.remove_padding,
-                     **estimators.values_of(flag_values, SERVING_SETTINGS)),
-        estimator.latest_checkpoint() or start.init_checkpoint, do_lower_case,
-        flag_values)
   return threshold
+
+
+def export(flag_values, bert_config, tokenizer):
+  """Exports what was trained, or else what was predicted with.
+
+  Args:
+    flag_values: the parsed flags of `define_flags`.
+    bert_config: BertConfig.
+    tokenizer: FullTokenizer.
+
+  Raises:
+    UserError: it cannot be exported.
+  """
+  with estimators.user_errors():
+    checkpoint = (checkpoints.find_checkpoint(flag_values.output_dir) or
+                  flag_values.init_checkpoint)
+  estimators.export(
+      serving_task(bert_config, flag_values.remove_padding,
+                   **estimators.values_of(flag_values, SERVING_SETTINGS)),
+      checkpoint, tokenizer.basic_tokenizer.do_lower_case, flag_values)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ makes a session to run here (`open_session`), or a SavedModel to run elsewhere
 """
 
 import collections
+import contextlib
 import json
 import os
 import tempfile
@@ -85,8 +86,29 @@ def open_session(task, checkpoint):
         cure="is it the checkpoint of this task, model and set of labels?")
     saver = tf.train.Saver(variables)
     session = tf.Session(config=session_config())
-    saver.restore(session, checkpoint)
+    with _closed_if_it_fails(session):
+      try:
+        saver.restore(session, checkpoint)
+      except tf.errors.OpError as error:
+        raise ValueError("%s: cannot be loaded (%s); is it whole, and is there "
+                         "memory for it?" % (checkpoint, _first_line(error)))
   return Served(session, inputs, signatures)
+
+
+@contextlib.contextmanager
+def _closed_if_it_fails(session):
+  """Closes a session if an error leaves; it stays open otherwise."""
+  try:
+    yield
+  except BaseException:
+    session.close()
+    raise
+
+
+def _first_line(error):
+  """Returns what a message of Python or TensorFlow begins with."""
+  text = (getattr(error, "message", None) or str(error)).strip()
+  return text.split("\n")[0]
 
 
 def run(served, signature, arrays):
@@ -178,12 +200,21 @@ def load_saved_model(path):
       settings = json.loads(reader.read())
     with tf.Graph().as_default() as graph:
       session = tf.Session(config=session_config())
-      loaded = tf.saved_model.loader.load(
-          session, [tf.saved_model.tag_constants.SERVING], path)
-  except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
+      with _closed_if_it_fails(session):
+        loaded = tf.saved_model.loader.load(
+            session, [tf.saved_model.tag_constants.SERVING], path)
+        inputs, signatures = _find_tensors(graph, loaded)
+  except (tf.errors.OpError, OSError, ValueError, KeyError,
+          RuntimeError) as error:
     raise ValueError(
         "%s: cannot be loaded (%s); give a folder that export_model.py or "
-        "--export_dir wrote" % (path, getattr(error, "message", None) or error))
+        "--export_dir wrote" % (path, _first_line(error)))
+  return (Served(session, inputs, signatures), settings,
+          os.path.join(path, "assets", VOCAB_FILE))
+
+
+def _find_tensors(graph, loaded):
+  """Returns the inputs and the signatures of a MetaGraphDef, for Served."""
   inputs, signatures = {}, {}
   for name, signature in loaded.signature_def.items():
     if name.startswith("__"):  # TensorFlow's own
@@ -192,5 +223,4 @@ def load_saved_model(path):
                   for key, info in signature.inputs.items())
     signatures[name] = {key: graph.get_tensor_by_name(info.name)
                         for key, info in signature.outputs.items()}
-  return (Served(session, inputs, signatures), settings,
-          os.path.join(path, "assets", VOCAB_FILE))
+  return inputs, signatures

@@ -5,7 +5,6 @@ of it for a checkpoint alone, is given.
 """
 
 import collections
-import os
 
 import tensorflow.compat.v1 as tf
 
@@ -96,8 +95,8 @@ def find(model_dir=None, task=None, init_checkpoint=None,
     do_lower_case: bool.
     max_seq_length: int.
     remove_padding: bool. See BertModel.
-    **options: "labels", list of str; "layers", str, and "pooling", str, of the
-      task features.
+    **options: "labels", list of str, of classifiers; "layers", str, and
+      "pooling", str, of the task features. None for what is not given.
 
   Returns:
     TrainedModel.
@@ -138,6 +137,7 @@ def find(model_dir=None, task=None, init_checkpoint=None,
         ", ".join(missing),
         ", which %s does not tell" % model_dir if model_dir else ""))
   _check_vocab(vocab_file, record, config)
+  _check_options(task, options, do_lower_case, record, model_dir)
   if do_lower_case is None:
     do_lower_case = record.get("do_lower_case")
   if do_lower_case is None:
@@ -147,8 +147,7 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   length = max_seq_length or training.get("max_seq_length") or min(
       _MAX_SEQ_LENGTH.get(task, 128), config.max_position_embeddings)
   modeling.check_seq_length(length, config.max_position_embeddings)
-  options.setdefault("labels", None)
-  options["labels"] = options["labels"] or record.get("labels")
+  options["labels"] = options.get("labels") or record.get("labels")
   served = TASKS[task](
       config, options, training, init_checkpoint, remove_padding)
   return TrainedModel(served, init_checkpoint, config, vocab_file,
@@ -192,6 +191,35 @@ def _task_of(record):
     return _CLASSIFIER
   return {"pretraining": "masked_lm"}.get(
       record.get("task"), record.get("task"))
+
+
+# Options of `find` and the task that has them.
+_TASK_OF_OPTION = {"labels": _CLASSIFIER, "layers": "features",
+                   "pooling": "features"}
+
+
+def _check_options(task, options, do_lower_case, record, model_dir):
+  """Raises ValueError for what the task has not, or the training had not."""
+  for name, value in sorted(options.items()):
+    if value is not None and _TASK_OF_OPTION.get(name, task) != task:
+      raise ValueError("%s: the task %s has none; leave it out, or give task=%s"
+                       % (name, task, _TASK_OF_OPTION[name]))
+  labels = options.get("labels") or []
+  twice = [label for i, label in enumerate(labels) if label in labels[:i]]
+  if twice:
+    raise ValueError("labels: %r is there twice; give each label once, in the "
+                     "order of training" % twice[0])
+  for name, value in (("labels", labels or None),
+                      ("do_lower_case", do_lower_case)):
+    there = record.get(name)
+    if None not in (value, there) and value != there:
+      raise ValueError(
+          "%s: found %s, but %s was trained with %s; leave it out" %
+          (name, _show(value), model_dir, _show(there)))
+
+
+def _show(value):
+  return ",".join(value) if isinstance(value, list) else str(value).lower()
 
 
 def _check_vocab(vocab_file, record, config):

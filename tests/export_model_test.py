@@ -92,7 +92,9 @@ def make_request(task):
 
 def compute(model_dir, signature, request):
   """Computes the outputs with our code, from the checkpoint."""
-  model = trained_models.find(model_dir, layers="-1,0")
+  layers = "-1,0" if signature == "serving_default" and (
+      "trained_features" in model_dir) else None
+  model = trained_models.find(model_dir, layers=layers)
   served = serving.open_session(model.task, model.checkpoint)
   rows = request["instances"]
   return serving.run(served, signature, {
@@ -167,14 +169,37 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
-  dead = subprocess.Popen([sys.executable, "-c", ""])
-  dead.wait()
-  leftover = tmp_path / (".version.%d.tmp" % dead.pid)
-  leftover.mkdir()
-  (leftover / "saved_model.pb").write_text(u"half")
+  script = ("import input_pipeline, os; os.makedirs("
+            "input_pipeline._temporary_name(os.path.join(%r, 'version')))" %
+            str(tmp_path))
+  subprocess.check_call([sys.executable, "-c", script], cwd=helpers.TOP)
+  leftover, = os.listdir(str(tmp_path))
+  (tmp_path / leftover / "saved_model.pb").write_text(u"half")
+  # Of another host, where a process of that number may well run.
+  elsewhere = leftover.replace(input_pipeline._place(), "0" * 8)
+  assert elsewhere != leftover
+  (tmp_path / elsewhere).mkdir()
   assert input_pipeline.newest_version(str(tmp_path)) is None
   path = export(trained["classifier"], tmp_path)
-  assert os.listdir(str(tmp_path)) == [os.path.basename(path)]
+  assert sorted(os.listdir(str(tmp_path))) == [
+      elsewhere, os.path.basename(path)]
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index"])
+def test_a_model_that_loses_a_file_meanwhile_gets_no_version(
+    trained, tmp_path, monkeypatch, name):
+  save = tf.saved_model.Builder.save
+
+  def lose(builder, *args, **kwargs):
+    save(builder, *args, **kwargs)
+    leftover, = os.listdir(str(tmp_path))
+    os.remove(str(tmp_path / leftover / name))
+
+  monkeypatch.setattr(tf.saved_model.Builder, "save", lose)
+  with pytest.raises(estimators.UserError, match=(
+      "the model lost its %s while" % name)):
+    export(trained["classifier"], tmp_path)
+  assert os.listdir(str(tmp_path)) == []
 
 
 def test_a_checkpoint_alone_with_config_and_task(trained, tmp_path):
@@ -230,9 +255,31 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
                                   vocab_file=str(folder / "gone.txt")),
      "gone.txt: the vocabulary is not there"),
     (lambda trained, folder: dict(
-        model_dir=trained["classifier"], labels="yes"), "does not fit"),
+        task="classifier", labels="yes",
+        init_checkpoint=trained["classifier"] + "/model.ckpt-3",
+        bert_config_file=helpers.write_config(folder),
+        vocab_file=helpers.write_vocab(folder)), "does not fit"),
+    (lambda trained, folder: dict(
+        model_dir=trained["classifier"], labels="yes,no,tea"),
+     "^labels: found yes,no,tea, but .* was trained with no,yes,tea; leave it"),
+    (lambda trained, folder: dict(
+        model_dir=trained["classifier"], labels="no,yes,no"),
+     "^labels: 'no' is there twice"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"], do_lower_case="false"),
+     "^do_lower_case: found false, but .* was trained with true; leave it out"),
+    (lambda trained, folder: dict(model_dir=trained["squad"], labels="a,b"),
+     "^labels: the task squad has none; leave it out, or give task=classifier"),
+    (lambda trained, folder: dict(model_dir=trained["classifier"], layers="-1"),
+     "^layers: the task classifier has none; leave it out, or give task=feat"),
     (lambda trained, folder: dict(
         model_dir=trained["squad"], task="classifier"), "it is no classifier"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"], hub_dir=str(folder / "x" / ".." / "out")),
+     "^--hub_dir=.*: is also --export_dir; give it a folder of its own$"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"], export_dir=trained["squad"] + "/"),
+     "^--export_dir=.*: is also --model_dir; give it"),
 ])
 def test_a_mistake_is_told_and_nothing_is_written(
     trained, tmp_path, make_flags, message):
@@ -268,7 +315,10 @@ def test_the_classifier_exports_after_training(tmp_path):
       atol=1e-5)
 
 
-def test_squad_exports_after_training(tmp_path):
+def test_squad_exports_after_all_else(tmp_path, monkeypatch):
+  evaluate, there = run_squad.evaluate, []
+  monkeypatch.setattr(run_squad, "evaluate", lambda *args: (
+      there.append(os.listdir(str(tmp_path / "exported"))), evaluate(*args)))
   context = "The kettle sings. It rains, it rains, and the cat is not far."
   questions = [("The kettle", "sings"), ("it is not", "far")]
   file_name = helpers.write_lines(tmp_path / "squad.json", [[json.dumps(dict(
@@ -283,15 +333,21 @@ def test_squad_exports_after_training(tmp_path):
       bert_config_file=helpers.write_config(tmp_path), max_seq_length=LENGTH,
       doc_stride=4, max_query_length=5, output_dir=str(tmp_path / "out"),
       export_dir=str(tmp_path / "exported"), train_batch_size=2,
-      num_train_epochs=4, do_train=True, do_predict=True)
+      num_train_epochs=4, do_train=True, do_predict=True, do_eval=True)
   helpers.run_main(run_squad, [
       "--%s=%s" % item for item in sorted(arguments.items())])
+  assert there == [[]]
   with open(str(tmp_path / "out" / "predictions.json")) as reader:
     expected = json.load(reader)
   model = predictor.Predictor(str(tmp_path / "exported"))
   answers = model.predict([(question, context) for question, _ in questions])
   assert [answer["text"] for answer in answers] == [
       expected[text] for _, text in questions]
+  arguments.update(do_train=False, do_predict=False)
+  with pytest.raises(estimators.UserError, match=(
+      "^--export_dir: give also --do_train or --do_predict; ")):
+    helpers.run_main(run_squad, [
+        "--%s=%s" % item for item in sorted(arguments.items())])
 
 
 # TF1 Hub modules.

@@ -1,5 +1,6 @@
 """Tests of extract_features: lines, vectors, files, streaming, mistakes."""
 
+import contextlib
 import io
 import json
 import os
@@ -102,7 +103,9 @@ def test_json_numbers_are_those_of_round_and_json():
                        2.5e-6, 999.99994, -1000.0, 0.5, 1.0, 123.456, -1e20,
                        np.nan, np.inf, -np.inf]], np.float32)
   ties = (np.arange(-4001, 4001, 2) / 2.0**7).astype(np.float32)[np.newaxis]
-  matrices = [special, ties] + [
+  decimals = (np.arange(10**6)[:999991:11].reshape([-1, 1]) / 1e6).astype(
+      np.float32)
+  matrices = [special, ties, decimals] + [
       (random.randn(300, 8) * scale).astype(np.float32)
       for scale in (1e-7, 1e-5, 1e-3, 1, 300)]
   numbers = feature_files.JsonNumbers()
@@ -263,6 +266,21 @@ def test_an_error_of_any_stage_arrives(model):
   assert not stop.is_set()
 
 
+def test_nothing_runs_on_when_writing_fails(model, tmp_path, monkeypatch):
+  @contextlib.contextmanager
+  def failing_writer(*unused_args):
+    def write(unused_line):
+      raise RuntimeError("no more")
+
+    yield write
+
+  monkeypatch.setitem(feature_files.WRITERS, "jsonl", failing_writer)
+  before = threading.active_count()
+  with pytest.raises(RuntimeError, match="no more") as error:
+    run(dict(model, batch_size=1), tmp_path)
+  assert error.traceback and threading.active_count() == before
+
+
 def test_lines_are_texts_or_pairs(tmp_path):
   path = str(tmp_path / "in.txt")
   with io.open(path, "wb") as writer:
@@ -271,6 +289,27 @@ def test_lines_are_texts_or_pairs(tmp_path):
           for e in extract_features.read_examples(path)] == [
               (0, "one", None), (1, "", None), (2, "a ||| b", "c"),
               (3, "||| d", None), (4, u"\u00e9", None)]
+
+
+def test_a_pipe_is_read_as_it_comes(tmp_path):
+  path = str(tmp_path / "pipe")
+  os.mkfifo(path)
+  has_read = threading.Event()
+
+  def feed():
+    with io.open(path, "wb") as writer:
+      writer.write(b"tea\n")
+      writer.flush()
+      assert has_read.wait(60)
+      writer.write(b"cat ||| rain\n")
+
+  thread = threading.Thread(target=feed, daemon=True)
+  thread.start()
+  examples = extract_features.stream_examples(path)
+  assert next(examples).text_a == "tea"
+  has_read.set()
+  assert [(e.text_a, e.text_b) for e in examples] == [("cat", "rain")]
+  thread.join()
 
 
 def test_standard_input_and_output(model, tmp_path):
@@ -308,6 +347,65 @@ def test_a_reader_that_leaves_ends_it_quietly(model, tmp_path, output_format):
     assert text not in stderr
 
 
+def test_records_to_standard_output_follow_what_is_there(tmp_path):
+  path = str(tmp_path / "out")
+  line = feature_files.LineFeatures(
+      3, ["tea"], np.arange(300, dtype=np.float32).reshape([1, 1, 300]))
+  with feature_files.record_writer(path, [-1]) as write:
+    write(line)
+  with io.open(path, "rb") as reader:
+    record = reader.read()
+  script = ("import feature_files, numpy as np\n"
+            "with feature_files.record_writer('-', [-1]) as write:\n"
+            "  write(feature_files.LineFeatures(3, ['tea'], np.arange(\n"
+            "      300, dtype=np.float32).reshape([1, 1, 300])))")
+  with io.open(path, "ab") as appended:
+    subprocess.check_call([sys.executable, "-c", script], stdout=appended,
+                          cwd=helpers.TOP)
+  with io.open(path, "rb") as reader:
+    assert reader.read() == record * 2
+
+
+@pytest.mark.parametrize("output_format", sorted(feature_files.WRITERS))
+def test_links_are_followed_and_pipes_written_to(tmp_path, output_format):
+  lines = [feature_files.LineFeatures(i, ["tea"], np.ones([1, 1, 300]))
+           for i in range(3)]
+
+  def write(path):
+    extract_features.write_features(lines, str(path), output_format, [-1])
+
+  (tmp_path / "elsewhere").mkdir()
+  link, target = tmp_path / "link", tmp_path / "elsewhere" / "target"
+  link.symlink_to(target)
+  for _ in range(2):  # a target that is not there, then one that is
+    write(link)
+    assert link.is_symlink() and not target.is_symlink()
+  assert os.listdir(str(tmp_path / "elsewhere")) == ["target"]
+
+  pipe, received = str(tmp_path / "pipe"), []
+  os.mkfifo(pipe)
+
+  def receive():
+    with io.open(pipe, "rb") as reader:
+      received.append(reader.read())
+
+  thread = threading.Thread(target=receive, daemon=True)
+  thread.start()
+  write(pipe)
+  thread.join()
+  if output_format != "npz":  # which has the time in it
+    assert received == [target.read_bytes()]
+  assert received[0]
+  with io.open(str(tmp_path / "opened"), "wb") as opened:
+    opened.write(b"before")
+    opened.flush()
+    write("/dev/fd/%d" % opened.fileno())
+  assert (tmp_path / "opened").read_bytes()[:6] == b"before"
+  assert (tmp_path / "opened").stat().st_size == 6 + len(received[0])
+  write("/dev/null")
+  assert not os.path.isfile("/dev/null")
+
+
 @pytest.mark.parametrize("flags,message", [
     (dict(layers="-4"), r"--layers=-4: there is no layer -4; expected numbers "
      "from -3 to 2"),
@@ -331,6 +429,22 @@ def test_a_mistake_is_one_line(model, tmp_path, flags, message):
         "--%s=%s" % item for item in sorted(arguments.items())])
   assert "\n" not in str(error.value)
   assert os.listdir(str(tmp_path)) == ["in.txt"]
+
+
+@pytest.mark.parametrize("name", ["in.txt", "link"])
+def test_the_input_is_not_replaced(model, tmp_path, name):
+  path = write_input(tmp_path)
+  (tmp_path / "link").symlink_to(path)
+  with io.open(path, "rb") as reader:
+    before = reader.read()
+  with pytest.raises(estimators.UserError, match=(
+      "in.txt: is the text to read, which --output_file=.*%s would" % name)):
+    helpers.run_main(extract_features, [
+        "--%s=%s" % item for item in sorted(dict(
+            model, input_file=path, layers="-1",
+            output_file=str(tmp_path / name)).items())])
+  with io.open(path, "rb") as reader:
+    assert reader.read() == before
 
 
 def test_bytes_that_are_not_utf8_are_named_and_nothing_is_left(model, tmp_path):

@@ -75,6 +75,19 @@ def test_write_text_replaces_the_file(tmp_path):
   assert os.listdir(str(tmp_path)) == ["out.txt"]
 
 
+def test_two_that_write_one_file_do_not_share_a_temporary_name(tmp_path):
+  path = str(tmp_path / "out.txt")
+  with input_pipeline.atomic_path(path) as first:
+    with input_pipeline.atomic_path(path) as second:
+      assert first != second
+      for temporary in (first, second):
+        with open(temporary, "w") as writer:
+          writer.write(temporary)
+    assert open(path).read() == second
+  assert open(path).read() == first
+  assert os.listdir(str(tmp_path)) == ["out.txt"]
+
+
 def test_write_examples_keeps_the_old_file_if_an_example_fails(
     records, tmp_path):
   def features():

@@ -1,9 +1,11 @@
 """Tests of predictor: models of every task, loaded once, asked many times."""
 
+import shutil
 import threading
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 import helpers
 import predictor
@@ -22,7 +24,8 @@ def folders(tmp_path_factory):
   for task, arguments in MODELS.items():
     folder = tmp_path_factory.mktemp(task)
     model_dir = write_model(folder, task, **arguments)
-    model = trained_models.find(model_dir, layers="-1,0")
+    model = trained_models.find(
+        model_dir, layers="-1,0" if task == "features" else None)
     found[task] = model_dir, str(folder / "exported")
     with helpers.captured_log():
       serving.export_saved_model(
@@ -66,6 +69,10 @@ def test_features(folders):
       folders["features"][0], pooling="mean", layers="-1")
   np.testing.assert_allclose(
       pooled.predict(TEXTS), [a[:, 0].mean(axis=0) for a in found], atol=1e-5)
+  nothing = pooled.predict([])
+  assert nothing.shape == (0, helpers.CONFIG["hidden_size"])
+  assert nothing.dtype == np.float32
+  assert ours.predict([]) == []
 
 
 def test_masked_lm(folders):
@@ -76,6 +83,13 @@ def test_masked_lm(folders):
     assert len(pieces) == 10 and set(pieces) < set(helpers.WORDS)
     assert list(probabilities) == sorted(probabilities, reverse=True)
     assert 0 < sum(probabilities) <= 1
+    text = "tea " * (LENGTH - 3) + "[MASK]"
+    assert len(model.predict([text])[0]) == 1
+    for too_long in ("a " + text, (text, "tea")):
+      with pytest.raises(ValueError, match="tea .MASK.'.*: is cut to "
+                         "max_seq_length=%d word pieces, and a .MASK. " %
+                         LENGTH):
+        model.predict(["tea", too_long])
 
 
 def test_squad(folders):
@@ -129,6 +143,52 @@ def test_threads_get_their_own_answers(folders):
   assert not wrong
 
 
+def test_versions_of_something_else_are_passed_over(folders, tmp_path):
+  model = predictor.find_saved_model(folders["classifier"][1])
+  shutil.copytree(model, str(tmp_path / "1"))
+  for version, name in ((2, "saved_model.pb"), (3, "tfhub_module.pb")):
+    shutil.copytree(model, str(tmp_path / str(version)))
+    (tmp_path / str(version) / name).write_text(u"")
+  (tmp_path / "2" / "assets" / "model.json").unlink()
+  assert predictor.find_saved_model(str(tmp_path)) == str(tmp_path / "1")
+  shutil.rmtree(str(tmp_path / "1"))
+  assert predictor.find_saved_model(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("is_saved_model", [True, False])
+def test_a_damaged_model_is_one_line_and_holds_nothing(
+    folders, tmp_path, monkeypatch, is_saved_model):
+  path, export_dir = folders["classifier"]
+  if is_saved_model:
+    path = str(tmp_path / "model")
+    shutil.copytree(predictor.find_saved_model(export_dir), path)
+    with open(path + "/variables/variables.data-00000-of-00001",
+              "rb+") as file:
+      file.truncate(10)
+  else:
+    def fail(*unused_args):
+      raise tf.errors.DataLossError(None, None, "a checksum is wrong\nsome op")
+
+    monkeypatch.setattr(tf.train.Saver, "restore", fail)
+  sessions, make_session = [], tf.Session
+  monkeypatch.setattr(tf, "Session", lambda **arguments: (
+      sessions.append(make_session(**arguments)), sessions[-1])[1])
+  with pytest.raises(ValueError, match="cannot be loaded") as error:
+    predictor.Predictor(path)
+  assert "\n" not in str(error.value)
+  assert sessions
+  for session in sessions:
+    with pytest.raises(RuntimeError, match="closed"):
+      session.run([])
+
+
+def test_a_predictor_closes_at_the_end_of_a_block(folders):
+  with predictor.Predictor(folders["classifier"][1]) as model:
+    assert model.predict(TEXTS).shape == (5, 3)
+  with pytest.raises(RuntimeError, match="closed"):
+    model.predict(TEXTS)
+
+
 def test_mistakes(folders, tmp_path):
   _, model = both(folders, "classifier")
   for texts, message in (("one text", "takes a list"),
@@ -136,6 +196,9 @@ def test_mistakes(folders, tmp_path):
                          ([("a", "b", "c")], "expected a text or a pair")):
     with pytest.raises(ValueError, match=message):
       model.predict(texts)
+  for batch_size in (0, -1):
+    with pytest.raises(ValueError, match="^batch_size=.*: expected at least 1"):
+      predictor.Predictor(folders["classifier"][1], batch_size=batch_size)
   with pytest.raises(ValueError, match="brings its own vocab_file"):
     predictor.Predictor(folders["classifier"][1], vocab_file="vocab.txt")
   with pytest.raises(ValueError, match="holds no checkpoint"):

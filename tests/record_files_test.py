@@ -3,6 +3,7 @@
 import io
 import os
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -194,3 +195,13 @@ def test_damage_of_another_file_stays_what_it_is(five):
   with pytest.raises(tf.errors.DataLossError):
     with record_files.naming_damage([five[0]]):
       raise tf.errors.DataLossError(None, None, "a checkpoint")
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 255, 256, 257, 5000])
+def test_a_frame_is_what_tensorflow_writes(tmp_path, size):
+  data = np.random.RandomState(size).bytes(size)
+  path = str(tmp_path / "one.tf_record")
+  with tf.python_io.TFRecordWriter(path) as writer:
+    writer.write(data)
+  with open(path, "rb") as reader:
+    assert reader.read() == record_files.frame(data)

@@ -75,8 +75,7 @@ management.update_checkpoint_state_internal = at_call(
 write = input_pipeline.write_text
 def write_in_part(path, text):
   if "eval_results" in path:
-    folder, name = os.path.split(path)
-    with open("%s/.%s.%d.tmp" % (folder, name, os.getpid()), "w") as writer:
+    with open(input_pipeline._temporary_name(path), "w") as writer:
       writer.write(text[:10])
     die()
   write(path, text)

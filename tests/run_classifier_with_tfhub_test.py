@@ -189,6 +189,26 @@ def test_a_handle_that_is_no_module_is_named(tmp_path):
   assert "\n" not in str(error.value)
 
 
+@with_module
+def test_what_does_not_fit_the_modules_tables_is_one_line(
+    exported, tmp_path, monkeypatch):
+  arguments = ["--task_name=MRPC", "--do_train", "--data_dir=" + str(tmp_path),
+               "--bert_hub_module_handle=" + exported[0],
+               "--output_dir=" + str(tmp_path / "out")]
+  with pytest.raises(estimators.UserError, match="at most 20 positions"):
+    helpers.run_main(
+        run_classifier_with_tfhub, arguments + ["--max_seq_length=21"])
+  monkeypatch.setattr(helpers, "WORDS", helpers.WORDS + ["one", "more"])
+  handle, _ = export_module(tmp_path)
+  with pytest.raises(estimators.UserError, match=(
+      "has ids up to %d, but the model's vocab_size is %d" % (
+          len(helpers.WORDS) - 1, len(helpers.WORDS) - 2))) as error:
+    helpers.run_main(run_classifier_with_tfhub, arguments + [
+        "--bert_hub_module_handle=" + handle, "--max_seq_length=16"])
+  assert "\n" not in str(error.value)
+  assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["init_checkpoint", "vocab_file", "bert_config_file"])
 def test_what_the_module_brings_may_not_be_given(tmp_path, name):
