@@ -11,7 +11,6 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import input_pipeline
-import kernels
 import modeling
 import serving
 
@@ -63,10 +62,11 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir):
     def module_fn(is_training):
       inputs = {name: tf.placeholder(tf.int32, [None, None], name)
                 for name in serving.SEQUENCE_INPUTS}
-      with kernels.gradients_by_tensorflow():  # others train the module
-        model = modeling.BertModel(
-            bert_config, is_training, inputs["input_ids"],
-            inputs["input_mask"], inputs["segment_ids"])
+      # With padding: its gradients are TensorFlow's, which whoever trains the
+      # module has.
+      model = modeling.BertModel(
+          bert_config, is_training, inputs["input_ids"], inputs["input_mask"],
+          inputs["segment_ids"])
       hub.add_signature("tokens", inputs=inputs, outputs={
           "pooled_output": model.get_pooled_output(),
           "sequence_output": model.get_sequence_output()})

@@ -27,29 +27,30 @@ _local = threading.local()
 
 
 @contextlib.contextmanager
-def gradients_by_tensorflow():
-  """Builds graphs that can be differentiated by programs without this module.
+def gradients_by_hand(by_hand=True):
+  """Builds with the gradients of this module, not those TensorFlow derives.
 
-  A graph that is written to a file names its gradient functions, and only the
-  process that built it knows them.
+  Outside, a graph can be written to a file and trained by programs without
+  this module, a Hub module for example: a graph names its gradient functions,
+  and only the process that built it knows them.
   """
-  before = getattr(_local, "by_tensorflow", False)
-  _local.by_tensorflow = True
+  before = getattr(_local, "by_hand", False)
+  _local.by_hand = by_hand
   try:
     yield
   finally:
-    _local.by_tensorflow = before
+    _local.by_hand = before
 
 
 def with_gradient(function):
-  """`tf.custom_gradient`, except inside `gradients_by_tensorflow`."""
+  """`tf.custom_gradient` inside `gradients_by_hand`, else the function alone."""
   by_hand = tf.custom_gradient(function)
 
   @functools.wraps(function)
   def call(*tensors):
-    if getattr(_local, "by_tensorflow", False):
-      return function(*tensors)[0]
-    return by_hand(*tensors)
+    if getattr(_local, "by_hand", False):
+      return by_hand(*tensors)
+    return function(*tensors)[0]
 
   return call
 

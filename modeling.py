@@ -243,7 +243,8 @@ class BertModel(object):
     if token_type_ids is None:
       token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
 
-    with tf.variable_scope(scope, default_name="bert"):
+    with tf.variable_scope(scope, default_name="bert"), \
+        kernels.gradients_by_hand(packing is not None):
       embedding_output, self.embedding_table = _embed(
           config, input_ids, token_type_ids, use_one_hot_embeddings, packing)
       positions = None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import kernels
 import modeling
 import padding
 import run_classifier
@@ -45,7 +46,8 @@ def test_layouts():
 def test_heads_go_there_and_back():
   num_heads, size = 3, 4
   mask = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]])
-  with tf.Graph().as_default(), tf.Session() as session:
+  with tf.Graph().as_default(), tf.Session() as session, \
+      kernels.gradients_by_hand():
     packing = padding.Packing(tf.constant(mask), 3, 4)
     packed = np.random.RandomState(1).normal(
         size=[mask.sum(), num_heads * size]).astype(np.float32)
@@ -66,7 +68,8 @@ def test_heads_go_there_and_back():
 
 def test_rows_past_the_end_have_no_gradient():
   """What the rows hold for which there is no token must not reach a token."""
-  with tf.Graph().as_default(), tf.Session() as session:
+  with tf.Graph().as_default(), tf.Session() as session, \
+      kernels.gradients_by_hand():
     packing = padding.Packing(tf.constant([[1, 1], [1, 0]]), 2, 2)
     context = tf.constant(np.ones([2, 1, 2, 4], np.float32))
     gradient, = tf.gradients(packing.merge_heads(context), context)
