@@ -456,7 +456,8 @@ def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
     raise FeaturesAreWritten()
 
   monkeypatch.setattr(estimators, "check_tpu", lambda use_tpu: None)
-  monkeypatch.setattr(checkpoints, "check_readable", lambda *unused: None)
+  monkeypatch.setattr(checkpoints, "check_readable", lambda *unused: {
+      "output_weights": [2, 16], "output_bias": [2]})
   monkeypatch.setattr(estimators, "make_estimator", make_estimator)
   output_dir = str(tmp_path / "out")
   with pytest.raises(FeaturesAreWritten):
