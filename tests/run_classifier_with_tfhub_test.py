@@ -171,7 +171,7 @@ def test_without_a_checkpoint_only_training_is_named(exported, tmp_path):
   with pytest.raises(
       estimators.UserError, match="holds no checkpoint: give --do_train$"):
     helpers.run_main(run_classifier_with_tfhub, [
-        "--task_name=MRPC", "--do_eval",
+        "--task_name=MRPC", "--do_eval", "--max_seq_length=16",
         "--data_dir=" + helpers.write_mrpc(tmp_path / "data"),
         "--bert_hub_module_handle=" + exported[0],
         "--output_dir=" + str(tmp_path / "out")])
