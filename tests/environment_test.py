@@ -58,6 +58,6 @@ def test_every_script_imports_it_before_tensorflow(name):
   standard = [i for i, module in enumerate(imported) if module == "environment"]
   assert standard
   before = set(imported[:standard[0]])
-  assert not before - {"collections", "contextlib", "hashlib", "itertools",
-                       "json", "math", "os", "queue", "random", "re", "sys",
-                       "threading", "time"}
+  assert not before - {"collections", "contextlib", "hashlib", "io",
+                       "itertools", "json", "math", "os", "queue", "random", "re",
+                       "sys", "threading", "time"}
