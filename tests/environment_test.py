@@ -59,5 +59,5 @@ def test_every_script_imports_it_before_tensorflow(name):
   assert standard
   before = set(imported[:standard[0]])
   assert not before - {"collections", "contextlib", "hashlib", "io",
-                       "itertools", "json", "math", "os", "queue", "random", "re",
-                       "sys", "threading", "time"}
+                       "itertools", "json", "math", "os", "queue", "random",
+                       "re", "sys", "threading", "time"}
