@@ -268,8 +268,9 @@ def npz_writer(path, layers, is_pooled=False):
   Yields:
     The function.
   """
-  folder = os.path.dirname(os.path.abspath(_find_target(path) or path))
-  if not os.path.isdir(folder) or _find_target(path) is None:
+  target = _find_target(path)
+  folder = os.path.dirname(os.path.abspath(target)) if target else None
+  if target and not os.path.isdir(folder):
     folder = None
   with open_output(path) as writer, contextlib.ExitStack() as stack:
     values, starts, tokens = [

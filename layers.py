@@ -74,9 +74,9 @@ def layer_norm(input_tensor, name=None):
     return kernels.normalize(input_tensor, gamma, beta)
 
 
-def layer_norm_and_dropout(input_tensor, dropout_prob, name=None):
+def layer_norm_and_dropout(input_tensor, dropout_prob, name=None, packed=False):
   """Applies `layer_norm`, then `dropout`."""
-  return dropout(layer_norm(input_tensor, name), dropout_prob)
+  return dropout(layer_norm(input_tensor, name), dropout_prob, packed)
 
 
 def create_initializer(initializer_range=0.02):
@@ -205,8 +205,8 @@ def embedding_postprocessor(input_tensor,
       cells = tf.stack([tf.zeros_like(position_ids), position_ids], axis=1)
       output += tf.gather_nd(table[tf.newaxis], cells)  # [R, W]
 
-  output = layer_norm(output)
-  return dropout(output, dropout_prob, packed=position_ids is not None)
+  return layer_norm_and_dropout(
+      output, dropout_prob, packed=position_ids is not None)
 
 
 def check_seq_length(seq_length, max_position_embeddings):

@@ -26,6 +26,7 @@ import random_models
 import run_classifier
 import run_pretraining
 import run_squad
+import serving
 import tf_estimator
 
 FLAGS = flags.FLAGS
@@ -33,7 +34,6 @@ FLAGS = flags.FLAGS
 VOCAB_SIZE = 30522  # of the uncased models
 MASKED_SHARE = 0.15  # of the word pieces, as create_pretraining_data.py does it
 FULL_LENGTH = "full length"  # what --full_length calls its data set
-SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
 def define_flags():
@@ -129,7 +129,7 @@ def make_batch(random, counts):
 
 
 def _classifier(config, remove_padding, training, inputs):
-  features = {name: inputs[name] for name in SEQUENCE_INPUTS}
+  features = {name: inputs[name] for name in serving.SEQUENCE_INPUTS}
   features["label_ids"] = inputs["labels"]
   return run_classifier.model_fn_builder(
       config, num_labels=2, remove_padding=remove_padding,
@@ -137,7 +137,7 @@ def _classifier(config, remove_padding, training, inputs):
 
 
 def _squad(config, remove_padding, training, inputs):
-  features = {name: inputs[name] for name in SEQUENCE_INPUTS}
+  features = {name: inputs[name] for name in serving.SEQUENCE_INPUTS}
   # Answers begin and end at the labels.
   features["start_positions"] = features["end_positions"] = inputs["labels"]
   features["unique_ids"] = inputs["labels"]
@@ -161,7 +161,7 @@ def make_inputs():
   # The shapes are known to the graph, as those of the scripts are.
   batch, seq_length = FLAGS.batch_size, FLAGS.max_seq_length
   inputs = {name: tf.placeholder(tf.int32, [batch, seq_length], name)
-            for name in SEQUENCE_INPUTS}
+            for name in serving.SEQUENCE_INPUTS}
   inputs["labels"] = tf.placeholder(tf.int32, [batch], "labels")
   if FLAGS.head == "pretraining":
     shape = [batch, FLAGS.max_predictions]

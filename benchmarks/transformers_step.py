@@ -39,6 +39,7 @@ import numpy as np
 
 import steps  # before TensorFlow
 import arithmetic
+import serving
 import tensorflow.compat.v1 as tf
 import transformers_peer
 
@@ -69,7 +70,7 @@ def define_flags():
 def cut(batch):
   """Cuts a batch to the longest of its sequences; returns a new one."""
   longest = batch["input_mask"].sum(axis=1).max()
-  return {name: value[:, :longest] if name in steps.SEQUENCE_INPUTS else value
+  return {name: value[:, :longest] if name in serving.SEQUENCE_INPUTS else value
           for name, value in batch.items()}
 
 
