@@ -34,6 +34,29 @@ def round_up(size, least_step, num_steps):
   return (size + step - 1) // step * step
 
 
+class _Group(object):
+  """Sequences of a batch that attend in one tensor, `[B, N, T, H]`.
+
+  Attributes:
+    sequences: int32 [B of the group]. Which they are.
+    length: int32 scalar Tensor. T, the most real tokens in one of them.
+    is_token: bool [B of the group, T].
+    attention_bias: float32 [B of the group, 1, 1, T], to add to scores.
+  """
+
+  def __init__(self, sequences, lengths, few_shapes):
+    self.sequences = sequences
+    self.length = tf.maximum(tf.reduce_max(lengths), 1)
+    if few_shapes:
+      self.length = round_up(self.length, *_LENGTH_STEPS)
+    self.is_token = tf.sequence_mask(lengths, self.length)
+    # Far enough below any score that the softmax is exactly 0 there, yet
+    # finite, so that a sequence without any token stays a number.
+    self.attention_bias = tf.cast(
+        tf.logical_not(self.is_token), tf.float32)[
+            :, tf.newaxis, tf.newaxis] * -10000.0
+
+
 class Packing(object):
   """Where the real tokens of a padded batch are.
 
@@ -41,7 +64,8 @@ class Packing(object):
   parts of the encoder that look at one token at a time (embeddings, dense
   layers, GELU, dropout, residuals, layer norm) cost R rows instead of B * S.
   Attention mixes the tokens of a sequence, so for it the tokens are laid out
-  again by sequence and head, `[B, N, T, H]`.
+  again by sequence and head, `[B, N, T, H]`; the sequences may be in `groups`,
+  each with a T of its own.
 
   With `few_shapes` both R and T are rounded up. oneDNN keeps what it has
   prepared for each shape, so in a process that meets a new R and a new T with
@@ -51,7 +75,8 @@ class Packing(object):
   one such row, because nothing can be gathered from none.
   """
 
-  def __init__(self, input_mask, batch_size, seq_length, few_shapes=False):
+  def __init__(self, input_mask, batch_size, seq_length, few_shapes=False,
+               num_groups=1):
     """Finds the real tokens.
 
     Args:
@@ -60,6 +85,8 @@ class Packing(object):
       batch_size: int, or int32 scalar Tensor where it is not known yet. B.
       seq_length: likewise. S.
       few_shapes: bool. Rounds R and T up to few sizes.
+      num_groups: int. Into how many groups of similar length the sequences are
+        sorted, so that not all attention is as long as the longest.
     """
     self.batch_size = batch_size
     self.seq_length = seq_length
@@ -77,17 +104,19 @@ class Packing(object):
 
     # A token is found by its row in packed tensors, or by its sequence and its
     # rank among the real tokens there.
-    self.attention_length = tf.maximum(tf.reduce_max(lengths), 1)  # T
-    if few_shapes:
-      self.attention_length = round_up(self.attention_length, *_LENGTH_STEPS)
     self._ranks = tf.cumsum(counts, axis=1, exclusive=True)  # [B, S]
     self._starts = tf.cumsum(lengths, exclusive=True)[:, tf.newaxis]  # [B, 1]
-    self._is_token = tf.sequence_mask(lengths, self.attention_length)  # [B, T]
-    # Far enough below any score that the softmax is exactly 0 there, yet
-    # finite, so that a sequence without any token stays a number.
-    self.attention_bias = tf.cast(
-        tf.logical_not(self._is_token), tf.float32)[
-            :, tf.newaxis, tf.newaxis] * -10000.0  # [B, 1, 1, T]
+
+    order = self._places = tf.range(batch_size)
+    if num_groups > 1:
+      order = tf.argsort(lengths, stable=True)  # [B]
+      self._places = tf.argsort(order)  # [B], of each sequence in that order
+    bounds = [batch_size * i // num_groups for i in range(num_groups + 1)]
+    self.groups = []
+    for begin, end in zip(bounds, bounds[1:]):
+      sequences = order[begin:end]
+      self.groups.append(_Group(
+          sequences, tf.gather(lengths, sequences), few_shapes))
     self._indices = {}
 
   def pack(self, tensor):
@@ -112,60 +141,89 @@ class Packing(object):
     return tf.gather_nd(packed, tf.reshape(rows, [-1, 1]))
 
   def split_heads(self, packed, num_heads):
-    """Lays `[R, N * H]` out by sequence and head, as `[B, N, T, H]`.
+    """Lays `[R, N * H]` out by sequence and head.
 
-    After each sequence's end come arbitrary rows, whose gradients are left out.
+    Returns:
+      A `[B of the group, N, T, H]` for each of `groups`. After each sequence's
+      end come arbitrary rows, whose gradients are left out.
     """
     forward, backward = self._find_indices(num_heads)
     size = packed.shape.as_list()[1] // num_heads
 
     @kernels.with_gradient
     def split(packed):
-      def gradient(upstream):
-        taken = tf.gather(tf.reshape(upstream, [-1, size]), backward)
+      def gradient(*upstream):
+        taken = tf.gather(_join(upstream, size), backward)
         return tf.reshape(taken, [-1, num_heads * size])
 
-      return tf.gather(tf.reshape(packed, [-1, size]), forward), gradient
+      rows = tf.reshape(packed, [-1, size])
+      return [tf.gather(rows, indices) for indices in forward], gradient
 
     return split(packed)
 
-  def merge_heads(self, context):
-    """The way back: `[B, N, T, H]` to `[R, N * H]`."""
-    num_heads, _, size = context.shape.as_list()[1:]
+  def merge_heads(self, contexts):
+    """The way back: a `[B, N, T, H]` for each group to `[R, N * H]`."""
+    num_heads, _, size = contexts[0].shape.as_list()[1:]
     forward, backward = self._find_indices(num_heads)
     num_rows = tf.shape(self._cells)[0] * num_heads
-    # The gradient is zero where no token is; a row of zeros stands for those.
-    forward = tf.where_v2(
-        self._is_token[:, tf.newaxis], forward, num_rows)  # [B, N, T]
 
     @kernels.with_gradient
-    def merge(context):
+    def merge(*contexts):
       def gradient(upstream):
+        # Zero where no token is; a row of zeros stands for those.
         rows = tf.concat([tf.reshape(upstream, [-1, size]),
                           tf.zeros([1, size], upstream.dtype)], axis=0)
-        return tf.gather(rows, forward)
+        return [tf.gather(rows, tf.where_v2(
+            group.is_token[:, tf.newaxis], indices, num_rows))
+                for group, indices in zip(self.groups, forward)]
 
-      taken = tf.gather(tf.reshape(context, [-1, size]), backward)
+      taken = tf.gather(_join(contexts, size), backward)
       return tf.reshape(taken, [-1, num_heads * size]), gradient
 
-    return merge(context)
+    return merge(*contexts)
+
+  def split_sequences(self, tensor):
+    """Takes the sequences of each group out of `[B, ...]`."""
+    if len(self.groups) == 1:
+      return [tensor]
+    return [tf.gather(tensor, group.sequences) for group in self.groups]
+
+  def merge_sequences(self, tensors):
+    """The way back."""
+    if len(tensors) == 1:
+      return tensors[0]
+    return tf.gather(tf.concat(tensors, axis=0), self._places)
 
   def _find_indices(self, num_heads):
     """Where `split_heads` finds its rows, and the way back.
 
     Returns:
-      int32 [B, N, T], of rows of [R * N, H], and int32 [R, N], of rows of
-      [B * N * T, H].
+      For each group int32 [B, N, T], of rows of [R * N, H]; and int32 [R, N],
+      of rows of all groups' [B * N * T, H], one below the other.
     """
     if num_heads not in self._indices:
       head = tf.range(num_heads)
-      row = self._starts + tf.range(self.attention_length)  # [B, T]
-      # Any row will do where there is no token: nobody attends to it.
-      row = tf.where(self._is_token, row, tf.zeros_like(row))
-      forward = row[:, tf.newaxis] * num_heads + head[:, tf.newaxis]
-      sequence = self._cells[:, :1]  # [R, 1]
+      forward, bases, lengths, num_before = [], [], [], 0
+      for group in self.groups:
+        row = tf.gather(self._starts, group.sequences) + tf.range(
+            group.length)  # [B, T]
+        # Any row will do where there is no token: nobody attends to it.
+        row = tf.where(group.is_token, row, tf.zeros_like(row))
+        forward.append(
+            row[:, tf.newaxis] * num_heads + head[:, tf.newaxis])
+        size = tf.shape(group.sequences)[0]
+        bases.append(num_before + tf.range(size) * num_heads * group.length)
+        lengths.append(tf.fill([size], group.length))
+        num_before += size * num_heads * group.length
+      sequence = tf.gather(self._places, self._cells[:, 0])  # [R]
+      base = tf.gather(tf.concat(bases, 0), sequence)[:, tf.newaxis]
+      length = tf.gather(tf.concat(lengths, 0), sequence)[:, tf.newaxis]
       rank = tf.gather_nd(self._ranks, self._cells)[:, tf.newaxis]  # [R, 1]
-      backward = (
-          (sequence * num_heads + head) * self.attention_length + rank)
-      self._indices[num_heads] = forward, backward
+      self._indices[num_heads] = forward, base + head * length + rank
     return self._indices[num_heads]
+
+
+def _join(tensors, size):
+  """Puts tensors `[..., H]` one below the other, as `[rows, H]`."""
+  rows = [tf.reshape(tensor, [-1, size]) for tensor in tensors]
+  return rows[0] if len(rows) == 1 else tf.concat(rows, axis=0)

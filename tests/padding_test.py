@@ -33,7 +33,7 @@ def test_layouts():
         "ids": ids, "positions": packing.position_ids,
         "unpacked": packing.unpack(packed)[:, :, 0],
         "taken": packing.take(packed, tf.constant([[0, 3], [0, 0], [1, 1]])),
-        "bias": packing.attention_bias[:, 0, 0]})
+        "bias": packing.groups[0].attention_bias[:, 0, 0]})
   assert got["ids"].tolist() == [1, 3, 4, 8]
   assert got["positions"].tolist() == [0, 2, 3, 1]
   assert got["unpacked"].tolist() == [[1, 0, 3, 4], [0] * 4, [0, 8, 0, 0]]
@@ -43,12 +43,14 @@ def test_layouts():
       [True] * 3, [False] * 3, [True, False, False]]
 
 
-def test_heads_go_there_and_back():
+@pytest.mark.parametrize("num_groups", [1, 2, 3])
+def test_heads_go_there_and_back(num_groups):
   num_heads, size = 3, 4
   mask = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]])
   with tf.Graph().as_default(), tf.Session() as session, \
       kernels.gradients_by_hand():
-    packing = padding.Packing(tf.constant(mask), 3, 4)
+    packing = padding.Packing(
+        tf.constant(mask), 3, 4, num_groups=num_groups)
     packed = np.random.RandomState(1).normal(
         size=[mask.sum(), num_heads * size]).astype(np.float32)
     tensor = tf.constant(packed)
@@ -56,14 +58,29 @@ def test_heads_go_there_and_back():
     merged = packing.merge_heads(heads)
     weights = tf.random_normal(tf.shape(merged), seed=1)
     gradient, = tf.gradients(tf.reduce_sum(merged * weights), tensor)
-    got_heads, got_merged, got_weights, got_gradient = session.run(
-        [heads, merged, weights, gradient])
+    sequences = packing.split_sequences(tf.constant([5, 6, 7]))
+    got_groups = session.run(
+        [(group.sequences, heads[i]) for i, group in enumerate(packing.groups)])
+    got_merged, got_weights, got_gradient, got_split, got_sequences = (
+        session.run([merged, weights, gradient, sequences,
+                     packing.merge_sequences(sequences)]))
   rows = packed.reshape([-1, num_heads, size])
-  assert got_heads.shape == (3, num_heads, 3, size)
-  for row, (sequence, rank) in enumerate([(0, 0), (0, 1), (0, 2), (2, 0)]):
-    np.testing.assert_array_equal(got_heads[sequence, :, rank], rows[row])
+  tokens = {0: rows[:3], 1: rows[:0], 2: rows[3:]}
+  # Sorted by length only where there is more than one group.
+  expected = {1: [[0, 1, 2]], 2: [[1], [2, 0]], 3: [[1], [2], [0]]}[num_groups]
+  assert [list(found) for found, _ in got_groups] == expected
+  for found, got_heads in got_groups:
+    longest = max(1, max(len(tokens[sequence]) for sequence in found))
+    assert got_heads.shape == (len(found), num_heads, longest, size)
+    for sequence, got in zip(found, got_heads):
+      np.testing.assert_array_equal(
+          got[:, :len(tokens[sequence])],
+          tokens[sequence].transpose([1, 0, 2]))
   np.testing.assert_array_equal(got_merged, packed)
   np.testing.assert_array_equal(got_gradient, got_weights)
+  assert [list(split) for split in got_split] == [
+      [5 + sequence for sequence in found] for found in expected]
+  assert list(got_sequences) == [5, 6, 7]
 
 
 def test_rows_past_the_end_have_no_gradient():
@@ -72,7 +89,7 @@ def test_rows_past_the_end_have_no_gradient():
       kernels.gradients_by_hand():
     packing = padding.Packing(tf.constant([[1, 1], [1, 0]]), 2, 2)
     context = tf.constant(np.ones([2, 1, 2, 4], np.float32))
-    gradient, = tf.gradients(packing.merge_heads(context), context)
+    gradient, = tf.gradients(packing.merge_heads([context]), context)
     got = session.run(gradient)[:, 0, :, 0]
   assert got.tolist() == [[1, 1], [1, 0]]
 
@@ -81,7 +98,7 @@ def test_a_batch_of_padding_alone_has_a_row():
   with tf.Graph().as_default(), tf.Session() as session:
     packing = padding.Packing(tf.zeros([2, 3], tf.int32), 2, 3)
     packed = tf.ones_like(packing.pack(tf.ones([2, 3, 5])))
-    heads = packing.split_heads(tf.ones([1, 2]), 1)
+    heads = packing.split_heads(tf.ones([1, 2]), 1)[0]
     rows, unpacked, shape = session.run(
         [packed, packing.unpack(packed), tf.shape(heads)])
   assert rows.shape == (1, 5)
@@ -100,9 +117,9 @@ def test_layouts_with_few_shapes():
     got = session.run({
         "ids": ids, "positions": packing.position_ids,
         "unpacked": packing.unpack(packed)[:, :, 0],
-        "heads": heads[:, 0, :, 0],
-        "back": packing.merge_heads(heads + 1)[:, 0],
-        "bias": packing.attention_bias[:, 0, 0]})
+        "heads": heads[0][:, 0, :, 0],
+        "back": packing.merge_heads([heads[0] + 1])[:, 0],
+        "bias": packing.groups[0].attention_bias[:, 0, 0]})
   assert got["ids"].tolist() == [1, 3, 4, 6, 9] + [9] * 27
   assert got["positions"].tolist() == [0, 2, 3, 1, 4] + [0] * 27
   assert got["unpacked"].tolist() == [
