@@ -209,13 +209,12 @@ class BertModel(object):
         tensor [B, 0] suits who needs nothing but that. The sequence output is
         there all the same, but computed apart, with dropout of its own.
       few_shapes: bool. With `remove_padding`, computes a few percent more so
-        that fewer shapes occur, each of which oneDNN keeps memory for; see
-        `padding.Packing`. Not in training.
+        that fewer shapes occur: oneDNN keeps memory for each, and XLA compiles
+        each. See `padding.Packing`.
 
     Raises:
       ValueError: the config is invalid, a tensor has the wrong rank, S exceeds
-        `max_position_embeddings`, `few_shapes` in training, or there is no
-        graph to build in.
+        `max_position_embeddings`, or there is no graph to build in.
     """
     if tf.executing_eagerly():
       raise ValueError(
@@ -236,8 +235,6 @@ class BertModel(object):
     if input_mask is None:
       input_mask = tf.ones([batch_size, seq_length], tf.int32)
     elif remove_padding:
-      if few_shapes and is_training:
-        raise ValueError("few_shapes is not for training")
       packing = padding.Packing(
           input_mask, batch_size, seq_length, few_shapes)
     if token_type_ids is None:

@@ -34,6 +34,28 @@ def round_up(size, least_step, num_steps):
   return (size + step - 1) // step * step
 
 
+def find_cells(is_real, num_rows):
+  """Finds the true cells of a matrix without a shape that depends on them.
+
+  Args:
+    is_real: bool [B, S].
+    num_rows: int32 scalar Tensor. R, the number of true cells or more.
+
+  Returns:
+    int32 [R, 2], the true cells in reading order, then (0, 0) time and again.
+  """
+  flat = tf.reshape(is_real, [-1])  # [B * S]
+  size = tf.size(flat)
+  rank = tf.cumsum(tf.cast(flat, tf.int32), exclusive=True)
+  # Those that are not true all go into one place after the last, left out.
+  place = tf.where(flat, rank, tf.fill([size], size))[:, tf.newaxis]
+  found = tf.scatter_nd(place, tf.range(size), [size + 1])
+  # Rounded up, there may be more rows than cells.
+  found = tf.pad(found[:size], [[0, tf.maximum(num_rows - size, 0)]])[:num_rows]
+  seq_length = tf.shape(is_real)[1]
+  return tf.stack([found // seq_length, found % seq_length], axis=1)
+
+
 class Packing(object):
   """Where the real tokens of a padded batch are.
 
@@ -45,10 +67,10 @@ class Packing(object):
 
   With `few_shapes` both R and T are rounded up. oneDNN keeps what it has
   prepared for each shape, so in a process that meets a new R and a new T with
-  every batch, memory grows with the batches. The rows that fill R up are
-  computed like the others and never read; training cannot have them, for the
-  gradients of keys and values would count them. A batch of padding alone has
-  one such row, because nothing can be gathered from none.
+  every batch, memory grows with the batches; XLA compiles anew for each. No
+  shape then depends on the data but by R and T. The rows that fill R up are
+  computed like the others, never read, and have no gradient. A batch of padding
+  alone has one such row, because nothing can be gathered from none.
   """
 
   def __init__(self, input_mask, batch_size, seq_length, few_shapes=False):
@@ -68,11 +90,17 @@ class Packing(object):
     lengths = tf.reduce_sum(counts, axis=1)  # [B]
     self._num_real = tf.reduce_sum(lengths)
     num_rows = tf.maximum(self._num_real, 1)
+    self._is_row = None
     if few_shapes:
       num_rows = round_up(num_rows, *_ROW_STEPS)
-    self._cells = tf.concat(
-        [tf.cast(tf.where(is_real), tf.int32),
-         tf.zeros([num_rows - self._num_real, 2], tf.int32)], axis=0)  # [R, 2]
+      self._is_row = tf.sequence_mask(
+          self._num_real, num_rows, tf.float32)[:, tf.newaxis]  # [R, 1]
+      self._cells = find_cells(is_real, num_rows)  # [R, 2]
+    else:
+      self._cells = tf.concat(
+          [tf.cast(tf.where(is_real), tf.int32),
+           tf.zeros([num_rows - self._num_real, 2], tf.int32)],
+          axis=0)  # [R, 2]
     self.position_ids = self._cells[:, 1]  # [R]
 
     # A token is found by its row in packed tensors, or by its sequence and its
@@ -97,10 +125,14 @@ class Packing(object):
   def unpack(self, packed):
     """Lays `[R, W]` out as `[B, S, W]`, zeros at padding."""
     sizes = [self.batch_size, self.seq_length, packed.shape.as_list()[1]]
-    # gather_nd and scatter_nd are each other's gradients, so no IndexedSlices
-    # come up that would have to be summed again.
-    result = tf.scatter_nd(
-        self._cells[:self._num_real], packed[:self._num_real], tf.stack(sizes))
+    if self._is_row is None:
+      # gather_nd and scatter_nd are each other's gradients, so no IndexedSlices
+      # come up that would have to be summed again.
+      result = tf.scatter_nd(self._cells[:self._num_real],
+                             packed[:self._num_real], tf.stack(sizes))
+    else:
+      result = tf.scatter_nd(self._cells, packed * self._is_row,
+                             tf.stack(sizes))
     result.set_shape([None if tf.is_tensor(size) else size for size in sizes])
     return result
 
@@ -123,7 +155,9 @@ class Packing(object):
     def split(packed):
       def gradient(upstream):
         taken = tf.gather(tf.reshape(upstream, [-1, size]), backward)
-        return tf.reshape(taken, [-1, num_heads * size])
+        taken = tf.reshape(taken, [-1, num_heads * size])
+        # A row that fills up would get the gradient of another one's token.
+        return taken if self._is_row is None else taken * self._is_row
 
       return tf.gather(tf.reshape(packed, [-1, size]), forward), gradient
 
