@@ -34,26 +34,30 @@ def round_up(size, least_step, num_steps):
   return (size + step - 1) // step * step
 
 
-def find_cells(is_real, num_rows):
-  """Finds the true cells of a matrix without a shape that depends on them.
+def find_cells(is_real):
+  """Finds the true cells of a matrix; their number is rounded up to R.
 
   Args:
     is_real: bool [B, S].
-    num_rows: int32 scalar Tensor. R, the number of true cells or more.
 
   Returns:
-    int32 [R, 2], the true cells in reading order, then (0, 0) time and again.
+    int32 [R, 2], the true cells in reading order, then (0, 0) time and again;
+    and float32 [R], 1 for the true ones, 0 for the rest.
   """
   flat = tf.reshape(is_real, [-1])  # [B * S]
   size = tf.size(flat)
   rank = tf.cumsum(tf.cast(flat, tf.int32), exclusive=True)
-  # Those that are not true all go into one place after the last, left out.
+  # No shape must be the number itself, as that of tf.where(is_real) is. Those
+  # that are not true all go into one place after the last, left out.
   place = tf.where(flat, rank, tf.fill([size], size))[:, tf.newaxis]
-  found = tf.scatter_nd(place, tf.range(size), [size + 1])
-  # Rounded up, there may be more rows than cells.
-  found = tf.pad(found[:size], [[0, tf.maximum(num_rows - size, 0)]])[:num_rows]
+  number = tf.reduce_sum(tf.cast(flat, tf.int32))
+  num_rows = round_up(tf.maximum(number, 1), *_ROW_STEPS)
+  # There may be more rows than cells, hence the larger of the two.
+  found = tf.scatter_nd(place, tf.range(size), [tf.maximum(size, num_rows) + 1])
+  found = found[:num_rows] * tf.sequence_mask(number, num_rows, tf.int32)
   seq_length = tf.shape(is_real)[1]
-  return tf.stack([found // seq_length, found % seq_length], axis=1)
+  return (tf.stack([found // seq_length, found % seq_length], axis=1),
+          tf.sequence_mask(number, num_rows, tf.float32))
 
 
 class Packing(object):
@@ -89,14 +93,12 @@ class Packing(object):
     counts = tf.cast(is_real, tf.int32)
     lengths = tf.reduce_sum(counts, axis=1)  # [B]
     self._num_real = tf.reduce_sum(lengths)
-    num_rows = tf.maximum(self._num_real, 1)
     self._is_row = None
     if few_shapes:
-      num_rows = round_up(num_rows, *_ROW_STEPS)
-      self._is_row = tf.sequence_mask(
-          self._num_real, num_rows, tf.float32)[:, tf.newaxis]  # [R, 1]
-      self._cells = find_cells(is_real, num_rows)  # [R, 2]
+      self._cells, is_row = find_cells(is_real)  # [R, 2], [R]
+      self._is_row = is_row[:, tf.newaxis]  # [R, 1]
     else:
+      num_rows = tf.maximum(self._num_real, 1)
       self._cells = tf.concat(
           [tf.cast(tf.where(is_real), tf.int32),
            tf.zeros([num_rows - self._num_real, 2], tf.int32)],
