@@ -158,21 +158,24 @@ def test_few_shapes_change_no_gradient(real, read):
   config = make_config()
   config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
   gradients = []
-  for few_shapes in [False, True]:
-    with tf.Graph().as_default(), tf.Session() as session:
-      tf.set_random_seed(1)
-      model = modeling.BertModel(
-          config, True, tf.constant(np.arange(24).reshape([3, 8]), tf.int32),
-          tf.constant(mask), scope="bert", remove_padding=True,
-          few_shapes=few_shapes, output_positions=(
-              tf.zeros([3, 1], tf.int32) if read == "positions" else None))
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.set_random_seed(1)
+    ids = tf.constant(np.arange(24).reshape([3, 8]), tf.int32)
+    positions = tf.zeros([3, 1], tf.int32) if read == "positions" else None
+    for few_shapes in [False, True]:
+      with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+        model = modeling.BertModel(
+            config, True, ids, tf.constant(mask), scope="bert",
+            remove_padding=True, few_shapes=few_shapes,
+            output_positions=positions)
       output = (model.get_positions_output() if read == "positions" else
                 model.get_sequence_output())
       loss = tf.reduce_sum(output * weights[:, :output.shape[1]])
       loss += tf.reduce_sum(model.get_pooled_output() * weights[:, 1])
-      gradient = tf.gradients(loss, tf.trainable_variables())
-      session.run(tf.global_variables_initializer())
-      gradients.append(session.run([tf.convert_to_tensor(g) for g in gradient]))
+      gradients.append([tf.convert_to_tensor(gradient) for gradient in
+                        tf.gradients(loss, tf.trainable_variables())])
+    session.run(tf.global_variables_initializer())
+    gradients = session.run(gradients)
   for theirs, ours in zip(*gradients):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
   assert any(real) == any(np.abs(g).max() > 0.1 for g in gradients[1])

@@ -66,6 +66,9 @@ def test_a_training_is_the_same_with_it(tmp_path):
       vocab_file=write_vocab(tmp_path), bert_config_file=write_config(
           tmp_path, hidden_dropout_prob=0, attention_probs_dropout_prob=0),
       max_seq_length=16, train_batch_size=4, num_train_epochs=2,
+      # TensorFlow 1.15 seeds a random operation, as the dropout of the head, by
+      # its place among all; there only the same graph draws the same.
+      remove_padding=not tf.__version__.startswith("1."),
       learning_rate=1e-3, tf_random_seed=1)
   compiled = tmp_path / "compiled"
 
@@ -81,14 +84,12 @@ def test_a_training_is_the_same_with_it(tmp_path):
   train("start", num_train_epochs=1)
   start = tf.train.latest_checkpoint(str(tmp_path / "start"))
   plain, _ = train("plain", init_checkpoint=start)
-  assert not compiled.exists()
+  assert not list(compiled.glob("*before_optimizations.txt"))
   ours, stderr = train("xla", init_checkpoint=start, use_xla=True)
   assert stderr.count("--use_xla: on CPUs measured") == 1
   assert set(ours) == set(plain)
   for name in ours:
     np.testing.assert_allclose(ours[name], plain[name], atol=1e-4, err_msg=name)
-  # A name holds the cluster and, before it, the number of the compilation.
-  clusters = [name.split(".")[1].split("__")[0] for name in os.listdir(
-      str(compiled)) if name.endswith("before_optimizations.txt")]
-  print(len(clusters), clusters)
-  assert clusters
+  # A file for each compilation, module_0001.cluster_0__... and so on; 19
+  # clusters at most, of one shape each.
+  assert 0 < len(list(compiled.glob("*before_optimizations.txt"))) <= 40
