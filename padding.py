@@ -28,10 +28,13 @@ def round_up(size, least_step, num_steps):
     int32 scalar Tensor: the next multiple of the largest power of two that is
     at most `least_step` or `size` / `num_steps`, whichever is larger.
   """
-  powers = tf.constant([1 << i for i in range(30)])
-  fits = powers <= tf.maximum(size // num_steps, least_step)
-  step = tf.reduce_max(powers * tf.cast(fits, tf.int32))
-  return (size + step - 1) // step * step
+  # Were the rounding compiled too, what comes after it would be compiled for
+  # every size that goes in, not for those that come out.
+  with tf.xla.experimental.jit_scope(compile_ops=False):
+    powers = tf.constant([1 << i for i in range(30)])
+    fits = powers <= tf.maximum(size // num_steps, least_step)
+    step = tf.reduce_max(powers * tf.cast(fits, tf.int32))
+    return (size + step - 1) // step * step
 
 
 def find_cells(is_real):
