@@ -31,6 +31,7 @@ import record_files
 import serving
 import tf_estimator
 import tokenization
+import xla
 
 # Flags defined by functions of this module belong to the script that calls
 # them, so that its --helpshort lists them.
@@ -105,7 +106,14 @@ def run(main, define_flags, required=()):
         raise
       _exit(program, text, 1)
 
-  app.run(main_with_one_line_errors, flags_parser=parse_flags)
+  def parse(argv):
+    rest = parse_flags(argv)
+    # TensorFlow looks for devices before `main`.
+    if "use_xla" in flags.FLAGS and flags.FLAGS.use_xla:
+      xla.let_cpu_compile()
+    return rest
+
+  app.run(main_with_one_line_errors, flags_parser=parse)
 
 
 def _exit(program, text, status):
@@ -244,6 +252,9 @@ _TRAINING_FLAGS = [
     ("integer", "tf_random_seed", None,
      "Seed of initial weights, dropout and shuffling; without it no two runs "
      "are alike.", None),
+    ("bool", "use_xla", False,
+     "Compile the graph with XLA, for a GPU. On a CPU it has not been faster.",
+     None),
 ]
 
 
@@ -360,6 +371,7 @@ def make_estimator(model_fn,
                    keep_checkpoint_max=5,
                    log_steps=100,
                    tf_random_seed=None,
+                   use_xla=False,
                    start_step=0):
   """Makes the estimator that trains, evaluates and predicts.
 
@@ -380,6 +392,8 @@ def make_estimator(model_fn,
     keep_checkpoint_max: int.
     log_steps: int.
     tf_random_seed: int. None for a random one.
+    use_xla: bool. Compiles with XLA, on GPUs; for CPUs see also
+      `xla.let_cpu_compile`.
     start_step: int. Step that training goes on from. Goes into the seed, so
       that it does not repeat the dropout and shuffling of the first steps.
 
@@ -408,6 +422,7 @@ def make_estimator(model_fn,
         # Away from TPUs the LogHook of `make_model_fn` says more.
         log_step_count_steps=(log_steps or None) if use_tpu else None,
         tf_random_seed=tf_random_seed,
+        session_config=xla.session_config() if use_xla else None,
         tpu_config=tf_estimator.TPUConfig(
             iterations_per_loop=iterations_per_loop,
             num_shards=num_tpu_cores,
@@ -500,6 +515,27 @@ def check_tpu(use_tpu):
   if use_tpu and not hasattr(tf, "estimator"):
     raise UserError("--use_tpu: TPU training needs TensorFlow 2.15 or older, "
                     "this is TensorFlow %s" % tf.__version__)
+
+
+def check_xla(use_xla, use_tpu=False):
+  """Warns where --use_xla does not pay, and stops where it makes no sense.
+
+  Args:
+    use_xla: bool.
+    use_tpu: bool.
+
+  Raises:
+    UserError: both.
+  """
+  if not use_xla:
+    return
+  if use_tpu:
+    raise UserError("--use_xla: TPUs always compile; give --use_tpu alone")
+  if not tf.config.experimental.list_physical_devices("GPU"):
+    tf.logging.warning(
+        "--use_xla: on CPUs measured, steps took as long with it or longer, "
+        "and compiling takes seconds for each new shape (README.md, Speed); "
+        "leave it out unless you have timed it here")
 
 
 def log_device(use_tpu):

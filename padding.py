@@ -28,10 +28,39 @@ def round_up(size, least_step, num_steps):
     int32 scalar Tensor: the next multiple of the largest power of two that is
     at most `least_step` or `size` / `num_steps`, whichever is larger.
   """
-  powers = tf.constant([1 << i for i in range(30)])
-  fits = powers <= tf.maximum(size // num_steps, least_step)
-  step = tf.reduce_max(powers * tf.cast(fits, tf.int32))
-  return (size + step - 1) // step * step
+  # Were the rounding compiled too, what comes after it would be compiled for
+  # every size that goes in, not for those that come out.
+  with tf.xla.experimental.jit_scope(compile_ops=False):
+    powers = tf.constant([1 << i for i in range(30)])
+    fits = powers <= tf.maximum(size // num_steps, least_step)
+    step = tf.reduce_max(powers * tf.cast(fits, tf.int32))
+    return (size + step - 1) // step * step
+
+
+def find_cells(is_real):
+  """Finds the true cells of a matrix; their number is rounded up to R.
+
+  Args:
+    is_real: bool [B, S].
+
+  Returns:
+    int32 [R, 2], the true cells in reading order, then (0, 0) time and again;
+    and float32 [R], 1 for the true ones, 0 for the rest.
+  """
+  flat = tf.reshape(is_real, [-1])  # [B * S]
+  size = tf.size(flat)
+  rank = tf.cumsum(tf.cast(flat, tf.int32), exclusive=True)
+  # No shape must be the number itself, as that of tf.where(is_real) is. Those
+  # that are not true all go into one place after the last, left out.
+  place = tf.where(flat, rank, tf.fill([size], size))[:, tf.newaxis]
+  number = tf.reduce_sum(tf.cast(flat, tf.int32))
+  num_rows = round_up(tf.maximum(number, 1), *_ROW_STEPS)
+  # There may be more rows than cells, hence the larger of the two.
+  found = tf.scatter_nd(place, tf.range(size), [tf.maximum(size, num_rows) + 1])
+  found = found[:num_rows] * tf.sequence_mask(number, num_rows, tf.int32)
+  seq_length = tf.shape(is_real)[1]
+  return (tf.stack([found // seq_length, found % seq_length], axis=1),
+          tf.sequence_mask(number, num_rows, tf.float32))
 
 
 class _Group(object):
@@ -69,10 +98,10 @@ class Packing(object):
 
   With `few_shapes` both R and T are rounded up. oneDNN keeps what it has
   prepared for each shape, so in a process that meets a new R and a new T with
-  every batch, memory grows with the batches. The rows that fill R up are
-  computed like the others and never read; training cannot have them, for the
-  gradients of keys and values would count them. A batch of padding alone has
-  one such row, because nothing can be gathered from none.
+  every batch, memory grows with the batches; XLA compiles anew for each. No
+  shape then depends on the data but by R and T. The rows that fill R up are
+  computed like the others, never read, and have no gradient. A batch of padding
+  alone has one such row, because nothing can be gathered from none.
   """
 
   def __init__(self, input_mask, batch_size, seq_length, few_shapes=False,
@@ -94,12 +123,16 @@ class Packing(object):
     counts = tf.cast(is_real, tf.int32)
     lengths = tf.reduce_sum(counts, axis=1)  # [B]
     self._num_real = tf.reduce_sum(lengths)
-    num_rows = tf.maximum(self._num_real, 1)
+    self._is_row = None
     if few_shapes:
-      num_rows = round_up(num_rows, *_ROW_STEPS)
-    self._cells = tf.concat(
-        [tf.cast(tf.where(is_real), tf.int32),
-         tf.zeros([num_rows - self._num_real, 2], tf.int32)], axis=0)  # [R, 2]
+      self._cells, is_row = find_cells(is_real)  # [R, 2], [R]
+      self._is_row = is_row[:, tf.newaxis]  # [R, 1]
+    else:
+      num_rows = tf.maximum(self._num_real, 1)
+      self._cells = tf.concat(
+          [tf.cast(tf.where(is_real), tf.int32),
+           tf.zeros([num_rows - self._num_real, 2], tf.int32)],
+          axis=0)  # [R, 2]
     self.position_ids = self._cells[:, 1]  # [R]
 
     # A token is found by its row in packed tensors, or by its sequence and its
@@ -126,10 +159,14 @@ class Packing(object):
   def unpack(self, packed):
     """Lays `[R, W]` out as `[B, S, W]`, zeros at padding."""
     sizes = [self.batch_size, self.seq_length, packed.shape.as_list()[1]]
-    # gather_nd and scatter_nd are each other's gradients, so no IndexedSlices
-    # come up that would have to be summed again.
-    result = tf.scatter_nd(
-        self._cells[:self._num_real], packed[:self._num_real], tf.stack(sizes))
+    if self._is_row is None:
+      # gather_nd and scatter_nd are each other's gradients, so no IndexedSlices
+      # come up that would have to be summed again.
+      result = tf.scatter_nd(self._cells[:self._num_real],
+                             packed[:self._num_real], tf.stack(sizes))
+    else:
+      result = tf.scatter_nd(self._cells, packed * self._is_row,
+                             tf.stack(sizes))
     result.set_shape([None if tf.is_tensor(size) else size for size in sizes])
     return result
 
@@ -154,7 +191,9 @@ class Packing(object):
     def split(packed):
       def gradient(*upstream):
         taken = tf.gather(_join(upstream, size), backward)
-        return tf.reshape(taken, [-1, num_heads * size])
+        taken = tf.reshape(taken, [-1, num_heads * size])
+        # A row that fills up would get the gradient of another one's token.
+        return taken if self._is_row is None else taken * self._is_row
 
       rows = tf.reshape(packed, [-1, size])
       return [tf.gather(rows, indices) for indices in forward], gradient

@@ -365,7 +365,7 @@ def input_fn_builder(features, seq_length, is_training, drop_remainder):
 
 def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
                  labels, num_labels, use_one_hot_embeddings,
-                 remove_padding=False):
+                 remove_padding=False, few_shapes=False):
   """Builds the encoder and a softmax over the labels on its pooled output.
 
   Args:
@@ -378,6 +378,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
     num_labels: int. L.
     use_one_hot_embeddings: bool. See BertModel.
     remove_padding: bool. See BertModel.
+    few_shapes: bool. See BertModel.
 
   Returns:
     loss: float32 scalar, the mean of the next.
@@ -389,7 +390,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
       config=bert_config, is_training=is_training, input_ids=input_ids,
       input_mask=input_mask, token_type_ids=segment_ids,
       use_one_hot_embeddings=use_one_hot_embeddings,
-      remove_padding=remove_padding,
+      remove_padding=remove_padding, few_shapes=few_shapes,
       output_positions=tf.zeros_like(input_ids[:, :0]))
   return classification_head(
       model.get_pooled_output(), is_training, labels, num_labels)
@@ -458,7 +459,8 @@ def metric_fn(per_example_loss, label_ids, logits, is_real_example):
 
 def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
-                     use_one_hot_embeddings, remove_padding=False):
+                     use_one_hot_embeddings, remove_padding=False,
+                     few_shapes=False):
   """Makes the `model_fn` of a classifier.
 
   Args:
@@ -472,6 +474,7 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
     use_tpu: bool.
     use_one_hot_embeddings: bool. See BertModel.
     remove_padding: bool. See BertModel; off on TPUs.
+    few_shapes: bool. See BertModel.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -479,7 +482,8 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
   def build_model(is_training, input_ids, input_mask, segment_ids, labels):
     return create_model(
         bert_config, is_training, input_ids, input_mask, segment_ids, labels,
-        num_labels, use_one_hot_embeddings, remove_padding and not use_tpu)
+        num_labels, use_one_hot_embeddings, remove_padding and not use_tpu,
+        few_shapes)
 
   return estimators.make_model_fn(
       make_head_fn(build_model), init_checkpoint, learning_rate,
@@ -733,6 +737,7 @@ def main(_):
   """Fine-tunes from, evaluates or predicts with a checkpoint."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
+  estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)
   with estimators.user_errors():
     bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
@@ -745,7 +750,7 @@ def main(_):
         bert_config, num_labels, FLAGS.init_checkpoint, FLAGS.learning_rate,
         num_train_steps, num_warmup_steps, FLAGS.use_tpu,
         use_one_hot_embeddings=FLAGS.use_tpu,
-        remove_padding=FLAGS.remove_padding)
+        remove_padding=FLAGS.remove_padding, few_shapes=FLAGS.use_xla)
 
   run_steps(FLAGS, tokenizer, make_model_fn, bert_config)
 

@@ -136,6 +136,7 @@ def main(_):
   """Fine-tunes, evaluates or predicts with a module."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
+  estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)
   for name in ("init_checkpoint", "vocab_file", "bert_config_file"):
     if FLAGS[name].value:

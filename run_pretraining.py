@@ -24,6 +24,7 @@ import estimators
 import hooks
 import input_pipeline
 import modeling
+import padding
 import record_files
 import serving
 
@@ -255,7 +256,7 @@ def metric_fn(masked_lm_example_loss, masked_lm_log_probs, masked_lm_ids,
 def model_fn_builder(bert_config, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
                      use_one_hot_embeddings, remove_padding=False,
-                     use_next_sentence=True):
+                     use_next_sentence=True, few_shapes=False):
   """Makes the `model_fn` of pre-training.
 
   Args:
@@ -270,6 +271,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     remove_padding: bool. See BertModel; predictions with weight 0 are not
       computed either. Off on TPUs.
     use_next_sentence: bool. Adds the head for next sentences.
+    few_shapes: bool. See BertModel; rounds the number of predictions up too.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -283,15 +285,22 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
         input_ids=features["input_ids"], input_mask=features["input_mask"],
         token_type_ids=features["segment_ids"],
         use_one_hot_embeddings=use_one_hot_embeddings,
-        remove_padding=remove_padding, output_positions=positions)
+        remove_padding=remove_padding, output_positions=positions,
+        few_shapes=few_shapes)
     vectors = model.get_positions_output()  # [B, P, W]
     label_ids = features["masked_lm_ids"]  # [B, P]
     label_weights = features["masked_lm_weights"]  # [B, P]
     if remove_padding:
-      real = tf.where(label_weights > 0)  # [M, 2], row and prediction
+      is_real = label_weights > 0
+      if few_shapes:
+        real, is_row = padding.find_cells(is_real)  # [M, 2], [M]
+      else:
+        real = tf.where(is_real)  # [M, 2], row and prediction
       vectors = tf.gather_nd(vectors, real)  # [M, W]
       label_ids = tf.gather_nd(label_ids, real)  # [M]
       label_weights = tf.gather_nd(label_weights, real)  # [M]
+      if few_shapes:
+        label_weights *= is_row
     else:
       vectors = modeling.reshape_to_matrix(vectors)  # [B * P, W]
       label_ids = tf.reshape(label_ids, [-1])
@@ -520,6 +529,7 @@ def main(_):
   """Pre-trains and evaluates."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
+  estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)
   with estimators.user_errors():
     if not FLAGS.do_train and not FLAGS.do_eval:
@@ -547,7 +557,8 @@ def main(_):
             FLAGS.num_train_steps, FLAGS.num_warmup_steps, FLAGS.use_tpu,
             use_one_hot_embeddings=FLAGS.use_tpu,
             remove_padding=FLAGS.remove_padding,
-            use_next_sentence=FLAGS.use_next_sentence),
+            use_next_sentence=FLAGS.use_next_sentence,
+            few_shapes=FLAGS.use_xla),
         FLAGS.output_dir, train_batch_size=FLAGS.train_batch_size,
         eval_batch_size=FLAGS.eval_batch_size, start_step=start_step,
         **estimators.hardware_values(FLAGS))

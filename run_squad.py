@@ -106,7 +106,8 @@ def define_flags():
 
 
 def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
-                 use_one_hot_embeddings, remove_padding=False):
+                 use_one_hot_embeddings, remove_padding=False,
+                 few_shapes=False):
   """Builds the encoder and a dense layer that scores every position.
 
   Args:
@@ -118,6 +119,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
     use_one_hot_embeddings: bool. See BertModel.
     remove_padding: bool. See BertModel. The logits at padding are then -1e30,
       so that neither a softmax nor an n-best list has it.
+    few_shapes: bool. See BertModel.
 
   Returns:
     start_logits: float32 [B, S].
@@ -127,7 +129,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
       config=bert_config, is_training=is_training, input_ids=input_ids,
       input_mask=input_mask, token_type_ids=segment_ids,
       use_one_hot_embeddings=use_one_hot_embeddings,
-      remove_padding=remove_padding)
+      remove_padding=remove_padding, few_shapes=few_shapes)
   sequence_output = model.get_sequence_output()  # [B, S, W]
   batch_size, seq_length, width = modeling.get_shape_list(
       sequence_output, expected_rank=3)
@@ -163,7 +165,8 @@ def position_loss(logits, positions):
 
 def model_fn_builder(bert_config, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
-                     use_one_hot_embeddings, remove_padding=False):
+                     use_one_hot_embeddings, remove_padding=False,
+                     few_shapes=False):
   """Makes the `model_fn` of question answering.
 
   Args:
@@ -176,6 +179,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     use_tpu: bool.
     use_one_hot_embeddings: bool. See BertModel.
     remove_padding: bool. See BertModel; off on TPUs.
+    few_shapes: bool. See BertModel.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -184,7 +188,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     start_logits, end_logits = create_model(
         bert_config, is_training, features["input_ids"],
         features["input_mask"], features["segment_ids"],
-        use_one_hot_embeddings, remove_padding and not use_tpu)
+        use_one_hot_embeddings, remove_padding and not use_tpu, few_shapes)
     loss = None
     if "start_positions" in features:
       loss = (position_loss(start_logits, features["start_positions"]) +
@@ -420,6 +424,7 @@ def main(_):
   """Trains, answers the questions of a file, scores them and exports."""
   tf.logging.set_verbosity(tf.logging.INFO)
   estimators.check_tpu(FLAGS.use_tpu)
+  estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   # Everything the user gave is read first: a mistake shows before training.
   train_examples, predict_examples, dataset = [], [], None
   bert_config = tokenizer = None
@@ -484,7 +489,8 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
           bert_config, flag_values.init_checkpoint, flag_values.learning_rate,
           num_train_steps, int(num_train_steps * flag_values.warmup_proportion),
           flag_values.use_tpu, use_one_hot_embeddings=flag_values.use_tpu,
-          remove_padding=flag_values.remove_padding),
+          remove_padding=flag_values.remove_padding,
+          few_shapes=flag_values.use_xla),
       output_dir, train_batch_size=flag_values.train_batch_size,
       predict_batch_size=estimators.batch_size_of(
           flag_values, "predict_batch_size"),

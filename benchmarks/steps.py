@@ -28,6 +28,7 @@ import run_pretraining
 import run_squad
 import serving
 import tf_estimator
+import xla
 
 FLAGS = flags.FLAGS
 
@@ -172,12 +173,13 @@ def make_inputs():
   return inputs
 
 
-def make_training(config, remove_padding):
+def make_training(config, remove_padding, use_xla=False):
   """Builds the training that the flags name in a graph and session of its own.
 
   Args:
     config: BertConfig.
     remove_padding: bool. See BertModel.
+    use_xla: bool. As --use_xla of the scripts.
 
   Returns:
     A function that takes one training step on a batch of `make_batch` and
@@ -189,13 +191,16 @@ def make_training(config, remove_padding):
     inputs = make_inputs()
     model_fn, features = HEADS[FLAGS.head](config, remove_padding, dict(
         init_checkpoint=None, learning_rate=2e-5, num_train_steps=1000,
-        num_warmup_steps=100, use_tpu=False, use_one_hot_embeddings=False),
+        num_warmup_steps=100, use_tpu=False, use_one_hot_embeddings=False,
+        few_shapes=use_xla),
                                            inputs)
     spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
                     {"batch_size": FLAGS.batch_size})
     # Estimator's settings: the graph optimizers run once.
     settings = tf.ConfigProto(allow_soft_placement=True)
     settings.graph_options.rewrite_options.meta_optimizer_iterations = 1
+    if use_xla:
+      settings = xla.session_config()
     session = tf.Session(config=settings)
     session.run(tf.global_variables_initializer())
 

@@ -117,11 +117,12 @@ def write_config(folder, name="bert_config.json", **changes):
   return write_lines(folder / name, [[text]])
 
 
-def run_script(name, arguments):
+def run_script(name, arguments, **environment):
   """Runs a script in its own process; returns exit status, stdout, stderr."""
   process = subprocess.run(
       [sys.executable, os.path.join(TOP, name)] + arguments,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+      env=dict(os.environ, **environment))
   return (process.returncode, process.stdout.decode("utf-8"),
           process.stderr.decode("utf-8"))
 

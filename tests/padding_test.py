@@ -165,12 +165,37 @@ def test_few_shapes_change_no_output(real):
   np.testing.assert_allclose(few[1], plain[1], atol=1e-5)
 
 
-def test_few_shapes_are_not_for_training():
-  with tf.Graph().as_default():
-    ids = tf.placeholder(tf.int32, [2, 8])
-    with pytest.raises(ValueError, match="few_shapes is not for training"):
-      modeling.BertModel(make_config(), True, ids, tf.ones_like(ids),
-                         remove_padding=True, few_shapes=True)
+@pytest.mark.parametrize("read", ["sequence", "positions"])
+@pytest.mark.parametrize("real", [[5, 1, 8], [0, 3, 2], [0, 0, 0]])
+def test_few_shapes_change_no_gradient(real, read):
+  """The rows that fill up are 18 and more, each a copy of a token's."""
+  mask = (np.arange(8) < np.array(real)[:, np.newaxis]).astype(np.int32)
+  weights = (np.random.RandomState(1).normal(size=[3, 8, 12]) *
+             mask[:, :, np.newaxis]).astype(np.float32)
+  config = make_config()
+  config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+  gradients = []
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.set_random_seed(1)
+    ids = tf.constant(np.arange(24).reshape([3, 8]), tf.int32)
+    positions = tf.zeros([3, 1], tf.int32) if read == "positions" else None
+    for few_shapes in [False, True]:
+      with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+        model = modeling.BertModel(
+            config, True, ids, tf.constant(mask), scope="bert",
+            remove_padding=True, few_shapes=few_shapes,
+            output_positions=positions)
+      output = (model.get_positions_output() if read == "positions" else
+                model.get_sequence_output())
+      loss = tf.reduce_sum(output * weights[:, :output.shape[1]])
+      loss += tf.reduce_sum(model.get_pooled_output() * weights[:, 1])
+      gradients.append([tf.convert_to_tensor(gradient) for gradient in
+                        tf.gradients(loss, tf.trainable_variables())])
+    session.run(tf.global_variables_initializer())
+    gradients = session.run(gradients)
+  for theirs, ours in zip(*gradients):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
+  assert any(real) == any(np.abs(g).max() > 0.1 for g in gradients[1])
 
 
 @pytest.mark.parametrize("few_shapes", [True, False])
