@@ -1,4 +1,4 @@
-"""Settings that TensorFlow reads when it is imported; scripts import this first.
+"""Settings that TensorFlow reads at its import; scripts import this first.
 
 Whatever is set in the environment already stays as it is.
 """

@@ -43,7 +43,7 @@ def gradients_by_hand(by_hand=True):
 
 
 def with_gradient(function):
-  """`tf.custom_gradient` inside `gradients_by_hand`, else the function alone."""
+  """`tf.custom_gradient` in `gradients_by_hand`, else the function alone."""
   by_hand = tf.custom_gradient(function)
 
   @functools.wraps(function)

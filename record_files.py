@@ -21,7 +21,7 @@ _CASTAGNOLI = 0x82F63B78  # CRC-32C, bits reversed
 
 
 class DamagedRecords(Exception):
-  """A TFRecord file is damaged; the text says which one, where, and the cure."""
+  """A TFRecord file is damaged; the text says which, where, and the cure."""
 
 
 def find_files(patterns, flag):

@@ -1,6 +1,7 @@
 """The loss of a training that is killed twice beside one that is not.
 
-  python benchmarks/resume_curve.py --data_dir=glue/MRPC --vocab_file=vocab.txt \
+  python benchmarks/resume_curve.py \
+    --data_dir=glue/MRPC --vocab_file=vocab.txt \
     --bert_config_file=bert_config.json --init_checkpoint=bert_model.ckpt \
     --output_dir=/tmp/resume_curve
 

@@ -183,7 +183,7 @@ def make_training(config, remove_padding, use_xla=False):
 
   Returns:
     A function that takes one training step on a batch of `make_batch` and
-    returns its seconds.
+    returns its seconds. If given a tf.RunMetadata too, it traces the step.
   """
   with tf.Graph().as_default():
     tf.set_random_seed(FLAGS.seed)
@@ -204,10 +204,13 @@ def make_training(config, remove_padding, use_xla=False):
     session = tf.Session(config=settings)
     session.run(tf.global_variables_initializer())
 
-  def train_step(batch):
+  def train_step(batch, metadata=None):
     feed = {inputs[name]: value for name, value in batch.items()}
+    options = None
+    if metadata is not None:
+      options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     start = time.perf_counter()
-    session.run([spec.train_op, spec.loss], feed)
+    session.run([spec.train_op, spec.loss], feed, options, metadata)
     return time.perf_counter() - start
 
   return train_step

@@ -1,5 +1,6 @@
 """Tests of what the benchmarks compute themselves."""
 
+import collections
 import os
 import sys
 import unittest
@@ -14,7 +15,9 @@ sys.path.insert(0, os.path.join(
 # pylint: disable=wrong-import-position
 import arithmetic
 import lengths
+import profile_step
 import steps
+import tensorflow.compat.v1 as tf
 
 
 class ArithmeticTest(unittest.TestCase):
@@ -60,6 +63,35 @@ class MaskTokensTest(unittest.TestCase):
       self.assertTrue((chosen < length).all())
       self.assertEqual(batch["input_ids"][row, chosen].tolist(),
                        masked["masked_lm_ids"][row, :number].tolist())
+
+
+class ProfileTest(unittest.TestCase):
+
+  def test_kinds_of_operations(self):
+    for kind, op_type, name in [
+        ("matrix products", "_MklNativeFusedMatMul", "bert/dense/MatMul"),
+        ("matrix products", "BatchMatMulV2", "gradients/MatMul_1"),
+        ("optimizer", "Mul", "AdamWeightDecayOptimizer/mul"),
+        ("optimizer", "L2Loss", "gradient_norm/L2Loss"),
+        ("table gradients", "UnsortedSegmentSum",
+         "AdamWeightDecayOptimizer/UnsortedSegmentSum"),
+        ("random bits", "StatelessRandomUniformFullInt", "bert/x"),
+        ("layout", "GatherV2", "bert/gather"),
+        ("element-wise", "Sigmoid", "bert/Sigmoid")]:
+      self.assertEqual(kind, profile_step.kind_of(op_type, name))
+
+  def test_times_of_a_kind_add_up(self):
+    metadata = tf.RunMetadata()
+    device = metadata.step_stats.dev_stats.add()
+    for label, start, end in [("a = MatMul(x, y)", 1, 5),
+                              ("b = MatMul(a, y)", 2, 4), ("c = Mul(b)", 5, 6)]:
+      device.node_stats.add(
+          node_name=label[0], timeline_label=label, op_start_rel_micros=start,
+          op_end_rel_micros=end)
+    spent, numbers = collections.Counter(), collections.Counter()
+    profile_step.add_up(metadata, spent, numbers)
+    self.assertEqual({"matrix products": 6, "element-wise": 1}, dict(spent))
+    self.assertEqual({"matrix products": 2, "element-wise": 1}, dict(numbers))
 
 
 if __name__ == "__main__":

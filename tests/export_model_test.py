@@ -185,7 +185,8 @@ def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
       elsewhere, os.path.basename(path)]
 
 
-@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index"])
+@pytest.mark.parametrize(
+    "name", ["saved_model.pb", "variables/variables.index"])
 def test_a_model_that_loses_a_file_meanwhile_gets_no_version(
     trained, tmp_path, monkeypatch, name):
   save = tf.saved_model.Builder.save

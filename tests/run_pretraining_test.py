@@ -1,4 +1,4 @@
-"""Tests of run_pretraining: its heads against NumPy, whole runs, bad records."""
+"""Tests of run_pretraining: heads against NumPy, whole runs, bad records."""
 
 import os
 import re

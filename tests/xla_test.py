@@ -1,4 +1,4 @@
-"""Tests of --use_xla: what TensorFlow is told, and the same training with it."""
+"""Tests of --use_xla: what TensorFlow is told, the same training with it."""
 
 import os
 
