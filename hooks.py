@@ -51,6 +51,10 @@ class LogHook(tf.train.SessionRunHook):
     self._progress = progress.Progress(
         "Training", self._num_train_steps, "steps", initial=self._step,
         log_every=self._log_steps)
+    # The Estimator's summaries, which it writes at the first step and then
+    # every `log_steps`. A session optimizes the graph anew for every set of
+    # tensors that it is asked for, so this asks for them at every step.
+    self._tensors["summaries"] = tf.get_collection(tf.GraphKeys.SUMMARY_OP)
 
   def before_run(self, run_context):
     del run_context

@@ -151,8 +151,28 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       The op that updates every variable.
     """
     del global_step
+    grads_and_vars = list(grads_and_vars)
+    # Made here, where they wait for no gradient, and shared: with constants of
+    # its own for each variable BERT-Base's graph had a thousand ops more.
+    self._constants = {
+        dtype: self._make_constants(dtype) for dtype in sorted(
+            {variable.dtype.base_dtype for _, variable in grads_and_vars},
+            key=lambda dtype: dtype.name)}
     return super(AdamWeightDecayOptimizer, self).apply_gradients(
         grads_and_vars, name=name)
+
+  def _make_constants(self, dtype):
+    """Returns the constant arguments that both fused kernels share.
+
+    With beta powers of 0 the kernels' bias correction, sqrt(1 - beta_2 ** t) /
+    (1 - beta_1 ** t), is 1.
+    """
+    zero = tf.zeros([], dtype)
+    return dict(
+        beta1_power=zero, beta2_power=zero,
+        beta1=tf.constant(self.beta_1, dtype),
+        beta2=tf.constant(self.beta_2, dtype),
+        epsilon=tf.constant(self.epsilon, dtype))
 
   def _prepare(self):
     rate = self.learning_rate() if callable(
@@ -173,18 +193,10 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
                    for pattern in self.exclude_from_weight_decay or [])
 
   def _adam_arguments(self, variable, gradient):
-    """The arguments that both fused kernels share.
-
-    With beta powers of 0 the kernels' bias correction, sqrt(1 - beta_2 ** t) /
-    (1 - beta_1 ** t), is 1.
-    """
+    """The arguments of a variable that both fused kernels share."""
     dtype = variable.dtype.base_dtype
-    return dict(
-        lr=tf.cast(self._rate, dtype), grad=gradient,
-        beta1_power=tf.zeros([], dtype), beta2_power=tf.zeros([], dtype),
-        beta1=tf.constant(self.beta_1, dtype),
-        beta2=tf.constant(self.beta_2, dtype),
-        epsilon=tf.constant(self.epsilon, dtype))
+    return dict(self._constants[dtype], lr=tf.cast(self._rate, dtype),
+                grad=gradient)
 
   def _decay(self, variable, gradient):
     """Subtracts learning_rate * decay * variable; returns the ops to wait for.

@@ -65,6 +65,23 @@ def test_a_line_every_few_steps_and_at_the_end(tmp_path):
   assert [line[:2] for line in logged_steps(lines)] == [(6, 8), (8, 8)]
 
 
+def test_every_step_asks_for_the_same_tensors(tmp_path, monkeypatch):
+  """A session optimizes the graph anew for each set that it is asked for."""
+  asked = []
+  run = tf.Session.run
+
+  def noting_run(session, fetches, *args, **kwargs):
+    if isinstance(fetches, dict) and "caller" in fetches:  # a step with hooks
+      asked.append({getattr(fetch, "name", fetch)
+                    for fetch in tf.nest.flatten(list(fetches.values()))})
+    return run(session, fetches, *args, **kwargs)
+
+  monkeypatch.setattr(tf.Session, "run", noting_run)
+  train_toy(tmp_path, 5, log_steps=2)  # summaries at the first and the third
+  assert len(asked) == 5
+  assert all(names == asked[0] for names in asked), asked
+
+
 def test_log_steps_0_logs_no_step(tmp_path):
   losses, lines = train_toy(tmp_path, 3, log_steps=0)
   assert len(losses) == 3

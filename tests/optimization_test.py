@@ -300,3 +300,38 @@ def test_tpu_cores_sum_every_gradient():
     summed = [op for op in graph.get_operations()
               if op.type == "CrossReplicaSum"]
     assert len(summed) == 2
+
+
+def test_a_variable_more_adds_no_constants_of_the_optimizer():
+  """BERT-Base has 201 variables; what they share is in the graph once."""
+  def count_constants(num_variables):
+    with tf.Graph().as_default() as graph:
+      variables = [tf.get_variable("v%d" % i, [2], use_resource=True)
+                   for i in range(num_variables)]
+      gradients = [tf.ones([2]) for _ in variables]
+      before = set(graph.get_operations())
+      optimization.AdamWeightDecayOptimizer(0.1).apply_gradients(
+          zip(gradients, variables))
+      return sum(
+          op.type == "Const" and any(
+              "ApplyAdam" in consumer.type
+              for consumer in op.outputs[0].consumers())
+          for op in graph.get_operations() if op not in before)
+
+  assert count_constants(1) == count_constants(3)
+
+
+def test_shared_constants_wait_for_nothing():
+  """Else the first variables would wait for the last gradient."""
+  with tf.Graph().as_default() as graph:
+    variable = tf.get_variable("v", [2], use_resource=True)
+    optimization.AdamWeightDecayOptimizer(
+        0.1, weight_decay_rate=0.01).apply_gradients(
+            [(tf.identity(tf.ones([2])), variable)])
+    update, = [op for op in graph.get_operations()
+               if op.type == "ResourceApplyAdam"]
+    names = dict(zip(("beta1_power", "beta2_power", "beta1", "beta2"),
+                     [update.inputs[i] for i in (3, 4, 6, 7)]))
+    for name, tensor in names.items():
+      assert tensor.op.type == "Const", name
+      assert not tensor.op.control_inputs, name

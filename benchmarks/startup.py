@@ -1,0 +1,231 @@
+"""Start-up: how long --help takes, and the first step of a training.
+
+  python benchmarks/startup.py
+
+Prints the environment; of every script the seconds of `--help`, beside those of
+`import tensorflow` in the same interpreter; and of run_classifier.py, fine-tuned
+on made-up sentences from a checkpoint of random weights, the seconds from the
+start of the process to the end of the first step, part by part, for BERT-Tiny's
+shape and BERT-Base's. Everything is a process of its own, --runs times by turns;
+the seconds are medians.
+"""
+
+import collections
+import glob
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(HERE)
+VOCAB_FILE = os.path.join(TOP, "sample_vocab.txt")
+
+SHAPES = collections.OrderedDict(
+    [("BERT-Tiny", (2, 128)), ("BERT-Base", (12, 768))])
+VOCAB_SIZE = 30522  # of the uncased models; the sample's ids are less
+LENGTH, EXAMPLES = 128, 3668  # examples of MRPC's training set
+# A step takes its part of the time as well: the steps from the second on are
+# counted for comparison.
+STEPS = 4
+
+# In the order in which they come; each ends where the next begins.
+PARTS = ("imports", "records", "graph", "variables", "checkpoint", "first step")
+
+
+def define_flags():
+  """Defines the flags of this script."""
+  flags.DEFINE_integer("runs", 3, "Times to measure each.", lower_bound=1)
+  flags.DEFINE_list("shapes", list(SHAPES), "Models to train; empty for none.")
+  flags.DEFINE_bool("help_times", True, "Measure --help.")
+
+
+def find_scripts():
+  """Returns the paths of the scripts, sorted."""
+  scripts = []
+  for path in sorted(glob.glob(os.path.join(TOP, "*.py"))):
+    with open(path) as reader:
+      if "\n  estimators.run(" in reader.read():
+        scripts.append(path)
+  return scripts
+
+
+def seconds_of(command, statuses=(0,)):
+  """Runs a command without its output; returns the seconds it took."""
+  start = time.perf_counter()
+  status = subprocess.call(
+      command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  seconds = time.perf_counter() - start
+  if status not in statuses:
+    sys.exit("%s ended with status %d" % (" ".join(command), status))
+  return seconds
+
+
+def measure_help():
+  """Prints a line per script, after that of `import tensorflow`."""
+  commands = collections.OrderedDict(
+      [("import tensorflow", [sys.executable, "-c", "import tensorflow"])])
+  for path in find_scripts():
+    commands[os.path.basename(path) + " --help"] = [
+        sys.executable, path, "--help"]
+  times = collections.defaultdict(list)
+  for _ in range(FLAGS.runs):
+    for name, command in commands.items():
+      # absl ends with 1 after --help.
+      times[name].append(seconds_of(command, statuses=(0, 1)))
+  yardstick = statistics.median(times["import tensorflow"])
+  for name, found in times.items():
+    median = statistics.median(found)
+    print("%s: %.2f s, %+.2f s" % (name, median, median - yardstick))
+
+
+def write_sentences(folder):
+  """Writes MRPC's train.tsv with sentences of random words."""
+  chosen = random.Random(1)
+  with open(VOCAB_FILE, encoding="utf-8") as reader:
+    words = [line.strip() for line in reader if line.strip().isalpha()]
+  with open(os.path.join(folder, "train.tsv"), "w", encoding="utf-8") as writer:
+    writer.write("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n")
+    for row in range(EXAMPLES):
+      texts = [" ".join(chosen.choices(words, k=chosen.randint(8, 34)))
+               for _ in range(2)]
+      writer.write("\t".join(["%d" % (row % 2), "1", "2"] + texts) + "\n")
+
+
+def write_model(folder, shape):
+  """Writes a config and a checkpoint of random weights."""
+  subprocess.check_call([
+      sys.executable, "-c", "import random_models\n"
+      "config = random_models.make_config(%d, %d, %d)\n"
+      "with open(%r, 'w') as writer:\n"
+      "  writer.write(config.to_json_string())\n"
+      "random_models.write_classifier(%r, config, ['0', '1'], %r, %d, seed=1)"
+      % (SHAPES[shape] + (
+          VOCAB_SIZE, os.path.join(folder, "bert_config.json"), folder,
+          VOCAB_FILE, LENGTH))],
+                        cwd=HERE, stderr=subprocess.DEVNULL)
+
+
+def train_once(folder):
+  """Trains in a process of its own.
+
+  Args:
+    folder: str. Has train.tsv, bert_config.json and the checkpoint.
+
+  Returns:
+    dict from part to seconds; "step" is the median of the later steps.
+  """
+  with tempfile.TemporaryDirectory() as output_dir:
+    command = [
+        sys.executable, "-c", "import startup; startup.train_here()",
+        "--task_name=MRPC", "--do_train=true", "--data_dir=" + folder,
+        "--vocab_file=" + VOCAB_FILE, "--output_dir=" + output_dir,
+        "--bert_config_file=" + os.path.join(folder, "bert_config.json"),
+        "--init_checkpoint=" + os.path.join(folder, "model.ckpt-1"),
+        "--max_seq_length=%d" % LENGTH, "--tf_random_seed=1"]
+    start = time.time()
+    done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=False)
+    if done.returncode:
+      sys.exit("run_classifier.py failed:\n" + done.stderr.decode()[-2000:])
+    times = json.loads(done.stdout.decode().splitlines()[-1])
+  ends = [start] + [times[part] for part in PARTS]
+  parts = {part: ends[i + 1] - ends[i] for i, part in enumerate(PARTS)}
+  later = times["later steps"]
+  parts["step"] = statistics.median(
+      end - begin for begin, end in zip([ends[-1]] + later, later))
+  return parts
+
+
+def train_here():
+  """Runs run_classifier.py; prints when each part ended, as JSON; exits."""
+  sys.path.insert(0, TOP)
+  # pylint: disable=import-outside-toplevel
+  import run_classifier
+  import tensorflow.compat.v1 as tf
+  times = {"imports": time.time(), "later steps": []}
+
+  def mark_after(owner, name, part):
+    """Notes when a function returns."""
+    function = getattr(owner, name)
+
+    def marked(*args, **kwargs):
+      result = function(*args, **kwargs)
+      times[part] = time.time()
+      return result
+
+    setattr(owner, name, marked)
+
+  class Marks(tf.train.SessionRunHook):
+    """Notes the rest; the Estimator calls its own hooks before this one."""
+
+    def begin(self):
+      times["graph"] = time.time()
+
+    def after_create_session(self, session, coord):
+      times["checkpoint"] = time.time()
+
+    def after_run(self, run_context, run_values):
+      if "first step" not in times:
+        times["first step"] = time.time()
+        return
+      times["later steps"].append(time.time())
+      if len(times["later steps"]) == STEPS - 1:
+        print(json.dumps(times), flush=True)
+        os._exit(0)  # the rest of the training is not measured
+
+  mark_after(run_classifier, "write_features", "records")
+  mark_after(tf.train.SessionManager, "prepare_session", "variables")
+  train = run_classifier.estimators.train
+  run_classifier.estimators.train = lambda *args, **kwargs: train(
+      *args, more_hooks=[Marks()], **kwargs)
+  run_classifier.estimators.run(
+      run_classifier.main, run_classifier.define_flags)
+
+
+def measure_training(folder):
+  """Prints a table of the parts, in seconds."""
+  write_sentences(folder)
+  columns = PARTS + ("step",)
+  print("%-10s" % "" + "".join("%12s" % name for name in columns[:-1]) +
+        "%12s%12s" % ("in all", "later step"))
+  for shape in FLAGS.shapes:
+    write_model(folder, shape)
+    runs = [train_once(folder) for _ in range(FLAGS.runs)]
+    medians = [statistics.median(run[name] for run in runs) for name in columns]
+    whole = statistics.median(sum(run[p] for p in PARTS) for run in runs)
+    print("%-10s" % shape + "".join(
+        "%12.2f" % value for value in medians[:-1] + [whole, medians[-1]]),
+          flush=True)
+
+
+def main(_):
+  """Measures and prints."""
+  unknown = set(FLAGS.shapes) - set(SHAPES)
+  if unknown:
+    sys.exit("--shapes: expected any of %s" % ", ".join(SHAPES))
+  print("TensorFlow %s, Python %s, %d cores" % (
+      subprocess.check_output(
+          [sys.executable, "-c", "import tensorflow as tf\n"
+           "print(tf.__version__)"], stderr=subprocess.DEVNULL).decode().strip(),
+      platform.python_version(), os.cpu_count()))
+  if FLAGS.help_times:
+    measure_help()
+  if FLAGS.shapes:
+    with tempfile.TemporaryDirectory() as folder:
+      measure_training(folder)
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main)
