@@ -533,7 +533,7 @@ def check_xla(use_xla, use_tpu=False):
     raise UserError("--use_xla: TPUs always compile; give --use_tpu alone")
   if not tf.config.experimental.list_physical_devices("GPU"):
     tf.logging.warning(
-        "--use_xla: on CPUs measured, steps took as long with it or longer, "
+        "--use_xla: on CPUs measured, steps took from 5% less to 80% longer, "
         "and compiling takes seconds for each new shape (README.md, Speed); "
         "leave it out unless you have timed it here")
 

@@ -15,7 +15,7 @@ its share of all of them and how many there are:
   element-wise      all else: GELU, layer norm, dropout, softmax, sums
 
 Operations run beside each other, and where two wait for the same cores both
-count, so the milliseconds add up to more than the step.
+count, so the milliseconds may add up to more than the step.
 """
 
 import collections
@@ -78,6 +78,7 @@ def measure(name, counts, train_step):
     seconds.append(train_step(steps.make_batch(random, counts), metadata))
     add_up(metadata, microseconds, numbers)
   print("\n%s: %.3g s a step" % (name, np.median(seconds)))
+  print("%-16s %12s %5s %6s" % ("kind", "time", "share", "number"))
   total = sum(microseconds.values())
   for kind, spent in microseconds.most_common():
     print("%-16s %9.2f ms %4.0f%% %6d" % (
