@@ -1,13 +1,13 @@
-"""Start-up: how long --help takes, and the first step of a training.
+"""Start-up: how long --help takes, and a training up to its second step.
 
   python benchmarks/startup.py
 
 Prints the environment; of every script the seconds of `--help`, beside those of
-`import tensorflow` in the same interpreter; and of run_classifier.py, fine-tuned
-on made-up sentences from a checkpoint of random weights, the seconds from the
-start of the process to the end of the first step, part by part, for BERT-Tiny's
-shape and BERT-Base's. Everything is a process of its own, --runs times by turns;
-the seconds are medians.
+`import tensorflow` in the same interpreter; and of run_classifier.py, which
+fine-tunes on made-up sentences from a checkpoint of random weights, the seconds
+from the start of the process to the end of the second step, part by part, for
+the shapes of BERT-Tiny and BERT-Base. Everything is a process of its own,
+--runs times; the seconds are medians.
 """
 
 import collections
@@ -35,12 +35,12 @@ SHAPES = collections.OrderedDict(
     [("BERT-Tiny", (2, 128)), ("BERT-Base", (12, 768))])
 VOCAB_SIZE = 30522  # of the uncased models; the sample's ids are less
 LENGTH, EXAMPLES = 128, 3668  # examples of MRPC's training set
-# A step takes its part of the time as well: the steps from the second on are
-# counted for comparison.
-STEPS = 4
+# For comparison with the first two: the median of those after them.
+LATER_STEPS = 3
 
 # In the order in which they come; each ends where the next begins.
-PARTS = ("imports", "records", "graph", "variables", "checkpoint", "first step")
+PARTS = ("imports", "records", "graph", "variables", "checkpoint", "first step",
+         "second step")
 
 
 def define_flags():
@@ -123,7 +123,7 @@ def train_once(folder):
     folder: str. Has train.tsv, bert_config.json and the checkpoint.
 
   Returns:
-    dict from part to seconds; "step" is the median of the later steps.
+    dict from part to seconds; "later step" is the median of those steps.
   """
   with tempfile.TemporaryDirectory() as output_dir:
     command = [
@@ -142,7 +142,7 @@ def train_once(folder):
   ends = [start] + [times[part] for part in PARTS]
   parts = {part: ends[i + 1] - ends[i] for i, part in enumerate(PARTS)}
   later = times["later steps"]
-  parts["step"] = statistics.median(
+  parts["later step"] = statistics.median(
       end - begin for begin, end in zip([ends[-1]] + later, later))
   return parts
 
@@ -176,11 +176,12 @@ def train_here():
       times["checkpoint"] = time.time()
 
     def after_run(self, run_context, run_values):
-      if "first step" not in times:
-        times["first step"] = time.time()
-        return
+      for part in ("first step", "second step"):
+        if part not in times:
+          times[part] = time.time()
+          return
       times["later steps"].append(time.time())
-      if len(times["later steps"]) == STEPS - 1:
+      if len(times["later steps"]) == LATER_STEPS:
         print(json.dumps(times), flush=True)
         os._exit(0)  # the rest of the training is not measured
 
@@ -196,17 +197,16 @@ def train_here():
 def measure_training(folder):
   """Prints a table of the parts, in seconds."""
   write_sentences(folder)
-  columns = PARTS + ("step",)
-  print("%-10s" % "" + "".join("%12s" % name for name in columns[:-1]) +
-        "%12s%12s" % ("in all", "later step"))
+  columns = PARTS + ("in all", "later step")
+  print("%-10s" % "" + "".join("%12s" % name for name in columns))
   for shape in FLAGS.shapes:
     write_model(folder, shape)
     runs = [train_once(folder) for _ in range(FLAGS.runs)]
-    medians = [statistics.median(run[name] for run in runs) for name in columns]
-    whole = statistics.median(sum(run[p] for p in PARTS) for run in runs)
+    for run in runs:
+      run["in all"] = sum(run[part] for part in PARTS)
     print("%-10s" % shape + "".join(
-        "%12.2f" % value for value in medians[:-1] + [whole, medians[-1]]),
-          flush=True)
+        "%12.2f" % statistics.median(run[name] for run in runs)
+        for name in columns), flush=True)
 
 
 def main(_):
@@ -216,8 +216,9 @@ def main(_):
     sys.exit("--shapes: expected any of %s" % ", ".join(SHAPES))
   print("TensorFlow %s, Python %s, %d cores" % (
       subprocess.check_output(
-          [sys.executable, "-c", "import tensorflow as tf\n"
-           "print(tf.__version__)"], stderr=subprocess.DEVNULL).decode().strip(),
+          [sys.executable, "-c", "import tensorflow\n"
+           "print(tensorflow.__version__)"],
+          stderr=subprocess.DEVNULL).decode().strip(),
       platform.python_version(), os.cpu_count()))
   if FLAGS.help_times:
     measure_help()
