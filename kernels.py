@@ -135,7 +135,8 @@ def dropout_mask(shape, rate):
     # TensorFlow 1.15 draws no bits, only numbers.
     keep = tf.greater_equal(tf.random_uniform(shape), rate)
     return tf.cast(keep, tf.float32) * (1.0 / (1.0 - rate))
-  dropped = int(round(rate * 2 ** _RANDOM_BITS))
+  # Something is left, whatever the rate, or there would be no scale.
+  dropped = min(int(round(rate * 2 ** _RANDOM_BITS)), 2 ** _RANDOM_BITS - 1)
   scale = 1.0 / (1.0 - dropped / 2.0 ** _RANDOM_BITS)
   size = tf.reduce_prod(shape)
   key = tf.random_uniform([2], maxval=2 ** 31 - 1, dtype=tf.int32)

@@ -317,7 +317,8 @@ class BertModel(object):
     """Returns float32 [B, S, W]: what the first encoder layer reads.
 
     That is the sum of word, token type and position embeddings after layer
-    norm and dropout.
+    norm and dropout. With `remove_padding` it is a copy laid out with padding,
+    so no output has a gradient to it.
     """
     return self.embedding_output
 

@@ -65,6 +65,27 @@ def test_attention_drops_probabilities_and_their_gradients():
                              rtol=1e-5)
 
 
+def test_attention_with_dropout_has_the_gradients_of_tensorflow(monkeypatch):
+  mask = (np.random.RandomState(2).rand(2, 2, 4, 3) < 0.5) * np.float32(2)
+  monkeypatch.setattr(kernels, "dropout_mask", lambda shape, rate: mask)
+  arrays = [normal(2, 2, 4, 5), normal(2, 2, 3, 5), normal(2, 2, 3, 5)]
+
+  def build(*tensors):
+    return kernels.attend(*tensors, bias=tf.zeros([2, 1, 1, 3]),
+                          dropout_rate=0.5)
+
+  by_hand = values_of(build, arrays, by_tensorflow=False)
+  derived = values_of(build, arrays, by_tensorflow=True)
+  for one, other in zip(by_hand, derived):
+    np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
+def test_nearly_every_value_can_be_dropped():
+  with tf.Graph().as_default(), tf.Session() as session:
+    mask = session.run(kernels.dropout_mask([1000], 0.999999))
+  assert np.isfinite(mask).all()
+
+
 def test_mask_has_the_rate_and_the_mean():
   with tf.Graph().as_default(), tf.Session() as session:
     tf.set_random_seed(1)

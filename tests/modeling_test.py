@@ -196,9 +196,11 @@ def gradients_of(loss):
   return gradients
 
 
-def test_packed_outputs_and_gradients_are_those_of_padded(session):
+# With its size known, a batch attends in two groups sorted by length.
+@pytest.mark.parametrize("shape", [(None, None), (5, 11)])
+def test_packed_outputs_and_gradients_are_those_of_padded(session, shape):
   config = make_config(dropout=0.0)
-  inputs, padded, packed = make_models(config, is_training=True)
+  inputs, padded, packed = make_models(config, shape, is_training=True)
   factors = [0.1, -0.2, 0.3]
   losses = [loss_at_real_tokens(model, inputs[1], factors)
             for model in (padded, packed)]
@@ -223,6 +225,41 @@ def test_packed_outputs_and_gradients_are_those_of_padded(session):
     for ours, theirs, shape in zip(packed_gradients, gradients, shapes):
       np.testing.assert_allclose(
           to_dense(ours, shape), theirs, rtol=1e-5, atol=1e-6 * largest)
+
+
+def test_positions_of_sorted_groups_are_those_of_padded(session):
+  """Each sequence gets its own attention back, in the order it came in."""
+  config = make_config(dropout=0.0)
+  lengths = np.array([7, 2, 9, 1, 5])
+  mask = (np.arange(9) < lengths[:, np.newaxis]).astype(int)
+  positions = tf.constant([[length - 1, length // 2] for length in lengths])
+  ids, _, types = random_inputs(np.random.RandomState(3), mask, config)
+  fetches = []
+  for remove_padding in (False, True):
+    with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+      model = modeling.BertModel(
+          config, True, tf.constant(ids, tf.int32), tf.constant(mask),
+          tf.constant(types, tf.int32), scope="bert",
+          remove_padding=remove_padding, output_positions=positions)
+    outputs = model.get_positions_output(), model.get_pooled_output()
+    weights = [normal_weights(output.shape.as_list()) for output in outputs]
+    loss = sum(tf.reduce_sum(output * weight)
+               for output, weight in zip(outputs, weights))
+    fetches.append((outputs, gradients_of(loss)))
+  randomize(session)
+  padded, packed = session.run(fetches)
+  for ours, theirs in zip(packed[0], padded[0]):
+    assert_near(ours, theirs)
+  shapes = [v.shape.as_list() for v in tf.trainable_variables()]
+  padded, packed = [[to_dense(*pair) for pair in zip(gradients, shapes)]
+                    for _, gradients in (padded, packed)]
+  largest = max(np.abs(gradient).max() for gradient in padded)
+  for ours, theirs in zip(packed, padded):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6 * largest)
+
+
+def normal_weights(shape):
+  return np.random.RandomState(7).normal(size=shape).astype(np.float32)
 
 
 def test_packed_padding_is_zero_and_gradients_are_finite(session):
