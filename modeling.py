@@ -231,6 +231,8 @@ class BertModel(object):
     with tf.control_dependencies(
         check_seq_length(seq_length, config.max_position_embeddings)):
       input_ids = tf.identity(input_ids)
+      if input_mask is not None:  # without padding, positions come from it
+        input_mask = tf.identity(input_mask)
     packing = None
     if input_mask is None:
       input_mask = tf.ones([batch_size, seq_length], tf.int32)
