@@ -15,6 +15,7 @@ import modeling
 import numpy_bert
 import resume_test
 import run_pretraining
+import tf_estimator
 
 # B sequences of S tokens, W wide; P predictions each of V words.
 B, S, W, P, V = 3, 5, 8, 2, 11
@@ -278,6 +279,40 @@ def test_figures_of_an_evaluation_are_those_of_the_heads(records):
     assert value == pytest.approx(results[1][name], rel=1e-5)
   assert results[0]["perplexity"] == pytest.approx(
       np.exp(results[0]["masked_lm_loss"]), rel=1e-5)
+
+
+def test_few_shapes_change_no_loss():
+  """Rows that fill up must not be counted as predictions."""
+  rng = np.random.RandomState(4)
+  config = modeling.BertConfig(
+      vocab_size=30, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+      intermediate_size=12, max_position_embeddings=16)
+  arrays = {
+      "input_ids": rng.randint(1, 30, [3, 7]),
+      "input_mask": (np.arange(7) < [[7], [4], [2]]).astype(int),
+      "segment_ids": np.zeros([3, 7], int),
+      "masked_lm_positions": [[1, 3], [2, 0], [1, 0]],
+      "masked_lm_ids": [[5, 6], [7, 0], [8, 0]],
+      "next_sentence_labels": [0, 1, 1]}
+  losses = []
+  for few_shapes in (False, True):
+    with tf.Graph().as_default(), tf.Session() as session:
+      tf.set_random_seed(1)
+      features = {name: tf.constant(array, tf.int32)
+                  for name, array in arrays.items()}
+      features["masked_lm_weights"] = tf.constant(
+          [[1, 1], [1, 0], [1, 0]], tf.float32)
+      spec = run_pretraining.model_fn_builder(
+          config, init_checkpoint=None, learning_rate=1e-3, num_train_steps=10,
+          num_warmup_steps=1, use_tpu=False, use_one_hot_embeddings=False,
+          remove_padding=True, few_shapes=few_shapes)(
+              features, None, tf_estimator.ModeKeys.EVAL, {})
+      for i, variable in enumerate(tf.trainable_variables()):
+        session.run(tf.assign(variable, np.random.RandomState(i).normal(
+            size=variable.shape.as_list(), scale=0.5)))
+      losses.append(session.run(spec.loss))
+  assert losses[0] > 1.0
+  assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_next_sentences_can_be_left_out(records):
