@@ -26,11 +26,12 @@ def let_cpu_compile():
     os.environ["TF_XLA_FLAGS"] = " ".join(options + [_CPU_OPTION])
 
 
-def session_config():
-  """Makes an Estimator's ConfigProto, and turns XLA on in it."""
+def session_config(use_xla=True):
+  """Makes an Estimator's ConfigProto, and turns XLA on in it if so asked."""
   config = tf.ConfigProto(allow_soft_placement=True)
   options = config.graph_options
   # As in the one that an Estimator makes where it is given none.
   options.rewrite_options.meta_optimizer_iterations = 1
-  options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
+  if use_xla:
+    options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
   return config

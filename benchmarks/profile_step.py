@@ -68,14 +68,14 @@ def add_up(metadata, microseconds, counts):
 
 def measure(name, counts, train_step):
   """Traces the steps of one data set and prints where their time goes."""
-  random = np.random.RandomState(FLAGS.seed)
-  for _ in range(FLAGS.warmup):
-    train_step(steps.make_batch(random, counts))
-  seconds, microseconds, numbers = [], collections.Counter(
-      ), collections.Counter()
-  for _ in range(FLAGS.steps):
+  seconds = []
+  microseconds, numbers = collections.Counter(), collections.Counter()
+  for turn, _, batch in steps.turns(counts):
+    if turn <= 0:
+      train_step(batch)
+      continue
     metadata = tf.RunMetadata()
-    seconds.append(train_step(steps.make_batch(random, counts), metadata))
+    seconds.append(train_step(batch, metadata))
     add_up(metadata, microseconds, numbers)
   print("\n%s: %.3g s a step" % (name, np.median(seconds)))
   print("%-16s %12s %5s %6s" % ("kind", "time", "share", "number"))

@@ -125,6 +125,22 @@ def make_batch(random, counts):
   return batch
 
 
+def turns(counts):
+  """Makes the batches of a data set, the --warmup ones first.
+
+  Args:
+    counts: dict from length to number of sequences.
+
+  Yields:
+    turn: int. From 1 on; 0 and less in the turns that do not count.
+    title: int or str. The turn as a table has it.
+    batch: dict of `make_batch`.
+  """
+  random = np.random.RandomState(FLAGS.seed)
+  for turn in range(1 - FLAGS.warmup, FLAGS.steps + 1):
+    yield turn, turn if turn > 0 else "warm-up", make_batch(random, counts)
+
+
 # Each takes the BertConfig, remove_padding, the arguments that all `model_fn`
 # builders share, and the inputs; it returns the `model_fn` and its features.
 
@@ -196,12 +212,7 @@ def make_training(config, remove_padding, use_xla=False):
                                            inputs)
     spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
                     {"batch_size": FLAGS.batch_size})
-    # Estimator's settings: the graph optimizers run once.
-    settings = tf.ConfigProto(allow_soft_placement=True)
-    settings.graph_options.rewrite_options.meta_optimizer_iterations = 1
-    if use_xla:
-      settings = xla.session_config()
-    session = tf.Session(config=settings)
+    session = tf.Session(config=xla.session_config(use_xla))
     session.run(tf.global_variables_initializer())
 
   def train_step(batch, metadata=None):

@@ -65,14 +65,12 @@ def measure(name, counts, padded_step, packed_step):
     print(row % (title, "%.1f%%" % (100 * share), "%.3f" % padded,
                  "%.3f" % packed, ratio), flush=True)
 
-  random = np.random.RandomState(FLAGS.seed)
   counted = []
-  for turn in range(1 - FLAGS.warmup, FLAGS.steps + 1):
-    batch = steps.make_batch(random, counts)
+  for turn, title, batch in steps.turns(counts):
     share = batch["input_mask"].mean()
     padded = padded_step(batch)
     packed = packed_step(batch)
-    print_row(turn if turn > 0 else "warm-up", share, padded, packed,
+    print_row(title, share, padded, packed,
               "%.2f" % (padded / packed))
     if turn > 0:
       counted.append([share, padded, packed])

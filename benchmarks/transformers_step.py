@@ -123,14 +123,12 @@ def measure(name, counts, config, train_step, peer):
   print("\n%s\n" % name + ROW % (
       ("turn", "real tokens") + tuple(side + ", s" for side in SIDES) +
       ("padded/", "longest/")))
-  random = np.random.RandomState(FLAGS.seed)
   taken, shares, operations, tokens = [], [], [], []
-  for turn in range(1 - FLAGS.warmup, FLAGS.steps + 1):
-    batch = steps.make_batch(random, counts)
+  for turn, title, batch in steps.turns(counts):
     seconds = take_turn(turn, batch, train_step, peer)
     padded, longest, ours = seconds
-    print_row(turn if turn > 0 else "warm-up", batch["input_mask"].mean(),
-              seconds, ["%.2f" % (padded / ours), "%.2f" % (longest / ours)])
+    print_row(title, batch["input_mask"].mean(), seconds,
+              ["%.2f" % (padded / ours), "%.2f" % (longest / ours)])
     taken.append(seconds)
     shares.append(batch["input_mask"].mean())
     tokens.append(batch["input_mask"].sum())

@@ -40,13 +40,10 @@ def measure(name, counts, plain_step, xla_step):
     str. The line that sums them up.
   """
   print("\n%s, seconds without and with XLA" % name)
-  random = np.random.RandomState(FLAGS.seed)
   seconds = []
-  for turn in range(1 - FLAGS.warmup, FLAGS.steps + 1):
-    batch = steps.make_batch(random, counts)
+  for _, title, batch in steps.turns(counts):
     seconds.append([plain_step(batch), xla_step(batch)])
-    print("%8s %10.3f %10.3f" % (
-        turn if turn > 0 else "warm-up", *seconds[-1]), flush=True)
+    print("%8s %10.3f %10.3f" % (title, *seconds[-1]), flush=True)
   plain, with_xla = np.median(seconds[FLAGS.warmup:], axis=0)
   compiling = sum(both[1] - with_xla for both in seconds)
   return "%s: without %.3g s, XLA %.3g s, ratio %.2f, compiling %.1f s" % (
