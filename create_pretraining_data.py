@@ -63,13 +63,13 @@ MaskedLmInstance = collections.namedtuple("MaskedLmInstance",
 def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
-  define("string", "input_file", None,
+  define("paths", "input_file", None,
          "Text files, plain or gzip: paths or patterns, commas between them.")
-  define("string", "output_file", None,
+  define("paths", "output_file", None,
          "TFRecord file to write; several, with commas between them, are "
          "filled in turn. NAME@16 makes 16 shards, NAME-00000-of-00016 and so "
          "on.")
-  define("string", "vocab_file", None,
+  define("path", "vocab_file", None,
          "Vocabulary that the model will be trained with.")
   define("bool", "do_lower_case", True,
          "Lower-case the text and strip accents. True for uncased models, "

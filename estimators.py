@@ -2,32 +2,23 @@
 
 What every script does around its task lives here once: the flags for hardware
 and checkpoints, the estimator, the `model_fn` around a task's head, starting
-from a pre-trained checkpoint, showing progress, stopping on Ctrl-C, and turning
-a user's mistake into one line.
+from a pre-trained checkpoint, showing progress and stopping on Ctrl-C.
 """
 
 import collections
-import contextlib
-import difflib
-import errno
 import json
 import multiprocessing
-import operator
 import os
-import re
-import sys
 
-from absl import app
 from absl import flags
 import tensorflow.compat.v1 as tf
 
 import checkpoints
+import cli
 import hooks
 import input_pipeline
 import modeling
 import optimization
-import progress
-import record_files
 import serving
 import tf_estimator
 import tokenization
@@ -37,197 +28,16 @@ import xla
 # them, so that its --helpshort lists them.
 flags.disclaim_key_flags()
 
-
-class UserError(Exception):
-  """A mistake in a flag or a file: `run` prints its text, no stack trace."""
-
-  exit_status = 1
-
-
-class Interrupted(UserError):
-  """Ctrl-C, or a request to end, stopped the training; the text says where."""
-
-  exit_status = 130  # what shells report for Ctrl-C
-
-
-@contextlib.contextmanager
-def user_errors():
-  """Turns a ValueError, an unusable file or a missing method into a UserError.
-
-  For the steps that read what the user gave. Elsewhere a ValueError is a fault
-  of the program and keeps its stack trace. A BrokenPipeError stays one.
-  """
-  try:
-    yield
-  except BrokenPipeError:
-    raise
-  except (ValueError, NotImplementedError,
-          record_files.DamagedRecords) as error:
-    raise UserError(str(error))
-  except (OSError, tf.errors.OpError) as error:
-    if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
-      raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-    raise UserError(_environment_fault(error) or
-                    getattr(error, "message", None) or str(error))
-
-
-def run(main, define_flags, required=()):
-  """Runs a script: defines and parses its flags, calls `main(argv)`, exits.
-
-  Args:
-    main: function of the list of remaining arguments.
-    define_flags: function that defines the script's flags.
-    required: names of the flags that must be given.
-  """
-  define_flags()
-
-  def main_with_one_line_errors(argv):
-    progress.quiet_logging()
-    program = os.path.basename(argv[0])
-    try:
-      missing = [name for name in required if flags.FLAGS[name].value is None]
-      if missing:
-        raise UserError("give also --" + ", --".join(missing))
-      main(argv)
-    except UserError as error:
-      _exit(program, str(error), error.exit_status)
-    except KeyboardInterrupt:
-      _exit(program, "stopped; no file was left half-written, and the same "
-            "command goes on from the last checkpoint, if any", 130)
-    except BrokenPipeError:
-      # Nobody reads the output any more, as behind `| head`; whatever is left
-      # in buffers goes nowhere, and the status is the shell's for SIGPIPE.
-      progress.close_all()
-      os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-      sys.exit(141)
-    except Exception as error:  # pylint: disable=broad-except
-      text = _environment_fault(error)
-      if text is None:
-        raise
-      _exit(program, text, 1)
-
-  def parse(argv):
-    rest = parse_flags(argv)
-    # TensorFlow looks for devices before `main`.
-    if "use_xla" in flags.FLAGS and flags.FLAGS.use_xla:
-      xla.let_cpu_compile()
-    return rest
-
-  app.run(main_with_one_line_errors, flags_parser=parse)
-
-
-def _exit(program, text, status):
-  progress.close_all()  # or the text would go on a bar's line
-  sys.stderr.write("%s: %s\n" % (program, text))
-  sys.exit(status)
-
-
-def _environment_fault(error):
-  """Returns one line for a fault of disk or data, None for one of the program.
-
-  Args:
-    error: Exception, of Python or of TensorFlow.
-  """
-  text = getattr(error, "message", None) or str(error)
-  if isinstance(error, record_files.DamagedRecords):
-    return text
-  if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-    text = str(error)
-  elif not isinstance(error, tf.errors.OpError):
-    return None
-  # tf.Assert puts each part of its message into brackets.
-  found = re.search(r"\[((%s|%s).*)\]" % (
-      re.escape(optimization.NOT_FINITE),
-      re.escape(input_pipeline.BAD_RECORDS)), text)
-  if found:
-    return found.group(1).replace("] [", " ")
-  found = re.search(
-      r"Key: (\w+).*(?:Can't parse serialized Example|values != expected)",
-      text)
-  if found:
-    return ("a record has not as many %s as the flags say; give the lengths "
-            "that the records were written with" % found.group(1))
-  # TensorFlow 2 puts a title before what the matter is.
-  first_line = next(
-      (line for line in text.split("\n")
-       if line.strip() and not line.startswith("Graph execution error")), "")
-  if re.search("No space left|Disk quota|File too large", text):
-    return ("no room to write to (%s); what was complete is still there: free "
-            "some space, or name a folder on another disk, and give the same "
-            "command again" % first_line)
-  if isinstance(error, tf.errors.DataLossError):
-    return ("a file is damaged (%s); if it is a checkpoint, remove its files "
-            "to go on from the one before, else write it again" % first_line)
-  if isinstance(error, tf.errors.PermissionDeniedError):
-    return "no permission to write or read: %s" % first_line
-  return None
-
-
-def parse_flags(argv):
-  """Parses flags; stops with one line about one that is unknown or wrong.
-
-  Args:
-    argv: list of str, the program's name first.
-
-  Returns:
-    list of str, the program's name.
-  """
-  program = os.path.basename(argv[0])
-  try:
-    rest = flags.FLAGS(argv)
-  except flags.UnrecognizedFlagError as error:
-    nearest = difflib.get_close_matches(
-        error.flagname, list(flags.FLAGS), n=1, cutoff=0.0)
-    sys.exit("%s: unknown flag --%s; the nearest name is --%s (--helpshort "
-             "lists all)" % (program, error.flagname, nearest[0]))
-  except flags.Error as error:
-    sys.exit("%s: %s" % (program, str(error).replace("\n", " ")))
-  if len(rest) > 1:
-    sys.exit("%s: found the argument %r outside any flag; write "
-             "--flag=value, also for true and false" % (program, rest[1]))
-  return rest
-
-
-def define_flag(kind, name, default, help_text, lower_bound=None,
-                upper_bound=None, above=None):
-  """Defines a flag, or changes its default where it is there already.
-
-  Scripts share flag names with different defaults, and programs import several
-  scripts: the script whose `define_flags` ran last sets the default. A value
-  that was given on the command line or assigned stays.
-
-  Args:
-    kind: str. "string", "integer", "float" or "bool".
-    name: str.
-    default: the default, or None.
-    help_text: str.
-    lower_bound: number. The least value of an integer or float.
-    upper_bound: number. The greatest value.
-    above: number. What the value must be greater than.
-  """
-  if name in flags.FLAGS:
-    flag = flags.FLAGS[name]
-    # An alias marks the flag as present, but not as given.
-    flag.using_default_value = flag.using_default_value and not flag.present
-    flags.FLAGS.set_default(name, default)
-  else:
-    getattr(flags, "DEFINE_" + kind)(name, default, help_text)
-    bounds = [("%s or more", lower_bound, operator.ge),
-              ("%s at most", upper_bound, operator.le),
-              ("more than %s", above, operator.gt)]
-    for text, bound, is_within in bounds:
-      if bound is not None:
-        flags.register_validator(
-            name, lambda value, bound=bound, is_within=is_within:
-            value is None or is_within(value, bound),  # which NaN never is
-            "expected " + text % bound)
-
-
-def define_flag_alias(name, original):
-  """Gives the flag `original` a second name."""
-  if name not in flags.FLAGS:
-    flags.DEFINE_alias(name, original)
-
+# Scripts and programs find here whatever a run needs.
+Interrupted = cli.Interrupted
+UserError = cli.UserError
+define_flag = cli.define_flag
+define_flag_alias = cli.define_flag_alias
+given = cli.given
+parse_flags = cli.parse_flags
+run = cli.run
+user_errors = cli.user_errors
+values_of = cli.values_of
 
 _DEVICE_FLAGS = [
     ("bool", "use_tpu", False, "Run on a TPU instead of CPU or GPU.", None),
@@ -278,11 +88,11 @@ def device_values(flag_values):
 
 def define_model_flags(init_checkpoint_help):
   """Defines the flags that say what a model is made of."""
-  define_flag("string", "bert_config_file", None,
+  define_flag("path", "bert_config_file", None,
               "JSON file with the shape of the model.")
-  define_flag("string", "vocab_file", None,
+  define_flag("path", "vocab_file", None,
               "Vocabulary that the model was trained with.")
-  define_flag("string", "init_checkpoint", None, init_checkpoint_help)
+  define_flag("path", "init_checkpoint", None, init_checkpoint_help)
   define_flag("bool", "do_lower_case", True,
               "Lower-case the text and strip accents. True for uncased models, "
               "False for cased ones.")
@@ -292,7 +102,7 @@ def define_model_flags(init_checkpoint_help):
 def define_fine_tuning_flags():
   """Defines the flags of scripts that fine-tune a model: files, training."""
   define_model_flags("Checkpoint to start from, usually a pre-trained model.")
-  define_flag("string", "output_dir", None,
+  define_flag("path", "output_dir", None,
               "Folder for checkpoints and results.")
   define_flag("integer", "train_batch_size", 32, "Batch size for training.",
               lower_bound=1)
@@ -305,7 +115,7 @@ def define_fine_tuning_flags():
   define_flag("float", "warmup_proportion", 0.1,
               "Share of the training in which the learning rate rises from 0.",
               lower_bound=0, upper_bound=1)
-  define_flag("string", "export_dir", None,
+  define_flag("path", "export_dir", None,
               "Folder in which to export the model, for serving, after all "
               "else is done; each export is a version there.")
   define_padding_flag()
@@ -316,17 +126,6 @@ def hardware_values(flag_values):
   """Returns the values of all those flags, likewise."""
   return values_of(flag_values, [
       flag[1] for flag in _DEVICE_FLAGS + _TRAINING_FLAGS])
-
-
-def given(flag_values, name):
-  """Returns the value of a flag, None where it was not given."""
-  flag = flag_values[name]
-  return None if flag.using_default_value else flag.value
-
-
-def values_of(flag_values, names):
-  """Returns a dict from flag name to value."""
-  return {name: flag_values[name].value for name in names}
 
 
 # Without gradients to keep, memory allows for larger batches than training

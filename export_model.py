@@ -28,7 +28,7 @@ FLAGS = flags.FLAGS
 def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
-  define("string", "model_dir", None,
+  define("path", "model_dir", None,
          "Output directory of a training. What follows need not be given then.")
   define("string", "task", None,
          "What to export: %s. Without it, what was trained." %
@@ -43,8 +43,8 @@ def define_flags():
   define("string", "layers", "-1", "Layers of features, with commas.")
   define("string", "pooling", "none",
          "Pooling of features; see extract_features.py.")
-  define("string", "export_dir", None, "Folder for versions of a SavedModel.")
-  define("string", "hub_dir", None,
+  define("path", "export_dir", None, "Folder for versions of a SavedModel.")
+  define("path", "hub_dir", None,
          "Folder for versions of a TF1 Hub module of the encoder.")
   estimators.define_padding_flag()
 

@@ -52,9 +52,9 @@ def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
   estimators.define_model_flags("Checkpoint of the model.")
-  define("string", "input_file", None,
+  define("path", "input_file", None,
          "Text to read, UTF-8, one example per line; - for standard input.")
-  define("string", "output_file", None,
+  define("path", "output_file", None,
          "File to write; - for standard output.")
   define("string", "layers", "-1,-2,-3,-4",
          "Layers to write, with commas: 0 is the first, -1 the last.")

@@ -13,6 +13,7 @@ from google.protobuf import message
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import cli
 import input_pipeline
 import progress
 
@@ -20,7 +21,7 @@ _OVERHEAD = 16  # bytes of a record that are not data
 _CASTAGNOLI = 0x82F63B78  # CRC-32C, bits reversed
 
 
-class DamagedRecords(Exception):
+class DamagedRecords(cli.UserError):
   """A TFRecord file is damaged; the text says which, where, and the cure."""
 
 

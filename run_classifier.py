@@ -50,7 +50,7 @@ _HEAD = ("output_weights", "output_bias")
 def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
-  define("string", "data_dir", None,
+  define("path", "data_dir", None,
          "Folder with the task's .tsv files.")
   define("string", "task_name", None,
          "Task to train: %s." % ", ".join(sorted(PROCESSORS)))

@@ -28,7 +28,7 @@ def define_flags():
   """Defines the flags of `run_classifier.py` and --bert_hub_module_handle."""
   run_classifier.define_flags()
   estimators.define_flag(
-      "string", "bert_hub_module_handle", None,
+      "path", "bert_hub_module_handle", None,
       "Folder or address of a TF1 Hub module with a BERT encoder.")
 
 

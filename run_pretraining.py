@@ -44,12 +44,12 @@ _RECORDS_TO_CHECK = 1000
 def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
-  define("string", "bert_config_file", None,
+  define("path", "bert_config_file", None,
          "JSON file with the shape of the model.")
-  define("string", "input_file", None,
+  define("paths", "input_file", None,
          "TFRecord files to learn from, or patterns of such, with commas.")
-  define("string", "output_dir", None, "Folder for checkpoints and results.")
-  define("string", "init_checkpoint", None,
+  define("path", "output_dir", None, "Folder for checkpoints and results.")
+  define("path", "init_checkpoint", None,
          "Checkpoint to start from; random weights without it.")
   define("integer", "max_seq_length", 128,
          "Length of the sequences in the records.", lower_bound=1)
@@ -69,7 +69,7 @@ def define_flags():
          "Steps in which the learning rate rises from 0.", lower_bound=0)
   define("integer", "max_eval_steps", 100, "Batches to evaluate on.",
          lower_bound=1)
-  define("string", "eval_input_file", None,
+  define("paths", "eval_input_file", None,
          "Like --input_file, to evaluate on; --input_file if not given.")
   define("integer", "eval_steps", 0,
          "Training steps from one evaluation on --eval_input_file to the next; "

@@ -72,9 +72,9 @@ _PADDING_LOGIT = -1e30
 def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
   define = estimators.define_flag
-  define("string", "train_file", None,
+  define("path", "train_file", None,
          "SQuAD file to train on, such as train-v1.1.json.")
-  define("string", "predict_file", None,
+  define("path", "predict_file", None,
          "SQuAD file to answer, such as dev-v1.1.json or test-v1.1.json.")
   define("integer", "max_seq_length", 384,
          "Word pieces per window; longer contexts are read through several.",

@@ -16,14 +16,12 @@ import json
 import logging
 import math
 import numbers
-import os
 import re
 import string
-import sys
 
-from absl import app
 from absl import flags
 
+import cli
 import squad_files
 
 # No module that imports TensorFlow: it would take longer than the scoring.
@@ -468,44 +466,44 @@ def _warn_of_missing(missing, questions, sources, what_happens):
 
 
 def define_flags():
-  """Defines the flags of the script.
-
-  They are defined without `estimators.define_flag`, which has TensorFlow
-  imported, but likewise: the script whose flags come last sets the default.
-  """
-  for name, help_text in [
-      ("data_file", "SQuAD file with the answers, such as dev-v2.0.json."),
-      ("predictions_file", "The predictions.json of run_squad.py."),
-      ("null_odds_file", "The null_odds.json of run_squad.py, for SQuAD 2.0."),
-      ("null_score_diff_threshold",
-       "Score a question as answered with nothing if its null odds are "
-       "greater: a number, or \"best\" for the one with the highest F1. "
-       "Needs --null_odds_file; with it, %s if not given." % DEFAULT_THRESHOLD),
-  ]:
-    if name in FLAGS:
-      FLAGS.set_default(name, None)
-    else:
-      flags.DEFINE_string(name, None, help_text)
+  """Defines the flags; may be called again, see `cli.define_flag`."""
+  define = cli.define_flag
+  define("path", "data_file", None,
+         "SQuAD file with the answers, such as dev-v2.0.json.")
+  define("path", "predictions_file", None,
+         "The predictions.json of run_squad.py.")
+  define("path", "null_odds_file", None,
+         "The null_odds.json of run_squad.py, for SQuAD 2.0.")
+  define("string", "null_score_diff_threshold", None,
+         "Score a question as answered with nothing if its null odds are "
+         "greater: a number, or \"best\" for the one with the highest F1. "
+         "Needs --null_odds_file; with it, %s if not given." %
+         DEFAULT_THRESHOLD)
 
 
 def main(_):
   """Prints the figures of the files that the flags name."""
-  threshold = FLAGS.null_score_diff_threshold
-  if threshold is not None:
-    threshold = parse_threshold(threshold)
-    if not FLAGS.null_odds_file:
-      raise ValueError("--null_score_diff_threshold has no effect without "
-                       "null odds: give also --null_odds_file")
-  dataset, is_version_2 = squad_files.read_dataset(FLAGS.data_file)
-  predictions = squad_files.read_json(FLAGS.predictions_file)
-  null_odds = None
-  if FLAGS.null_odds_file:
-    null_odds = squad_files.read_json(FLAGS.null_odds_file)
-  _log_as_tensorflow_does()  # after reading, which may import it
-  results = score(
-      dataset, predictions, null_odds, threshold, is_version_2 or None,
-      (FLAGS.data_file, FLAGS.predictions_file, FLAGS.null_odds_file))
+  with cli.user_errors():
+    results = _score_files(FLAGS)
   print(json.dumps(results, indent=2))
+
+
+def _score_files(flag_values):
+  """Returns the figures of the files that the flags name, see `score`."""
+  threshold = parse_threshold(flag_values.null_score_diff_threshold)
+  if threshold is not None and not flag_values.null_odds_file:
+    raise ValueError("--null_score_diff_threshold has no effect without "
+                     "null odds: give also --null_odds_file")
+  dataset, is_version_2 = squad_files.read_dataset(flag_values.data_file)
+  predictions = squad_files.read_json(flag_values.predictions_file)
+  null_odds = None
+  if flag_values.null_odds_file:
+    null_odds = squad_files.read_json(flag_values.null_odds_file)
+  _log_as_tensorflow_does()  # after reading, which may import it
+  return score(
+      dataset, predictions, null_odds, threshold, is_version_2 or None,
+      (flag_values.data_file, flag_values.predictions_file,
+       flag_values.null_odds_file))
 
 
 def _log_as_tensorflow_does():
@@ -518,29 +516,5 @@ def _log_as_tensorflow_does():
   _LOGGER.propagate = False
 
 
-def _parse_flags(argv):
-  """Parses flags; stops with one line about one that is unknown or wrong."""
-  program = os.path.basename(argv[0])
-  try:
-    rest = FLAGS(argv)
-  except flags.Error as error:
-    sys.exit("%s: %s" % (program, str(error).replace("\n", " ")))
-  if len(rest) > 1:
-    sys.exit("%s: found the argument %r outside any flag; write --flag=value" %
-             (program, rest[1]))
-  missing = [name for name in REQUIRED_FLAGS if not FLAGS[name].value]
-  if missing:
-    sys.exit("%s: give also --%s" % (program, ", --".join(missing)))
-  return rest
-
-
-def _main_with_one_line_errors(argv):
-  try:
-    main(argv)
-  except ValueError as error:
-    sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
-
-
 if __name__ == "__main__":
-  define_flags()
-  app.run(_main_with_one_line_errors, flags_parser=_parse_flags)
+  cli.run(main, define_flags, REQUIRED_FLAGS)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
-import estimators
+import cli
 import progress
 from helpers import ManualClock, captured_log
 
@@ -59,7 +59,7 @@ def test_an_error_ends_the_bar_before_its_text(monkeypatch):
   shown = progress.Progress("Training", 4, "steps", log_every=1)
   shown.advance()
   with pytest.raises(SystemExit):
-    estimators._exit("script.py", "no room", 1)
+    cli._exit("script.py", "no room", 1)
   assert terminal.getvalue().split("\n")[-2:] == ["script.py: no room", ""]
   assert "Training" not in terminal.getvalue().split("\n")[-2]
 

@@ -197,7 +197,7 @@ def test_the_script_prints_one_json_object(paths):
 
 
 @pytest.mark.parametrize("arguments,message", [
-    ([], "give also --data_file, --predictions_file"),
+    ([], "also pass --data_file, --predictions_file"),
     (["--data_file={data_file}", "--predictions_file=/none.json"],
      "/none.json: cannot be read"),
     (["--data_file={data_file}", "--predictions_file={data_file}",

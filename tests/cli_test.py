@@ -1,16 +1,24 @@
-"""Tests of flags: scripts side by side, and mistakes on the command line."""
+"""Tests of the command line: flags of scripts side by side, and mistakes."""
 
 import os
+import re
 import subprocess
 import sys
 
 from absl import flags
 import pytest
 
+import cli
+import create_pretraining_data
 import estimators
+import export_model
+import extract_features
 import modeling
 import run_classifier
+import run_classifier_with_tfhub
+import run_pretraining
 import run_squad
+import squad_metrics
 
 FLAGS = flags.FLAGS
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -143,6 +151,118 @@ def test_do_lower_is_do_lower_case(no_flags, argument, expected):
   assert FLAGS.do_lower_case is expected
   FLAGS.do_lower = not expected
   assert FLAGS.do_lower_case is not expected
+
+
+def test_an_alias_counts_as_given(no_flags):
+  run_classifier.define_flags()
+  assert cli.given(FLAGS, "do_lower_case") is None
+  parse("--do_lower=false")
+  assert cli.given(FLAGS, "do_lower_case") is False
+
+
+@pytest.mark.parametrize("first, second, argument, expected", [
+    (dict(lower_bound=1), dict(lower_bound=0), "--n=0", 0),
+    (dict(lower_bound=1), dict(), "--n=-5", -5),
+    (dict(above=0), dict(upper_bound=0), "--n=0", 0),
+    (dict(lower_bound=0), dict(lower_bound=1), "--n=0", "expected 1 or more"),
+    (dict(), dict(upper_bound=9), "--n=10", "expected 9 at most"),
+])
+def test_last_script_sets_the_bounds(no_flags, first, second, argument,
+                                     expected):
+  for bounds in (first, second, second):
+    cli.define_flag("integer", "n", 3, "A number.", **bounds)
+  if isinstance(expected, int):
+    parse(argument)
+    assert FLAGS.n == expected
+  else:
+    with pytest.raises(SystemExit) as error:
+      parse(argument)
+    assert error.value.code.count(expected) == 1
+
+
+def test_last_script_sets_kind_and_help(no_flags):
+  cli.define_flag("bool", "threshold", False, "Use one.")
+  cli.define_flag("float", "threshold", 0.5, "What to exceed.", above=0)
+  assert "exceed" in FLAGS["threshold"].help
+  with pytest.raises(SystemExit):
+    parse("--nothreshold")
+  parse("--threshold=0.75")
+  assert FLAGS.threshold == 0.75
+  cli.define_flag("bool", "threshold", False, "Use one.")
+  parse("--nothreshold")
+  assert FLAGS.threshold is False
+
+
+def test_checks_of_a_program_stay(no_flags):
+  cli.define_flag("string", "data_dir", None, "Folder.")
+  flags.register_validator("data_dir", lambda value: value != "bad", "no bad")
+  cli.define_flag("string", "data_dir", None, "Folder.")
+  with pytest.raises(SystemExit) as error:
+    parse("--data_dir=bad")
+  assert "no bad" in error.value.code
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path / "home"))
+  monkeypatch.chdir(tmp_path)
+  return str(tmp_path / "home")
+
+
+@pytest.mark.parametrize("kind, given, expected", [
+    ("path", "~", "HOME"),
+    ("path", "~/a b", "HOME/a b"),
+    ("path", "~root", os.path.expanduser("~root")),
+    ("path", "a/~", "a/~"),
+    ("path", "./~/a", "./~/a"),
+    ("path", "a,~/b", "a,~/b"),  # one path, whose name has a comma
+    ("path", "-", "-"),
+    ("path", "", ""),
+    ("path", "gs://bucket/~", "gs://bucket/~"),
+    ("paths", "~/a,b, ~/c*,~/d@4", "HOME/a,b, HOME/c*,HOME/d@4"),
+    ("paths", "", ""),
+])
+def test_a_tilde_is_the_home_folder(no_flags, home, kind, given, expected):
+  cli.define_flag(kind, "p", None, "Where.")
+  parse("--p=" + given)
+  assert FLAGS.p == expected.replace("HOME", home)
+
+
+def test_a_folder_named_tilde_does_not_stand_in_for_the_home_folder(
+    no_flags, home):
+  os.makedirs("~/out")
+  for kind in ("path", "paths"):
+    cli.define_flag(kind, "p_" + kind, None, "Where.")
+  parse("--p_path=~/out", "--p_paths=~/out")
+  assert FLAGS.p_path == FLAGS.p_paths == home + "/out"
+
+
+def test_a_tilde_before_no_user_is_a_name_only_if_it_exists(no_flags, home):
+  cli.define_flag("path", "p", None, "Where.")
+  cli.define_flag("paths", "q", None, "Where.")
+  with pytest.raises(SystemExit) as error:
+    parse("--p=~no-such-user/x")
+  assert "no user named 'no-such-user'" in error.value.code
+  assert "./~no-such-user/x" in error.value.code
+  for name in ("~old", "a,~old"):
+    open(name, "w").close()
+  parse("--p=~old", "--q=a,~old")
+  assert FLAGS.p == "~old"
+  assert FLAGS.q == "a,~old"
+
+
+@pytest.mark.parametrize("script", [
+    create_pretraining_data, export_model, extract_features, run_classifier,
+    run_classifier_with_tfhub, run_pretraining, run_squad, squad_metrics],
+                         ids=lambda script: script.__name__)
+def test_flags_for_files_and_folders_expand_a_tilde(no_flags, home, script):
+  script.define_flags()
+  names = [name for name in flags_of_scripts()
+           if re.search("_file$|_dir$|_handle$|^init_checkpoint$", name)]
+  assert len(names) >= 3
+  parse(*["--%s=~/x" % name for name in names])
+  assert ({name: FLAGS[name].value for name in names} ==
+          {name: home + "/x" for name in names})
 
 
 @pytest.mark.parametrize("argument, parts", [

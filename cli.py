@@ -1,0 +1,327 @@
+"""The command line of every script: flags, and mistakes shown as one line.
+
+Nothing here imports TensorFlow before it is needed, so that scripts without it
+start at once. What knows its errors looks whether it has been imported.
+"""
+
+import contextlib
+import difflib
+import errno
+import operator
+import os
+import re
+import sys
+
+from absl import app
+from absl import flags
+
+# Flags defined by functions of this module belong to the script that calls
+# them, so that its --helpshort lists them.
+flags.disclaim_key_flags()
+
+
+class UserError(Exception):
+  """A mistake in a flag or a file: `run` prints its text, no stack trace."""
+
+  exit_status = 1
+
+
+class Interrupted(UserError):
+  """Ctrl-C, or a request to end, stopped the training; the text says where."""
+
+  exit_status = 130  # what shells report for Ctrl-C
+
+
+@contextlib.contextmanager
+def user_errors():
+  """Turns a ValueError, an unusable file or a missing method into a UserError.
+
+  For the steps that read what the user gave. Elsewhere a ValueError is a fault
+  of the program and keeps its stack trace. A BrokenPipeError stays one.
+  """
+  try:
+    yield
+  except (BrokenPipeError, UserError):
+    raise
+  except Exception as error:  # pylint: disable=broad-except
+    if isinstance(error, (ValueError, NotImplementedError)):
+      raise UserError(str(error))
+    if not isinstance(error, OSError) and not _is_of_tensorflow(error):
+      raise
+    if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
+      raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    raise UserError(_environment_fault(error) or
+                    getattr(error, "message", None) or str(error))
+
+
+def _is_of_tensorflow(error):
+  """Returns whether an exception is a `tf.errors.OpError`."""
+  errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+  return errors is not None and isinstance(error, errors.OpError)
+
+
+def run(main, define_flags, required=()):
+  """Runs a script: defines and parses its flags, calls `main(argv)`, exits.
+
+  Args:
+    main: function of the list of remaining arguments.
+    define_flags: function that defines the script's flags.
+    required: names of the flags that must be given.
+  """
+  define_flags()
+
+  def main_with_one_line_errors(argv):
+    progress = _progress()
+    if progress:
+      progress.quiet_logging()
+    program = os.path.basename(argv[0])
+    try:
+      missing = [name for name in required
+                 if flags.FLAGS[name].value in (None, "")]
+      if missing:
+        raise UserError("also pass --" + ", --".join(missing))
+      main(argv)
+    except UserError as error:
+      _exit(program, str(error), error.exit_status)
+    except KeyboardInterrupt:
+      _exit(program, "stopped; no file was left half-written, and the same "
+            "command goes on from the last checkpoint, if any", 130)
+    except BrokenPipeError:
+      # Nobody reads the output any more, as behind `| head`; whatever is left
+      # in buffers goes nowhere, and the status is the shell's for SIGPIPE.
+      if progress:
+        progress.close_all()
+      os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+      sys.exit(141)
+    except Exception as error:  # pylint: disable=broad-except
+      text = _environment_fault(error)
+      if text is None:
+        raise
+      _exit(program, text, 1)
+
+  def parse(argv):
+    rest = parse_flags(argv)
+    if "use_xla" in flags.FLAGS and flags.FLAGS.use_xla:
+      import xla  # pylint: disable=g-import-not-at-top  # has TensorFlow
+      xla.let_cpu_compile()  # TensorFlow looks for devices before `main`
+    return rest
+
+  app.run(main_with_one_line_errors, flags_parser=parse)
+
+
+def _progress():
+  """Returns the module `progress`; None in a script without TensorFlow."""
+  return sys.modules.get("progress")
+
+
+def _exit(program, text, status):
+  if _progress():
+    _progress().close_all()  # or the text would go on a bar's line
+  sys.stderr.write("%s: %s\n" % (program, text))
+  sys.exit(status)
+
+
+def _environment_fault(error):
+  """Returns one line for a fault of disk or data, None for one of the program.
+
+  Args:
+    error: Exception, of Python or of TensorFlow.
+  """
+  text = getattr(error, "message", None) or str(error)
+  of_tensorflow = _is_of_tensorflow(error)
+  if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    text = str(error)
+  elif not of_tensorflow:
+    return None
+  if of_tensorflow and _fault_of_records(text):
+    return _fault_of_records(text)
+  # TensorFlow 2 puts a title before what the matter is.
+  first_line = next(
+      (line for line in text.split("\n")
+       if line.strip() and not line.startswith("Graph execution error")), "")
+  if re.search("No space left|Disk quota|File too large", text):
+    return ("no room to write to (%s); what was complete is still there: free "
+            "some space, or name a folder on another disk, and give the same "
+            "command again" % first_line)
+  kind = type(error).__name__
+  if kind == "DataLossError":
+    return ("a file is damaged (%s); if it is a checkpoint, remove its files "
+            "to go on from the one before, else write it again" % first_line)
+  if kind == "PermissionDeniedError":
+    return "no permission to write or read: %s" % first_line
+  return None
+
+
+def _fault_of_records(text):
+  """Returns one line about records that a step could not use, or None.
+
+  Args:
+    text: str. The message of TensorFlow's error.
+  """
+  # pylint: disable=g-import-not-at-top
+  import input_pipeline
+  import optimization
+  # tf.Assert puts each part of its message into brackets.
+  found = re.search(r"\[((%s|%s).*)\]" % (
+      re.escape(optimization.NOT_FINITE),
+      re.escape(input_pipeline.BAD_RECORDS)), text)
+  if found:
+    return found.group(1).replace("] [", " ")
+  found = re.search(
+      r"Key: (\w+).*(?:Can't parse serialized Example|values != expected)",
+      text)
+  if found:
+    return ("a record has not as many %s as the flags say; give the lengths "
+            "that the records were written with" % found.group(1))
+  return None
+
+
+def parse_flags(argv):
+  """Parses flags; stops with one line about one that is unknown or wrong.
+
+  Args:
+    argv: list of str, the program's name first.
+
+  Returns:
+    list of str, the program's name.
+  """
+  program = os.path.basename(argv[0])
+  try:
+    rest = flags.FLAGS(argv)
+  except flags.UnrecognizedFlagError as error:
+    nearest = difflib.get_close_matches(
+        error.flagname, list(flags.FLAGS), n=1, cutoff=0.0)
+    sys.exit("%s: unknown flag --%s; the nearest name is --%s (--helpshort "
+             "lists all)" % (program, error.flagname, nearest[0]))
+  except flags.Error as error:
+    sys.exit("%s: %s" % (program, str(error).replace("\n", " ")))
+  if len(rest) > 1:
+    sys.exit("%s: found the argument %r outside any flag; write "
+             "--flag=value, also for true and false" % (program, rest[1]))
+  return rest
+
+
+def expand_home(path):
+  """Returns a path with `~` or `~user` at its start made a home folder.
+
+  Args:
+    path: str or os.PathLike; None and what does not start with `~` stay.
+
+  Raises:
+    ValueError: there is neither such a user nor a file of that name.
+  """
+  if path is None or not os.fspath(path).startswith("~"):
+    return path
+  expanded = os.path.expanduser(path)
+  if expanded.startswith("~") and not os.path.lexists(expanded):
+    raise ValueError(
+        "%s: there is no user named %r; for a name that starts with ~ write "
+        "./%s" % (path, expanded.split(os.sep)[0][1:], path))
+  return expanded
+
+
+class _PathParser(flags.ArgumentParser):
+  """Parses one path."""
+
+  syntactic_help = "a path"
+
+  def parse(self, argument):
+    return expand_home(argument)
+
+
+class _PathsParser(flags.ArgumentParser):
+  """Parses paths with commas between them, or one whose name has commas."""
+
+  syntactic_help = "paths with commas between them"
+
+  def parse(self, argument):
+    if not argument.startswith("~") and os.path.lexists(argument):
+      return argument
+    # What is only white space before a path is none of its name.
+    parts = [re.match(r"(\s*)(.*)", part, re.DOTALL).groups()
+             for part in argument.split(",")]
+    return ",".join(space + expand_home(path) for space, path in parts)
+
+
+# What `define_flag` takes for a kind: the class that parses it.
+_PARSERS = {
+    "string": flags.ArgumentParser,
+    "integer": flags.IntegerParser,
+    "float": flags.FloatParser,
+    "bool": flags.BooleanParser,
+    "path": _PathParser,
+    "paths": _PathsParser,
+}
+
+
+def define_flag(kind, name, default, help_text, lower_bound=None,
+                upper_bound=None, above=None):
+  """Defines a flag, or defines it anew where it is there already.
+
+  Scripts share flag names with different defaults, and programs import several
+  scripts: the script whose `define_flags` ran last says what the flag is. A
+  value that was given on the command line or assigned stays.
+
+  Args:
+    kind: str. "string", "integer", "float", "bool", "path" (a file or folder)
+      or "paths" (several, with commas between them). Paths may start with `~`.
+    name: str.
+    default: the default, or None.
+    help_text: str.
+    lower_bound: number. The least value of an integer or float.
+    upper_bound: number. The greatest value.
+    above: number. What the value must be greater than.
+  """
+  parser = _PARSERS[kind]()
+  serializer = None if kind == "bool" else flags.ArgumentSerializer()
+  if name not in flags.FLAGS:
+    flags.DEFINE_flag(flags.Flag(parser, serializer, name, default, help_text,
+                                 boolean=kind == "bool"))
+  else:
+    # The same object, which aliases and programs may hold.
+    flag = flags.FLAGS[name]
+    # An alias marks the flag as present, but not as given.
+    flag.using_default_value = flag.using_default_value and not flag.present
+    flag.parser, flag.serializer = parser, serializer
+    flag.boolean, flag.help = kind == "bool", help_text
+    flag.validators[:] = [
+        validator for validator in flag.validators
+        if not hasattr(validator.checker, "bound")]
+    flags.FLAGS.set_default(name, default)
+  bounds = [("%s or more", lower_bound, operator.ge),
+            ("%s at most", upper_bound, operator.le),
+            ("more than %s", above, operator.gt)]
+  for text, bound, is_within in bounds:
+    if bound is not None:
+      flags.register_validator(
+          name, _Bound(bound, is_within), "expected " + text % bound)
+
+
+class _Bound(object):
+  """Checks the value of a flag against a bound that `define_flag` was given."""
+
+  def __init__(self, bound, is_within):
+    self.bound = bound
+    self._is_within = is_within
+
+  def __call__(self, value):
+    return value is None or self._is_within(value, self.bound)  # NaN never is
+
+
+def define_flag_alias(name, original):
+  """Gives the flag `original` a second name."""
+  if name not in flags.FLAGS:
+    flags.DEFINE_alias(name, original)
+
+
+def given(flag_values, name):
+  """Returns the value of a flag, None where it was not given."""
+  flag = flag_values[name]
+  # An alias marks the flag as present alone.
+  is_default = flag.using_default_value and not flag.present
+  return None if is_default else flag.value
+
+
+def values_of(flag_values, names):
+  """Returns a dict from flag name to value."""
+  return {name: flag_values[name].value for name in names}
