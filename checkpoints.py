@@ -24,6 +24,8 @@ _PATHS = ("data_dir", "train_file", "vocab_file")
 # Settings of BertConfig that only matter while training or before it.
 _TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",
                   "initializer_range")
+# Settings of a config that mean this where a run.json does not have them.
+_CONFIG_DEFAULTS = {"layer_norm_eps": 1e-12}
 
 
 class Start(collections.namedtuple(
@@ -173,8 +175,8 @@ def _comparable(record):
     if name == "vocabulary":
       flat["vocabulary"] = "%(size)s tokens, hash %(sha256).12s" % value
     elif name == "config":
-      flat.update({"config's " + key: setting for key, setting in value.items()
-                   if key not in _TRAINING_ONLY})
+      flat.update({"config's " + key: setting for key, setting in dict(
+          _CONFIG_DEFAULTS, **value).items() if key not in _TRAINING_ONLY})
     elif name != "training":
       flat[name] = value
   return flat

@@ -82,37 +82,64 @@ def gelu(x):
 
 
 @with_gradient
-def normalize(x, gamma, beta):
+def gelu_erf(x):
+  """Gaussian Error Linear Unit in its exact form, x * P(X <= x).
+
+  Source: Hendrycks and Gimpel, arXiv 1606.08415, section 2; X is a standard
+  normal variable.
+
+  Args:
+    x: float Tensor of any shape.
+
+  Returns:
+    `x` with the activation applied.
+  """
+  share = 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))  # P(X <= x)
+
+  def gradient(upstream):
+    density = math.sqrt(0.5 / math.pi) * tf.exp(-0.5 * tf.square(x))
+    return upstream * (share + x * density)
+
+  return x * share, gradient
+
+
+def normalize(x, gamma, beta, epsilon=LAYER_NORM_EPSILON):
   """Layer norm of the last dimension (Ba et al., arXiv 1607.06450, section 3).
 
   Args:
     x: float Tensor [..., W].
     gamma: float Tensor [W], the scale.
     beta: float Tensor [W], the shift.
+    epsilon: float. Added to the variance.
 
   Returns:
     A Tensor of the shape of `x`.
   """
-  centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-  scale = tf.rsqrt(tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True) +
-                   LAYER_NORM_EPSILON)  # [..., 1]
-  normalized = centered * scale
+  @with_gradient
+  def scale_and_shift(x, gamma, beta):
+    centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+    scale = tf.rsqrt(
+        tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True) +
+        epsilon)  # [..., 1]
+    normalized = centered * scale
 
-  def gradient(upstream):
-    width = tf.cast(tf.shape(x)[-1], x.dtype)
-    rows = tf.reshape(upstream, [-1, tf.shape(x)[-1]])
-    products = rows * tf.reshape(normalized, tf.shape(rows))
-    # Sums over rows and weighted sums within rows are products with a vector.
-    ones = tf.ones([1, tf.shape(rows)[0]], x.dtype)
-    weights = tf.expand_dims(gamma / width, 1)  # [W, 1]
-    mean_shape = tf.shape(scale)
-    mean = tf.reshape(tf.matmul(rows, weights), mean_shape)
-    projection = tf.reshape(tf.matmul(products, weights), mean_shape)
-    to_x = scale * (upstream * gamma - normalized * projection - mean)
-    return (to_x, tf.squeeze(tf.matmul(ones, products), 0),
-            tf.squeeze(tf.matmul(ones, rows), 0))
+    def gradient(upstream):
+      width = tf.cast(tf.shape(x)[-1], x.dtype)
+      rows = tf.reshape(upstream, [-1, tf.shape(x)[-1]])
+      products = rows * tf.reshape(normalized, tf.shape(rows))
+      # Sums over rows and weighted sums within rows are products with a vector.
+      ones = tf.ones([1, tf.shape(rows)[0]], x.dtype)
+      weights = tf.expand_dims(gamma / width, 1)  # [W, 1]
+      mean_shape = tf.shape(scale)
+      mean = tf.reshape(tf.matmul(rows, weights), mean_shape)
+      projection = tf.reshape(tf.matmul(products, weights), mean_shape)
+      to_x = scale * (upstream * gamma - normalized * projection - mean)
+      return (to_x, tf.squeeze(tf.matmul(ones, products), 0),
+              tf.squeeze(tf.matmul(ones, rows), 0))
 
-  return normalized * gamma + beta, gradient
+    return normalized * gamma + beta, gradient
+
+  return scale_and_shift(x, gamma, beta)
 
 
 def dropout_mask(shape, rate):

@@ -11,16 +11,18 @@ import kernels
 
 gelu = kernels.gelu
 
+# "gelu_new" is Hugging Face's name for the tanh form, which is the reference's
+# "gelu"; what Hugging Face calls "gelu" is "gelu_erf" here.
 ACTIVATIONS = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu,
-               "tanh": tf.tanh}
+               "gelu_new": gelu, "gelu_erf": kernels.gelu_erf, "tanh": tf.tanh}
 
 
 def get_activation(activation_string):
   """Turns a name into a function.
 
   Args:
-    activation_string: "linear", "relu", "gelu", "tanh", an empty name or None
-      (linear as well); anything that is not a string is returned as it is.
+    activation_string: one of ACTIVATIONS, in upper or lower case, or None
+      (linear); anything that is not a string is returned as it is.
 
   Returns:
     A function of one Tensor, or None for linear.
@@ -57,12 +59,13 @@ def dropout(input_tensor, dropout_prob, packed=False):
   return tf.nn.dropout(input_tensor, rate=dropout_prob)
 
 
-def layer_norm(input_tensor, name=None):
+def layer_norm(input_tensor, name=None, epsilon=kernels.LAYER_NORM_EPSILON):
   """Normalizes the last dimension (Ba et al., arXiv 1607.06450, section 3).
 
   Args:
     input_tensor: float Tensor [..., W].
     name: str. Variable scope; "LayerNorm" if None.
+    epsilon: float. Added to the variance.
 
   Returns:
     A Tensor of the same shape.
@@ -71,12 +74,13 @@ def layer_norm(input_tensor, name=None):
     width = input_tensor.shape[-1:]
     beta = tf.get_variable("beta", width, initializer=tf.zeros_initializer())
     gamma = tf.get_variable("gamma", width, initializer=tf.ones_initializer())
-    return kernels.normalize(input_tensor, gamma, beta)
+    return kernels.normalize(input_tensor, gamma, beta, epsilon)
 
 
-def layer_norm_and_dropout(input_tensor, dropout_prob, name=None, packed=False):
+def layer_norm_and_dropout(input_tensor, dropout_prob, name=None, packed=False,
+                           epsilon=kernels.LAYER_NORM_EPSILON):
   """Applies `layer_norm`, then `dropout`."""
-  return dropout(layer_norm(input_tensor, name), dropout_prob, packed)
+  return dropout(layer_norm(input_tensor, name, epsilon), dropout_prob, packed)
 
 
 def create_initializer(initializer_range=0.02):
@@ -150,7 +154,8 @@ def embedding_postprocessor(input_tensor,
                             initializer_range=0.02,
                             max_position_embeddings=512,
                             dropout_prob=0.1,
-                            position_ids=None):
+                            position_ids=None,
+                            layer_norm_eps=kernels.LAYER_NORM_EPSILON):
   """Adds token type and position embeddings, then layer norm and dropout.
 
   Args:
@@ -166,6 +171,7 @@ def embedding_postprocessor(input_tensor,
     dropout_prob: float. Dropout of the result.
     position_ids: int [R]. Positions of packed tokens; None for [B, S, W], where
       they are 0 to S - 1.
+    layer_norm_eps: float. See `layer_norm`.
 
   Returns:
     A Tensor with the shape of `input_tensor`.
@@ -206,7 +212,8 @@ def embedding_postprocessor(input_tensor,
       output += tf.gather_nd(table[tf.newaxis], cells)  # [R, W]
 
   return layer_norm_and_dropout(
-      output, dropout_prob, packed=position_ids is not None)
+      output, dropout_prob, packed=position_ids is not None,
+      epsilon=layer_norm_eps)
 
 
 def check_seq_length(seq_length, max_position_embeddings):

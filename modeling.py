@@ -35,6 +35,10 @@ from layers import (  # pylint: disable=unused-import
 class BertConfig(object):
   """The shape of a BertModel. Keys it does not know are kept as attributes."""
 
+  # An attribute of the class, so that `to_dict` has the reference's keys unless
+  # a config says otherwise.
+  layer_norm_eps = kernels.LAYER_NORM_EPSILON
+
   def __init__(self,
                vocab_size,
                hidden_size=768,
@@ -46,7 +50,8 @@ class BertConfig(object):
                attention_probs_dropout_prob=0.1,
                max_position_embeddings=512,
                type_vocab_size=16,
-               initializer_range=0.02):
+               initializer_range=0.02,
+               layer_norm_eps=None):
     """Makes a configuration; the defaults are BERT-Base.
 
     Args:
@@ -62,6 +67,8 @@ class BertConfig(object):
       max_position_embeddings: int. Longest sequence the model can read.
       type_vocab_size: int. Number of segments (token types).
       initializer_range: float. Standard deviation of the initial weights.
+      layer_norm_eps: float. Added to the variance in layer norm; None for
+        1e-12.
 
     Raises:
       ValueError: a value has the wrong type or the heads do not divide
@@ -78,11 +85,13 @@ class BertConfig(object):
     self.max_position_embeddings = max_position_embeddings
     self.type_vocab_size = type_vocab_size
     self.initializer_range = initializer_range
+    if layer_norm_eps is not None:
+      self.layer_norm_eps = layer_norm_eps
     check_config(self)
 
   @classmethod
   def from_dict(cls, json_object):
-    """Makes a BertConfig from a dict; raises ValueError without vocab_size."""
+    """Makes a BertConfig from a dict; raises ValueError if it is of no BERT."""
     if not isinstance(json_object, dict):
       raise ValueError("BertConfig: found %s; expected an object of keys and "
                        "values" % type(json_object).__name__)
@@ -94,6 +103,7 @@ class BertConfig(object):
     for key, value in json_object.items():
       if key not in known:
         setattr(config, key, value)
+    check_config(config)
     return config
 
   @classmethod
@@ -155,11 +165,30 @@ def check_config(config):
       v is None or callable(v) or isinstance(v, str) and
       v.lower() in ACTIVATIONS),
         "one of " + ", ".join(sorted(filter(None, ACTIVATIONS))))
+  if hasattr(config, "layer_norm_eps"):
+    check("layer_norm_eps", lambda v: is_number(v, numbers.Real) and
+          0.0 < v < 1.0, "a number above 0 and below 1")
+  # Keys of other models' configs, which mean another computation.
+  for key, known in (("model_type", "bert"),
+                     ("position_embedding_type", "absolute"),
+                     ("embedding_size", config.hidden_size),
+                     ("is_decoder", False), ("add_cross_attention", False)):
+    value = getattr(config, key, None)
+    if value is not None and value != known:
+      raise ValueError(
+          "BertConfig: \"%s\" is %s; this BERT is computed with %s only, so "
+          "give the config and checkpoint of such a model" % (
+              key, json.dumps(value, default=repr), json.dumps(known)))
   if config.hidden_size % config.num_attention_heads:
     raise ValueError(
         "BertConfig: \"hidden_size\" %d is not a multiple of "
         "\"num_attention_heads\" %d" %
         (config.hidden_size, config.num_attention_heads))
+
+
+def get_layer_norm_eps(config):
+  """Returns a config's `layer_norm_eps`; 1e-12 where the object has none."""
+  return getattr(config, "layer_norm_eps", kernels.LAYER_NORM_EPSILON)
 
 
 class BertModel(object):
@@ -268,7 +297,8 @@ class BertModel(object):
             initializer_range=config.initializer_range,
             do_return_all_layers=True,
             packing=packing,
-            positions=positions if packing else None)
+            positions=positions if packing else None,
+            layer_norm_eps=get_layer_norm_eps(config))
 
       at_positions = None
       if packing:
@@ -351,7 +381,8 @@ def _embed(config, input_ids, token_type_ids, use_one_hot_embeddings, packing):
         initializer_range=config.initializer_range,
         max_position_embeddings=config.max_position_embeddings,
         dropout_prob=config.hidden_dropout_prob,
-        position_ids=position_ids), table
+        position_ids=position_ids,
+        layer_norm_eps=get_layer_norm_eps(config)), table
 
 
 def _count_groups(batch_size, is_training, few_shapes):
@@ -547,7 +578,8 @@ def transformer_model(input_tensor,
                       initializer_range=0.02,
                       do_return_all_layers=False,
                       packing=None,
-                      positions=None):
+                      positions=None,
+                      layer_norm_eps=kernels.LAYER_NORM_EPSILON):
   """A stack of Transformer encoder layers (arXiv 1706.03762, section 3.1).
 
   Args:
@@ -565,6 +597,7 @@ def transformer_model(input_tensor,
     packing: Packing, if `input_tensor` is packed.
     positions: int32 [B, P], with `packing`. Where the last layer is computed
       once more, apart from the others.
+    layer_norm_eps: float. See `layer_norm`.
 
   Returns:
     A Tensor shaped as `input_tensor`, or a list of them; with `positions` a
@@ -599,7 +632,7 @@ def transformer_model(input_tensor,
   add_layer = functools.partial(
       _transformer_layer, attend=attend, intermediate_size=intermediate_size,
       activation=intermediate_act_fn, dropout_prob=hidden_dropout_prob,
-      initializer=initializer, packing=packing)
+      initializer=initializer, packing=packing, layer_norm_eps=layer_norm_eps)
 
   # Between layers everything is a matrix, one row per token: reshaping back
   # and forth costs time on TPUs.
@@ -621,7 +654,8 @@ def transformer_model(input_tensor,
 
 
 def _transformer_layer(hidden, attend, intermediate_size, activation,
-                       dropout_prob, initializer, packing, positions=None):
+                       dropout_prob, initializer, packing, layer_norm_eps,
+                       positions=None):
   """One layer: self-attention, then feed-forward, each added to its input.
 
   Args:
@@ -632,6 +666,7 @@ def _transformer_layer(hidden, attend, intermediate_size, activation,
     dropout_prob: float. Dropout of both sublayers' outputs.
     initializer: initializer of the kernels.
     packing: Packing of the rows, or None.
+    layer_norm_eps: float. See `layer_norm`.
     positions: int32 [B, P], or None for all. Where the layer is computed.
 
   Returns:
@@ -641,7 +676,8 @@ def _transformer_layer(hidden, attend, intermediate_size, activation,
 
   def add_and_normalize(output, residual):
     return layer_norm(
-        dropout(output, dropout_prob, packed=bool(packing)) + residual)
+        dropout(output, dropout_prob, packed=bool(packing)) + residual,
+        epsilon=layer_norm_eps)
 
   with tf.variable_scope("attention"):
     with tf.variable_scope("self"):

@@ -130,7 +130,8 @@ def masked_lm_head(bert_config, vectors, output_weights, label_ids,
           vectors, bert_config.hidden_size,
           modeling.get_activation(bert_config.hidden_act),
           modeling.create_initializer(bert_config.initializer_range))
-      vectors = modeling.layer_norm(vectors)  # [M, W]
+      vectors = modeling.layer_norm(  # [M, W]
+          vectors, epsilon=modeling.get_layer_norm_eps(bert_config))
     output_bias = tf.get_variable(
         "output_bias", [bert_config.vocab_size],
         initializer=tf.zeros_initializer())

@@ -73,6 +73,9 @@ def test_the_hash_is_of_tokens_and_ids():
                                   checkpoints.hash_vocab({"tea": 0}))),
     (dict(config=modeling.BertConfig(**dict(CONFIG, num_attention_heads=4))),
      "config's num_attention_heads is 2 there and 4 here"),
+    # What a file does not say is the default.
+    (dict(config=modeling.BertConfig(layer_norm_eps=1e-5, **CONFIG)),
+     "config's layer_norm_eps is 1e-12 there and 1e-05 here"),
     (dict(do_lower_case=False), "do_lower_case is True there and False here"),
 ])
 @pytest.mark.parametrize("is_training", [False, True])
@@ -80,6 +83,8 @@ def test_another_run_is_refused_with_both_named(
     tmp_path, changes, difference, is_training):
   folder, checkpoint = trained_folder(tmp_path / "out", record=make_record())
   checkpoints.check_record(folder, make_record(), checkpoint)
+  same = modeling.BertConfig(layer_norm_eps=1e-12, **CONFIG)
+  checkpoints.check_record(folder, make_record(config=same), checkpoint)
   with pytest.raises(ValueError) as error:
     checkpoints.find_start(folder, None, make_record(**changes), is_training)
   assert str(error.value) == (

@@ -33,12 +33,15 @@ def normal(*shape):
 
 @pytest.mark.parametrize("build, arrays", [
     (kernels.gelu, [np.linspace(-12.0, 12.0, 999, dtype=np.float32)]),
+    (kernels.gelu_erf, [np.linspace(-12.0, 12.0, 999, dtype=np.float32)]),
+    (lambda x, gamma, beta: kernels.normalize(x, gamma, beta, 0.5),
+     [normal(7, 16), normal(16), normal(16) + 1.0]),
     (kernels.normalize, [normal(7, 16), normal(16), normal(16) + 1.0]),
     (kernels.normalize, [normal(2, 3, 16), normal(16), normal(16) + 1.0]),
     (lambda q, k, v: kernels.attend(q, k, v, tf.constant(
         [[[[0.0, 0.0, -10000.0]]]]), 0.0),
      [normal(2, 2, 4, 5), normal(2, 2, 3, 5), normal(2, 2, 3, 5)]),
-], ids=["gelu", "normalize", "normalize_3d", "attend"])
+], ids=["gelu", "gelu_erf", "normalize_with_another_epsilon", "normalize", "normalize_3d", "attend"])
 def test_gradients_are_those_of_tensorflow(build, arrays):
   by_hand = values_of(build, arrays, by_tensorflow=False)
   derived = values_of(build, arrays, by_tensorflow=True)

@@ -92,6 +92,8 @@ def check_against_numpy(actual, expected, is_real, zero_at_padding):
     dict(hidden_act="relu", hidden_size=16, num_attention_heads=4),
     dict(hidden_act="tanh", num_hidden_layers=1, num_attention_heads=1),
     dict(hidden_act="linear", intermediate_size=5, num_hidden_layers=3),
+    dict(hidden_act="gelu_erf", layer_norm_eps=0.5),
+    dict(hidden_act="gelu_new"),
 ])
 def test_matches_numpy(session, changes):
   config = make_config(dropout=0.5, **changes)  # dropout rests in evaluation
@@ -100,7 +102,7 @@ def test_matches_numpy(session, changes):
   values = random_inputs(np.random.RandomState(2), MASK, config)
   expected = numpy_bert.encode(
       variables, config.num_attention_heads, *values,
-      hidden_act=config.hidden_act)
+      hidden_act=config.hidden_act, epsilon=config.layer_norm_eps)
   feed = dict(zip(inputs, values))
   actual = session.run(outputs_of(padded), feed)
   # Every sequence has a real token, so that padding sees something too.
@@ -141,7 +143,7 @@ def test_sizes_of_batch_and_sequence_may_vary(session):
 
 
 def test_pretraining_heads_match_numpy(session):
-  config = make_config(hidden_act="relu")
+  config = make_config(hidden_act="relu", layer_norm_eps=0.5)
   inputs, padded, _ = make_models(config)
   positions = np.array([[0, 2], [1, 2], [6, 3], [2, 0]])
   labels = np.array([[3, 4], [0, 18], [7, 7], [1, 0]])
@@ -156,10 +158,11 @@ def test_pretraining_heads_match_numpy(session):
   variables = randomize(session)
   values = random_inputs(np.random.RandomState(4), MASK, config)
   encoded = numpy_bert.encode(variables, config.num_attention_heads, *values,
-                              hidden_act="relu")
+                              hidden_act="relu", epsilon=0.5)
   feed = dict(zip(inputs, values))
   expected = numpy_bert.masked_lm(
-      variables, encoded.layers[-1], positions, labels, weights, "relu")
+      variables, encoded.layers[-1], positions, labels, weights, "relu",
+      epsilon=0.5)
   for ours, theirs in zip(session.run(masked_lm, feed), expected):
     assert_near(ours, theirs, 5e-5)
   expected = numpy_bert.next_sentence(
@@ -475,11 +478,26 @@ def test_config_keeps_unknown_keys(tmp_path):
     ("hidden_dropout_prob", 1.0), ("attention_probs_dropout_prob", "0.1"),
     ("hidden_dropout_prob", -0.1), ("attention_probs_dropout_prob", True),
     ("initializer_range", "0.02"), ("hidden_act", "no such function"),
-    ("hidden_act", 3), ("vocab_size", None),
+    ("hidden_act", 3), ("vocab_size", None), ("layer_norm_eps", "1e-5"),
+    ("layer_norm_eps", 0.0), ("layer_norm_eps", None),
+    ("position_embedding_type", "relative_key"), ("embedding_size", 128),
+    ("is_decoder", True), ("add_cross_attention", True),
+    ("model_type", "roberta"), ("hidden_act", "silu"),
 ])
 def test_config_names_the_key_of_a_wrong_value(key, value):
   with pytest.raises(ValueError, match=key):
     modeling.BertConfig.from_dict(dict(CONFIG, **{key: value}))
+
+
+def test_config_of_hugging_face_is_taken_where_it_is_a_bert():
+  config = modeling.BertConfig.from_dict(dict(
+      CONFIG, model_type="bert", position_embedding_type="absolute",
+      embedding_size=CONFIG["hidden_size"], is_decoder=False,
+      add_cross_attention=False, layer_norm_eps=1e-5, hidden_act="gelu_new"))
+  assert config.layer_norm_eps == 1e-5
+  assert config.to_dict()["layer_norm_eps"] == 1e-5
+  assert modeling.BertConfig(7, layer_norm_eps=1e-6).layer_norm_eps == 1e-6
+  assert modeling.BertConfig(7).layer_norm_eps == 1e-12
 
 
 def test_config_needs_heads_that_divide_the_hidden_size():
@@ -588,7 +606,7 @@ def test_reshape_to_matrix_and_back(session):
 
 def test_get_activation(session):
   x = np.linspace(-4.0, 4.0, 9)
-  for name in ("gelu", "relu", "tanh", "GELU"):
+  for name in ("gelu", "relu", "tanh", "GELU", "gelu_new", "gelu_erf"):
     function = modeling.get_activation(name)
     assert_near(session.run(function(tf.constant(x, tf.float32))),
                 numpy_bert.ACTIVATIONS[name.lower()](x), 1e-6)

@@ -8,6 +8,7 @@ tokens, W the hidden size, V words, P predictions per sequence.
 """
 
 import collections
+import math
 
 import numpy as np
 
@@ -17,14 +18,18 @@ Outputs = collections.namedtuple(
 ACTIVATIONS = {
     "gelu": lambda x: x * 0.5 * (
         1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x ** 3))),
+    "gelu_erf": lambda x: x * 0.5 * (
+        1.0 + np.vectorize(math.erf)(x * np.sqrt(0.5))),
     "relu": lambda x: np.where(x > 0.0, x, 0.0),
     "tanh": np.tanh,
     "linear": lambda x: x,
 }
+ACTIVATIONS["gelu_new"] = ACTIVATIONS["gelu"]
 
 
 def encode(variables, num_attention_heads, input_ids, input_mask=None,
-           token_type_ids=None, hidden_act="gelu", scope="bert"):
+           token_type_ids=None, hidden_act="gelu", scope="bert",
+           epsilon=1e-12):
   """Runs the encoder.
 
   Args:
@@ -35,6 +40,7 @@ def encode(variables, num_attention_heads, input_ids, input_mask=None,
     token_type_ids: int [B, S]. All zeros if None.
     hidden_act: str, a key of ACTIVATIONS.
     scope: str, what the names of the encoder's variables start with.
+    epsilon: float, what layer norm adds to the variance.
 
   Returns:
     Outputs of float64 [B, S, W], list of [B, S, W], and [B, W].
@@ -51,13 +57,14 @@ def encode(variables, num_attention_heads, input_ids, input_mask=None,
     hidden = (get("embeddings/word_embeddings")[ids] +
               get("embeddings/token_type_embeddings")[types] +
               get("embeddings/position_embeddings")[:len(ids)])  # [S, W]
-    states = [layer_norm(hidden, variables, scope + "/embeddings/LayerNorm")]
+    states = [layer_norm(
+        hidden, variables, scope + "/embeddings/LayerNorm", epsilon)]
     while "%s/encoder/layer_%d/output/dense/kernel" % (
         scope, len(states) - 1) in variables:
       states.append(encoder_layer(
           states[-1], np.asarray(mask), variables,
           "%s/encoder/layer_%d" % (scope, len(states) - 1),
-          num_attention_heads, ACTIVATIONS[hidden_act]))
+          num_attention_heads, ACTIVATIONS[hidden_act], epsilon))
     embedded.append(states[0])
     layers.append(states[1:])
     pooled.append(np.tanh(
@@ -67,18 +74,20 @@ def encode(variables, num_attention_heads, input_ids, input_mask=None,
                  np.array(pooled))
 
 
-def encoder_layer(hidden, mask, variables, scope, num_heads, activation):
+def encoder_layer(hidden, mask, variables, scope, num_heads, activation,
+                  epsilon):
   """Self-attention and feed-forward of one sequence, float64 [S, W]."""
   attended = dense(
       attention(hidden, hidden, mask[np.newaxis] * np.ones([len(hidden), 1]),
                 variables, scope + "/attention/self", num_heads),
       variables, scope + "/attention/output/dense")
   hidden = layer_norm(
-      hidden + attended, variables, scope + "/attention/output/LayerNorm")
+      hidden + attended, variables, scope + "/attention/output/LayerNorm",
+      epsilon)
   fed = activation(dense(hidden, variables, scope + "/intermediate/dense"))
   return layer_norm(
       hidden + dense(fed, variables, scope + "/output/dense"),
-      variables, scope + "/output/LayerNorm")
+      variables, scope + "/output/LayerNorm", epsilon)
 
 
 def attention(from_rows, to_rows, mask, variables, scope, num_heads,
@@ -113,13 +122,14 @@ def attention(from_rows, to_rows, mask, variables, scope, num_heads,
 
 
 def masked_lm(variables, sequence_output, positions, label_ids, label_weights,
-              hidden_act="gelu"):
+              hidden_act="gelu", epsilon=1e-12):
   """The masked-LM head: loss, [B * P] losses, [B * P, V] log probabilities."""
   rows = np.concatenate(
       [sequence[where] for sequence, where in zip(sequence_output, positions)])
   rows = ACTIVATIONS[hidden_act](
       dense(rows, variables, "cls/predictions/transform/dense"))
-  rows = layer_norm(rows, variables, "cls/predictions/transform/LayerNorm")
+  rows = layer_norm(
+      rows, variables, "cls/predictions/transform/LayerNorm", epsilon)
   log_probs = log_softmax(
       rows.dot(np.float64(variables["bert/embeddings/word_embeddings"]).T) +
       variables["cls/predictions/output_bias"])
@@ -143,11 +153,11 @@ def dense(rows, variables, scope):
   return np.dot(rows, get("kernel")) + get("bias")
 
 
-def layer_norm(rows, variables, scope):
+def layer_norm(rows, variables, scope, epsilon=1e-12):
   """Each row with mean 0 and variance 1, times gamma plus beta."""
   get = _getter(variables, scope)
   centred = rows - rows.mean(-1, keepdims=True)
-  deviation = np.sqrt((centred ** 2).mean(-1, keepdims=True) + 1e-12)
+  deviation = np.sqrt((centred ** 2).mean(-1, keepdims=True) + epsilon)
   return centred / deviation * get("gamma") + get("beta")
 
 
