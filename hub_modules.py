@@ -10,6 +10,7 @@ import tempfile
 import tensorflow.compat.v1 as tf
 
 import checkpoints
+import cli
 import input_pipeline
 import modeling
 import serving
@@ -56,6 +57,8 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir):
   Raises:
     ValueError: there is no `hub.Module`, or the checkpoint does not fit.
   """
+  checkpoint, vocab_file, hub_dir = [
+      cli.expand_home(path) for path in (checkpoint, vocab_file, hub_dir)]
   hub = import_hub()
 
   def make_spec(vocab_copy):

@@ -20,6 +20,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import cli
 import input_pipeline
 import run_squad
 import serving
@@ -63,6 +64,7 @@ class Predictor(object):
     self._batch_size = batch_size
     self._squad = (n_best_size, max_answer_length,
                    _check_threshold(null_score_diff_threshold))
+    path = cli.expand_home(path)
     saved_model = find_saved_model(path)
     if saved_model:
       if vocab_file or model_parts:

@@ -14,6 +14,7 @@ import tempfile
 import tensorflow.compat.v1 as tf
 
 import checkpoints
+import cli
 import input_pipeline
 
 # What every task reads, int32 [B, S] each.
@@ -152,6 +153,8 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
   Raises:
     ValueError: the checkpoint cannot be read or does not fit.
   """
+  checkpoint, vocab_file, export_dir = [
+      cli.expand_home(path) for path in (checkpoint, vocab_file, export_dir)]
   served = open_session(task, checkpoint)
   with served.session, served.session.graph.as_default():
     signatures = {}

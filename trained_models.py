@@ -9,6 +9,7 @@ import collections
 import tensorflow.compat.v1 as tf
 
 import checkpoints
+import cli
 import extract_features
 import input_pipeline
 import modeling
@@ -104,6 +105,9 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   Raises:
     ValueError: a part is missing, or parts do not go together.
   """
+  model_dir, init_checkpoint, bert_config_file, vocab_file = [
+      cli.expand_home(path) for path in (
+          model_dir, init_checkpoint, bert_config_file, vocab_file)]
   record, training = {}, {}
   if model_dir:
     record = _read_record(model_dir)

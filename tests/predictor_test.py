@@ -222,3 +222,22 @@ def test_mistakes(folders, tmp_path):
   (tmp_path / "saved_model.pb").write_text(u"no model")
   with pytest.raises(ValueError, match="cannot be loaded"):
     predictor.Predictor(str(tmp_path))
+
+
+def test_paths_may_start_with_a_tilde(folders, tmp_path, monkeypatch):
+  model_dir, export_dir = folders["classifier"]
+  monkeypatch.setenv("HOME", str(tmp_path))
+  shutil.copytree(model_dir, str(tmp_path / "model"))
+  shutil.copytree(export_dir, str(tmp_path / "exported"))
+  vocab_file = helpers.write_vocab(tmp_path)
+  with helpers.captured_log():
+    expected = predictor.Predictor(model_dir).predict(TEXTS)
+    for path, parts in (("~/model", {"vocab_file": "~/vocab.txt"}),
+                        ("~/exported", {})):
+      np.testing.assert_allclose(
+          predictor.Predictor(path, **parts).predict(TEXTS), expected,
+          atol=1e-5)
+    model = trained_models.find("~/model")
+    assert serving.export_saved_model(
+        model.task, model.checkpoint, "~/vocab.txt", model.settings,
+        "~/new").startswith(str(tmp_path / "new"))
