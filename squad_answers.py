@@ -33,6 +33,10 @@ _NULL_SCORE_WITHOUT_WINDOWS = 1000000.0
 
 _KEPT_WORDS = 2 ** 17
 
+# Spans of a question beyond which those that cannot be an answer any more are
+# forgotten: a book has thousands of windows, each with hundreds of spans.
+_MANY_SPANS = 2 ** 16
+
 
 def write_predictions(all_examples, all_features, all_results, n_best_size,
                       max_answer_length, do_lower_case, output_prediction_file,
@@ -306,8 +310,8 @@ class AnswerFinder(object):
       list of Answer, at least one; and the null score, float.
     """
     null = _NULL_SCORE_WITHOUT_WINDOWS, 0.0, 0.0  # score, start and end logit
-    found = []  # of each window, what _find_spans returns
-    for feature in windows:
+    found, num_spans, most = [], 0, _MANY_SPANS
+    for index, feature in enumerate(windows):
       if feature.unique_id not in results:
         raise ValueError("question %s: its window %d has no result; give the "
                          "results of all features" % (
@@ -318,17 +322,28 @@ class AnswerFinder(object):
       null_logits = float(start_logits[0]), float(end_logits[0])
       null = min(null, (sum(null_logits),) + null_logits,
                  key=lambda scored: scored[0])
-      found.append(self._find_spans(feature, start_logits, end_logits))
-    answers = self._choose(example, windows, found, null)
-    return answers, null[0]
+      found.append(self._find_spans(feature, index, start_logits, end_logits))
+      num_spans += found[-1].shape[1]
+      if num_spans > most:
+        spans = np.concatenate(found, axis=1)
+        _, used = self._take_best(example, windows, spans)
+        found, num_spans = [spans[:, np.sort(used)]], len(used)
+        most = max(_MANY_SPANS, 2 * num_spans)  # many may have one text
+    return self._choose(example, windows, found, null), null[0]
 
-  def _find_spans(self, feature, start_logits, end_logits):
+  def _find_spans(self, feature, index, start_logits, end_logits):
     """Combines the best positions of a window.
 
+    Args:
+      feature: InputFeatures. The window.
+      index: int. Its number among those of the example.
+      start_logits: float64 [S].
+      end_logits: float64 [S].
+
     Returns:
-      float64 [5, spans]: scores, start positions, end positions, start logits,
-      end logits. In the order of the start positions' logits, then of the end
-      positions'.
+      float64 [6, spans]: scores, start positions, end positions, start logits,
+      end logits, `index`. In the order of the start positions' logits, then of
+      the end positions'.
     """
     words = feature.token_to_orig_map
     is_max_context = feature.token_is_max_context
@@ -342,36 +357,51 @@ class AnswerFinder(object):
     starts = np.array(starts, np.int64)[rows]
     ends = np.array(ends, np.int64)[columns]
     return np.stack([start_logits[starts] + end_logits[ends], starts, ends,
-                     start_logits[starts], end_logits[ends]])
+                     start_logits[starts], end_logits[ends],
+                     np.full([len(starts)], index)])
 
   def _choose(self, example, windows, found, null):
     """Returns the list of Answer: the best spans, each text once."""
-    answers, seen = [], set()
+    answers = []
     if found:
-      spans = np.concatenate(found, axis=1)  # [5, spans of all windows]
-      window_of = np.repeat(np.arange(len(found)), [f.shape[1] for f in found])
       if self._version_2:
         # No answer is one more span, which stands behind all others.
-        spans = np.concatenate(
-            [spans, [[null[0]], [0], [0], [null[1]], [null[2]]]], axis=1)
-        window_of = np.append(window_of, 0)
-      order = np.argsort(-spans[0], kind="mergesort")  # stable
-      for span in order:
-        if len(answers) >= self._n_best_size:
-          break
-        _, start, end, start_logit, end_logit = spans[:, span].tolist()
-        text, start_char, end_char = "", None, None
-        if start:
-          text, start_char, end_char = self._project(
-              example, windows[window_of[span]], int(start), int(end))
-        if text in seen:
-          continue
+        found = found + [
+            np.array([null[0], 0, 0, null[1], null[2], 0])[:, np.newaxis]]
+      answers, _ = self._take_best(
+          example, windows, np.concatenate(found, axis=1))
+    if self._version_2 and all(answer.text for answer in answers):
+      answers.append(Answer("", null[1], null[2], None, None))
+    return answers or [_NONCE]
+
+  def _take_best(self, example, windows, spans):
+    """Goes through spans, the best first, until there are enough answers.
+
+    Args:
+      example: SquadExample.
+      windows: list of InputFeatures.
+      spans: float64 [6, spans], as `_find_spans` makes them.
+
+    Returns:
+      list of Answer, each text once; and int64 [spans looked at], their
+      indexes. Spans that come later can only move the others back.
+    """
+    answers, seen, num_used = [], set(), 0
+    order = np.argsort(-spans[0], kind="mergesort")  # stable
+    for span in order:
+      if len(answers) >= self._n_best_size:
+        break
+      num_used += 1
+      _, start, end, start_logit, end_logit, index = spans[:, span].tolist()
+      text, start_char, end_char = "", None, None
+      if start:
+        text, start_char, end_char = self._project(
+            example, windows[int(index)], int(start), int(end))
+      if text not in seen:
         seen.add(text)
         answers.append(
             Answer(text, start_logit, end_logit, start_char, end_char))
-    if self._version_2 and "" not in seen:
-      answers.append(Answer("", null[1], null[2], None, None))
-    return answers or [_NONCE]
+    return answers, order[:num_used]
 
   def _project(self, example, feature, start, end):
     """Returns text and offsets of the span from `start` to `end`."""

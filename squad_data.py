@@ -399,14 +399,16 @@ def _find_windows(num_pieces, size, stride):
     if stop == num_pieces:
       break
     start += min(size, stride)
-  if len(bounds) <= 1:
-    return [_Window(start, stop, [True] * stop) for start, stop in bounds]
-  scores = np.full([len(bounds), num_pieces], -1.0)
-  for row, (start, stop) in zip(scores, bounds):
+  # One value per piece, not per window and piece: books have many of both.
+  best = np.full([num_pieces], -1.0)
+  best_window = np.zeros([num_pieces], np.int32)
+  for index, (start, stop) in enumerate(bounds):
     left = np.arange(stop - start)
-    row[start:stop] = np.minimum(left, left[::-1]) + 0.01 * (stop - start)
-  best = scores.argmax(axis=0)  # the first of equals
-  return [_Window(start, stop, (best[start:stop] == index).tolist())
+    scores = np.minimum(left, left[::-1]) + 0.01 * (stop - start)
+    is_better = scores > best[start:stop]  # the first of equals stays
+    best[start:stop][is_better] = scores[is_better]
+    best_window[start:stop][is_better] = index
+  return [_Window(start, stop, best_window[start:stop] == index)
           for index, (start, stop) in enumerate(bounds)]
 
 
@@ -421,7 +423,7 @@ def _make_feature(unique_id, example_index, window_index, window, query, pieces,
   return InputFeatures(
       unique_id, example_index, window_index, model_input.tokens,
       dict(zip(positions, pieces.words[start:stop])),
-      dict(zip(positions, is_max_context)),
+      dict(zip(positions, is_max_context.tolist())),
       model_input.input_ids, model_input.input_mask, model_input.segment_ids)
 
 

@@ -158,6 +158,28 @@ def test_n_best_lists_are_those_of_the_slow_way(
   assert (odds is None) == (not version_2)
 
 
+@pytest.mark.parametrize("version_2", [False, True])
+@pytest.mark.parametrize("n_best_size", [2, 30])
+def test_forgetting_spans_on_the_way_changes_no_list(
+    tmp_path, monkeypatch, version_2, n_best_size):
+  examples, features = make_data(tmp_path)
+  arguments = (tmp_path, examples, features, make_results(features),
+               n_best_size)
+  expected = write(*arguments, version_2_with_negative=version_2)
+  monkeypatch.setattr(squad_answers, "_MANY_SPANS", 3)
+  sizes, take_best = [], squad_answers.AnswerFinder._take_best
+
+  def count(self, example, windows, spans):
+    answers, used = take_best(self, example, windows, spans)
+    sizes.append((spans.shape[1], len(used)))
+    return answers, used
+
+  monkeypatch.setattr(squad_answers.AnswerFinder, "_take_best", count)
+  assert write(*arguments, version_2_with_negative=version_2) == expected
+  assert len(sizes) > len(examples)
+  assert any(num_used < size for size, num_used in sizes)
+
+
 def test_the_files_are_laid_out_as_json_dumps_does(tmp_path):
   examples, features = make_data(tmp_path)
   contents = write(tmp_path, examples, features, make_results(features),

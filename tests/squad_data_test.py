@@ -1,6 +1,7 @@
 """Tests of squad_data: reading, words, answers, windows, records."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -353,3 +354,29 @@ def test_windows_of_long_contexts_are_those_of_a_slow_count():
     chosen = [w.start + i for w in windows
               for i, is_max in enumerate(w.is_max_context) if is_max]
     assert sorted(chosen) == sorted(set(shown))
+    bounds = [(window.start, window.stop) for window in windows]
+    for window, expected in zip(windows, slow_max_context(bounds, count)):
+      assert window.is_max_context.tolist() == expected
+
+
+def slow_max_context(bounds, count):
+  """Returns, for each window, whether each piece is read best there."""
+  scores = np.full([len(bounds), count], -1.0)
+  for row, (start, stop) in zip(scores, bounds):
+    left = np.arange(stop - start)
+    row[start:stop] = np.minimum(left, left[::-1]) + 0.01 * (stop - start)
+  best = scores.argmax(axis=0)  # the first of equals
+  return [(best[start:stop] == index).tolist()
+          for index, (start, stop) in enumerate(bounds)]
+
+
+@pytest.mark.parametrize("size,stride", [(381, 128), (60, 16)])
+def test_windows_of_a_book_take_a_few_megabytes(size, stride):
+  tracemalloc.start()
+  try:
+    windows = squad_data._find_windows(150000, size, stride)
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert len(windows) > 1000
+  assert peak < 12e6
