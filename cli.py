@@ -5,7 +5,6 @@ start at once. What knows its errors looks whether it has been imported.
 """
 
 import contextlib
-import difflib
 import errno
 import operator
 import os
@@ -14,6 +13,8 @@ import sys
 
 from absl import app
 from absl import flags
+
+import usage
 
 # Flags defined by functions of this module belong to the script that calls
 # them, so that its --helpshort lists them.
@@ -100,6 +101,10 @@ def run(main, define_flags, required=()):
       _exit(program, text, 1)
 
   def parse(argv):
+    if usage.asks_for_help(argv):
+      sys.stdout.write(usage.format_help(
+          os.path.basename(argv[0]), _describe(main), required))
+      sys.exit(0)
     rest = parse_flags(argv)
     if "use_xla" in flags.FLAGS and flags.FLAGS.use_xla:
       import xla  # pylint: disable=g-import-not-at-top  # has TensorFlow
@@ -107,6 +112,20 @@ def run(main, define_flags, required=()):
     return rest
 
   app.run(main_with_one_line_errors, flags_parser=parse)
+
+
+def _describe(main):
+  """Returns what a script says of itself, for --help.
+
+  Args:
+    main: the function that `run` is given. Of a program that brings another
+      script's and says nothing, the first words are that script's.
+  """
+  program = sys.modules["__main__"]
+  script = sys.modules[main.__module__]
+  if program.__doc__ or script is program:
+    return program.__doc__
+  return (script.__doc__ or "").split("\n\n")[0]
 
 
 def _progress():
@@ -189,10 +208,9 @@ def parse_flags(argv):
   try:
     rest = flags.FLAGS(argv)
   except flags.UnrecognizedFlagError as error:
-    nearest = difflib.get_close_matches(
-        error.flagname, list(flags.FLAGS), n=1, cutoff=0.0)
-    sys.exit("%s: unknown flag --%s; the nearest name is --%s (--helpshort "
-             "lists all)" % (program, error.flagname, nearest[0]))
+    advice = usage.advise(error.flagname)
+    sys.exit("%s: unknown flag --%s%s (--help lists all flags)" % (
+        program, error.flagname, advice and "; " + advice))
   except flags.Error as error:
     sys.exit("%s: %s" % (program, str(error).replace("\n", " ")))
   if len(rest) > 1:
@@ -255,7 +273,7 @@ _PARSERS = {
 
 
 def define_flag(kind, name, default, help_text, lower_bound=None,
-                upper_bound=None, above=None):
+                upper_bound=None, above=None, default_text=None):
   """Defines a flag, or defines it anew where it is there already.
 
   Scripts share flag names with different defaults, and programs import several
@@ -271,6 +289,8 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
     lower_bound: number. The least value of an integer or float.
     upper_bound: number. The greatest value.
     above: number. What the value must be greater than.
+    default_text: str. What --help says happens without the flag, where
+      `default` does not.
   """
   parser = _PARSERS[kind]()
   serializer = None if kind == "bool" else flags.ArgumentSerializer()
@@ -278,8 +298,7 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
     flags.DEFINE_flag(flags.Flag(parser, serializer, name, default, help_text,
                                  boolean=kind == "bool"))
   else:
-    # The same object, which aliases and programs may hold.
-    flag = flags.FLAGS[name]
+    flag = flags.FLAGS[name]  # changed in place: aliases and programs hold it
     # An alias marks the flag as present, but not as given.
     flag.using_default_value = flag.using_default_value and not flag.present
     flag.parser, flag.serializer = parser, serializer
@@ -288,6 +307,8 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
         validator for validator in flag.validators
         if not hasattr(validator.checker, "bound")]
     flags.FLAGS.set_default(name, default)
+  flags.FLAGS[name].kind = kind  # this and the next for --help
+  flags.FLAGS[name].default_text = default_text
   bounds = [("%s or more", lower_bound, operator.ge),
             ("%s at most", upper_bound, operator.le),
             ("more than %s", above, operator.gt)]
@@ -312,6 +333,7 @@ def define_flag_alias(name, original):
   """Gives the flag `original` a second name."""
   if name not in flags.FLAGS:
     flags.DEFINE_alias(name, original)
+    flags.FLAGS[name].alias_of = original
 
 
 def given(flag_values, name):

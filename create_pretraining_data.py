@@ -1,7 +1,8 @@
-"""Makes the records that BERT is pre-trained on, of plain text.
+r"""Makes the records that BERT is pre-trained on, of plain text.
 
-  python create_pretraining_data.py --input_file=text.txt \
-    --output_file=text.tfrecord --vocab_file=vocab.txt
+  python create_pretraining_data.py --input_file=sample_text.txt \
+    --output_file=/tmp/sample.tfrecord --vocab_file=sample_vocab.txt \
+    --max_seq_length=128 --max_predictions_per_seq=20
 
 The text has one sentence per line and a blank line between documents. A record
 is a pair of stretches of text of which some words are masked; the second one
@@ -72,8 +73,8 @@ def define_flags():
   define("path", "vocab_file", None,
          "Vocabulary that the model will be trained with.")
   define("bool", "do_lower_case", True,
-         "Lower-case the text and strip accents. True for uncased models, "
-         "False for cased ones.")
+         "Lower-case the text and strip accents: true for uncased models, "
+         "false for cased ones.", default_text=estimators.CASING_DEFAULT)
   define("bool", "do_whole_word_mask", False,
          "Mask all pieces of a word (\"##\" marks those after the first) or "
          "none.")

@@ -86,6 +86,10 @@ def device_values(flag_values):
   return values_of(flag_values, [flag[1] for flag in _DEVICE_FLAGS])
 
 
+# What `tokenization.decide_casing` does.
+CASING_DEFAULT = "found from the vocabulary"
+
+
 def define_model_flags(init_checkpoint_help):
   """Defines the flags that say what a model is made of."""
   define_flag("path", "bert_config_file", None,
@@ -94,8 +98,8 @@ def define_model_flags(init_checkpoint_help):
               "Vocabulary that the model was trained with.")
   define_flag("path", "init_checkpoint", None, init_checkpoint_help)
   define_flag("bool", "do_lower_case", True,
-              "Lower-case the text and strip accents. True for uncased models, "
-              "False for cased ones.")
+              "Lower-case the text and strip accents: true for uncased models, "
+              "false for cased ones.", default_text=CASING_DEFAULT)
   define_flag_alias("do_lower", "do_lower_case")
 
 
@@ -106,8 +110,8 @@ def define_fine_tuning_flags():
               "Folder for checkpoints and results.")
   define_flag("integer", "train_batch_size", 32, "Batch size for training.",
               lower_bound=1)
-  define_flag("integer", "predict_batch_size", 8, "Batch size for prediction. "
-              "Where it is not given, %s" % BATCH_SIZE_HELP, lower_bound=1)
+  define_flag("integer", "predict_batch_size", 8, "Batch size for prediction.",
+              lower_bound=1, default_text=BATCH_SIZE_DEFAULT)
   define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.",
               above=0)
   define_flag("float", "num_train_epochs", 3.0, "Times to go through the data.",
@@ -131,8 +135,8 @@ def hardware_values(flag_values):
 # Without gradients to keep, memory allows for larger batches than training
 # does, and they compute faster.
 _INFERENCE_BATCH_SIZE = 32
-BATCH_SIZE_HELP = ("CPU and GPU compute %d at a time, with the results of the "
-                   "default." % _INFERENCE_BATCH_SIZE)
+BATCH_SIZE_DEFAULT = "%d on CPU and GPU, with the results of 8; 8 on TPU" % (
+    _INFERENCE_BATCH_SIZE)
 
 
 def batch_size_of(flag_values, name):

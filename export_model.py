@@ -1,11 +1,16 @@
-"""Exports a trained model: a SavedModel to serve, a TF1 Hub module to train on.
+r"""Exports a trained model: a SavedModel to serve, a TF1 Hub module to train on.
 
-  python export_model.py --model_dir=mrpc_output --export_dir=exported
+  python export_model.py --model_dir=/tmp/mrpc_output --export_dir=/tmp/exported
+
+takes the output directory of a training, which tells what it was.
+
+  export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
   python export_model.py --task=features --layers=-2 --pooling=mean \
-    --init_checkpoint=bert_model.ckpt --bert_config_file=bert_config.json \
-    --vocab_file=vocab.txt --export_dir=exported --hub_dir=module
+    --init_checkpoint=$BERT_DIR/bert_model.ckpt \
+    --bert_config_file=$BERT_DIR/bert_config.json \
+    --vocab_file=$BERT_DIR/vocab.txt --export_dir=/tmp/features \
+    --hub_dir=/tmp/module
 
-The first takes the output directory of a training, which tells what it was.
 Every export makes a new folder in --export_dir or --hub_dir, whose name is a
 number: the version, as TensorFlow Serving counts them.
 """
@@ -37,7 +42,8 @@ def define_flags():
       "Checkpoint to export; the latest of --model_dir without it.")
   define("integer", "max_seq_length", 128,
          "Word pieces to cut texts to, for programs that tokenize. The model "
-         "itself takes any length.", lower_bound=3)
+         "itself takes any length.", lower_bound=3,
+         default_text="that of the training, else 128, or 384 for squad")
   define("string", "labels", None,
          "Labels of a classifier, with commas, in the order of training.")
   define("string", "layers", "-1", "Layers of features, with commas.")

@@ -1,8 +1,10 @@
-"""Writes the vectors that BERT gives the word pieces of texts.
+r"""Writes the vectors that BERT gives the word pieces of texts.
 
-  python extract_features.py --input_file=input.txt --output_file=output.jsonl \
-    --vocab_file=vocab.txt --bert_config_file=bert_config.json \
-    --init_checkpoint=bert_model.ckpt --layers=-1,-2,-3,-4
+  export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
+  python extract_features.py --input_file=sample_text.txt \
+    --output_file=/tmp/features.jsonl --vocab_file=$BERT_DIR/vocab.txt \
+    --bert_config_file=$BERT_DIR/bert_config.json \
+    --init_checkpoint=$BERT_DIR/bert_model.ckpt --layers=-1,-2,-3,-4
 
 A line of the input is a text, or two, written `text a ||| text b`. Lines are
 read, run and written as a stream, in their order and in the same memory however

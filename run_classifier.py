@@ -1,9 +1,22 @@
-"""Fine-tunes BERT on classifying sentences or pairs of sentences.
+r"""Fine-tunes BERT on classifying sentences or pairs of sentences.
 
-  python run_classifier.py --task_name=MRPC --data_dir=glue/MRPC \
+On the sample data, from random weights:
+
+  python run_classifier.py --task_name=MRPC --data_dir=sample_data \
     --do_train=true --do_eval=true --do_predict=true \
-    --vocab_file=vocab.txt --bert_config_file=bert_config.json \
-    --init_checkpoint=bert_model.ckpt --output_dir=mrpc_output
+    --vocab_file=sample_vocab.txt --bert_config_file=sample_config.json \
+    --max_seq_length=48 --learning_rate=3e-4 --num_train_epochs=15 \
+    --output_dir=/tmp/sample_classifier
+
+On MRPC, from a pre-trained model:
+
+  export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
+  export GLUE_DIR=/path/to/glue
+  python run_classifier.py --task_name=MRPC --data_dir=$GLUE_DIR/MRPC \
+    --do_train=true --do_eval=true --vocab_file=$BERT_DIR/vocab.txt \
+    --bert_config_file=$BERT_DIR/bert_config.json \
+    --init_checkpoint=$BERT_DIR/bert_model.ckpt --learning_rate=2e-5 \
+    --output_dir=/tmp/mrpc_output
 
 Tasks: CoLA, MNLI, MRPC, XNLI. A new task is one class, see `DataProcessor`,
 and one line in `PROCESSORS`.
@@ -60,8 +73,8 @@ def define_flags():
   define("bool", "do_train", False, "Train on the task's training set.")
   define("bool", "do_eval", False, "Evaluate on the dev set.")
   define("bool", "do_predict", False, "Predict the test set.")
-  define("integer", "eval_batch_size", 8, "Batch size for evaluation. Where "
-         "it is not given, %s" % estimators.BATCH_SIZE_HELP, lower_bound=1)
+  define("integer", "eval_batch_size", 8, "Batch size for evaluation.",
+         lower_bound=1, default_text=estimators.BATCH_SIZE_DEFAULT)
   estimators.define_fine_tuning_flags()
 
 

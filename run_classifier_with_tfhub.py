@@ -1,8 +1,10 @@
-"""Fine-tunes a BERT module of TensorFlow Hub on classifying sentences.
+r"""Fine-tunes a BERT module of TensorFlow Hub on classifying sentences.
 
-  python run_classifier_with_tfhub.py --task_name=MRPC --data_dir=glue/MRPC \
-    --do_train=true --do_eval=true --bert_hub_module_handle=path/to/module \
-    --output_dir=mrpc_output
+  export MODULE_DIR=/path/to/module
+  export GLUE_DIR=/path/to/glue
+  python run_classifier_with_tfhub.py --task_name=MRPC \
+    --data_dir=$GLUE_DIR/MRPC --do_train=true --do_eval=true \
+    --bert_hub_module_handle=$MODULE_DIR --output_dir=/tmp/module_output
 
 Data, head and results are those of `run_classifier.py`; the module brings the
 encoder, its weights and the vocabulary. Needs `hub.Module`, which TensorFlow
@@ -22,6 +24,8 @@ import run_classifier
 import tokenization
 
 FLAGS = flags.FLAGS
+REQUIRED_FLAGS = ("data_dir", "task_name", "bert_hub_module_handle",
+                  "output_dir")
 
 
 def define_flags():
@@ -162,5 +166,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-  estimators.run(main, define_flags, required=[
-      "data_dir", "task_name", "bert_hub_module_handle", "output_dir"])
+  estimators.run(main, define_flags, REQUIRED_FLAGS)

@@ -1,13 +1,13 @@
-"""Pre-trains BERT: masked words and next sentences.
+r"""Pre-trains BERT: masked words and next sentences.
 
-  python run_pretraining.py --input_file=/tmp/tf_examples.tfrecord \
-    --output_dir=/tmp/pretraining_output --do_train=true --do_eval=true \
-    --bert_config_file=bert_config.json --init_checkpoint=bert_model.ckpt \
-    --train_batch_size=32 --max_seq_length=128 --max_predictions_per_seq=20 \
-    --num_train_steps=20 --num_warmup_steps=10 --learning_rate=2e-5
+  python run_pretraining.py --input_file=/tmp/sample.tfrecord \
+    --do_train=true --do_eval=true --bert_config_file=sample_config.json \
+    --max_seq_length=128 --max_predictions_per_seq=20 --num_train_steps=200 \
+    --num_warmup_steps=20 --learning_rate=1e-3 \
+    --output_dir=/tmp/sample_pretraining
 
-Reads what `create_pretraining_data.py` writes. Leave out --init_checkpoint to
-start from random weights.
+Reads what `create_pretraining_data.py` writes. With --init_checkpoint it starts
+from that model, without it from random weights.
 
 Source: Devlin et al., arXiv 1810.04805, section 3.1.
 """

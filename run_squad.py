@@ -1,11 +1,14 @@
-"""Answers questions with spans of a text: SQuAD 1.1 and 2.0.
+r"""Answers questions with spans of a text: SQuAD 1.1 and 2.0.
 
-  python run_squad.py --do_train=true --train_file=train-v1.1.json \
-    --do_predict=true --do_eval=true --predict_file=dev-v1.1.json \
-    --vocab_file=vocab.txt --bert_config_file=bert_config.json \
-    --init_checkpoint=bert_model.ckpt --output_dir=squad_output
+  export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
+  export SQUAD_DIR=/path/to/squad
+  python run_squad.py --do_train=true --train_file=$SQUAD_DIR/train-v1.1.json \
+    --do_predict=true --do_eval=true --predict_file=$SQUAD_DIR/dev-v1.1.json \
+    --vocab_file=$BERT_DIR/vocab.txt \
+    --bert_config_file=$BERT_DIR/bert_config.json \
+    --init_checkpoint=$BERT_DIR/bert_model.ckpt --output_dir=/tmp/squad_output
 
-For SQuAD 2.0, where a text may not hold the answer, give
+For SQuAD 2.0, where a text may not hold the answer, also pass
 --version_2_with_negative=true and --null_score_diff_threshold=best.
 
 Source: Devlin et al., arXiv 1810.04805, sections 4.2 and 4.3.

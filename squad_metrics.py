@@ -1,8 +1,9 @@
-"""Scores answers to SQuAD 1.1 and 2.0 with the figures of the official scorers.
+r"""Scores answers to SQuAD 1.1 and 2.0 with the figures of the official scorers.
 
-  python squad_metrics.py --data_file=dev.json \
-    --predictions_file=predictions.json [--null_odds_file=null_odds.json \
-    --null_score_diff_threshold=T]
+  export SQUAD_DIR=/path/to/squad
+  python squad_metrics.py --data_file=$SQUAD_DIR/dev-v2.0.json \
+    --predictions_file=/tmp/squad_output/predictions.json \
+    --null_odds_file=/tmp/squad_output/null_odds.json
 
 prints one JSON object. Programs call `score`.
 

@@ -19,31 +19,10 @@ import run_classifier_with_tfhub
 import run_pretraining
 import run_squad
 import squad_metrics
+import usage
 
 FLAGS = flags.FLAGS
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def flags_of_scripts():
-  """Returns all flags but those that absl and TensorFlow define."""
-  return {name: FLAGS[name] for name in FLAGS
-          if not str(FLAGS.find_module_defining_flag(name)).startswith(
-              ("absl", "tensorflow"))}
-
-
-@pytest.fixture
-def no_flags():
-  """Lets a test define flags from nothing; afterwards all is as before."""
-  before, was_parsed = flags_of_scripts(), FLAGS.is_parsed()
-  for name in before:
-    delattr(FLAGS, name)
-  yield
-  for name in flags_of_scripts():
-    delattr(FLAGS, name)
-  for name, flag in before.items():
-    FLAGS[name] = flag
-  if not was_parsed:
-    FLAGS.unparse_flags()
 
 
 def define_toy_flags():
@@ -257,7 +236,7 @@ def test_a_tilde_before_no_user_is_a_name_only_if_it_exists(no_flags, home):
                          ids=lambda script: script.__name__)
 def test_flags_for_files_and_folders_expand_a_tilde(no_flags, home, script):
   script.define_flags()
-  names = [name for name in flags_of_scripts()
+  names = [name for name in usage.own_flags()
            if re.search("_file$|_dir$|_handle$|^init_checkpoint$", name)]
   assert len(names) >= 3
   parse(*["--%s=~/x" % name for name in names])

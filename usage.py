@@ -1,0 +1,194 @@
+"""What a script's --help prints, and what is said about a mistyped flag."""
+
+import difflib
+import re
+import textwrap
+
+from absl import flags
+
+_WIDTH = 79
+
+# Flags of the scripts in the order in which --help lists them. A program's own
+# come first, without a place here.
+_GROUPS = [
+    ("Data", """
+     task_name data_dir train_file predict_file data_file predictions_file
+     null_odds_file input_file eval_input_file output_file max_seq_length
+     doc_stride max_query_length version_2_with_negative split_long_lines
+     max_predictions_per_seq masked_lm_prob dupe_factor do_whole_word_mask
+     whole_word_segmented short_seq_prob truncate_segment_prob random_seed
+     shard_size num_workers skip_bad_records"""),
+    ("Model", """
+     model_dir task bert_hub_module_handle bert_config_file vocab_file
+     init_checkpoint init_head do_lower_case strip_accents labels layers
+     pooling"""),
+    ("Training", """
+     do_train train_batch_size learning_rate num_train_epochs num_train_steps
+     warmup_proportion num_warmup_steps use_next_sentence shuffle_buffer_size
+     tf_random_seed save_checkpoints_steps keep_checkpoint_max log_steps
+     verbose"""),
+    ("Results", """
+     output_dir do_eval do_predict eval_batch_size predict_batch_size
+     eval_steps max_eval_steps n_best_size max_answer_length
+     null_score_diff_threshold verbose_logging output_format export_dir
+     hub_dir"""),
+    ("Device", """
+     batch_size remove_padding use_xla use_one_hot_embeddings use_tpu tpu_name
+     tpu_zone gcp_project num_tpu_cores iterations_per_loop master"""),
+]
+
+_VALUES = {"path": "PATH", "paths": "PATHS", "integer": "N", "float": "X",
+           "string": "TEXT"}
+
+# Names that flags have in other programs, and what to do here: of the phrases,
+# the first whose flags the script has.
+_ELSEWHERE = [
+    ("lr", "use --learning_rate"),
+    ("batch_size per_device_train_batch_size per_device_eval_batch_size bs",
+     "use --train_batch_size, --eval_batch_size and --predict_batch_size",
+     "use --train_batch_size and --predict_batch_size",
+     "use --train_batch_size and --eval_batch_size", "use --batch_size"),
+    ("max_length max_len max_seq_len model_max_length", "use --max_seq_length"),
+    ("epochs num_epochs n_epochs", "use --num_train_epochs",
+     "use --num_train_steps, records * epochs / --train_batch_size"),
+    ("max_steps num_steps steps", "use --num_train_steps",
+     "use --num_train_epochs, which may be a fraction: steps * "
+     "--train_batch_size / examples"),
+    ("warmup_steps warmup_ratio warmup num_warmup_steps warmup_proportion",
+     "use --warmup_proportion, the share of all steps",
+     "use --num_warmup_steps"),
+    ("weight_decay wd", "leave it out: it is 0.01, as in BERT's own training, "
+     "with --learning_rate"),
+    ("train_file train_data dataset dataset_name",
+     "use --data_dir, the folder with train.tsv and dev.tsv",
+     "use --train_file", "use --input_file"),
+    ("validation_file dev_file eval_file test_file",
+     "use --data_dir, the folder with dev.tsv and test.tsv",
+     "use --predict_file", "use --eval_input_file"),
+    ("model_name_or_path model_name model pretrained_model",
+     "use --bert_hub_module_handle", "use --model_dir",
+     "use --init_checkpoint, a checkpoint on disk, with its --bert_config_file "
+     "and --vocab_file",
+     "use --init_checkpoint, a checkpoint on disk, with its "
+     "--bert_config_file"),
+    ("config config_name config_file", "use --bert_config_file"),
+    ("tokenizer tokenizer_name vocab", "use --vocab_file"),
+    ("cased uncased lower_case", "use --do_lower_case=false for a cased model, "
+     "if its vocabulary does not show it"),
+    ("seed", "use --tf_random_seed", "use --random_seed"),
+    ("train", "use --do_train"),
+    ("eval evaluate", "use --do_eval"),
+    ("test do_test predict", "use --do_predict"),
+    ("logging_steps", "use --log_steps"),
+    ("save_steps", "use --save_checkpoints_steps"),
+    ("save_total_limit", "use --keep_checkpoint_max"),
+    ("overwrite_output_dir overwrite resume resume_from_checkpoint",
+     "leave it out: a training in --output_dir is resumed; to start anew, name "
+     "another folder"),
+    ("fp16 bf16 amp mixed_precision",
+     "leave it out: everything is computed in float32"),
+    ("gradient_accumulation_steps",
+     "leave it out: each batch of --train_batch_size is a step"),
+    ("early_stopping early_stopping_patience patience metric_for_best_model "
+     "load_best_model_at_end",
+     "leave it out: training runs to its end; to choose a checkpoint, keep all "
+     "with --keep_checkpoint_max=0 and evaluate each with --do_eval, "
+     "--init_checkpoint and a new --output_dir",
+     "leave it out: training runs to its end; to choose a checkpoint, keep all "
+     "with --keep_checkpoint_max=0 and score the answers of each with "
+     "--do_predict, --init_checkpoint and a new --output_dir"),
+    ("gpu gpus gpu_id gpu_ids n_gpu num_gpus device cuda use_gpu",
+     "leave it out: TensorFlow takes a GPU where it finds one; "
+     "CUDA_VISIBLE_DEVICES=1 in the environment picks the second, -1 none"),
+    ("dropout hidden_dropout_prob attention_probs_dropout_prob",
+     "set hidden_dropout_prob and attention_probs_dropout_prob in the file of "
+     "--bert_config_file"),
+]
+
+
+def own_flags():
+  """Returns the names of all flags but those of absl and TensorFlow."""
+  return [name for name in flags.FLAGS if not re.match(
+      r"(absl|tensorflow\w*)(\.(?!py$)|$)",
+      str(flags.FLAGS.find_module_defining_flag(name)))]
+
+
+def asks_for_help(argv):
+  """Returns whether one of the arguments is -h or --help."""
+  return any(argument in ("-h", "--help", "-help", "--h", "-?")
+             for argument in argv[1:])
+
+
+def format_help(program, description, required):
+  """Formats what --help prints, of the flags that are defined.
+
+  Args:
+    program: str. Name of the script.
+    description: str, or None. What it does, with an example.
+    required: names of the flags that must be given.
+  """
+  parts = ["Usage: python %s --flag=value ..." % program]
+  if description:
+    parts.append(description.strip("\n").rstrip())
+  names = [name for name in own_flags()
+           if not hasattr(flags.FLAGS[name], "alias_of")]
+  grouped = [(title, [name for name in group.split() if name in names])
+             for title, group in _GROUPS]
+  placed = {name for _, group in grouped for name in group}
+  grouped.insert(0, ("Flags of this program",
+                     [name for name in names if name not in placed]))
+  for title, group in grouped:
+    if group:
+      # Those that must be given first, or nobody finds them.
+      group.sort(key=lambda name: name not in required)
+      parts.append("\n".join([title + ":"] + [
+          _format_flag(name, name in required) for name in group]))
+  parts.append(textwrap.fill(
+      "--flagfile=PATH reads flags from a file, one a line; --helpfull also "
+      "lists the flags of absl and TensorFlow.", _WIDTH))
+  return "\n\n".join(parts) + "\n"
+
+
+def _format_flag(name, is_required):
+  """Returns the lines about a flag."""
+  flag = flags.FLAGS[name]
+  spellings = [name] + [
+      alias for alias in own_flags()
+      if getattr(flags.FLAGS[alias], "alias_of", None) == name]
+  value = "true|false" if flag.boolean else _VALUES.get(
+      getattr(flag, "kind", None), "VALUE")
+  head = "  " + ", ".join("--%s=%s" % (spelling, value)
+                          for spelling in spellings)
+  if is_required:
+    head += "  (required)"
+  default = getattr(flag, "default_text", None)
+  if default is None and flag.default not in (None, ""):
+    default = flag.default_as_str.strip("'")
+  notes = [] if default is None else ["default: " + default]
+  notes.extend(validator.message.replace("expected ", "", 1)
+               for validator in flag.validators
+               if hasattr(validator.checker, "bound"))
+  notes = ["(%s)" % "; ".join(notes)] if notes else []
+  return "\n".join([head] + textwrap.wrap(
+      " ".join([flag.help] + notes), _WIDTH, initial_indent=" " * 6,
+      subsequent_indent=" " * 6, break_on_hyphens=False,
+      break_long_words=False))
+
+
+def advise(name):
+  """Returns what to do instead of giving a flag that is not there, or "".
+
+  Args:
+    name: str. The flag, without the dashes before it.
+  """
+  own = set(own_flags())
+  name = name.replace("-", "_").lower()
+  for names, *phrases in _ELSEWHERE:
+    if not {name, re.sub("^no_?", "", name)}.isdisjoint(names.split()):
+      for phrase in phrases:
+        if own.issuperset(re.findall(r"--(\w+)", phrase)):
+          return phrase
+  near = [flag for flag in own if flag.startswith(name + "_")]
+  if len(near) != 1:
+    near = difflib.get_close_matches(name, sorted(own), n=1, cutoff=0.75)
+  return "did you mean --%s?" % near[0] if near else ""
