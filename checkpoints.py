@@ -14,12 +14,19 @@ import os
 import six
 import tensorflow.compat.v1 as tf
 
+import checkpoint_files
 import input_pipeline
+
+# Every path that a user gives as a checkpoint goes through it.
+resolve = checkpoint_files.resolve
 
 FILE_NAME = "run.json"
 
 # Flags of files and folders, whose names run.json holds in full.
 _PATHS = ("data_dir", "train_file", "vocab_file")
+
+# How names end in the checkpoints of TensorFlow 2's Keras models.
+_OBJECT_BASED = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 # Settings of BertConfig that only matter while training or before it.
 _TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",
@@ -211,7 +218,8 @@ def find_start(output_dir, init_checkpoint, record, is_training,
   """
   checkpoint = find_checkpoint(output_dir)
   if checkpoint:
-    check_readable(checkpoint)
+    check_readable(checkpoint, "copy it again, or remove its files to resume "
+                   "from an earlier one")
     check_record(output_dir, record, checkpoint)
     step = read_step(checkpoint)
     tf.logging.info(
@@ -226,6 +234,7 @@ def find_start(output_dir, init_checkpoint, record, is_training,
           ", or --init_checkpoint with a trained model"))
     tf.logging.info("Weights start from %s", brought_by or "random values")
     return Start(None, 0, None)
+  init_checkpoint = resolve(init_checkpoint)
   shapes = check_readable(init_checkpoint)
   if not is_training:
     missing = [name for name in head if name not in shapes]
@@ -273,26 +282,17 @@ def read_step(checkpoint):
   return int(reader.get_tensor("global_step"))
 
 
-def check_readable(checkpoint):
+def check_readable(checkpoint, cure="copy it again, or give another"):
   """Returns a checkpoint's shapes; raises ValueError if it cannot be read.
 
   Args:
-    checkpoint: str. Prefix of the checkpoint.
+    checkpoint: str. See `checkpoint_files.resolve`.
+    cure: str. What to do about a damaged one.
 
   Returns:
     dict from variable name to list of int.
   """
-  if not tf.train.checkpoint_exists(checkpoint) or tf.gfile.IsDirectory(
-      checkpoint):
-    is_folder = tf.gfile.IsDirectory(checkpoint)
-    found = find_prefix(
-        checkpoint if is_folder else os.path.dirname(checkpoint))
-    raise ValueError("%s: %s; give the path up to and including \".ckpt\" or "
-                     "\".ckpt-<step>\"%s" % (
-                         checkpoint,
-                         "found a folder, expected a checkpoint"
-                         if is_folder else "there is no such checkpoint",
-                         ", for example %s" % found if found else ""))
+  checkpoint = resolve(checkpoint)
   try:
     reader = tf.train.load_checkpoint(checkpoint)
     shapes = reader.get_variable_to_shape_map()
@@ -302,9 +302,9 @@ def check_readable(checkpoint):
       reader.get_tensor(max(shapes))
   except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
     raise ValueError(
-        "%s: not a checkpoint that can be read (%s); copy it again, or remove "
-        "its files to go on from an earlier one" % (
-            checkpoint, getattr(error, "message", error)))
+        checkpoint_files.explain_damage(checkpoint) or
+        "%s: not a checkpoint that can be read (%s); %s" % (
+            checkpoint, getattr(error, "message", error), cure))
   return shapes
 
 
@@ -340,6 +340,12 @@ def check_shapes(variables, checkpoint, must_have_all=False,
 def check_shapes_of(expected, checkpoint, must_have_all, cure):
   """The same, of a dict from name in the checkpoint to list of int."""
   shapes = check_readable(checkpoint)
+  # A head alone, which others name alike, is no model.
+  encoder = [name for name in expected if name.startswith("bert/")]
+  if expected and not set(encoder or expected) & set(shapes):
+    raise ValueError(_describe_stranger(
+        expected, checkpoint, shapes, cure if must_have_all else
+        "leave --init_checkpoint out to start from random weights"))
   problems = []
   for name, ours in expected.items():
     if name not in shapes:
@@ -352,3 +358,26 @@ def check_shapes_of(expected, checkpoint, must_have_all, cure):
     raise ValueError(
         "%s does not fit the model (%s):\n  %s" %
         (checkpoint, cure, "\n  ".join(problems)))
+
+
+def _describe_stranger(expected, checkpoint, shapes, cure):
+  """Returns a line on a checkpoint with none of the model's variables."""
+  names = sorted(name for name in shapes if not name.startswith("_"))
+  # The scope of variables that have the right names but for it.
+  scope = next((name[:-len(ours)] for ours in expected for name in names
+                if "/" in ours and name.endswith("/" + ours)), None)
+  if any(name.endswith(_OBJECT_BASED) for name in names):
+    what = ("not a BERT checkpoint of TensorFlow 1, but an object-based one of "
+            "TensorFlow 2")
+  elif scope == "module/":
+    what = ("one that run_classifier_with_tfhub.py trained on a Hub module; "
+            "give the checkpoint that the module was made from")
+  elif scope:
+    what = ("one with all names under the scope %s; save it again without that "
+            "scope" % scope)
+  else:
+    what = "not a BERT checkpoint of TensorFlow 1"
+  return ("%s holds none of the model's variables (the first names found: %s%s)"
+          ", so it is %s; %s" % (
+              checkpoint, ", ".join(names[:5]) or "none at all",
+              ", ..." if len(names) > 5 else "", what, cure))

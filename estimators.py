@@ -524,13 +524,15 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
     None, or the `scaffold_fn` that TPUs need.
 
   Raises:
-    UserError: there is no such checkpoint, shapes differ or variables are
-      missing; every one that does not fit is named.
+    UserError: there is no such checkpoint, it has none of the variables,
+      shapes differ or variables are missing; every one that does not fit is
+      named.
   """
   variables = tf.trainable_variables()
   found, scaffold_fn = {}, None
   if init_checkpoint:
     with user_errors():
+      init_checkpoint = checkpoints.resolve(init_checkpoint)
       checkpoints.check_shapes(
           variables, init_checkpoint, must_have_all,
           cure="train first, or give the checkpoint of a fine-tuned model"
@@ -562,9 +564,6 @@ def warn_of_random_weights(variables, found, checkpoint):
   A new head is no surprise; an encoder that is there only in part is, for
   example with more layers in the config than in the checkpoint.
   """
-  if not found:
-    tf.logging.warning("%s holds none of the model's variables: all start from "
-                       "random weights", checkpoint)
   scopes = set(name.split("/")[0] for name in found)
   missing = [v.op.name for v in variables if v.op.name not in found and
              v.op.name.split("/")[0] in scopes]

@@ -60,6 +60,7 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir):
   checkpoint, vocab_file, hub_dir = [
       cli.expand_home(path) for path in (checkpoint, vocab_file, hub_dir)]
   hub = import_hub()
+  checkpoint = checkpoints.resolve(checkpoint)
 
   def make_spec(vocab_copy):
     def module_fn(is_training):

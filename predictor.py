@@ -20,6 +20,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import checkpoints
 import cli
 import input_pipeline
 import run_squad
@@ -75,12 +76,8 @@ class Predictor(object):
           saved_model)
     else:
       is_folder = tf.gfile.IsDirectory(path)
-      if not is_folder and not tf.train.checkpoint_exists(path):
-        raise ValueError(
-            "%s: there is no such folder or checkpoint; give a SavedModel of "
-            "export_model.py, the output_dir of a training, or the path of a "
-            "checkpoint up to and including \".ckpt\" or \".ckpt-<step>\"" %
-            path)
+      if not is_folder:
+        _check_checkpoint(path)
       model = trained_models.find(
           path if is_folder else None, vocab_file=vocab_file,
           **dict(model_parts, **({} if is_folder else
@@ -186,6 +183,16 @@ class Predictor(object):
       for row, index in enumerate(indexes):
         results[index] = {name: output[row] for name, output in outputs.items()}
     return results
+
+
+def _check_checkpoint(path):
+  """Raises ValueError if a path is no checkpoint; names what else it may be."""
+  try:
+    checkpoints.resolve(path)
+  except ValueError as error:
+    raise ValueError(
+        "%s (or a SavedModel of export_model.py, or the output_dir of a "
+        "training)" % error) from None
 
 
 def _check_threshold(value):

@@ -76,6 +76,7 @@ def open_session(task, checkpoint):
   Raises:
     ValueError: the checkpoint cannot be read or does not fit.
   """
+  checkpoint = checkpoints.resolve(checkpoint)
   with tf.Graph().as_default():
     inputs = collections.OrderedDict(
         (name, tf.placeholder(tf.int32, [None, None], name))

@@ -8,6 +8,7 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
+import checkpoint_files
 import checkpoints
 import cli
 import extract_features
@@ -109,6 +110,8 @@ def find(model_dir=None, task=None, init_checkpoint=None,
       cli.expand_home(path) for path in (
           model_dir, init_checkpoint, bert_config_file, vocab_file)]
   record, training = {}, {}
+  if init_checkpoint:
+    init_checkpoint = checkpoints.resolve(init_checkpoint)
   if model_dir:
     record = _read_record(model_dir)
     training = record.get("training", {})
@@ -169,6 +172,9 @@ def _read_record(model_dir):
 def _no_checkpoint(model_dir):
   """Returns the ValueError for a folder without a training's checkpoint."""
   found = checkpoints.find_prefix(model_dir)
+  kind = checkpoint_files.describe_folder(model_dir)
+  if kind:
+    return ValueError(kind)
   if not found:
     return ValueError("%s holds no checkpoint: train first, or give "
                       "init_checkpoint" % model_dir)

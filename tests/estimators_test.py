@@ -199,15 +199,32 @@ def test_initialize_from_checkpoint_sets_and_lists_what_it_finds(tmp_path):
   assert not [line for line in lines if "random weights" in line]
 
 
-def test_a_checkpoint_without_any_of_the_variables_warns(tmp_path):
-  checkpoint = save_checkpoint(tmp_path / "model.ckpt", {"other": 5.0})
-  with tf.Graph().as_default(), captured_log() as lines:
-    make_variables([("a", [1])])
-    estimators.initialize_from_checkpoint(checkpoint)
-  assert lines == [
-      "%s holds none of the model's variables: all start from random weights" %
-      checkpoint, "**** Trainable Variables ****",
-      "  name = a:0, shape = (1,)"]
+@pytest.mark.parametrize("names,what", [
+    (["electra/w", "output_bias"], "not a BERT checkpoint of TensorFlow 1"),
+    (["model/w/.ATTRIBUTES/VARIABLE_VALUE"], "not a BERT checkpoint of "
+     "TensorFlow 1, but an object-based one of TensorFlow 2"),
+    (["model/bert/w"], "one with all names under the scope model/; save it "
+     "again without that scope"),
+    (["module/bert/w"], "one that run_classifier_with_tfhub.py trained on a "
+     "Hub module; give the checkpoint that the module was made from"),
+    (["s%d" % i for i in range(7)], "not a BERT checkpoint of TensorFlow 1")])
+@pytest.mark.parametrize("must_have_all", [False, True])
+def test_a_checkpoint_with_none_of_the_encoder_is_refused(
+    tmp_path, names, what, must_have_all):
+  checkpoint = save_checkpoint(
+      tmp_path / "model.ckpt", {name: [5.0] for name in names})
+  with tf.Graph().as_default():
+    make_variables([("bert/w", [1]), ("output_bias", [1])])
+    with pytest.raises(estimators.UserError) as error:
+      estimators.initialize_from_checkpoint(
+          checkpoint, must_have_all=must_have_all)
+  assert str(error.value) == (
+      "%s holds none of the model's variables (the first names found: %s%s), "
+      "so it is %s; %s" % (
+          checkpoint, ", ".join(names[:5]), ", ..." if names[5:] else "", what,
+          "train first, or give the checkpoint of a fine-tuned model"
+          if must_have_all else
+          "leave --init_checkpoint out to start from random weights"))
 
 
 @pytest.mark.parametrize("init_checkpoint", [None, ""])

@@ -204,7 +204,7 @@ def test_mistakes(folders, tmp_path):
   with pytest.raises(ValueError, match="holds no checkpoint"):
     predictor.Predictor(str(tmp_path))
   with pytest.raises(ValueError, match=(
-      "none: there is no such folder or checkpoint; give a SavedModel")):
+      r"none: there is no such checkpoint; .* \(or a SavedModel of ")):
     predictor.Predictor(str(tmp_path / "none"))
   given = helpers.save_checkpoint(tmp_path / "bert_model.ckpt", {"w": 1.0})
   with pytest.raises(ValueError, match="has no run.json that tells it$"):
