@@ -155,6 +155,20 @@ def _parse_lines(lines, name):
       yield InputExample(index, text, None)
 
 
+def check_pairs(examples, type_vocab_size):
+  """Yields examples; raises ValueError at a pair that a model cannot read.
+
+  Args:
+    examples: iterable of InputExample.
+    type_vocab_size: int. Segments that the model knows.
+  """
+  for example in examples:
+    if example.text_b:
+      input_pipeline.check_pair(
+          "line %d" % (example.unique_id + 1), type_vocab_size)
+    yield example
+
+
 def convert_examples_to_features(examples, seq_length, tokenizer):
   """Turns examples into a list of InputFeatures; the first five are logged.
 
@@ -167,25 +181,18 @@ def convert_examples_to_features(examples, seq_length, tokenizer):
 
 
 def _stream_features(examples, seq_length, tokenizer):
-  num_lines = num_cut = 0
+  cuts = input_pipeline.CutCount("lines")
   for index, example in enumerate(examples):
-    pieces_a = tokenizer.tokenize(example.text_a)
-    pieces_b = tokenizer.tokenize(example.text_b) if example.text_b else []
     model_input = input_pipeline.make_model_input(
-        pieces_a, pieces_b, seq_length, tokenizer)
-    num_special = 3 if pieces_b else 2  # [CLS], and [SEP] behind each text
-    num_lines += 1
-    num_cut += len(pieces_a) + len(pieces_b) + num_special > seq_length
+        tokenizer.tokenize(example.text_a),
+        tokenizer.tokenize(example.text_b) if example.text_b else None,
+        seq_length, tokenizer, cuts)
     if index < 5:
       input_pipeline.log_example(str(example.unique_id), model_input)
     yield InputFeatures(
         example.unique_id, model_input.tokens, model_input.input_ids,
         model_input.input_mask, model_input.segment_ids)
-  if num_cut:
-    tf.logging.warning(
-        "%d of %d lines have more than the %d word pieces of --max_seq_length, "
-        "[CLS] and [SEP] included, and were cut", num_cut, num_lines,
-        seq_length)
+  cuts.report()
 
 
 def input_fn_builder(features, seq_length):
@@ -553,8 +560,9 @@ def main(_):
           FLAGS.batch_size, FLAGS.use_one_hot_embeddings, FLAGS.remove_padding)
     # An error must end its threads here: while Python exits they cannot end.
     with contextlib.closing(extract(
-        stream_examples(FLAGS.input_file), FLAGS.max_seq_length, tokenizer,
-        run, window_size)) as lines:
+        check_pairs(
+            stream_examples(FLAGS.input_file), bert_config.type_vocab_size),
+        FLAGS.max_seq_length, tokenizer, run, window_size)) as lines:
       count = write_features(
           lines, FLAGS.output_file, FLAGS.output_format, layer_indexes,
           FLAGS.pooling != "none")

@@ -4,10 +4,8 @@ Every script stores its features as `tf.train.Example` records and reads them
 back as batches of int32 and float32 tensors.
 """
 
-import codecs
 import collections
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -20,6 +18,8 @@ import uuid
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from tables import TsvRow, read_tsv  # pylint: disable=unused-import
 
 
 def create_int_feature(values):
@@ -237,65 +237,6 @@ def count_records(path):
   return sum(1 for _ in tf.python_io.tf_record_iterator(path))
 
 
-class TsvRow(list):
-  """The columns of a line; asking for one that is not there says where."""
-
-  def __init__(self, columns, path, number):
-    super(TsvRow, self).__init__(columns)
-    self.number = number
-    self.where = "%s, row %d" % (path, number)
-
-  def __getitem__(self, index):
-    try:
-      return super(TsvRow, self).__getitem__(index)
-    except IndexError:
-      found = "%d tab-separated column(s)" % len(self)
-      if not "".join(self).strip():
-        found = "a blank line"
-      raise ValueError(
-          "%s: found %s, expected at least %d columns; correct or remove the "
-          "row" % (self.where, found, index + 1 if index >= 0 else -index))
-
-
-def read_tsv(path, quotechar=None):
-  """Reads tab-separated values.
-
-  Args:
-    path: str.
-    quotechar: str. Character around columns that hold tabs, or None.
-
-  Returns:
-    list of TsvRow, the header included. A byte order mark and blank lines at
-    the end are left out.
-
-  Raises:
-    ValueError: a line is not UTF-8 or its quotes are wrong.
-  """
-  with tf.gfile.GFile(path, "rb") as reader:
-    content = reader.read()
-  if content.startswith(codecs.BOM_UTF8):
-    content = content[len(codecs.BOM_UTF8):]
-  # Only "\n" ends a line: sentences may hold any other Unicode separator.
-  lines = content.split(b"\n")
-  while lines and not lines[-1].strip():
-    lines.pop()
-  rows = []
-  for number, line in enumerate(lines, 1):
-    try:
-      text = line.rstrip(b"\r").decode("utf-8")
-    except UnicodeDecodeError as error:
-      raise ValueError("%s, row %d: byte %d is not UTF-8; save the file as "
-                       "UTF-8" % (path, number, error.start + 1))
-    columns = text.split("\t")
-    if quotechar is not None:
-      try:
-        columns = next(csv.reader([text], delimiter="\t", quotechar=quotechar))
-      except csv.Error as error:
-        raise ValueError("%s, row %d: %s" % (path, number, error))
-    rows.append(TsvRow(columns, path, number))
-  return rows
-
-
 def decode_batch(serialized, name_to_features):
   """Parses a batch of records.
 
@@ -447,7 +388,52 @@ ModelInput = collections.namedtuple(
     "ModelInput", ["tokens", "input_ids", "input_mask", "segment_ids"])
 
 
-def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer):
+class CutCount(object):
+  """Counts inputs, and warns once of those that were cut."""
+
+  def __init__(self, inputs,
+               limit="--max_seq_length, [CLS] and [SEP] included,"):
+    """Starts at 0.
+
+    Args:
+      inputs: str. What they are called, "lines" for example.
+      limit: str. What says how long they may be.
+    """
+    self._inputs, self._limit = inputs, limit
+    self._num_inputs = self._num_cut = 0
+    self._is_reported = False
+
+  def add(self, num_pieces, max_pieces):
+    """Counts an input of so many word pieces, cut to `max_pieces`."""
+    self._num_inputs += 1
+    self._num_cut += num_pieces > max_pieces
+    self._max_pieces = max_pieces
+
+  def report(self):
+    """Warns if inputs were cut; what is cut after a warning is not reported."""
+    if self._num_cut and not self._is_reported:
+      self._is_reported = True
+      tf.logging.warning(
+          "%d of %d %s have more than the %d word pieces of %s and were cut",
+          self._num_cut, self._num_inputs, self._inputs, self._max_pieces,
+          self._limit)
+
+
+def check_pair(name, type_vocab_size):
+  """Raises ValueError if a model knows no second segment.
+
+  Args:
+    name: str. The pair, for the message.
+    type_vocab_size: int. Segments that the model knows; None if unknown.
+  """
+  if type_vocab_size is not None and type_vocab_size < 2:
+    raise ValueError(
+        "%s: is a pair of texts, but the model's type_vocab_size is %d: it "
+        "reads single texts only; give a model with 2 or more" % (
+            name, type_vocab_size))
+
+
+def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer, cuts=None):
   """Wraps, cuts and pads one text or a pair for the encoder.
 
   ```
@@ -460,12 +446,16 @@ def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer):
     tokens_b: list of str, or None or empty if there is one text only.
     max_seq_length: int. S, at least 3.
     tokenizer: FullTokenizer.
+    cuts: CutCount, or None. Counts the input.
 
   Returns:
     ModelInput: `tokens` without padding; `input_ids`, `input_mask` and
     `segment_ids` as lists of S int.
   """
   tokens_a, tokens_b = list(tokens_a), list(tokens_b or [])
+  if cuts is not None:
+    cuts.add(len(tokens_a) + len(tokens_b) + (3 if tokens_b else 2),
+             max_seq_length)
   if tokens_b:
     truncate_pair(tokens_a, tokens_b, max_seq_length - 3)
   else:

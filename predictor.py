@@ -95,6 +95,11 @@ class Predictor(object):
     task = self.settings["task"]
     self.labels = self.settings.get("labels")
     self._answer = _ANSWERS[task](self)
+    # One for all calls: a program is warned once, not at every request.
+    self._cuts = (
+        input_pipeline.CutCount("questions", "max_query_length")
+        if task == "squad" else input_pipeline.CutCount(
+            "texts", "max_seq_length, [CLS] and [SEP] included,"))
     # The other tasks have no use for a [MASK] that a text may have.
     self._tokenizer = tokenization.FullTokenizer(
         vocab_file, self.settings["do_lower_case"],
@@ -117,8 +122,8 @@ class Predictor(object):
       probability), the likeliest first.
 
     Raises:
-      ValueError: a text is neither str nor a pair, or is so long that a [MASK]
-        in it was cut off.
+      ValueError: a text is neither str nor a pair, is a pair for a model that
+        reads single texts only, or is so long that a [MASK] in it was cut off.
     """
     if isinstance(texts, (str, bytes)):
       raise ValueError("predict takes a list of texts, found one text")
@@ -151,15 +156,19 @@ class Predictor(object):
     inputs = []
     with self._tokenizer_lock:
       for text_a, text_b in pairs:
+        if text_b:
+          input_pipeline.check_pair(
+              "a text", self.settings.get("type_vocab_size"))
         tokens_a = self._tokenizer.tokenize(text_a)
         tokens_b = self._tokenizer.tokenize(text_b) if text_b else []
         inputs.append(input_pipeline.make_model_input(
-            tokens_a, tokens_b, length, self._tokenizer))
+            tokens_a, tokens_b, length, self._tokenizer, self._cuts))
         if inputs[-1].tokens.count(kept) < (tokens_a + tokens_b).count(kept):
           raise ValueError(
               "%r: is cut to max_seq_length=%d word pieces, and a %s with the "
               "rest; shorten it" % (
                   (text_a, text_b) if text_b else text_a, length, kept))
+      self._cuts.report()
     return inputs
 
   def _run(self, model_inputs, make_extra=lambda batch: {}):
@@ -301,7 +310,7 @@ def _squad(predictor):
       squad_data.convert_examples_to_features(
           examples, predictor._tokenizer, settings["max_seq_length"],
           settings["doc_stride"], settings["max_query_length"], False,
-          windows.append)
+          windows.append, predictor._cuts)
     return examples, windows
 
   def answer(pairs):

@@ -39,6 +39,7 @@ import input_pipeline
 import modeling
 import progress
 import serving
+import tables
 import tokenization
 
 FLAGS = flags.FLAGS
@@ -88,7 +89,7 @@ class InputExample(object):
       guid: str. Name of the example, for messages.
       text_a: str. The (first) text, not tokenized.
       text_b: str. The second text of a pair.
-      label: str. None only where it is not known.
+      label: str. Examples to predict need none.
     """
     self.guid = guid
     self.text_a = text_a
@@ -129,7 +130,7 @@ class DataProcessor(object):
     self._miss("get_dev_examples", "--do_eval")
 
   def get_test_examples(self, data_dir):
-    """Returns the set to predict, a list of InputExample with any label."""
+    """Returns the set to predict, a list of InputExample; labels are unread."""
     self._miss("get_test_examples", "--do_predict")
 
   def get_labels(self):
@@ -142,19 +143,20 @@ class DataProcessor(object):
 
   @classmethod
   def _read_tsv(cls, input_file, quotechar=None):
-    """Reads tab-separated values; see `input_pipeline.read_tsv`."""
-    return input_pipeline.read_tsv(input_file, quotechar)
+    """Reads tab-separated values; see `tables.read_tsv`."""
+    return tables.read_tsv(input_file, quotechar)
 
   def _label(self, row, index):
     """Returns a column that must be one of the labels."""
     label = tokenization.convert_to_unicode(row[index])
-    if label not in self.get_labels():
+    labels = self.get_labels()
+    if not isinstance(labels, (list, tuple)) or label not in labels:
       where = getattr(row, "where", "a row")  # a caller's own list has none
       hint = "; correct or remove the row"
       if getattr(row, "number", None) == 1:
         hint = "; if the row is a header, remove it: this file has none"
-      raise ValueError("%s: found the label %r, expected one of %s%s" % (
-          where, label, ", ".join(self.get_labels()), hint))
+      raise _wrong_label(where, label, checked_labels(self),
+                         tables.separator_hint(row) or hint)
     return label
 
   def _check_any(self, examples, path):
@@ -163,6 +165,38 @@ class DataProcessor(object):
       raise ValueError("%s: found no example, at most a header; is the file "
                        "complete?" % path)
     return examples
+
+
+def checked_labels(processor):
+  """Returns a processor's labels; raises ValueError if they cannot be used."""
+  labels = processor.get_labels()
+  what = "%s.get_labels: found " % type(processor).__name__
+  expected = "; expected a list of str such as [\"0\", \"1\"]"
+  if not isinstance(labels, (list, tuple)):
+    raise ValueError(what + _describe(labels) + expected)
+  if not labels:
+    raise ValueError(what + "no label" + expected)
+  for index, label in enumerate(labels):
+    if not isinstance(label, str):
+      raise ValueError(what + _describe(label) + expected)
+    if label in labels[:index]:
+      raise ValueError("%s%r twice; name each label once" % (what, label))
+  return labels
+
+
+def _describe(value):
+  """Returns a value with its type, cut where it is long."""
+  text = repr(value)
+  return "%s (%s)" % (text if len(text) <= 60 else text[:57] + "...",
+                      type(value).__name__)
+
+
+def _wrong_label(where, label, labels, hint=""):
+  """Returns the ValueError for a label that is none of labels."""
+  kinds = sorted(set(type(known).__name__ for known in labels))
+  return ValueError("%s: found the label %s, expected one of %s (%s)%s" % (
+      where, _describe(label), ", ".join(map(repr, labels)), ", ".join(kinds),
+      hint))
 
 
 class XnliProcessor(DataProcessor):
@@ -174,8 +208,9 @@ class XnliProcessor(DataProcessor):
   def get_train_examples(self, data_dir):
     path = os.path.join(
         data_dir, "multinli", "multinli.train.%s.tsv" % self.language)
-    examples = []
-    for i, row in enumerate(self._read_tsv(path)[1:], 1):
+    examples, rows = [], self._read_tsv(path)
+    tables.warn_of_first_row(rows, (0, 1), 2, self.get_labels())
+    for i, row in enumerate(rows[1:], 1):
       if row[2] == "contradictory":
         row[2] = "contradiction"
       examples.append(InputExample(
@@ -192,11 +227,13 @@ class XnliProcessor(DataProcessor):
     return ["contradiction", "entailment", "neutral"]
 
   def _read_examples(self, path, set_type):
+    rows = self._read_tsv(path)
+    tables.warn_of_first_row(rows, (6, 7), 1, self.get_labels())
     return self._check_any([
         InputExample(
             "%s-%d" % (set_type, i), row[6], row[7],
             "contradiction" if set_type == "test" else self._label(row, 1))
-        for i, row in enumerate(self._read_tsv(path))
+        for i, row in enumerate(rows)
         if i > 0 and row[0] == self.language], path)
 
 
@@ -224,7 +261,7 @@ class GlueProcessor(DataProcessor):
         self._create_examples(self._read_tsv(path), set_type), path)
 
   def _create_examples(self, lines, set_type):
-    """Makes the examples of a set; those of "test" get any label."""
+    """Makes the examples of a set; the label of those of "test" is unread."""
     raise NotImplementedError()
 
 
@@ -238,6 +275,7 @@ class MnliProcessor(GlueProcessor):
     return ["contradiction", "entailment", "neutral"]
 
   def _create_examples(self, lines, set_type):
+    tables.warn_of_first_row(lines, (8, 9), -1, self.get_labels())
     return [
         InputExample(
             "%s-%s" % (set_type, row[0]), row[8], row[9],
@@ -249,6 +287,7 @@ class MrpcProcessor(GlueProcessor):
   """MRPC (GLUE): do both sentences say the same?"""
 
   def _create_examples(self, lines, set_type):
+    tables.warn_of_first_row(lines, (3, 4), 0, self.get_labels())
     return [
         InputExample("%s-%d" % (set_type, i), row[3], row[4],
                      "0" if set_type == "test" else self._label(row, 0))
@@ -260,6 +299,7 @@ class ColaProcessor(GlueProcessor):
 
   def _create_examples(self, lines, set_type):
     if set_type == "test":
+      tables.warn_of_first_row(lines, (1,))
       return [InputExample("test-%d" % i, row[1], None, "0")
               for i, row in enumerate(lines) if i > 0]
     # The other sets have no header.
@@ -277,7 +317,7 @@ PROCESSORS = {
 
 
 def convert_single_example(ex_index, example, label_list, max_seq_length,
-                           tokenizer):
+                           tokenizer, is_labelled=True, cuts=None):
   """Turns an example into features; the first five are logged.
 
   Args:
@@ -286,6 +326,9 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
     label_list: list of str.
     max_seq_length: int. S.
     tokenizer: FullTokenizer.
+    is_labelled: bool. Without it, as for prediction, the example's label is
+      not read, and its label_id is 0, which stands for none.
+    cuts: input_pipeline.CutCount, or None. Counts the example.
 
   Returns:
     InputFeatures.
@@ -300,40 +343,53 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
   model_input = input_pipeline.make_model_input(
       tokenizer.tokenize(example.text_a),
       tokenizer.tokenize(example.text_b) if example.text_b else None,
-      max_seq_length, tokenizer)
-  if example.label not in label_list:
-    raise ValueError("Example %s: found the label %r, expected one of %s" % (
-        example.guid, example.label, ", ".join(map(str, label_list))))
-  label_id = label_list.index(example.label)
+      max_seq_length, tokenizer, cuts)
+  label_id, shown_label = 0, None
+  if is_labelled:
+    if example.label not in label_list:
+      raise _wrong_label(
+          "Example %s" % example.guid, example.label, label_list,
+          "; only examples to predict may be without a label"
+          if example.label is None else "")
+    label_id = label_list.index(example.label)
+    shown_label = "%s (id = %d)" % (example.label, label_id)
   if ex_index < 5:
-    input_pipeline.log_example(
-        example.guid, model_input, "%s (id = %d)" % (example.label, label_id))
+    input_pipeline.log_example(example.guid, model_input, shown_label)
   return InputFeatures(model_input.input_ids, model_input.input_mask,
                        model_input.segment_ids, label_id)
 
 
 def convert_examples_to_features(examples, label_list, max_seq_length,
-                                 tokenizer):
+                                 tokenizer, is_labelled=True):
   """Turns examples into a list of InputFeatures."""
-  return list(_features(examples, label_list, max_seq_length, tokenizer))
+  return list(_features(
+      examples, label_list, max_seq_length, tokenizer, is_labelled))
 
 
 def file_based_convert_examples_to_features(
-    examples, label_list, max_seq_length, tokenizer, output_file):
+    examples, label_list, max_seq_length, tokenizer, output_file,
+    is_labelled=True):
   """Turns examples into features and writes them as a TFRecord file."""
   input_pipeline.write_examples(output_file, (
       {"input_ids": f.input_ids, "input_mask": f.input_mask,
        "segment_ids": f.segment_ids, "label_ids": [f.label_id],
        "is_real_example": [int(f.is_real_example)]}
-      for f in _features(examples, label_list, max_seq_length, tokenizer)))
+      for f in _features(
+          examples, label_list, max_seq_length, tokenizer, is_labelled,
+          "examples of " + os.path.basename(output_file))))
 
 
-def _features(examples, label_list, max_seq_length, tokenizer):
+def _features(examples, label_list, max_seq_length, tokenizer, is_labelled,
+              name="examples"):
+  """Yields features; `name` is what the report of those cut calls them."""
+  cuts = input_pipeline.CutCount(name)
   with progress.Progress("Writing features", len(examples)) as shown:
     for index, example in enumerate(examples):
       yield convert_single_example(
-          index, example, label_list, max_seq_length, tokenizer)
+          index, example, label_list, max_seq_length, tokenizer, is_labelled,
+          cuts)
       shown.advance()
+  cuts.report()
 
 
 def file_based_input_fn_builder(input_file, seq_length, is_training,
@@ -664,12 +720,13 @@ def write_features(examples, labels, max_seq_length, tokenizer, output_dir):
     input_files[step] = os.path.join(output_dir, step + ".tf_record")
     tf.logging.info("Writing %d examples to %s", len(found), input_files[step])
     file_based_convert_examples_to_features(
-        found, labels, max_seq_length, tokenizer, input_files[step])
+        found, labels, max_seq_length, tokenizer, input_files[step],
+        is_labelled=step != "predict")
   return input_files
 
 
 def run_steps(flag_values, tokenizer, make_model_fn, config=None,
-              brought_by=None):
+              brought_by=None, type_vocab_size=None):
   """Reads the data, then trains, evaluates and predicts, as the flags say.
 
   Args:
@@ -679,16 +736,24 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
       returns a `model_fn`.
     config: BertConfig, or None where the model is not made from one.
     brought_by: str. What the weights come from if not from --init_checkpoint.
+    type_vocab_size: int. Segments that the model knows, where there is no
+      config; None if unknown.
   """
   max_seq_length = flag_values.max_seq_length
   output_dir = flag_values.output_dir
   # Everything the user gave is read first: a mistake shows before training.
   with estimators.user_errors():
     processor = find_processor(flag_values.task_name)
-    labels = processor.get_labels()
+    labels = checked_labels(processor)
     examples = read_examples(
         processor, flag_values.data_dir, flag_values.do_train,
         flag_values.do_eval, flag_values.do_predict)
+    pair = next((example for found in examples.values() for example in found
+                 if example.text_b), None)
+    if pair:
+      input_pipeline.check_pair(
+          "Example %s" % pair.guid,
+          config.type_vocab_size if config else type_vocab_size)
     num_examples = {step: len(found) for step, found in examples.items()}
     num_train_steps = estimators.count_train_steps(
         num_examples.get("train", 0), flag_values)

@@ -57,12 +57,26 @@ def create_tokenizer_from_hub_module(bert_hub_module_handle,
   Raises:
     ValueError: the module's parts do not go together, or with the length.
   """
+  return read_module(bert_hub_module_handle, max_seq_length)[0]
+
+
+def read_module(bert_hub_module_handle, max_seq_length=None):
+  """Returns the tokenizer of a module and the number of segments it knows.
+
+  Args:
+    bert_hub_module_handle: str. See `create_tokenizer_from_hub_module`.
+    max_seq_length: int.
+
+  Returns:
+    FullTokenizer, and int, None where the module does not say it.
+  """
   hub = import_hub()
   with tf.Graph().as_default():
     module = hub.Module(bert_hub_module_handle)
     info = module(signature="tokenization_info", as_dict=True)
     vocab_size = _count_rows(module, "word_embeddings")
     num_positions = _count_rows(module, "position_embeddings")
+    num_segments = _count_rows(module, "token_type_embeddings")
     with tf.Session() as session:
       vocab_file, do_lower_case = session.run(
           [info["vocab_file"], info["do_lower_case"]])
@@ -73,7 +87,7 @@ def create_tokenizer_from_hub_module(bert_hub_module_handle,
         tokenizer.vocab, vocab_file.decode("utf-8"), vocab_size)
   if None not in (max_seq_length, num_positions):
     modeling.check_seq_length(max_seq_length, num_positions)
-  return tokenizer
+  return tokenizer, num_segments
 
 
 def _count_rows(module, name):
@@ -152,7 +166,7 @@ def main(_):
         "--export_dir: models on a module cannot be exported; train with "
         "run_classifier.py, from the module's checkpoint, to export")
   with estimators.user_errors():
-    tokenizer = create_tokenizer_from_hub_module(
+    tokenizer, num_segments = read_module(
         FLAGS.bert_hub_module_handle, FLAGS.max_seq_length)
 
   def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
@@ -162,7 +176,8 @@ def main(_):
 
   run_classifier.run_steps(
       FLAGS, tokenizer, make_model_fn,
-      brought_by="the module %s" % FLAGS.bert_hub_module_handle)
+      brought_by="the module %s" % FLAGS.bert_hub_module_handle,
+      type_vocab_size=num_segments)
 
 
 if __name__ == "__main__":

@@ -437,6 +437,8 @@ def main(_):
       bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     validate_flags_or_throw(bert_config)
     if bert_config is not None:
+      input_pipeline.check_pair(
+          "a question with its context", bert_config.type_vocab_size)
       tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
     if FLAGS.do_train:
       train_examples = read_train_examples(FLAGS)

@@ -290,7 +290,7 @@ def _read_answer(example, question, version_2_with_negative, where):
 
 def convert_examples_to_features(examples, tokenizer, max_seq_length,
                                  doc_stride, max_query_length, is_training,
-                                 output_fn):
+                                 output_fn, cuts=None):
   """Cuts examples into windows; the first are logged.
 
   Args:
@@ -301,11 +301,13 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
     max_query_length: int. Questions are cut to so many pieces.
     is_training: bool. Finds the answers in the windows.
     output_fn: function that is called with each InputFeatures.
+    cuts: input_pipeline.CutCount of questions; None for a new one.
 
   Raises:
     ValueError: the lengths leave no room for the context.
   """
   check_lengths(max_seq_length, doc_stride, max_query_length)
+  cuts = cuts or input_pipeline.CutCount("questions", "--max_query_length")
   unique_id = FIRST_UNIQUE_ID
   contexts = {}
   with progress.Progress("Making features", len(examples)) as shown:
@@ -315,7 +317,9 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
       if pieces is None:
         pieces = _Pieces(example.doc_tokens, tokenizer)
         contexts[id(example.doc_tokens)] = pieces
-      query = tokenizer.tokenize(example.question_text)[:max_query_length]
+      query = tokenizer.tokenize(example.question_text)
+      cuts.add(len(query), max_query_length)
+      query = query[:max_query_length]
       answer = _find_answer(example, pieces, tokenizer) if is_training else None
       windows = pieces.windows(max_seq_length - len(query) - 3, doc_stride)
       for window_index, window in enumerate(windows):
@@ -329,6 +333,7 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
         output_fn(feature)
         unique_id += 1
       shown.advance()
+  cuts.report()
 
 
 def check_lengths(max_seq_length, doc_stride, max_query_length):

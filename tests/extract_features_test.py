@@ -422,6 +422,17 @@ def test_links_are_followed_and_pipes_written_to(tmp_path, output_format):
   assert not os.path.isfile("/dev/null")
 
 
+def test_pairs_for_a_model_of_single_texts():
+  examples = [extract_features.InputExample(0, "tea", None),
+              extract_features.InputExample(1, "tea", "rains")]
+  assert list(extract_features.check_pairs(examples, 2)) == examples
+  checked = extract_features.check_pairs(examples, 1)
+  assert next(checked) is examples[0]
+  with pytest.raises(ValueError, match="^line 2: is a pair of texts, but the "
+                     "model's type_vocab_size is 1"):
+    next(checked)
+
+
 @pytest.mark.parametrize("flags,message", [
     (dict(layers="-4"), r"--layers=-4: there is no layer -4; expected numbers "
      "from -3 to 2"),

@@ -1,6 +1,5 @@
 """Tests of input_pipeline: whole files or none, tables, records, batches."""
 
-import codecs
 import collections
 import io
 import os
@@ -189,74 +188,6 @@ def test_arrays_come_in_batches_of_their_own_type():
   full = input_pipeline.make_array_input_fn(
       arrays, is_training=False, drop_remainder=True)
   assert read_labels(full, 3) == list(range(6))
-
-
-# Tables.
-
-
-def write_bytes(tmp_path, content):
-  path = tmp_path / "table.tsv"
-  path.write_bytes(content)
-  return str(path)
-
-
-@pytest.mark.parametrize("content,rows", [
-    (b"a\tb\n1\t2\n", [["a", "b"], ["1", "2"]]),
-    (b"a\tb\n1\t2", [["a", "b"], ["1", "2"]]),
-    (b"a\tb\r\n1\t2\r\n", [["a", "b"], ["1", "2"]]),
-    (codecs.BOM_UTF8 + b"1\t2\n", [["1", "2"]]),
-    (b"1\t2\n\n\r\n\n", [["1", "2"]]),
-    (b"1\t\n\t2\t\n", [["1", ""], ["", "2", ""]]),
-    (b"1\n\n2\n", [["1"], [""], ["2"]]),
-    (b" 1 \t\"2\n", [[" 1 ", "\"2"]]),
-    (b"", []),
-    (b"\n\r\n\n", []),
-    (codecs.BOM_UTF8, []),
-])
-def test_read_tsv(tmp_path, content, rows):
-  found = input_pipeline.read_tsv(write_bytes(tmp_path, content))
-  assert [list(row) for row in found] == rows
-
-
-@pytest.mark.parametrize(
-    "separator", [u"\u2028", u"\u2029", u"\x85", u"\x0b", u"\x0c", u"\x1c"])
-def test_only_a_line_feed_ends_a_row(tmp_path, separator):
-  line = u"1\tone%stwo\n" % separator
-  rows = input_pipeline.read_tsv(write_bytes(tmp_path, line.encode("utf-8")))
-  assert rows == [["1", u"one%stwo" % separator]]
-
-
-def test_quotechar_joins_columns_with_tabs_inside(tmp_path):
-  path = write_bytes(tmp_path, b'1\t"a\tb"\t"say ""c"""\n2\td\te\n')
-  assert input_pipeline.read_tsv(path, quotechar='"') == [
-      ["1", "a\tb", 'say "c"'], ["2", "d", "e"]]
-  assert input_pipeline.read_tsv(path)[0] == [
-      "1", '"a', 'b"', '"say ""c"""']
-
-
-def test_a_line_that_is_not_utf_8_is_named(tmp_path):
-  path = write_bytes(tmp_path, b"1\tfine\n2\tcaf\xe9\n3\tfine\n")
-  with pytest.raises(ValueError) as error:
-    input_pipeline.read_tsv(path)
-  assert str(error.value) == (
-      "%s, row 2: byte 6 is not UTF-8; save the file as UTF-8" % path)
-
-
-def test_a_row_that_cannot_be_split_is_named(tmp_path):
-  path = write_bytes(tmp_path, b"1\tfine\n2\tcarriage\rreturn\n")
-  with pytest.raises(ValueError, match="table.tsv, row 2: "):
-    input_pipeline.read_tsv(path, quotechar='"')
-
-
-def test_a_missing_column_is_named(tmp_path):
-  path = write_bytes(tmp_path, b"0\tx\ty\n1\tx\n")
-  full, short = input_pipeline.read_tsv(path)
-  assert (full[2], full[-1], full[1:]) == ("y", "y", ["x", "y"])
-  with pytest.raises(ValueError) as error:
-    short[2]  # pylint: disable=pointless-statement
-  assert str(error.value) == (
-      "%s, row 2: found 2 tab-separated column(s), expected at least 3 "
-      "columns; correct or remove the row" % path)
 
 
 # Texts to what the model reads.

@@ -84,7 +84,8 @@ MISTAKES = {
         "least 5 columns; correct or remove the row$"),
     "unknown label": (
         lambda folder: with_train(folder, ["2"] + ROW[1:], ROW),
-        r"/train\.tsv, row 3: found the label '2', expected one of 0, 1; "
+        r"/train\.tsv, row 3: found the label '2' \(str\), expected one of "
+        r"'0', '1' \(str\); "
         "correct or remove the row$"),
     "blank line": (
         lambda folder: with_train(folder, [""], ROW),
@@ -92,7 +93,8 @@ MISTAKES = {
         "correct or remove the row$"),
     "header where none belongs": (
         with_cola_header,
-        r"/train\.tsv, row 1: found the label 'label', expected one of 0, 1; "
+        r"/train\.tsv, row 1: found the label 'label' \(str\), expected one of "
+        r"'0', '1' \(str\); "
         "if the row is a header, remove it: this file has none$"),
     "not UTF-8": (
         lambda folder: with_dev(
@@ -133,6 +135,11 @@ MISTAKES = {
     "config with a wrong type": (
         lambda folder: dict(do_eval=True, bert_config_file=write_config(
             folder, hidden_size="16")), r'/bert_config\.json: .*"hidden_size"'),
+    "pairs for a model of single texts": (
+        lambda folder: dict(do_train=True, bert_config_file=write_config(
+            folder, type_vocab_size=1)),
+        "^Example train-1: is a pair of texts, but the model's type_vocab_size "
+        "is 1: it reads single texts only; give a model with 2 or more$"),
     "missing config": (
         lambda folder: dict(
             do_eval=True, bert_config_file=str(folder / "none.json")),

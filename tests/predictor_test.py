@@ -57,6 +57,17 @@ def test_classifier(folders):
   exported.close()
 
 
+def test_texts_that_are_cut_are_reported_once(folders):
+  ours, exported = both(folders, "classifier")
+  for model in (ours, exported):
+    with helpers.captured_log() as lines:
+      for _ in range(2):
+        model.predict(TEXTS)
+    assert lines == [
+        "1 of 5 texts have more than the %d word pieces of max_seq_length, "
+        "[CLS] and [SEP] included, and were cut" % LENGTH]
+
+
 def test_features(folders):
   ours, exported = both(folders, "features", layers="-1,0")
   found = ours.predict(TEXTS)

@@ -1,5 +1,6 @@
 """Tests of run_classifier: data, head, metrics, whole runs of the script."""
 
+import itertools
 import os
 
 import numpy as np
@@ -106,13 +107,14 @@ def test_xnli(tmp_path):
 
 @pytest.mark.parametrize("name,file_name,row,message", [
     ("cola", "train.tsv", ["x", "2", "", "One."],
-     "found the label '2', expected one of 0, 1"),
+     "found the label '2' (str), expected one of '0', '1' (str)"),
     ("mrpc", "train.tsv", ["yes", "1", "2", "One.", "Two."],
-     "found the label 'yes', expected one of 0, 1"),
-    ("mnli", "train.tsv", ["0"] * 11 + ["-"], "found the label '-', "
-     "expected one of contradiction, entailment, neutral"),
+     "found the label 'yes' (str), expected one of '0', '1' (str)"),
+    ("mnli", "train.tsv", ["0"] * 11 + ["-"], "found the label '-' (str), "
+     "expected one of 'contradiction', 'entailment', 'neutral' (str)"),
     ("xnli", "multinli/multinli.train.zh.tsv", ["a", "b", ""],
-     "found the label '', expected one of contradiction, entailment, neutral"),
+     "found the label '' (str), expected one of 'contradiction', 'entailment', "
+     "'neutral' (str)"),
     ("cola", "train.tsv", ["One."],
      "found 1 tab-separated column(s), expected at least 4 columns"),
     ("mrpc", "train.tsv", ["1", "1", "2", "One."],
@@ -136,6 +138,26 @@ def test_a_wrong_row_is_named(tmp_path, name, file_name, row, message):
     processor.get_train_examples(str(tmp_path))
   assert str(error.value) == "%s, row 3: %s; correct or remove the row" % (
       path, message)
+
+
+@pytest.mark.parametrize("name, file_name, get, row", [
+    ("mrpc", "train.tsv", "get_train_examples", ["1", "1", "2", "A", "B"]),
+    ("mrpc", "test.tsv", "get_test_examples", ["0", "1", "2", "A", "B"]),
+    ("cola", "test.tsv", "get_test_examples", ["0", "One"]),
+    ("mnli", "train.tsv", "get_train_examples", ["a"] * 11 + ["neutral"]),
+    ("xnli", "multinli/multinli.train.zh.tsv", "get_train_examples",
+     ["a", "b", "neutral"]),
+    ("xnli", "xnli.dev.tsv", "get_dev_examples",
+     ["zh", "neutral"] + ["a"] * 6),
+])
+def test_data_in_place_of_a_header_is_named(
+    tmp_path, name, file_name, get, row):
+  path = write_lines(tmp_path / file_name, [row, row])
+  with captured_log() as lines:
+    examples = getattr(run_classifier.find_processor(name), get)(str(tmp_path))
+  assert len(examples) == 1
+  assert len(lines) == 1 and lines[0].startswith(
+      "%s, row 1: looks like data" % path)
 
 
 # Features.
@@ -182,9 +204,80 @@ def test_padding_examples_are_zeros_and_not_real(tokenizer):
 
 def test_a_label_that_is_not_in_the_list_is_named(tokenizer):
   example = run_classifier.InputExample("dev-3", "It rains.", None, "maybe")
-  with pytest.raises(ValueError, match="Example dev-3: found the label 'maybe'"
-                     ", expected one of no, yes"):
+  with pytest.raises(ValueError) as error:
     convert(tokenizer, example)
+  assert str(error.value) == (
+      "Example dev-3: found the label 'maybe' (str), expected one of 'no', "
+      "'yes' (str)")
+
+
+@pytest.mark.parametrize("labels, label, message", [
+    (["0", "1"], 1, "found the label 1 (int), expected one of '0', '1' (str)"),
+    ([0, 1], "1", "found the label '1' (str), expected one of 0, 1 (int)"),
+    (["0", "1"], None, "found the label None (NoneType), expected one of '0', "
+     "'1' (str); only examples to predict may be without a label"),
+    (["0", 1], "x" * 80, "found the label '%s... (str), expected one of '0', 1 "
+     "(int, str)" % ("x" * 56)),
+])
+def test_a_label_of_another_type_is_named(tokenizer, labels, label, message):
+  with pytest.raises(ValueError) as error:
+    run_classifier.convert_examples_to_features(
+        [run_classifier.InputExample("a", "It rains.", None, label)], labels,
+        10, tokenizer)
+  assert str(error.value) == "Example a: " + message
+
+
+def test_labels_may_be_numbers_where_a_program_converts_examples(tokenizer):
+  features, = run_classifier.convert_examples_to_features(
+      [run_classifier.InputExample("a", "It rains.", None, 1)], [0, 1], 10,
+      tokenizer)
+  assert features.label_id == 1
+
+
+@pytest.mark.parametrize("labels, found", [
+    ([0, 1], "found 0 (int); expected a list of str"),
+    (["0", 1], "found 1 (int); expected"), (None, "found None (NoneType);"),
+    ("01", "found '01' (str); expected a list"), ([], "found no label;"),
+    ([b"0"], "found b'0' (bytes);"), (["a", "b", "a"], "found 'a' twice;"),
+    ({"0": 1}, "found {'0': 1} (dict);"),
+])
+def test_labels_that_cannot_be_used_are_named(monkeypatch, labels, found):
+  class Wrong(run_classifier.DataProcessor):
+
+    def get_labels(self):
+      return labels
+
+  with pytest.raises(ValueError) as error:
+    run_classifier.checked_labels(Wrong())
+  assert str(error.value).startswith("Wrong.get_labels: " + found)
+  if labels != ["a", "b", "a"]:  # in which the label of the row is
+    with pytest.raises(ValueError, match="Wrong.get_labels: found"):
+      Wrong()._label(["a"], 0)
+
+
+@pytest.mark.parametrize("label", [None, "no", "unknown", 7])
+def test_labels_of_examples_to_predict_are_neither_read_nor_shown(
+    tokenizer, label):
+  with captured_log() as lines:
+    features, = run_classifier.convert_examples_to_features(
+        [run_classifier.InputExample("test-1", "It rains.", None, label)],
+        ["yes", "no"], 10, tokenizer, is_labelled=False)
+  assert features.label_id == 0
+  assert features.input_ids == ids_of("[CLS] it rains . [SEP]") + [0] * 5
+  assert "label" not in "".join(lines)
+
+
+def test_examples_that_are_cut_are_counted(tmp_path, tokenizer):
+  examples = [run_classifier.InputExample(str(i), text, None, "no")
+              for i, text in enumerate(["tea " * 8, "tea " * 9, "tea " * 30])]
+  examples.append(run_classifier.PaddingInputExample())
+  with captured_log() as lines:
+    run_classifier.file_based_convert_examples_to_features(
+        examples, ["no"], 10, tokenizer, str(tmp_path / "eval.tf_record"))
+    convert(tokenizer, *examples[:1])
+  assert [line for line in lines if "cut" in line] == [
+      "2 of 3 examples of eval.tf_record have more than the 10 word pieces of "
+      "--max_seq_length, [CLS] and [SEP] included, and were cut"]
 
 
 def test_the_first_five_examples_are_logged(tokenizer):
@@ -402,7 +495,10 @@ class WeatherProcessor(run_classifier.DataProcessor):
     return self._examples(data_dir)
 
   def get_test_examples(self, data_dir):
-    return self._examples(data_dir)
+    # Whatever stands for a label here, nothing reads it.
+    return [run_classifier.InputExample(example.guid, example.text_a, label=one)
+            for example, one in zip(
+                self._examples(data_dir), itertools.cycle([None, 7, "dry"]))]
 
   def get_labels(self):
     return ["dry", "wet", "tea"]
@@ -440,7 +536,7 @@ def test_a_processor_of_the_user_runs(task, tmp_path, monkeypatch):
   before = input_pipeline.count_records(
       os.path.join(output_dir, "train.tf_record"))
   with pytest.raises(estimators.UserError, match="Example row-3: found the "
-                     "label 'white', expected one of dry, wet, tea"):
+                     "label 'white'"):
     run_main(run_classifier, arguments)
   assert before == 6 == input_pipeline.count_records(
       os.path.join(output_dir, "train.tf_record"))

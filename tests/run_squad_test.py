@@ -444,6 +444,10 @@ def test_what_has_no_effect_is_warned_of(
     (lambda _: dict(do_train=True, max_seq_length=7),
      r"^max_seq_length=7 leaves no room .* max_query_length \(4\) \+ 3$"),
     (lambda _: dict(do_train=True, max_seq_length=21), "at most 20 positions"),
+    (lambda folder: dict(do_train=True, bert_config_file=write_config(
+        folder, type_vocab_size=1)),
+     "^a question with its context: is a pair of texts, but the model's "
+     "type_vocab_size is 1"),
     (lambda _: dict(do_predict=True),
      "holds no checkpoint: give --do_train, or --init_checkpoint"),
     (lambda _: dict(do_train=True, version=2),

@@ -224,6 +224,16 @@ def test_windows_hold_question_and_context(tmp_path, tokenizer):
   assert 3 * index + 8 >= len(pieces) > 3 * (index - 1) + 8
 
 
+def test_questions_that_are_cut_are_counted(tmp_path, tokenizer):
+  examples, _ = read(tmp_path, [
+      question("a"), question("b", text="is it"), question("c")], False)
+  with captured_log() as lines:
+    make_features(examples, tokenizer)
+  assert [line for line in lines if "cut" in line] == [
+      "2 of 3 questions have more than the 2 word pieces of --max_query_length "
+      "and were cut"]
+
+
 def test_every_piece_has_its_most_context_in_one_window(tmp_path, tokenizer):
   examples, _ = read(tmp_path, [question()], False)
   features = make_features(examples, tokenizer)
