@@ -162,6 +162,8 @@ def _environment_fault(error):
     return ("no room to write to (%s); what was complete is still there: free "
             "some space, or name a folder on another disk, and give the same "
             "command again" % first_line)
+  if of_tensorflow and _want_of_memory(text):
+    return _want_of_memory(text)
   kind = type(error).__name__
   if kind == "DataLossError":
     return ("a file is damaged (%s); if it is a checkpoint, remove its files "
@@ -169,6 +171,51 @@ def _environment_fault(error):
   if kind == "PermissionDeniedError":
     return "no permission to write or read: %s" % first_line
   return None
+
+
+# How TensorFlow says that memory ran out, and how it says that a library of the
+# GPU did not start, for which that is the usual reason.
+_NO_MEMORY = re.compile(
+    "OOM when allocating|out of memory|failed to alloc|CUDA_ERROR_OUT_OF_MEMORY|"
+    "CU(DNN|BLAS)_STATUS_ALLOC_FAILED|Dst tensor is not initialized", re.I)
+_NO_LIBRARY = re.compile(
+    "CU(DNN|BLAS)_STATUS_NOT_INITIALIZED|(create|creating) (cudnn|cublas)|"
+    "without BLAS support|BLAS x?GEMM launch failed|(DNN|BLAS) library init",
+    re.I)
+
+# The flags that say how much is computed at once, and what asks for it.
+_BATCH_SIZES = [("train_batch_size", "do_train"),
+                ("eval_batch_size", "do_eval"),
+                ("predict_batch_size", "do_predict"),
+                ("batch_size", "batch_size")]
+
+
+def _want_of_memory(text):
+  """Returns one line if memory ran out, with the figures to lower, or None.
+
+  Args:
+    text: str. The message of TensorFlow's error.
+  """
+  line = next((line.strip() for line in text.split("\n")
+               if _NO_MEMORY.search(line) or _NO_LIBRARY.search(line)), None)
+  if line is None:
+    return None
+  known = flags.FLAGS
+  figures = []
+  for name in [name for name, wanted_by in _BATCH_SIZES
+               if name in known and wanted_by in known and
+               known[wanted_by].value] + ["max_seq_length"]:
+    if name in known:
+      value = given(known, name)
+      if value is None:  # what --help tells of the default starts with it
+        value = (getattr(known[name], "default_text", None) or
+                 str(known[name].default)).split(" ")[0]
+      figures.append("--%s=%s" % (name, value))
+  return "%s (%s); lower %s, or end other programs on the device (nvidia-smi " \
+         "lists those on a GPU)" % (
+             "out of memory" if _NO_MEMORY.search(line) else
+             "a library of the GPU did not start, usually for want of memory",
+             line[:200], " or ".join(figures) or "the batch size")
 
 
 def _fault_of_records(text):

@@ -1,5 +1,6 @@
 """Tests of the command line: flags of scripts side by side, and mistakes."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 from absl import flags
 import pytest
+import tensorflow.compat.v1 as tf
 
 import cli
 import create_pretraining_data
@@ -20,6 +22,7 @@ import run_pretraining
 import run_squad
 import squad_metrics
 import usage
+from helpers import captured_log
 
 FLAGS = flags.FLAGS
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -259,6 +262,54 @@ def test_wrong_argument_ends_with_one_line(no_flags, argument, parts):
   assert "\n" not in error.value.code
   for part in parts:
     assert part in error.value.code
+
+
+OOM = ("OOM when allocating tensor with shape[64,12,512,512] and type float on "
+       "/job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc")
+
+
+@pytest.mark.parametrize("kind, text, said", [
+    (tf.errors.ResourceExhaustedError, OOM, "out of memory (%s); " % OOM),
+    (tf.errors.ResourceExhaustedError,
+     "Graph execution error:\n\n2 root error(s) found.\n  (0) " + OOM +
+     "\n\t [[{{node bert/MatMul}}]]\nHint: If you want to see a list", OOM),
+    (tf.errors.ResourceExhaustedError,
+     "failed to allocate memory [Op:AddV2]", "out of memory (failed to"),
+    (tf.errors.InternalError, "CUDA runtime implicit initialization on GPU:0 "
+     "failed. Status: out of memory", "out of memory (CUDA runtime"),
+    (tf.errors.InternalError, "Failed to create cuBLAS handle: "
+     "CUBLAS_STATUS_NOT_INITIALIZED", "usually for want of memory (Failed to"),
+    (tf.errors.InternalError, "Attempting to perform BLAS operation using "
+     "StreamExecutor without BLAS support", "usually for want of memory"),
+    (tf.errors.InternalError, "Blas xGEMM launch failed : a.shape=[1,4,5]",
+     "usually for want of memory"),
+    (tf.errors.UnknownError, "Could not create cudnn handle: "
+     "CUDNN_STATUS_NOT_INITIALIZED", "usually for want of memory"),
+])
+@pytest.mark.parametrize("in_user_errors", [True, False])
+def test_out_of_memory_names_the_figures_to_lower(
+    no_flags, monkeypatch, capsys, kind, text, said, in_user_errors):
+  def main(_):
+    with cli.user_errors() if in_user_errors else contextlib.suppress():
+      raise kind(None, None, text)
+
+  monkeypatch.setattr(sys, "argv", [
+      "toy.py", "--do_train", "--do_eval", "--train_batch_size=64"])
+  with captured_log(), pytest.raises(SystemExit) as error:
+    cli.run(main, run_classifier.define_flags)
+  assert error.value.code == 1
+  line, = capsys.readouterr().err.splitlines()
+  assert line.startswith("toy.py: ") and said in line
+  assert ("; lower --train_batch_size=64 or --eval_batch_size=32 or "
+          "--max_seq_length=128, or end other programs") in line
+
+
+@pytest.mark.parametrize("kind, text", [
+    (tf.errors.InternalError, "Blas operations are not in this build"),
+    (tf.errors.ResourceExhaustedError, "Too many open files"),
+])
+def test_other_faults_of_a_step_are_not_taken_for_want_of_memory(kind, text):
+  assert cli._environment_fault(kind(None, None, text)) is None
 
 
 @pytest.fixture(scope="module")
