@@ -221,8 +221,8 @@ def make_estimator(model_fn,
         model_dir=output_dir,
         save_checkpoints_steps=save_checkpoints_steps,
         keep_checkpoint_max=keep_checkpoint_max,
-        save_summary_steps=log_steps or 100,
-        # Away from TPUs the LogHook of `make_model_fn` says more.
+        # Away from TPUs the LogHook of `make_model_fn` does both, and more.
+        save_summary_steps=(log_steps or 100) if use_tpu else 0,
         log_step_count_steps=(log_steps or None) if use_tpu else None,
         tf_random_seed=tf_random_seed,
         session_config=xla.session_config() if use_xla else None,
@@ -482,7 +482,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
   with stop.on_signals():
     estimator.train(
         input_fn=input_fn, max_steps=stop_step or num_train_steps,
-        hooks=all_hooks)
+        hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
   if stop.step is not None:
     raise Interrupted(
         "stopped at step %d of %d, which %s holds; the same command goes on "

@@ -5,21 +5,21 @@ import contextlib
 import os
 import signal
 import threading
-import time
 
 import tensorflow.compat.v1 as tf
 
 import progress
 
-# Tensors of `optimization.create_optimizer` that TensorBoard gets.
-_SUMMARIES = ("learning_rate", "global_norm")
+# Points that TensorBoard gets of a training, at least.
+_MIN_POINTS = 20
 
 
 class LogHook(tf.train.SessionRunHook):
   """Shows step, loss, learning rate, speed and time left while training.
 
-  TensorBoard gets the learning rate, the gradients' global norm and the
-  examples per second; the loss is the Estimator's own.
+  TensorBoard gets the loss, the learning rate, the gradients' global norm and
+  the examples per second, and the summaries that the graph has when the hook is
+  made.
   """
 
   def __init__(self, loss, log_steps, num_train_steps, batch_size,
@@ -34,9 +34,15 @@ class LogHook(tf.train.SessionRunHook):
       model_dir: str. Folder of TensorBoard's events; None for none.
     """
     self._tensors = {"loss": loss}
-    for name in _SUMMARIES:
+    for name in ("learning_rate", "global_norm"):
       self._tensors[name] = tf.get_default_graph().get_tensor_by_name(
           name + ":0")
+    # A session optimizes the graph anew for every set of tensors that it is
+    # asked for, so the summaries are asked for at every step. The Estimator's
+    # own are not among them: it would add the loss under another name.
+    self._summaries = tf.summary.merge_all()
+    self._summary_steps = max(
+        1, min(log_steps or 100, num_train_steps // _MIN_POINTS))
     self._log_steps = log_steps
     self._num_train_steps = num_train_steps
     self._batch_size = batch_size
@@ -47,41 +53,42 @@ class LogHook(tf.train.SessionRunHook):
     self._step = session.run(tf.train.get_global_step())
     # The times at which the last steps ended.
     self._times = collections.deque(
-        [time.time()], maxlen=(self._log_steps or 100) + 1)
+        [progress.clock()], maxlen=(self._log_steps or 100) + 1)
     self._progress = progress.Progress(
         "Training", self._num_train_steps, "steps", initial=self._step,
         log_every=self._log_steps)
-    # The Estimator's summaries, which it writes at the first step and then
-    # every `log_steps`. A session optimizes the graph anew for every set of
-    # tensors that it is asked for, so this asks for them at every step.
-    self._tensors["summaries"] = tf.get_collection(tf.GraphKeys.SUMMARY_OP)
 
   def before_run(self, run_context):
     del run_context
-    return tf.train.SessionRunArgs(self._tensors)
+    return tf.train.SessionRunArgs(
+        [self._tensors] + [self._summaries] * (self._summaries is not None))
 
   def after_run(self, run_context, run_values):
     del run_context
+    values, *summaries = run_values.results
     self._step += 1
-    self._times.append(time.time())
+    self._times.append(progress.clock())
     speed = (len(self._times) - 1) * self._batch_size / max(
         self._times[-1] - self._times[0], 1e-9)
     self._progress.advance(
         details="loss %.5f, learning rate %.3g, %.1f examples/sec" % (
-            run_values.results["loss"], run_values.results["learning_rate"],
-            speed))
-    if self._model_dir and self._step % (self._log_steps or 100) == 0:
-      values = {name: run_values.results[name] for name in _SUMMARIES}
-      values["examples_per_second"] = speed
+            values["loss"], values["learning_rate"], speed))
+    if self._step % self._summary_steps and self._step < self._num_train_steps:
+      return
+    if self._model_dir:
+      writer = tf.summary.FileWriterCache.get(self._model_dir)
       # Not `tf.summary.scalar`: its tags would not be the tensors' names.
-      tf.summary.FileWriterCache.get(self._model_dir).add_summary(
-          tf.Summary(value=[
-              tf.Summary.Value(tag=name, simple_value=value)
-              for name, value in sorted(values.items())]), self._step)
+      writer.add_summary(tf.Summary(value=[
+          tf.Summary.Value(tag=name, simple_value=value) for name, value in
+          sorted(dict(values, examples_per_second=speed).items())]), self._step)
+      for summary in summaries:
+        writer.add_summary(summary, self._step)
 
   def end(self, session):
     del session
     self._progress.close()
+    if self._model_dir:
+      tf.summary.FileWriterCache.get(self._model_dir).flush()
 
 
 class EvalProgressHook(tf.train.SessionRunHook):
@@ -163,9 +170,21 @@ class EvaluateHook(tf.train.SessionRunHook):
     self._step += 1
     if self._step % self._every or self._step >= self._num_train_steps:
       return
+    progress.stop_clock()
     if not tf.train.checkpoint_exists("%s-%d" % (self._path, self._step)):
       self._saver.save(run_context.session, self._path, global_step=self._step)
     self._evaluate()
+    progress.start_clock()
+
+
+class SavingListener(tf.train.CheckpointSaverListener):
+  """Leaves the time that saving checkpoints takes out of the speed shown."""
+
+  def before_save(self, session, global_step_value):
+    progress.stop_clock()
+
+  def after_save(self, session, global_step_value):
+    progress.start_clock()
 
 
 class StopHook(tf.train.SessionRunHook):

@@ -42,6 +42,28 @@ def quiet_logging():
 
 _open = []  # Progress objects that show a bar
 
+_aside = 0.0  # seconds that no speed counts
+_stopped_at = None
+
+
+def clock():
+  """Returns the time in seconds by which speeds are counted."""
+  return time.time() - _aside
+
+
+def stop_clock():
+  """Leaves what comes next, such as saving a checkpoint, out of all speeds."""
+  global _stopped_at
+  _stopped_at = time.time()
+
+
+def start_clock():
+  """Ends what `stop_clock` began."""
+  global _aside
+  _aside += time.time() - _stopped_at
+  for shown in _open:
+    shown.leave_out_pause()
+
 
 def close_all():
   """Ends all bars that an error has left open."""
@@ -87,7 +109,7 @@ class Progress(object):
     self._unit = unit
     self._log_every = log_every
     self._done = self._logged_done = initial
-    self._logged_time = time.time()
+    self._logged_time = clock()
     self._bar = None
     self._handler = _ClearBar(self)
     wanted = tf.logging.get_verbosity() <= tf.logging.INFO
@@ -134,9 +156,13 @@ class Progress(object):
     if self._bar is not None:
       self._bar.clear()
 
+  def leave_out_pause(self):
+    """Leaves the time since the bar was last drawn out of its speed."""
+    self._bar.unpause()
+
   def _line_is_due(self, count):
     if self._log_every is None:
-      return time.time() - self._logged_time >= _SECONDS_BETWEEN_LINES
+      return clock() - self._logged_time >= _SECONDS_BETWEEN_LINES
     if not self._log_every:
       return False
     before = self._done - count
@@ -144,7 +170,7 @@ class Progress(object):
             self._done == self._total)
 
   def _log(self, details):
-    now = time.time()
+    now = clock()
     seconds = max(now - self._logged_time, 1e-9)
     speed = (self._done - self._logged_done) / seconds
     parts = ["%s: %d%s %s" % (

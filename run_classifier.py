@@ -47,11 +47,6 @@ FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ("data_dir", "task_name", "vocab_file", "bert_config_file",
                   "output_dir")
 
-# The Estimator's `loss` of an evaluation is a mean of means of batches, so it
-# depends on their size. Larger batches report what those of 8 would.
-_BATCH_OF_LOSS = 8
-_LOSS_OF_BATCHES = "loss_of_batches"
-
 # What a run may change when it goes on; run.json keeps it to look up.
 _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
                    "num_train_epochs", "max_seq_length", "data_dir",
@@ -529,7 +524,7 @@ def metric_fn(per_example_loss, label_ids, logits, is_real_example):
 def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
                      use_one_hot_embeddings, remove_padding=False,
-                     few_shapes=False):
+                     few_shapes=False, loss_batch_size=None):
   """Makes the `model_fn` of a classifier.
 
   Args:
@@ -544,6 +539,7 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
     use_one_hot_embeddings: bool. See BertModel.
     remove_padding: bool. See BertModel; off on TPUs.
     few_shapes: bool. See BertModel.
+    loss_batch_size: int. See `make_head_fn`.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -555,8 +551,9 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
         few_shapes)
 
   return estimators.make_model_fn(
-      make_head_fn(build_model), init_checkpoint, learning_rate,
-      num_train_steps, num_warmup_steps, use_tpu)
+      make_head_fn(build_model, None if use_tpu else loss_batch_size),
+      init_checkpoint, learning_rate, num_train_steps, num_warmup_steps,
+      use_tpu)
 
 
 def serving_task(bert_config, labels, remove_padding=True):
@@ -582,12 +579,15 @@ def serving_task(bert_config, labels, remove_padding=True):
       "classifier", build, settings={"labels": list(labels)})
 
 
-def make_head_fn(build_model):
+def make_head_fn(build_model, loss_batch_size=None):
   """Makes the `head_fn` of a classifier for `estimators.make_model_fn`.
 
   Args:
     build_model: function (is_training, input_ids, input_mask, segment_ids,
       labels) that returns what `create_model` returns.
+    loss_batch_size: int. An evaluation's `loss` is the mean of the mean losses
+      of batches, so it depends on their size; this reports that of batches of
+      this size where they are larger. None leaves it as it is; so must TPUs.
   """
   def head_fn(features, is_training):
     labels = features["label_ids"]
@@ -598,24 +598,23 @@ def make_head_fn(build_model):
       is_real_example = tf.cast(features["is_real_example"], tf.float32)
     else:
       is_real_example = tf.ones_like(per_example_loss)
+    if loss_batch_size and not is_training:
+      # The Estimator takes the mean over all values that it is given; it asks
+      # for a scalar, but not where it does not know the shape.
+      batch = tf.range(tf.shape(per_example_loss)[0]) // loss_batch_size
+      loss = tf.placeholder_with_default(
+          tf.math.segment_mean(per_example_loss, batch), shape=None)
     return estimators.Head(
         loss=loss,
         predictions={"probabilities": probabilities},
-        metrics=(metrics_with_mean_of_batches,
+        metrics=(metric_fn,
                  [per_example_loss, labels, logits, is_real_example]))
-
-  def metrics_with_mean_of_batches(per_example_loss, *arguments):
-    metrics = metric_fn(per_example_loss, *arguments)
-    batch = tf.range(tf.shape(per_example_loss)[0]) // _BATCH_OF_LOSS
-    metrics[_LOSS_OF_BATCHES] = tf.metrics.mean(
-        tf.math.segment_mean(per_example_loss, batch))
-    return metrics
 
   return head_fn
 
 
 def evaluate(estimator, input_file, max_seq_length, output_dir, num_examples,
-             batch_size, is_given_batch_size, steps=None):
+             batch_size, steps=None):
   """Evaluates the latest checkpoint and writes eval_results.txt.
 
   Args:
@@ -625,8 +624,6 @@ def evaluate(estimator, input_file, max_seq_length, output_dir, num_examples,
     output_dir: str.
     num_examples: int. Examples in the file.
     batch_size: int. B.
-    is_given_batch_size: bool. Whether the user chose it, and so the batches
-      that `loss` is the mean of.
     steps: int. Batches to read, on TPUs; None reads the whole file.
   """
   tf.logging.info("***** Running evaluation *****")
@@ -636,9 +633,6 @@ def evaluate(estimator, input_file, max_seq_length, output_dir, num_examples,
           drop_remainder=steps is not None),
       steps=steps,
       hooks=hooks.eval_hooks(num_examples, batch_size, steps is not None))
-  loss_of_batches = results.pop(_LOSS_OF_BATCHES)
-  if not is_given_batch_size:
-    results["loss"] = loss_of_batches
   estimators.write_results(
       os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
 
@@ -798,7 +792,6 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
   if flag_values.do_eval:
     evaluate(estimator, input_files["eval"], max_seq_length, output_dir,
              num_examples["eval"], eval_batch_size,
-             eval_batch_size == flag_values.eval_batch_size,
              len(examples["eval"]) // eval_batch_size
              if flag_values.use_tpu else None)
   if flag_values.do_predict:
@@ -828,7 +821,8 @@ def main(_):
         bert_config, num_labels, FLAGS.init_checkpoint, FLAGS.learning_rate,
         num_train_steps, num_warmup_steps, FLAGS.use_tpu,
         use_one_hot_embeddings=FLAGS.use_tpu,
-        remove_padding=FLAGS.remove_padding, few_shapes=FLAGS.use_xla)
+        remove_padding=FLAGS.remove_padding, few_shapes=FLAGS.use_xla,
+        loss_batch_size=FLAGS.eval_batch_size)
 
   run_steps(FLAGS, tokenizer, make_model_fn, bert_config)
 

@@ -126,7 +126,8 @@ def create_model(is_training, input_ids, input_mask, segment_ids, labels,
 
 
 def model_fn_builder(num_labels, learning_rate, num_train_steps,
-                     num_warmup_steps, use_tpu, bert_hub_module_handle):
+                     num_warmup_steps, use_tpu, bert_hub_module_handle,
+                     loss_batch_size=None):
   """Makes the `model_fn` of a classifier on a module.
 
   Args:
@@ -137,6 +138,7 @@ def model_fn_builder(num_labels, learning_rate, num_train_steps,
     num_warmup_steps: int.
     use_tpu: bool.
     bert_hub_module_handle: str. Folder or address of the module.
+    loss_batch_size: int. See `run_classifier.make_head_fn`.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -146,8 +148,9 @@ def model_fn_builder(num_labels, learning_rate, num_train_steps,
                         num_labels, bert_hub_module_handle)
 
   return estimators.make_model_fn(
-      run_classifier.make_head_fn(build_model), None, learning_rate,
-      num_train_steps, num_warmup_steps, use_tpu)
+      run_classifier.make_head_fn(
+          build_model, None if use_tpu else loss_batch_size),
+      None, learning_rate, num_train_steps, num_warmup_steps, use_tpu)
 
 
 def main(_):
@@ -172,7 +175,7 @@ def main(_):
   def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
     return model_fn_builder(
         num_labels, FLAGS.learning_rate, num_train_steps, num_warmup_steps,
-        FLAGS.use_tpu, FLAGS.bert_hub_module_handle)
+        FLAGS.use_tpu, FLAGS.bert_hub_module_handle, FLAGS.eval_batch_size)
 
   run_classifier.run_steps(
       FLAGS, tokenizer, make_model_fn,

@@ -40,7 +40,8 @@ def head_fn(features, is_training):
   return estimators.Head(loss, {"y": y}, (metric_fn, [squares]))
 
 
-def make_toy(output_dir, num_train_steps=5, init_checkpoint=None, **kwargs):
+def make_toy(output_dir, num_train_steps=5, init_checkpoint=None,
+             head_fn=head_fn, **kwargs):
   model_fn = estimators.make_model_fn(
       head_fn, init_checkpoint, learning_rate=0.01,
       num_train_steps=num_train_steps, num_warmup_steps=2, use_tpu=False)

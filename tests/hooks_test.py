@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import estimators
 import hooks
-from estimators_test import make_toy, toy_input_fn, train_toy
+from estimators_test import head_fn, make_toy, toy_input_fn, train_toy
 from helpers import ManualClock, captured_log
 
 LINE = re.compile(r"Training: (\d+) of (\d+) steps, loss ([\d.]+), "
@@ -77,8 +77,8 @@ def test_every_step_asks_for_the_same_tensors(tmp_path, monkeypatch):
     return run(session, fetches, *args, **kwargs)
 
   monkeypatch.setattr(tf.Session, "run", noting_run)
-  train_toy(tmp_path, 5, log_steps=2)  # summaries at the first and the third
-  assert len(asked) == 5
+  train_toy(tmp_path, 45, log_steps=10)  # summaries at every second step
+  assert len(asked) == 45
   assert all(names == asked[0] for names in asked), asked
 
 
@@ -88,19 +88,34 @@ def test_log_steps_0_logs_no_step(tmp_path):
   assert not [line for line in lines if line.startswith("Training:")]
 
 
-def test_examples_per_second_and_time_left(monkeypatch):
+def test_examples_per_second_and_time_left(tmp_path, monkeypatch):
+  """Evaluating and saving, 100 and 1,000 seconds, do not count."""
   clock = ManualClock()
-  monkeypatch.setattr(hooks, "time", clock)
   monkeypatch.setattr(hooks.progress, "time", clock)
+
+  def evaluate():
+    clock.now += 100
+
+  class SlowSaver(tf.train.CheckpointSaverListener):
+    def before_save(self, session, global_step_value):
+      clock.now += 1000
+
   with tf.Graph().as_default(), captured_log() as lines:
     tf.constant(0.5, name="learning_rate")
     tf.constant(2.0, name="global_norm")
     train_op = tf.assign_add(tf.train.get_or_create_global_step(), 1)
-    hook = hooks.LogHook(tf.constant(0.25), 2, 124, batch_size=8)
-    with tf.train.MonitoredSession(hooks=[hook]) as session:
+    tf.add_to_collection(tf.GraphKeys.SAVERS, tf.train.Saver())
+    session_hooks = [
+        tf.train.CheckpointSaverHook(
+            str(tmp_path), save_steps=3, saver=tf.train.Saver(),
+            listeners=[hooks.SavingListener(), SlowSaver()]),
+        hooks.EvaluateHook(evaluate, str(tmp_path), 1, 124),
+        hooks.LogHook(tf.constant(0.25), 2, 124, batch_size=8)]
+    with tf.train.MonitoredSession(hooks=session_hooks) as session:
       for _ in range(4):
         clock.now += 0.5
         session.run(train_op)
+  assert clock.now > 1500
   assert [line for line in lines if line.startswith("Training:")] == [
       "Training: 2 of 124 steps, loss 0.25000, learning rate 0.5, "
       "16.0 examples/sec, 2.0 steps/sec, 01:01 left",
@@ -108,20 +123,37 @@ def test_examples_per_second_and_time_left(monkeypatch):
       "16.0 examples/sec, 2.0 steps/sec, 01:00 left"]
 
 
-def test_tensorboard_has_loss_rate_norm_and_speed(tmp_path):
-  losses, _ = train_toy(tmp_path, 5, log_steps=2)
+@pytest.mark.parametrize("num_steps, log_steps, steps", [
+    (5, 2, [1, 2, 3, 4, 5]),
+    (45, 100, list(range(2, 45, 2)) + [45]),  # 20 points or more
+    (45, 0, list(range(2, 45, 2)) + [45]),  # though no line is logged
+    (81, 3, list(range(3, 82, 3))),
+])
+def test_tensorboard_has_loss_rate_norm_and_speed_of_the_same_steps(
+    tmp_path, num_steps, log_steps, steps):
+  losses, _ = train_toy(tmp_path, num_steps, log_steps=log_steps)
   events = read_events(str(tmp_path))
-  assert {"loss", "learning_rate", "global_norm", "examples_per_second"} <= set(
-      events)
+  assert sorted(events) == [
+      "examples_per_second", "global_norm", "learning_rate", "loss"]
+  assert all(sorted(values) == steps for values in events.values())
   for step, value in events["loss"].items():
     assert value == pytest.approx(losses[step - 1], rel=1e-5)
-  rates = events["learning_rate"]
   assert min(events["global_norm"].values()) > 0
-  assert sorted(events["examples_per_second"]) == [2, 4]
   assert min(events["examples_per_second"].values()) > 0
-  for step, rate in rates.items():  # as in the test of the lines
-    expected = 0.01 * ((step - 1) / 2.0 if step < 3 else 1 - (step - 1) / 5.0)
+  for step, rate in events["learning_rate"].items():  # as the lines' test has
+    expected = 0.01 * ((step - 1) / 2.0 if step < 3 else
+                       1 - (step - 1) / float(num_steps))
     assert rate == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+def test_tensorboard_has_the_summaries_of_a_head_of_the_users_own(tmp_path):
+  def summarizing_head_fn(features, is_training):
+    tf.summary.scalar("users", tf.constant(3.0))
+    return head_fn(features, is_training)
+
+  make_toy(tmp_path, 3, head_fn=summarizing_head_fn).train(
+      toy_input_fn(is_training=True), max_steps=3)
+  assert read_events(str(tmp_path))["users"] == {1: 3, 2: 3, 3: 3}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -140,8 +172,8 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, number):
   def train(hook):
     estimator = make_toy(tmp_path, 9)
     inner = estimator.train
-    monkey = lambda input_fn, max_steps, hooks: inner(
-        input_fn, max_steps=max_steps, hooks=[hook] + hooks)
+    monkey = lambda input_fn, hooks, **kwargs: inner(
+        input_fn, hooks=[hook] + hooks, **kwargs)
     estimator.train = monkey
     estimators.train(estimator, toy_input_fn(True), 9,
                      start_step=0 if hook.count == 0 else 3)

@@ -107,6 +107,31 @@ def test_elsewhere_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
       "Writing features: 50 of 100 examples, 2.5 examples/sec, 00:20 left"]
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_happens_while_the_clock_stands_still_is_no_work(
+    monkeypatch, is_terminal):
+  clock = ManualClock()
+  monkeypatch.setattr(progress, "time", clock)
+  terminal = make_terminal(monkeypatch) if is_terminal else None
+  with captured_log() as lines:
+    with progress.Progress("Training", 40, "steps", log_every=10) as shown:
+      if is_terminal:
+        monkeypatch.setattr(shown._bar, "_time", clock.time)
+        shown._bar.start_t = shown._bar.last_print_t = clock.now
+      for _ in range(2):
+        clock.now += 5
+        shown.advance(10)
+        progress.stop_clock()
+        clock.now += 1000
+        progress.start_clock()
+      clock.now += 5
+      shown.advance(10)
+  if is_terminal:
+    assert "30/40 [00:15<00:05" in terminal.getvalue()
+  else:
+    assert [line.split(", ")[1] for line in lines] == ["2.0 steps/sec"] * 3
+
+
 def test_an_unknown_total_is_left_out(monkeypatch):
   clock = ManualClock()
   monkeypatch.setattr(progress, "time", clock)
