@@ -1,6 +1,7 @@
 """What several test files need: logs, batches, MRPC files, runs of scripts."""
 
 import contextlib
+import glob
 import io
 import json
 import logging
@@ -162,6 +163,17 @@ def read_eval_results(output_dir):
   with io.open(os.path.join(output_dir, "eval_results.txt")) as reader:
     pairs = [line.rstrip("\n").split(" = ") for line in reader]
   return [name for name, _ in pairs], [float(value) for _, value in pairs]
+
+
+def read_events(folder):
+  """Returns a dict from the tag of each number to {step: number}."""
+  values = {}
+  for path in sorted(glob.glob(os.path.join(folder, "events.out.tfevents.*"))):
+    for event in tf.train.summary_iterator(path):
+      for value in event.summary.value:
+        if value.HasField("simple_value"):
+          values.setdefault(value.tag, {})[event.step] = value.simple_value
+  return values
 
 
 def read_probabilities(output_dir):

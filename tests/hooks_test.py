@@ -1,6 +1,5 @@
 """Tests of hooks: what a training logs and gives to TensorBoard; signals."""
 
-import glob
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ import tensorflow.compat.v1 as tf
 import estimators
 import hooks
 from estimators_test import head_fn, make_toy, toy_input_fn, train_toy
-from helpers import ManualClock, captured_log
+from helpers import ManualClock, captured_log, read_events
 
 LINE = re.compile(r"Training: (\d+) of (\d+) steps, loss ([\d.]+), "
                   r"learning rate ([\de.+-]+), ([\d.]+) examples/sec, "
@@ -24,17 +23,6 @@ def logged_steps(lines):
   matches = [LINE.match(line) for line in lines]
   return [tuple(float(figure) for figure in match.groups()[:6])
           for match in matches if match]
-
-
-def read_events(folder):
-  """Returns a dict from the tag of each number to {step: number}."""
-  values = {}
-  for path in sorted(glob.glob(os.path.join(folder, "events.out.tfevents.*"))):
-    for event in tf.train.summary_iterator(path):
-      for value in event.summary.value:
-        if value.HasField("simple_value"):
-          values.setdefault(value.tag, {})[event.step] = value.simple_value
-  return values
 
 
 @pytest.fixture(autouse=True)

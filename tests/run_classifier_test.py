@@ -16,8 +16,9 @@ import run_classifier
 import tokenization
 from helpers import (
     LABELS, CONFIG, PAIRS, WORDS, captured_log, check_mrpc_results,
-    read_batches, read_eval_results, read_probabilities, run_main, run_script,
-    write_config, write_lines, write_mrpc, write_vocab)
+    read_batches, read_eval_results, read_events, read_probabilities, run_main,
+    run_script, save_checkpoint, write_config, write_lines, write_mrpc,
+    write_vocab)
 
 # Processors.
 
@@ -396,6 +397,41 @@ def test_f1_without_any_positive_is_0():
       [[[0.1, 0.2], [0, 0], [[1.0, 0.0], [2.0, 1.0]], [1.0, 1.0]]], 2)
   assert found["eval_f1"] == 0.0
   assert found["eval_accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("num_rows", [7, 11])
+def test_the_loss_of_an_evaluation_does_not_depend_on_its_batches(
+    tmp_path, num_rows):
+  """TensorBoard has the loss that eval_results.txt has, that of batches of 4."""
+  losses = np.arange(num_rows, dtype=np.float32)  # logits of 0 and a wrong one
+
+  def build_model(unused_is_training, input_ids, *unused_inputs):
+    scale = tf.get_variable("scale", [])
+    per_example_loss = scale * tf.cast(input_ids[:, 0], tf.float32)
+    logits = tf.zeros_like(per_example_loss)[:, tf.newaxis] * [1., 1.]
+    return tf.reduce_mean(per_example_loss), per_example_loss, logits, logits
+
+  output_dir = str(tmp_path / "out")
+  estimator = estimators.make_estimator(
+      estimators.make_model_fn(
+          run_classifier.make_head_fn(build_model, loss_batch_size=4),
+          save_checkpoint(str(tmp_path / "model.ckpt"), {"scale": 1.0}),
+          0.1, 1, 0, use_tpu=False),
+      output_dir, eval_batch_size=8)
+  path = str(tmp_path / "eval.tf_record")
+  input_pipeline.write_examples(path, (
+      {"input_ids": [i], "input_mask": [1], "segment_ids": [0],
+       "label_ids": [0], "is_real_example": [1]} for i in range(num_rows)))
+  run_classifier.evaluate(estimator, path, 1, output_dir, num_rows, 8)
+  names, values = read_eval_results(output_dir)
+  results = dict(zip(names, values))
+  expected = np.mean([
+      np.mean(losses[i:i + 4]) for i in range(0, num_rows, 4)])
+  assert results["loss"] == pytest.approx(expected, rel=1e-6)
+  assert results["eval_loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+  del results["global_step"]
+  assert {name: values[0] for name, values in read_events(
+      output_dir + "/eval").items()} == pytest.approx(results, rel=1e-6)
 
 
 # Whole runs.
