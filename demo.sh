@@ -7,14 +7,14 @@
 #   PYTHON=python3.13 ./demo.sh           # with another interpreter
 #   OUT=/tmp/demo ./demo.sh               # results elsewhere than demo_output
 #
-# Each run writes to a new folder below OUT. setup_env.sh says what PYTHON and
-# VENV do.
+# Each run writes to a new folder below OUT. Variables of the environment:
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup_env.sh
+help_if_asked "$@"
 
 OUT=${OUT:-demo_output}
-NUM_TEST=$(($(wc -l < sample_data/test.tsv) - 1))
+NUM_DEV=$(($(wc -l < sample_data/dev.tsv) - 1))
 TABLE=
 
 # row STEP SECONDS RUN RESULT: adds a row to the table at the end.
@@ -43,12 +43,17 @@ result() {
 
 classify() {
   local accuracy loss steps predicted
+  # What is predicted is the dev set too, whose right labels are known.
+  mkdir "$RUN/data"
+  cp sample_data/train.tsv sample_data/dev.tsv "$RUN/data"
+  cp sample_data/dev.tsv "$RUN/data/test.tsv"
+
   logged classifier "$ENV_PYTHON" run_classifier.py \
     --task_name=MRPC \
     --do_train=true \
     --do_eval=true \
     --do_predict=true \
-    --data_dir=sample_data \
+    --data_dir="$RUN/data" \
     --vocab_file=sample_vocab.txt \
     --bert_config_file=sample_config.json \
     --max_seq_length=48 \
@@ -61,9 +66,9 @@ classify() {
   loss=$(result eval_loss)
   steps=$(result global_step)
   predicted=$(($(wc -l < "$RUN/classifier/test_results.tsv")))
-  [ "$predicted" -eq "$NUM_TEST" ] ||
+  [ "$predicted" -eq "$NUM_DEV" ] ||
     die "$RUN/classifier/test_results.tsv: $predicted rows," \
-      "expected $NUM_TEST as in sample_data/test.tsv"
+      "expected $NUM_DEV as in sample_data/dev.tsv"
   awk -v accuracy="$accuracy" 'BEGIN { exit !(accuracy >= 0.8) }' ||
     die "eval_accuracy = $accuracy, expected 0.8 or more after this training"
 
@@ -76,12 +81,46 @@ classify() {
     "test_results.tsv: $predicted rows"
 }
 
-# Prints the first predictions beside the sentences they are about.
+# Prints the first predictions, and some of the wrong ones, beside the right
+# labels and the sentences.
 show_predictions() {
-  echo "First rows of $RUN/classifier/test_results.tsv:"
-  sed -n '2,5p' sample_data/test.tsv | cut -f 4,5 |
-    paste "$RUN/classifier/test_results.tsv" - | head -n 4 |
-    awk -F '\t' '{ printf "denies %.3f  same %.3f  %s | %s\n", $1, $2, $3, $4 }'
+  echo "Predictions for sample_data/dev.tsv (0 denies, 1 says the same):"
+  echo
+  echo "       predicted  right"
+  tail -n +2 sample_data/dev.tsv |
+    paste "$RUN/classifier/test_results.tsv" - |
+    awk -F '\t' '{
+        predicted = $2 > $1 ? 1 : 0
+        is_wrong = predicted != $3
+        wrong += is_wrong
+        if (NR <= 4 || is_wrong && wrong <= 3)
+          printf "%-5s  %d (%.3f)  %d      %s | %s\n",
+            is_wrong ? "WRONG" : "", predicted, $(predicted + 1), $3, $6, $7
+      }
+      END { printf "\n%d of %d predictions are wrong.\n", wrong, NR }'
+}
+
+# Prints commands to go on with, which can be pasted.
+show_next_steps() {
+  echo "Try next: activate the environment,"
+  printf '\n  cd %q && source %q\n\n' "$PWD" "$VENV/bin/activate"
+  echo "predict a sentence of your own (the probabilities of 0, it denies the"
+  echo "first one, and of 1, it says the same),"
+  printf "\n  python -c '%s' \\\\\n    %q \\\\\n    %s %s\n\n" \
+    'import predictor, sys; print(predictor.Predictor(sys.argv[1]).predict([tuple(sys.argv[2:])]))' \
+    "$RUN/classifier" '"Anna closed the old window."' \
+    '"Anna never closed the old window."'
+  echo "and fine-tune a pre-trained model on MRPC; README.md says where to get"
+  echo "the two folders:"
+  cat << 'END'
+
+  export BERT_DIR=/path/to/uncased_L-12_H-768_A-12 GLUE_DIR=/path/to/glue
+  python run_classifier.py --task_name=MRPC --data_dir=$GLUE_DIR/MRPC \
+    --do_train=true --do_eval=true --vocab_file=$BERT_DIR/vocab.txt \
+    --bert_config_file=$BERT_DIR/bert_config.json \
+    --init_checkpoint=$BERT_DIR/bert_model.ckpt --learning_rate=2e-5 \
+    --output_dir=/tmp/mrpc_output
+END
 }
 
 [ $# -eq 0 ] || die "takes no arguments, found: $*"
@@ -99,3 +138,5 @@ show_predictions
 echo
 printf '%-11s %7s  %-44s %s\n' step seconds "what was run" "what came out"
 printf '%s' "$TABLE"
+echo
+show_next_steps

@@ -11,6 +11,20 @@ die() {
   exit 1
 }
 
+# help_if_asked ARGUMENT...: where one is -h or --help, prints the comments at
+# the top of the script and of this file, and ends the script.
+help_if_asked() {
+  local argument
+  for argument in "$@"; do
+    case $argument in
+      -h|--help)
+        sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$(basename "$0")"
+        sed -n '/^#   PYTHON/,/^#   VENV/s/^# \{0,1\}//p' setup_env.sh
+        exit ;;
+    esac
+  done
+}
+
 # Prints the X.Y of an interpreter if it runs and is one we run on.
 supported_version() {
   local version

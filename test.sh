@@ -5,10 +5,11 @@
 #   ./test.sh -k modeling                 # arguments go to pytest
 #   PYTHON=python3.13 ./test.sh           # with another interpreter
 #
-# setup_env.sh says what PYTHON and VENV do.
+# Variables of the environment:
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup_env.sh
+help_if_asked "$@"
 
 setup_env pytest
 describe_env
