@@ -122,11 +122,16 @@ class Predictor(object):
       probability), the likeliest first.
 
     Raises:
-      ValueError: a text is neither str nor a pair, is a pair for a model that
-        reads single texts only, or is so long that a [MASK] in it was cut off.
+      ValueError: `texts` is no list; a text is neither str nor a pair, is a
+        pair for a model that reads single texts only, or is so long that a
+        [MASK] in it was cut off.
     """
     if isinstance(texts, (str, bytes)):
       raise ValueError("predict takes a list of texts, found one text")
+    # A dict or a set has no order that the answers could be in.
+    if isinstance(texts, (dict, set)) or not hasattr(texts, "__iter__"):
+      raise ValueError("predict takes a list of texts, found %s" %
+                       type(texts).__name__)
     return self._answer([_as_pair(text) for text in texts])
 
   def close(self):

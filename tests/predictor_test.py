@@ -203,6 +203,8 @@ def test_a_predictor_closes_at_the_end_of_a_block(folders):
 def test_mistakes(folders, tmp_path):
   _, model = both(folders, "classifier")
   for texts, message in (("one text", "takes a list"),
+                         (None, "a list of texts, found NoneType"),
+                         ({"a": 1}, "a list of texts, found dict"),
                          ([3], "found 3, expected a text or a pair"),
                          ([("a", "b", "c")], "expected a text or a pair")):
     with pytest.raises(ValueError, match=message):
