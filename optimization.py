@@ -40,6 +40,21 @@ def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
       tf.less(tf.cast(step, tf.int64), num_warmup_steps), warmup_rate, rate)
 
 
+def _warn_of_long_warmup(init_lr, num_train_steps, num_warmup_steps):
+  """Warns of a training that ends before its warm-up does."""
+  if not num_warmup_steps or num_warmup_steps < num_train_steps:
+    return
+  # The last step uses the rate of the count before it.
+  highest = (num_train_steps - 1) / float(num_warmup_steps)
+  percent = "%.1f" if highest >= 0.001 else "%.1g"
+  tf.logging.warning(
+      "--num_warmup_steps (%d) is not less than --num_train_steps (%d): the "
+      "learning rate never gets beyond " + percent + "%% of --learning_rate "
+      "(%.3g); give a shorter warm-up (a smaller --num_warmup_steps, or in the "
+      "fine-tuning scripts a smaller --warmup_proportion)",
+      num_warmup_steps, num_train_steps, 100 * highest, highest * init_lr)
+
+
 def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
   """Makes the op that takes one training step.
 
@@ -64,6 +79,7 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
     figures in the graph. Running it raises `tf.errors.InvalidArgumentError`,
     with NOT_FINITE and the step in its message, where the norm is not finite.
   """
+  _warn_of_long_warmup(init_lr, num_train_steps, num_warmup_steps)
   global_step = tf.train.get_or_create_global_step()
   # One read for everything below: the count before this step.
   step = tf.identity(global_step)

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 import optimization
+from helpers import captured_log
 
 INIT_LR = 0.05
 NUM_TRAIN_STEPS = 12
@@ -335,3 +336,25 @@ def test_shared_constants_wait_for_nothing():
     for name, tensor in names.items():
       assert tensor.op.type == "Const", name
       assert not tensor.op.control_inputs, name
+
+
+@pytest.mark.parametrize("num_warmup_steps,share,rate", [
+    (10000, "0.2%", "1.9e-06"), (20, "95.0%", "0.00095"),
+    (10**6, "0.002%", "1.9e-08")])
+def test_a_warmup_that_never_ends_is_pointed_out_with_the_highest_rate(
+    session, num_warmup_steps, share, rate):
+  loss = tf.reduce_sum(tf.get_variable("x", [2]))
+  with captured_log() as lines:
+    optimization.create_optimizer(loss, 1e-3, 20, num_warmup_steps, False)
+  assert lines[0].startswith(
+      "--num_warmup_steps (%d) is not less than --num_train_steps (20): the "
+      "learning rate never gets beyond %s of --learning_rate (%s); " % (
+          num_warmup_steps, share, rate))
+
+
+def test_a_warmup_that_ends_is_not_pointed_out(session):
+  loss = tf.reduce_sum(tf.get_variable("x", [2]))
+  for num_warmup_steps in (None, 0, 19):
+    with captured_log() as lines, tf.variable_scope(str(num_warmup_steps)):
+      optimization.create_optimizer(loss, 1e-3, 20, num_warmup_steps, False)
+    assert not [line for line in lines if "warm" in line]
