@@ -17,6 +17,7 @@ import zlib
 
 import tensorflow.compat.v1 as tf
 
+import sentences
 import workers
 
 # A line is a sentence. One of this length is a file without line ends, or no
@@ -67,6 +68,10 @@ class Document(object):
       raise IndexError("sentence %d of %d" % (index, self._count))
     index += self._first
     return self._ids[self._starts[index]:self._starts[index + 1]].tolist()
+
+  def start(self, index):
+    """Returns the place of a sentence's first token in the Text's ids."""
+    return self._starts[self._first + index]
 
 
 def list_documents(text):
@@ -262,7 +267,7 @@ def vocab_range(vocab):
 
 
 def tokenize_part(part, tokenizer, mark_words=False,
-                  advance=lambda count: None):
+                  advance=lambda count: None, longest=None):
   """Tokenizes part of a text; see `read_text`.
 
   Args:
@@ -270,6 +275,7 @@ def tokenize_part(part, tokenizer, mark_words=False,
     tokenizer: FullTokenizer.
     mark_words: bool.
     advance: function of the number of bytes that were read.
+    longest: int or None.
 
   Returns:
     Text.
@@ -278,29 +284,55 @@ def tokenize_part(part, tokenizer, mark_words=False,
     ValueError: a line is not UTF-8 or too long, or a gzip file is damaged.
   """
   text = Text(array.array("i"), array.array("i"))
-  tokenize, to_ids = tokenizer.tokenize, tokenizer.convert_tokens_to_ids
-  mark = vocab_range(tokenizer.vocab)
+  to_lines = _make_line_function(tokenizer, mark_words, longest)
   for span in part:
-    for sentence in _read_sentences(span, advance):
-      if not sentence:
+    for line in _read_sentences(span, advance):
+      if not line:
         text.lengths.append(0)
         continue
-      if mark_words:
-        ids = []
-        for word in _SPACES.split(sentence):
-          pieces = to_ids(tokenize(word))
-          ids += pieces[:1]
-          ids += [piece + mark for piece in pieces[1:]]
-      else:
-        ids = to_ids(tokenize(sentence))
-      if ids:
-        text.ids.extend(ids)
-        text.lengths.append(len(ids))
+      for ids in to_lines(line):
+        if ids:
+          text.ids.extend(ids)
+          text.lengths.append(len(ids))
   return text
 
 
+def _make_line_function(tokenizer, mark_words, longest):
+  """Returns a function of a line that returns the ids of its sentences."""
+  mark = vocab_range(tokenizer.vocab)
+  tokenize, to_ids = tokenizer.tokenize, tokenizer.convert_tokens_to_ids
+
+  def to_words(line):
+    ids = []
+    for word in _SPACES.split(line):
+      pieces = to_ids(tokenize(word))
+      ids += pieces[:1]
+      ids += [piece + mark for piece in pieces[1:]]
+    return ids
+
+  to_line = to_words if mark_words else lambda line: to_ids(tokenize(line))
+  if not longest:
+    return lambda line: [to_line(line)]
+  inner = {index for token, index in tokenizer.vocab.items()
+           if token.startswith("##")}
+
+  def to_short_lines(line):
+    ids = to_line(line)
+    if len(ids) <= longest:
+      return [ids]
+    parts = []
+    for sentence in sentences.split_sentences(line):
+      ids = to_line(sentence)
+      # Halves, because a record has room for `longest` tokens of two segments.
+      parts += [ids] if len(ids) <= longest else sentences.cut_tokens(
+          ids, longest // 2, lambda index: index >= mark or index in inner)
+    return parts
+
+  return to_short_lines
+
+
 def read_text(spans, tokenizer, mark_words=False, num_workers=1,
-              advance=lambda count: None):
+              advance=lambda count: None, longest=None):
   """Reads and tokenizes a text.
 
   Args:
@@ -310,6 +342,8 @@ def read_text(spans, tokenizer, mark_words=False, num_workers=1,
       of its tokens after the first the id plus `vocab_range(tokenizer.vocab)`.
     num_workers: int. Processes to do it with. The result is always the same.
     advance: function of the number of bytes that were read.
+    longest: int. Cut lines of more tokens into sentences, and sentences of more
+      tokens between words; None for neither.
 
   Returns:
     Text.
@@ -319,12 +353,13 @@ def read_text(spans, tokenizer, mark_words=False, num_workers=1,
   """
   num_parts = min(4 * num_workers, count_bytes(spans) // _MIN_PART_BYTES)
   if num_workers == 1 or num_parts < 2:
-    return tokenize_part(spans, tokenizer, mark_words, advance)
+    return tokenize_part(spans, tokenizer, mark_words, advance, longest)
   parts = split_text(spans, num_parts)
   text, early = Text(array.array("i"), array.array("i")), {}
   next_index = 0
   for outcome in workers.run(
-      _tokenize_in_worker, [(part, tokenizer, mark_words) for part in parts],
+      _tokenize_in_worker, [
+          (part, tokenizer, mark_words, longest) for part in parts],
       num_workers, workers.start_method(span.path for span in spans),
       on_report=lambda unused_index, count: advance(count)):
     if outcome.error:
@@ -342,6 +377,6 @@ def read_text(spans, tokenizer, mark_words=False, num_workers=1,
   return text
 
 
-def _tokenize_in_worker(report, part, tokenizer, mark_words):
-  text = tokenize_part(part, tokenizer, mark_words, advance=report)
+def _tokenize_in_worker(report, part, tokenizer, mark_words, longest):
+  text = tokenize_part(part, tokenizer, mark_words, report, longest)
   return text.ids.tobytes(), text.lengths.tobytes()

@@ -33,6 +33,7 @@ import estimators
 import example_writer
 import input_pipeline
 import pretraining_instances
+import pretraining_summary
 import progress
 import record_files
 import tokenization
@@ -43,7 +44,6 @@ FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ("input_file", "output_file", "vocab_file")
 
 _NUM_LOGGED = 5  # records to show in the log
-_MANY_UNKNOWN = 0.05  # share of [UNK] that calls for a warning
 _SECONDS_BETWEEN_REPORTS = 0.5
 
 # Defined elsewhere, but used from here by programs.
@@ -94,6 +94,9 @@ def define_flags():
   define("float", "truncate_segment_prob", 0.0,
          "Share of sentences to cut off somewhere, so that the model gets to "
          "know incomplete ones.")
+  define("bool", "split_long_lines", False,
+         "Cut lines that are too long for --max_seq_length into sentences, for "
+         "text with a paragraph per line.")
   define("integer", "shard_size", 0,
          "Make shards, each of about so many MB (1,000,000 bytes) of text; "
          "0 for none.", lower_bound=0)
@@ -107,7 +110,8 @@ def create_training_instances(input_files, tokenizer, max_seq_length,
                               max_predictions_per_seq, rng,
                               do_whole_word_mask=False,
                               truncate_segment_prob=0.0,
-                              whole_word_segmented=False):
+                              whole_word_segmented=False,
+                              split_long_lines=False):
   """Makes all records of a text, in memory.
 
   Args:
@@ -122,6 +126,7 @@ def create_training_instances(input_files, tokenizer, max_seq_length,
     do_whole_word_mask: bool.
     truncate_segment_prob: float.
     whole_word_segmented: bool.
+    split_long_lines: bool.
 
   Returns:
     list of TrainingInstance, shuffled, their tokens str.
@@ -132,9 +137,9 @@ def create_training_instances(input_files, tokenizer, max_seq_length,
   settings = pretraining_instances.Settings(
       max_seq_length, max_predictions_per_seq, masked_lm_prob, short_seq_prob,
       truncate_segment_prob, dupe_factor, do_whole_word_mask,
-      whole_word_segmented)
-  documents = corpus.list_documents(corpus.read_text(
-      corpus.list_spans(input_files), tokenizer, whole_word_segmented))
+      whole_word_segmented, split_long_lines)
+  documents = corpus.list_documents(_read_text(
+      corpus.list_spans(input_files), tokenizer, settings))
   tokens = {index: token for token, index in tokenizer.vocab.items()}
   if whole_word_segmented:
     mark = corpus.vocab_range(tokenizer.vocab)
@@ -214,7 +219,7 @@ def write_records(spans, output_files, tokenizer, settings, rng, num_workers=1,
     may_be_empty: bool. Text without documents is no mistake.
 
   Returns:
-    dict from name to number, see `log_summary`.
+    dict from name to int, see `pretraining_summary.log_summary`.
 
   Raises:
     UserError: the text cannot be read, or the files cannot be written.
@@ -228,34 +233,31 @@ def write_records(spans, output_files, tokenizer, settings, rng, num_workers=1,
       spill = stack.enter_context(example_writer.Spill(output_files[0]))
       text = _read_text(spans, tokenizer, settings, num_workers, report)
     documents = corpus.list_documents(text)
-    counts = _count_text(text, documents, vocab)
+    counter = pretraining_summary.Counter(text, documents, vocab, settings)
     if not may_be_empty:
       _check_documents(documents, spans)
     serialize = example_writer.Serializer(
         settings.max_seq_length, settings.max_predictions_per_seq,
         corpus.vocab_range(vocab))
-    num_tokens = num_masked = 0
     for instance in pretraining_instances.create_instances(
         documents, settings,
         pretraining_instances.Symbols.of_ids(vocab, settings), rng,
         lambda done: report(_CREATING, done,
                             settings.dupe_factor * len(documents),
-                            len(spill.offsets))):
+                            len(spill.offsets)), counter.coverage):
       spill.append(serialize(instance))
-      num_tokens += len(instance.tokens)
-      num_masked += len(instance.masked_lm_positions)
+      counter.add(instance)
     num_records = len(spill.offsets)
-    counts.update(records=num_records, record_tokens=num_tokens,
-                  masked=num_masked)
     rng.shuffle(spill.offsets)
     for done, record in enumerate(spill, 1):
       writer.write(record)
       if done % 1000 == 0 or done == num_records:
         report(_WRITING, done, num_records, num_records)
-  return counts
+  return counter.result()
 
 
-def _read_text(spans, tokenizer, settings, num_workers, report):
+def _read_text(spans, tokenizer, settings, num_workers=1,
+               report=lambda stage, done, total, records: None):
   num_bytes = sum(span.end - span.begin for span in spans)
   done = [0]
 
@@ -263,19 +265,9 @@ def _read_text(spans, tokenizer, settings, num_workers, report):
     done[0] += count
     report(_READING, done[0] // 1000, num_bytes // 1000, 0)
 
-  return corpus.read_text(spans, tokenizer, settings.whole_word_segmented,
-                          num_workers, advance)
-
-
-def _count_text(text, documents, vocab):
-  """Returns a dict of what there is of a text."""
-  unknown = vocab["[UNK]"]
-  return {
-      "documents": len(documents),
-      "sentences": len(text.lengths) - text.lengths.count(0),
-      "tokens": len(text.ids),
-      "unknown": (text.ids.count(unknown) +
-                  text.ids.count(unknown + corpus.vocab_range(vocab)))}
+  return corpus.read_text(
+      spans, tokenizer, settings.whole_word_segmented, num_workers, advance,
+      settings.room if settings.split_long_lines else None)
 
 
 def _check_documents(documents, spans):
@@ -292,36 +284,6 @@ def _check_documents(documents, spans):
 def _describe_empty(name):
   return ("%s: has nothing but blank lines, expected text, one sentence per "
           "line and a blank line between documents" % name)
-
-
-def log_summary(counts, settings):
-  """Logs what was made, so that a wrong vocabulary or casing shows.
-
-  Args:
-    counts: dict from name to int: documents, sentences, tokens, unknown (of
-      the tokens), records, record_tokens (padding not counted), masked.
-    settings: Settings.
-  """
-  unknown = counts["unknown"] / float(counts["tokens"])
-  places = float(counts["records"] * settings.max_seq_length)
-  tf.logging.info("***** Summary *****")
-  for name, value in (
-      ("documents", "%d" % counts["documents"]),
-      ("sentences", "%d" % counts["sentences"]),
-      ("tokens", "%d" % counts["tokens"]),
-      ("share of [UNK]", "%.2f%% of the tokens" % (100 * unknown)),
-      ("records", "%d" % counts["records"]),
-      ("share of padding", "%.1f%% of %d tokens per record" % (
-          100 * (1 - counts["record_tokens"] / places),
-          settings.max_seq_length)),
-      ("masked tokens", "%.1f per record, of %d at most" % (
-          counts["masked"] / float(counts["records"]),
-          settings.max_predictions_per_seq))):
-    tf.logging.info("  %s = %s", name, value)
-  if unknown > _MANY_UNKNOWN:
-    tf.logging.warning(
-        "%.0f%% of the tokens are [UNK]: is --vocab_file for this language, "
-        "and --do_lower_case for this vocabulary?", 100 * unknown)
 
 
 class _Bars(object):
@@ -434,10 +396,12 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers):
       do_lower_case=tokenizer.basic_tokenizer.do_lower_case,
       vocabulary=checkpoints.hash_vocab(tokenizer.vocab),
       text=_hash_text(parts))
+  if not settings.split_long_lines:
+    del shared["split_long_lines"]  # which older versions did not know
   counts = collections.Counter()
   with _ShardBar(parts, settings.dupe_factor) as bar:
     def on_done(index, made):
-      counts.update(made)
+      counts.update(made, single_document_shards=made["documents"] == 1)
       bar.on_done(index, made)
 
     with estimators.user_errors():
@@ -448,6 +412,12 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers):
           bar.on_report, on_done)
   if not counts["documents"]:
     raise estimators.UserError(_describe_empty("the text of " + name))
+  if counts["single_document_shards"]:
+    tf.logging.warning(
+        "%d of %d shards are a single document each, so that a random next "
+        "sentence comes from that same document; put a blank line between "
+        "documents, or make fewer shards",
+        counts["single_document_shards"], len(parts))
   return counts
 
 
@@ -573,7 +543,7 @@ def main(_):
       counts = write_records(
           spans, output_files, tokenizer, settings,
           random.Random(FLAGS.random_seed), FLAGS.num_workers, report)
-  log_summary(counts, settings)
+  pretraining_summary.log_summary(counts, settings)
 
 
 if __name__ == "__main__":

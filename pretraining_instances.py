@@ -20,8 +20,14 @@ import corpus
 class Settings(collections.namedtuple("Settings", [
     "max_seq_length", "max_predictions_per_seq", "masked_lm_prob",
     "short_seq_prob", "truncate_segment_prob", "dupe_factor",
-    "do_whole_word_mask", "whole_word_segmented"])):
+    "do_whole_word_mask", "whole_word_segmented", "split_long_lines"],
+                                      defaults=[False])):
   """How to make records: the flags of those names."""
+
+  @property
+  def room(self):
+    """Tokens of text that a record has room for, beside [CLS] and two [SEP]."""
+    return self.max_seq_length - 3
 
   def check(self):
     """Raises ValueError if the values make no sense."""
@@ -34,12 +40,11 @@ class Settings(collections.namedtuple("Settings", [
       if getattr(self, name) < least:
         raise ValueError("--%s=%d: expected %d or more" % (
             name, getattr(self, name), least))
-    most = self.max_seq_length - 3
-    if self.max_predictions_per_seq > most:
+    if self.max_predictions_per_seq > self.room:
       tf.logging.warning(
           "--max_predictions_per_seq=%d: a record of --max_seq_length=%d has "
           "only %d tokens to mask; the rest is padding",
-          self.max_predictions_per_seq, self.max_seq_length, most)
+          self.max_predictions_per_seq, self.max_seq_length, self.room)
     wanted = int(round(self.max_seq_length * self.masked_lm_prob))
     if self.max_predictions_per_seq < wanted:
       tf.logging.warning(
@@ -112,13 +117,66 @@ def _is_inner_piece(token):
   return token.startswith("##")
 
 
+class Coverage(object):
+  """Which tokens of a text are in at least one record."""
+
+  def __init__(self, num_tokens, may_be_shortened):
+    """Starts with no record.
+
+    Args:
+      num_tokens: int. Tokens of the text.
+      may_be_shortened: bool. Records may have sentences without their ends.
+    """
+    self._is_used = bytearray(num_tokens)
+    self._may_be_shortened = may_be_shortened
+
+  def add(self, document, position, sentences, skipped, count):
+    """Notes what a record has of a document.
+
+    Args:
+      document: corpus.Document.
+      position: int. The first of the sentences, in the document.
+      sentences: list of list. As they were put end to end; `_maybe_truncate`
+        may have shortened them.
+      skipped: int. Tokens that the record lacks at the beginning.
+      count: int. Tokens that it has.
+    """
+    if not self._may_be_shortened:  # then the sentences are one stretch
+      start = document.start(position) + skipped
+      self._is_used[start:start + count] = b"\1" * count
+      return
+    for place, sentence in enumerate(sentences, position):
+      taken = min(len(sentence) - skipped, count)
+      if taken > 0:
+        start = document.start(place) + skipped
+        self._is_used[start:start + taken] = b"\1" * taken
+        count -= taken
+      skipped = max(0, skipped - len(sentence))
+
+  def count(self, begin=0, end=None):
+    """Returns how many of the tokens from begin to end are in a record."""
+    return self._is_used.count(1, begin, end)
+
+
 def create_instances(documents, settings, symbols, rng,
-                     on_document=lambda done: None):
-  """Yields the records of all passes over the documents, which it shuffles."""
+                     on_document=lambda done: None, coverage=None):
+  """Yields the records of all passes over the documents, which it shuffles.
+
+  Args:
+    documents: list of corpus.Document.
+    settings: Settings.
+    symbols: Symbols.
+    rng: random.Random.
+    on_document: function of the number of documents gone through.
+    coverage: Coverage to fill, or None.
+
+  Yields:
+    TrainingInstance.
+  """
   rng.shuffle(documents)
   for done in range(settings.dupe_factor * len(documents)):
     for instance in _instances_of_document(
-        documents, done % len(documents), settings, symbols, rng):
+        documents, done % len(documents), settings, symbols, rng, coverage):
       yield instance
     on_document(done + 1)
 
@@ -153,7 +211,8 @@ def create_instances_from_document(
       Symbols.of_strings(vocab_words, do_whole_word_mask), rng))
 
 
-def _instances_of_document(documents, index, settings, symbols, rng):
+def _instances_of_document(documents, index, settings, symbols, rng,
+                           coverage=None):
   """Yields the records of one pass over documents[index].
 
   Sentences are gathered until they fill a record; a place between two of them
@@ -161,7 +220,7 @@ def _instances_of_document(documents, index, settings, symbols, rng):
   sentences that it takes the place of go into the next record.
   """
   document = documents[index]
-  max_num_tokens = settings.max_seq_length - 3  # [CLS], [SEP], [SEP]
+  max_num_tokens = settings.room
   # Fine-tuning knows short inputs, so pre-training should.
   target_length = max_num_tokens
   if rng.random() < settings.short_seq_prob:
@@ -175,16 +234,22 @@ def _instances_of_document(documents, index, settings, symbols, rng):
     position += 1
     if chunk_length < target_length and position < len(document):
       continue
+    begin = position - len(chunk)
     num_first = rng.randint(1, len(chunk) - 1) if len(chunk) > 1 else 1
     tokens_a = _join(chunk[:num_first])
     is_random_next = len(chunk) == 1 or rng.random() < 0.5
     if is_random_next:
-      tokens_b = _random_segment(documents, index,
-                                 target_length - len(tokens_a), settings, rng)
+      document_b, position_b, chunk_b = _random_segment(
+          documents, index, target_length - len(tokens_a), settings, rng)
       position -= len(chunk) - num_first
     else:
-      tokens_b = _join(chunk[num_first:])
-    truncate_seq_pair(tokens_a, tokens_b, max_num_tokens, rng)
+      document_b, position_b, chunk_b = (
+          document, begin + num_first, chunk[num_first:])
+    tokens_b = _join(chunk_b)
+    skipped_a, skipped_b = _truncate(tokens_a, tokens_b, max_num_tokens, rng)
+    if coverage is not None:
+      coverage.add(document, begin, chunk[:num_first], skipped_a, len(tokens_a))
+      coverage.add(document_b, position_b, chunk_b, skipped_b, len(tokens_b))
     tokens = [symbols.cls] + tokens_a + [symbols.sep]
     segment_ids = [0] * len(tokens) + [1] * (len(tokens_b) + 1)
     tokens += tokens_b
@@ -210,23 +275,30 @@ def _maybe_truncate(sentence, probability, rng):
 
 
 def _random_segment(documents, index, target_length, settings, rng):
-  """Returns sentences of a document other than documents[index], joined.
+  """Takes sentences of a document other than documents[index].
 
   Ten draws that all meet that document, as they do where there is no other, are
   left at that.
+
+  Returns:
+    The document, the first sentence's position in it, and the list of
+    sentences.
   """
   for _ in range(10):
     random_index = rng.randint(0, len(documents) - 1)
     if random_index != index:
       break
   document = documents[random_index]
-  tokens = []
-  for position in range(rng.randint(0, len(document) - 1), len(document)):
-    tokens.extend(_maybe_truncate(document[position],
-                                  settings.truncate_segment_prob, rng))
-    if len(tokens) >= target_length:
+  begin = rng.randint(0, len(document) - 1)
+  sentences, length = [], 0
+  for position in range(begin, len(document)):
+    sentence = _maybe_truncate(document[position],
+                               settings.truncate_segment_prob, rng)
+    sentences.append(sentence)
+    length += len(sentence)
+    if length >= target_length:
       break
-  return tokens
+  return document, begin, sentences
 
 
 def truncate_seq_pair(tokens_a, tokens_b, max_num_tokens, rng):
@@ -241,12 +313,24 @@ def truncate_seq_pair(tokens_a, tokens_b, max_num_tokens, rng):
     max_num_tokens: int. What both together may have.
     rng: random.Random.
   """
-  for _ in range(len(tokens_a) + len(tokens_b) - max_num_tokens):
-    longer = tokens_a if len(tokens_a) > len(tokens_b) else tokens_b
-    if rng.random() < 0.5:
-      del longer[0]
+  _truncate(tokens_a, tokens_b, max_num_tokens, rng)
+
+
+def _truncate(tokens_a, tokens_b, max_num_tokens, rng):
+  """Does that; returns how many tokens each list lost at its beginning."""
+  begin_a, length_a = 0, len(tokens_a)
+  begin_b, length_b = 0, len(tokens_b)
+  for _ in range(length_a + length_b - max_num_tokens):
+    is_first = rng.random() < 0.5
+    if length_a > length_b:
+      length_a -= 1
+      begin_a += is_first
     else:
-      longer.pop()
+      length_b -= 1
+      begin_b += is_first
+  tokens_a[:] = tokens_a[begin_a:begin_a + length_a]
+  tokens_b[:] = tokens_b[begin_b:begin_b + length_b]
+  return begin_a, begin_b
 
 
 def create_masked_lm_predictions(tokens, masked_lm_prob,

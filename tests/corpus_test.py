@@ -106,6 +106,21 @@ def test_words_between_spaces_are_marked(tmp_path, tokenizer):
   assert mark == len(WORDS)
 
 
+@pytest.mark.parametrize("mark_words", [False, True])
+def test_lines_that_are_too_long_become_sentences_and_lose_nothing(
+    tmp_path, tokenizer, mark_words):
+  path = write(tmp_path / "a", b"tea is near. tea\n"
+               b"tea is near. nearly tea. near tea is\n\n" +
+               b"nearly " * 4 + b"tea.\n")
+  spans = corpus.list_spans([path])
+  whole = corpus.read_text(spans, tokenizer, mark_words)
+  assert whole.lengths.tolist() == [5, 11, 0, 10]
+  text = corpus.read_text(spans, tokenizer, mark_words, longest=5)
+  assert text.ids == whole.ids
+  # A sentence of more than five goes into parts of two, here a word each.
+  assert text.lengths.tolist() == [5, 4, 4, 3, 0, 2, 2, 2, 2, 2]
+
+
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_advance_counts_the_bytes_of_the_files(
     tmp_path, tokenizer, monkeypatch, num_workers):

@@ -8,6 +8,7 @@ import glob
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -713,6 +714,115 @@ def test_summary_counts_what_is_there(files):
   assert [line for line in log if line.startswith("tokens: [CLS] ")]
   assert [line for line in log if line.startswith("Creating records: 27 of 27 "
                                                   "documents")]
+
+
+def write_distinct(folder, lengths):
+  """Writes a text, and its vocabulary, in which no word comes twice.
+
+  Args:
+    folder: the folder of both.
+    lengths: list of list of int. Words of each line of each document.
+  """
+  words = ["word%d" % i for i in range(sum(map(sum, lengths)))]
+  write(folder / "vocab.txt", "\n".join(WORDS[:5] + ["."] + words) + "\n")
+  words = iter(words)
+  write(folder / "text.txt", "\n\n".join(
+      "\n".join(" ".join(itertools.islice(words, count)) for count in document)
+      for document in lengths) + "\n")
+
+
+def share_used(folder):
+  """Counts, of the words of `write_distinct`, those that records have."""
+  found, first = set(), 6
+  for path in glob.glob(str(folder / "out*")):
+    for record in read(path):
+      masked = dict(zip(record["masked_lm_positions"], record["masked_lm_ids"]))
+      found.update(masked.get(place, index)
+                   for place, index in enumerate(record["input_ids"]))
+  total = sum(1 for _ in io.open(str(folder / "vocab.txt"))) - first
+  return sum(1 for index in found if index >= first) / total
+
+
+@pytest.mark.parametrize("settings", [
+    {"dupe_factor": 1}, {"dupe_factor": 4}, {"truncate_segment_prob": 0.5},
+    {"output": "out@2", "num_workers": 2}, {"do_whole_word_mask": True},
+    {"whole_word_segmented": True, "num_workers": 2}])
+def test_the_share_of_the_text_used_is_that_of_the_records(
+    files, small_parts, settings):
+  rng = random.Random(3)
+  write_distinct(files, [[rng.randint(1, 40) for _ in range(rng.randint(1, 9))]
+                         for _ in range(12)])
+  log = run(files, **settings)
+  share = share_used(files)
+  assert 0.2 < share < 0.97
+  assert ("  share of the text used = %.1f%% of the tokens are in a record" %
+          (100 * share)) in log
+
+
+def test_a_paragraph_per_line_is_pointed_out_and_can_be_split(files):
+  paragraph = "the cat sings, the singer is far. " * 20
+  write(files / "text.txt", (paragraph + "\n") * 3 + "\n" +
+        "the cat sings\n" + paragraph + "\n")
+  log = run(files)
+  records = len(read(files / "out.tfrecord"))
+  assert [line for line in log if re.match(
+      "8[0-9][.][0-9]% of the text is in no record: 4 of 5 lines are longer "
+      "than --max_seq_length=24 has room for [(]21 word pieces[)], .* or give "
+      "--split_long_lines", line)]
+  assert [line for line in log if "% of the records have a random next "
+          "sentence" in line and "most lines fill a record" in line]
+  log = run(files, split_long_lines=True)
+  assert len(read(files / "out.tfrecord")) > 5 * records
+  assert "  sentences = 81" in log
+  assert not [line for line in log if "in no record" in line or
+              "have a random next" in line]
+
+
+def test_text_cut_at_the_length_of_records_is_not_put_down_to_long_lines(files):
+  write_distinct(files, [[20] * 4] * 9)
+  warnings = [line for line in run(files, dupe_factor=1)
+              if "of the text is in no record" in line]
+  assert len(warnings) == 1 and "a larger --dupe_factor (now 1)" in warnings[0]
+
+
+def test_short_lines_are_not_split(files):
+  run(files, split_long_lines=True)
+  assert read(files / "out.tfrecord") == slow_records()
+
+
+@pytest.mark.parametrize("output", ["out.tfrecord", "out@2"])
+def test_documents_of_one_sentence_are_pointed_out(files, output):
+  sentences = ["the cat is near.", "it rains.", "tea", "the kettle sings"] * 9
+  write(files / "text.txt", "\n\n".join(sentences + ["it\nis\nfar"]))
+  log = run(files, output=output)
+  assert [line for line in log if re.match(
+      "9[0-9][.][0-9]% of the records have a random next sentence, .*: 36 of "
+      "37 documents are a single sentence; a blank line ends a document", line)]
+  write(files / "text.txt", "\n".join(sentences + ["", "it\nis\nfar"]))
+  assert not [line for line in run(files, output="other")
+              if "have a random next" in line]
+
+
+def test_shards_of_one_document_are_pointed_out(files):
+  assert [line for line in run(files, output="a@7")
+          if re.match("[56] of 7 shards are a single document each", line)]
+
+
+def test_shards_of_an_older_version_are_kept(files):
+  """They know nothing of --split_long_lines, nor of the share used."""
+  before = run(files, output="a@2")
+  path = files / ".a-of-00002.json"
+  state = json.loads(path.read_text())
+  for counts in state["shards"].values():
+    for name in ("used", "unused", "random_next", "long_lines",
+                 "unused_in_long_lines", "single_sentence_documents"):
+      del counts[name]
+  assert "split_long_lines" not in state["settings"]
+  path.write_text(json.dumps(state))
+  after = run(files, output="a@2")
+  assert "2 of 2 shards are there already" in after
+  assert [line for line in before if "  records = " in line][0] in after
+  assert "  share of the text used = not known, made by an older version" in after
 
 
 def test_a_wrong_vocabulary_is_pointed_out(files):
