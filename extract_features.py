@@ -370,14 +370,16 @@ def serving_task(bert_config, layer_indexes, pooling="none",
     ServingTask; "pooled_output", float32 [B, W], is there in any case.
   """
   def build(inputs):
+    inputs, cut = serving.round_up_request(
+        inputs, bert_config.max_position_embeddings)
     layers, pooled_output = stack_layers(
         bert_config, layer_indexes, False, remove_padding,
-        *[inputs[name] for name in serving.SEQUENCE_INPUTS])
-    outputs = {"pooled_output": pooled_output}
+        *[inputs[name] for name in serving.SEQUENCE_INPUTS], few_shapes=True)
+    outputs = {"pooled_output": cut(pooled_output)}
     if pooling == "none":
-      outputs.update(name_layers(layers))
+      outputs.update(name_layers(cut(layers, "input_ids")))
     else:
-      outputs["vector"] = pool(layers, inputs["input_mask"], pooling)
+      outputs["vector"] = cut(pool(layers, inputs["input_mask"], pooling))
     return {serving.SIGNATURE: outputs}
 
   return serving.ServingTask(

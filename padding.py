@@ -13,7 +13,7 @@ import kernels
 # a size is divided. More steps make less to compute for nothing, and more
 # shapes. These cost 3% more rows with lines of prose (benchmarks/features.py).
 _ROW_STEPS = (32, 16)
-_LENGTH_STEPS = (4, 4)
+LENGTH_STEPS = (4, 4)
 
 
 def round_up(size, least_step, num_steps):
@@ -77,7 +77,7 @@ class _Group(object):
     self.sequences = sequences
     self.length = tf.maximum(tf.reduce_max(lengths), 1)
     if few_shapes:
-      self.length = round_up(self.length, *_LENGTH_STEPS)
+      self.length = round_up(self.length, *LENGTH_STEPS)
     self.is_token = tf.sequence_mask(lengths, self.length)
     # Far enough below any score that the softmax is exactly 0 there, yet
     # finite, so that a sequence without any token stays a number.

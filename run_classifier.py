@@ -568,12 +568,14 @@ def serving_task(bert_config, labels, remove_padding=True):
     ServingTask with the output "probabilities", float32 [B, L].
   """
   def build(inputs):
+    inputs, cut = serving.round_up_request(
+        inputs, bert_config.max_position_embeddings)
     no_labels = tf.zeros([tf.shape(inputs["input_ids"])[0]], tf.int32)
     probabilities = create_model(
         bert_config, False, labels=no_labels, num_labels=len(labels),
         use_one_hot_embeddings=False, remove_padding=remove_padding,
-        **inputs)[-1]
-    return {serving.SIGNATURE: {"probabilities": probabilities}}
+        few_shapes=True, **inputs)[-1]
+    return {serving.SIGNATURE: {"probabilities": cut(probabilities)}}
 
   return serving.ServingTask(
       "classifier", build, settings={"labels": list(labels)})

@@ -350,11 +350,14 @@ def serving_task(bert_config, remove_padding=True):
     "masked_lm_log_probs", float32 [B, P, V].
   """
   def build(inputs):
+    inputs, cut = serving.round_up_request(
+        inputs, bert_config.max_position_embeddings)
     positions = inputs["masked_lm_positions"]
     model = modeling.BertModel(
         config=bert_config, is_training=False, input_ids=inputs["input_ids"],
         input_mask=inputs["input_mask"], token_type_ids=inputs["segment_ids"],
-        remove_padding=remove_padding, output_positions=positions)
+        remove_padding=remove_padding, output_positions=positions,
+        few_shapes=True)
     vectors = modeling.reshape_to_matrix(model.get_positions_output())
     no_labels = tf.zeros([tf.size(positions)], tf.int32)
     _, _, log_probs = masked_lm_head(
@@ -365,10 +368,13 @@ def serving_task(bert_config, remove_padding=True):
         log_probs, [batch_size, num_predictions, bert_config.vocab_size])
     top_log_probs, top_ids = tf.nn.top_k(
         log_probs, min(_NUM_CANDIDATES, bert_config.vocab_size))
-    return {
+    outputs = {
         serving.SIGNATURE: {
             "top_ids": top_ids, "top_log_probs": top_log_probs},
         LOG_PROBS_SIGNATURE: {"masked_lm_log_probs": log_probs}}
+    return {signature: {name: cut(output, "masked_lm_positions")
+                        for name, output in of_signature.items()}
+            for signature, of_signature in outputs.items()}
 
   return serving.ServingTask(
       "masked_lm", build, extra_inputs=["masked_lm_positions"])

@@ -222,11 +222,14 @@ def serving_task(bert_config, remove_padding=True, **settings):
     ServingTask with "start_logits" and "end_logits", float32 [B, S].
   """
   def build(inputs):
+    inputs, cut = serving.round_up_request(
+        inputs, bert_config.max_position_embeddings)
     start_logits, end_logits = create_model(
         bert_config, False, use_one_hot_embeddings=False,
-        remove_padding=remove_padding, **inputs)
+        remove_padding=remove_padding, few_shapes=True, **inputs)
     return {serving.SIGNATURE: {
-        "start_logits": start_logits, "end_logits": end_logits}}
+        "start_logits": cut(start_logits, "input_ids"),
+        "end_logits": cut(end_logits, "input_ids")}}
 
   return serving.ServingTask("squad", build, settings=settings)
 

@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 import checkpoints
 import cli
 import input_pipeline
+import padding
 
 # What every task reads, int32 [B, S] each.
 SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -23,6 +24,10 @@ SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 # Assets of a SavedModel.
 VOCAB_FILE = "vocab.txt"
 SETTINGS_FILE = "model.json"
+
+# How finely `padding.round_up` tells apart how many sequences and how many
+# positions a request has. A request of one has no others computed with it.
+_COUNT_STEPS = (1, 2)
 
 
 class ServingTask(collections.namedtuple(
@@ -54,6 +59,45 @@ class Served(collections.namedtuple(
     inputs: dict from input name to its placeholder.
     signatures: dict, as `ServingTask.build` returns it.
   """
+
+
+def round_up_request(inputs, max_length):
+  """Pads the inputs of a served model to one of a few shapes.
+
+  Requests come in every size, and the process that answers them may live for
+  months; see `padding.Packing` for what a shape costs.
+
+  Args:
+    inputs: dict from name to int32 [B, S], SEQUENCE_INPUTS among them; further
+      ones may be [B, anything].
+    max_length: int. S is not rounded up beyond this.
+
+  Returns:
+    inputs: dict like the one given, with zeros behind each row and below.
+    cut: function of a Tensor [B, ...], rounded up, and the name of an input
+      that its second axis is as long as, or None. Returns the part that is of
+      the request.
+  """
+  batch_size, length = tf.unstack(tf.shape(inputs[SEQUENCE_INPUTS[0]]))
+  more_rows = padding.round_up(batch_size, *_COUNT_STEPS) - batch_size
+  # A request that is too long is refused by the length that it has.
+  more_columns = tf.maximum(tf.minimum(
+      padding.round_up(length, *padding.LENGTH_STEPS), max_length) - length, 0)
+  padded = {}
+  for name, tensor in inputs.items():
+    more = more_columns
+    if name not in SEQUENCE_INPUTS:
+      width = tf.shape(tensor)[1]
+      more = padding.round_up(width, *_COUNT_STEPS) - width
+    padded[name] = tf.pad(tensor, [[0, more_rows], [0, more]])
+    padded[name].set_shape([None, None])
+
+  def cut(tensor, like=None):
+    if like is None:
+      return tensor[:batch_size]
+    return tensor[:batch_size, :tf.shape(inputs[like])[1]]
+
+  return padded, cut
 
 
 def session_config():

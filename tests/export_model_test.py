@@ -134,6 +134,33 @@ def test_a_stranger_gets_the_numbers_of_every_task(trained, tmp_path):
       "start_logits", "end_logits"}
 
 
+@pytest.mark.parametrize("task", sorted(MODELS))
+def test_requests_of_similar_sizes_are_computed_in_the_same_shapes(
+    trained, task):
+  model = trained_models.find(trained[task])
+  served = serving.open_session(model.task, model.checkpoint)
+  products = [op.outputs[0] for op in served.session.graph.get_operations()
+              if op.type in ("MatMul", "BatchMatMul", "BatchMatMulV2")]
+  assert products
+  shapes = set()
+  for rows, length, predictions in ((5, 9, 9), (6, 10, 12), (5, 10, 10)):
+    arrays = {name: np.ones([rows, length], np.int32)
+              for name in serving.SEQUENCE_INPUTS}
+    if task == "masked_lm":
+      arrays["masked_lm_positions"] = np.ones([rows, predictions], np.int32)
+    feeds = {served.inputs[name]: arrays[name] for name in arrays}
+    outputs, found = served.session.run(
+        [served.signatures[serving.SIGNATURE], products], feeds)
+    shapes.add(tuple(product.shape for product in found))
+    for name, output in outputs.items():
+      assert len(output) == rows
+      if task == "masked_lm":
+        assert output.shape[1] == predictions
+      elif "logits" in name or "layer_output" in name:
+        assert output.shape[1] == length
+  assert len(shapes) == 1
+
+
 def test_only_the_model_and_its_assets_are_exported(trained, tmp_path):
   path = export(trained["classifier"], tmp_path)
   assert sorted(os.listdir(path)) == ["assets", "saved_model.pb", "variables"]
