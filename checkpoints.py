@@ -186,6 +186,9 @@ def _comparable(record):
           _CONFIG_DEFAULTS, **value).items() if key not in _TRAINING_ONLY})
     elif name != "training":
       flat[name] = value
+  # Accents follow the case unless a record says otherwise.
+  if flat.get("strip_accents") in (None, flat.get("do_lower_case")):
+    flat["strip_accents"] = "auto"
   return flat
 
 

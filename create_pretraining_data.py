@@ -73,8 +73,9 @@ def define_flags():
   define("path", "vocab_file", None,
          "Vocabulary that the model will be trained with.")
   define("bool", "do_lower_case", True,
-         "Lower-case the text and strip accents: true for uncased models, "
-         "false for cased ones.", default_text=estimators.CASING_DEFAULT)
+         "Lower-case the text: true for uncased models, false for cased ones.",
+         default_text=estimators.CASING_DEFAULT)
+  estimators.define_strip_accents_flag()
   define("bool", "do_whole_word_mask", False,
          "Mask all pieces of a word (\"##\" marks those after the first) or "
          "none.")
@@ -398,6 +399,9 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers):
       text=_hash_text(parts))
   if not settings.split_long_lines:
     del shared["split_long_lines"]  # which older versions did not know
+  strips_accents = tokenizer.basic_tokenizer.strips_accents()
+  if strips_accents != tokenizer.basic_tokenizer.do_lower_case:
+    shared["strip_accents"] = strips_accents
   counts = collections.Counter()
   with _ShardBar(parts, settings.dupe_factor) as bar:
     def on_done(index, made):
@@ -497,18 +501,20 @@ def plan_output(output_file, shard_size, spans):
   return [name], parts
 
 
-def make_tokenizer(vocab_file, do_lower_case):
+def make_tokenizer(vocab_file, do_lower_case, strip_accents=None):
   """Makes the tokenizer.
 
   Args:
     vocab_file: str.
     do_lower_case: bool; None for what the vocabulary calls for.
+    strip_accents: bool or None. See FullTokenizer.
 
   Raises:
     ValueError: the vocabulary cannot be read, or lacks what records need.
   """
   tokenizer = tokenization.FullTokenizer(
-      vocab_file, tokenization.decide_casing(do_lower_case, vocab_file))
+      vocab_file, tokenization.decide_casing(do_lower_case, vocab_file),
+      strip_accents=strip_accents)
   input_pipeline.check_tokens(
       tokenizer.vocab, vocab_file, ["[UNK]", "[CLS]", "[SEP]", "[MASK]"],
       "records need")
@@ -523,7 +529,8 @@ def main(_):
         FLAGS, pretraining_instances.Settings._fields))
     settings.check()
     tokenizer = make_tokenizer(
-        FLAGS.vocab_file, estimators.given(FLAGS, "do_lower_case"))
+        FLAGS.vocab_file, estimators.given(FLAGS, "do_lower_case"),
+        tokenization.parse_strip_accents(FLAGS.strip_accents))
     spans = corpus.list_spans(
         record_files.find_files(FLAGS.input_file, "--input_file"))
     output_files, parts = plan_output(

@@ -98,9 +98,17 @@ def define_model_flags(init_checkpoint_help):
               "Vocabulary that the model was trained with.")
   define_flag("path", "init_checkpoint", None, init_checkpoint_help)
   define_flag("bool", "do_lower_case", True,
-              "Lower-case the text and strip accents: true for uncased models, "
-              "false for cased ones.", default_text=CASING_DEFAULT)
+              "Lower-case the text: true for uncased models, false for cased "
+              "ones.", default_text=CASING_DEFAULT)
   define_flag_alias("do_lower", "do_lower_case")
+  define_strip_accents_flag()
+
+
+def define_strip_accents_flag():
+  """Defines --strip_accents; see `tokenization.parse_strip_accents`."""
+  define_flag("string", "strip_accents", "auto",
+              "Remove accents: auto does so where the text is lower-cased; "
+              "true, false.")
 
 
 def define_fine_tuning_flags():
@@ -246,7 +254,7 @@ def make_tokenizer(flag_values, config):
 
   Args:
     flag_values: the parsed flags, of which it reads --vocab_file,
-      --do_lower_case and --init_checkpoint.
+      --do_lower_case, --strip_accents and --init_checkpoint.
     config: BertConfig.
 
   Returns:
@@ -259,7 +267,9 @@ def make_tokenizer(flag_values, config):
       given(flag_values, "do_lower_case"), flag_values.vocab_file,
       flag_values.init_checkpoint, getattr(config, "do_lower_case", None))
   tokenizer = tokenization.FullTokenizer(
-      vocab_file=flag_values.vocab_file, do_lower_case=do_lower_case)
+      vocab_file=flag_values.vocab_file, do_lower_case=do_lower_case,
+      strip_accents=tokenization.parse_strip_accents(
+          flag_values.strip_accents))
   input_pipeline.check_vocab(
       tokenizer.vocab, flag_values.vocab_file, config.vocab_size)
   return tokenizer
@@ -490,13 +500,14 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
                         estimator.latest_checkpoint()))
 
 
-def export(task, checkpoint, do_lower_case, flag_values):
+def export(task, checkpoint, config, basic_tokenizer, flag_values):
   """Exports what a script has trained into --export_dir.
 
   Args:
     task: serving.ServingTask.
     checkpoint: str. Prefix of the checkpoint.
-    do_lower_case: bool.
+    config: BertConfig.
+    basic_tokenizer: BasicTokenizer.
     flag_values: the parsed flags, of which it reads --vocab_file,
       --max_seq_length and --export_dir.
 
@@ -506,7 +517,9 @@ def export(task, checkpoint, do_lower_case, flag_values):
   with user_errors():
     serving.export_saved_model(
         task, checkpoint, flag_values.vocab_file,
-        serving.make_settings(task, flag_values.max_seq_length, do_lower_case),
+        serving.make_settings(
+            task, flag_values.max_seq_length, basic_tokenizer.do_lower_case,
+            basic_tokenizer.strip_accents, config.type_vocab_size),
         flag_values.export_dir)
 
 

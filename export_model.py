@@ -25,6 +25,7 @@ import tensorflow.compat.v1 as tf
 import estimators
 import hub_modules
 import serving
+import tokenization
 import trained_models
 
 FLAGS = flags.FLAGS
@@ -62,7 +63,9 @@ def find_model(flag_values):
       flag_values.model_dir, flag_values.task, flag_values.init_checkpoint,
       flag_values.bert_config_file, flag_values.vocab_file,
       given(flag_values, "do_lower_case"), given(flag_values, "max_seq_length"),
-      flag_values.remove_padding, labels=labels.split(",") if labels else None,
+      flag_values.remove_padding,
+      tokenization.parse_strip_accents(flag_values.strip_accents),
+      labels=labels.split(",") if labels else None,
       layers=given(flag_values, "layers"),
       pooling=given(flag_values, "pooling"))
 
@@ -109,7 +112,8 @@ def main(_):
     if FLAGS.hub_dir:
       hub_modules.export_module(
           model.config, model.checkpoint, model.vocab_file,
-          model.settings["do_lower_case"], FLAGS.hub_dir)
+          model.settings["do_lower_case"], FLAGS.hub_dir,
+          model.settings.get("strip_accents"))
 
 
 if __name__ == "__main__":

@@ -36,13 +36,15 @@ def import_hub(alternative="export a SavedModel only, without --hub_dir"):
   return hub
 
 
-def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir):
+def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
+                  strip_accents=None):
   """Writes the encoder of a checkpoint as a module.
 
   It has the signatures `tokens`, from input_ids, input_mask and segment_ids,
   int32 [B, S], to pooled_output, float32 [B, W], and sequence_output, float32
-  [B, S, W]; and `tokenization_info`, with vocab_file and do_lower_case. The
-  graph with the tag "train" has dropout, the one without tags has none.
+  [B, S, W]; and `tokenization_info`, with vocab_file and do_lower_case, and with
+  strip_accents where that is not None. The graph with the tag "train" has
+  dropout, the one without tags has none.
 
   Args:
     bert_config: BertConfig.
@@ -50,6 +52,7 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir):
     vocab_file: str.
     do_lower_case: bool.
     hub_dir: str. The module becomes a version in it.
+    strip_accents: bool or None. See FullTokenizer.
 
   Returns:
     str. The folder of the module.
@@ -76,8 +79,10 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir):
           "sequence_output": model.get_sequence_output()})
       vocab = tf.constant(vocab_copy, name="vocab_file")
       tf.add_to_collection(tf.GraphKeys.ASSET_FILEPATHS, vocab)
-      hub.add_signature("tokenization_info", outputs={
-          "vocab_file": vocab, "do_lower_case": tf.constant(do_lower_case)})
+      info = {"vocab_file": vocab, "do_lower_case": tf.constant(do_lower_case)}
+      if strip_accents is not None:
+        info["strip_accents"] = tf.constant(strip_accents)
+      hub.add_signature("tokenization_info", outputs=info)
 
     return hub.create_module_spec(
         module_fn, [(set(), {"is_training": False}),

@@ -103,7 +103,8 @@ class Predictor(object):
     # The other tasks have no use for a [MASK] that a text may have.
     self._tokenizer = tokenization.FullTokenizer(
         vocab_file, self.settings["do_lower_case"],
-        never_split=["[MASK]"] if task == "masked_lm" else ())
+        never_split=["[MASK]"] if task == "masked_lm" else (),
+        strip_accents=self.settings.get("strip_accents"))
     # It remembers words, and two threads must not do so at once.
     self._tokenizer_lock = threading.Lock()
 
@@ -328,7 +329,7 @@ def _squad(predictor):
     version_2 = settings["version_2_with_negative"]
     finder = squad_answers.AnswerFinder(
         n_best_size, max_answer_length, settings["do_lower_case"], version_2,
-        False)
+        False, settings.get("strip_accents"))
     windows_of = squad_answers.group_windows(windows)
     return [_choose(*finder.find(example, windows_of.get(index, []), logits),
                     threshold=threshold if version_2 else None)

@@ -755,7 +755,8 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
         num_examples.get("train", 0), flag_values)
     record = checkpoints.make_record(
         flag_values.task_name.lower(), config, labels, tokenizer.vocab,
-        do_lower_case=tokenizer.basic_tokenizer.do_lower_case)
+        do_lower_case=tokenizer.basic_tokenizer.do_lower_case,
+        strip_accents=tokenizer.basic_tokenizer.strip_accents)
     start = estimators.find_start(
         flag_values, record, num_train_steps, _HEAD, ("max_seq_length",),
         ("data_dir",), brought_by)
@@ -803,7 +804,7 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
     estimators.export(
         serving_task(config, labels, flag_values.remove_padding),
         estimator.latest_checkpoint() or start.init_checkpoint,
-        tokenizer.basic_tokenizer.do_lower_case, flag_values)
+        config, tokenizer.basic_tokenizer, flag_values)
 
 
 def main(_):

@@ -43,13 +43,14 @@ def import_hub():
 
 
 def create_tokenizer_from_hub_module(bert_hub_module_handle,
-                                     max_seq_length=None):
+                                     max_seq_length=None, strip_accents=None):
   """Makes the tokenizer that a module's vocabulary and casing call for.
 
   Args:
     bert_hub_module_handle: str. Folder or address of the module.
     max_seq_length: int. What the module must be able to read; None for
       anything.
+    strip_accents: bool. See FullTokenizer; None for what the module says.
 
   Returns:
     FullTokenizer.
@@ -57,15 +58,17 @@ def create_tokenizer_from_hub_module(bert_hub_module_handle,
   Raises:
     ValueError: the module's parts do not go together, or with the length.
   """
-  return read_module(bert_hub_module_handle, max_seq_length)[0]
+  return read_module(bert_hub_module_handle, max_seq_length, strip_accents)[0]
 
 
-def read_module(bert_hub_module_handle, max_seq_length=None):
+def read_module(bert_hub_module_handle, max_seq_length=None,
+                strip_accents=None):
   """Returns the tokenizer of a module and the number of segments it knows.
 
   Args:
     bert_hub_module_handle: str. See `create_tokenizer_from_hub_module`.
     max_seq_length: int.
+    strip_accents: bool.
 
   Returns:
     FullTokenizer, and int, None where the module does not say it.
@@ -78,13 +81,15 @@ def read_module(bert_hub_module_handle, max_seq_length=None):
     num_positions = _count_rows(module, "position_embeddings")
     num_segments = _count_rows(module, "token_type_embeddings")
     with tf.Session() as session:
-      vocab_file, do_lower_case = session.run(
-          [info["vocab_file"], info["do_lower_case"]])
+      info = session.run(info)
+  vocab_file = info["vocab_file"].decode("utf-8")
+  if strip_accents is None and "strip_accents" in info:
+    strip_accents = bool(info["strip_accents"])
   tokenizer = tokenization.FullTokenizer(
-      vocab_file=vocab_file.decode("utf-8"), do_lower_case=bool(do_lower_case))
+      vocab_file=vocab_file, do_lower_case=bool(info["do_lower_case"]),
+      strip_accents=strip_accents)
   if vocab_size is not None:
-    input_pipeline.check_vocab(
-        tokenizer.vocab, vocab_file.decode("utf-8"), vocab_size)
+    input_pipeline.check_vocab(tokenizer.vocab, vocab_file, vocab_size)
   if None not in (max_seq_length, num_positions):
     modeling.check_seq_length(max_seq_length, num_positions)
   return tokenizer, num_segments
@@ -170,7 +175,8 @@ def main(_):
         "run_classifier.py, from the module's checkpoint, to export")
   with estimators.user_errors():
     tokenizer, num_segments = read_module(
-        FLAGS.bert_hub_module_handle, FLAGS.max_seq_length)
+        FLAGS.bert_hub_module_handle, FLAGS.max_seq_length,
+        tokenization.parse_strip_accents(FLAGS.strip_accents))
 
   def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
     return model_fn_builder(

@@ -483,12 +483,13 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
   """
   output_dir = flag_values.output_dir
   do_lower_case = tokenizer.basic_tokenizer.do_lower_case
+  strip_accents = tokenizer.basic_tokenizer.strip_accents
   with estimators.user_errors():
     num_train_steps = estimators.count_train_steps(
         len(train_examples), flag_values)
     record = checkpoints.make_record(
         "squad", bert_config, vocab=tokenizer.vocab,
-        do_lower_case=do_lower_case)
+        do_lower_case=do_lower_case, strip_accents=strip_accents)
     start = estimators.find_start(
         flag_values, record, num_train_steps, _HEAD, _SHARED_FLAGS,
         ("train_file",))
@@ -535,7 +536,8 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
           flag_values.n_best_size, flag_values.max_answer_length, do_lower_case,
           version_2_with_negative=flag_values.version_2_with_negative,
           null_score_diff_threshold=flag_values.null_score_diff_threshold,
-          verbose_logging=flag_values.verbose_logging, dataset=dataset)
+          verbose_logging=flag_values.verbose_logging, dataset=dataset,
+          strip_accents=strip_accents)
   return threshold
 
 
@@ -556,7 +558,7 @@ def export(flag_values, bert_config, tokenizer):
   estimators.export(
       serving_task(bert_config, flag_values.remove_padding,
                    **estimators.values_of(flag_values, SERVING_SETTINGS)),
-      checkpoint, tokenizer.basic_tokenizer.do_lower_case, flag_values)
+      checkpoint, bert_config, tokenizer.basic_tokenizer, flag_values)
 
 
 if __name__ == "__main__":

@@ -173,10 +173,25 @@ def run(served, signature, arrays):
       {served.inputs[name]: array for name, array in arrays.items()})
 
 
-def make_settings(task, max_seq_length, do_lower_case):
-  """Returns what model.json tells of a model, a dict."""
-  return dict(task.settings, task=task.name, max_seq_length=max_seq_length,
-              do_lower_case=bool(do_lower_case))
+def make_settings(task, max_seq_length, do_lower_case, strip_accents=None,
+                  type_vocab_size=None):
+  """Returns what model.json tells of a model, a dict.
+
+  Args:
+    task: ServingTask.
+    max_seq_length: int.
+    do_lower_case: bool.
+    strip_accents: bool. Is left out where None, which means `do_lower_case`.
+    type_vocab_size: int. Segments that the model knows; None if unknown. Is
+      left out unless it is 1, which pairs are refused for.
+  """
+  settings = dict(task.settings, task=task.name, max_seq_length=max_seq_length,
+                  do_lower_case=bool(do_lower_case))
+  if strip_accents is not None:
+    settings["strip_accents"] = bool(strip_accents)
+  if type_vocab_size == 1:
+    settings["type_vocab_size"] = type_vocab_size
+  return settings
 
 
 def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):

@@ -43,7 +43,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
                       output_nbest_file, output_null_log_odds_file,
                       version_2_with_negative=False,
                       null_score_diff_threshold=0.0, verbose_logging=False,
-                      dataset=None):
+                      dataset=None, strip_accents=None):
   """Finds the answers and writes them as JSON.
 
   N-best lists go to their file one by one, so that memory does not depend on
@@ -68,6 +68,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
       greater is answered with "". Or "best", for the one with the best F1.
     verbose_logging: bool. Logs why an answer could not be found in the text.
     dataset: list of dict. The articles of the file, with answers, for "best".
+    strip_accents: bool or None. As the tokenizer of the features.
 
   Returns:
     float: the threshold that was applied; None where there is none to apply.
@@ -85,7 +86,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
   last_of_id = collections.OrderedDict(
       (example.qas_id, index) for index, example in enumerate(all_examples))
   finder = AnswerFinder(n_best_size, max_answer_length, do_lower_case,
-                        version_2_with_negative, verbose_logging)
+                        version_2_with_negative, verbose_logging, strip_accents)
   texts, null_odds = collections.OrderedDict(), collections.OrderedDict()
   tf.logging.info("Writing predictions to: %s", output_prediction_file)
   tf.logging.info("Writing nbest to: %s", output_nbest_file)
@@ -156,7 +157,8 @@ def write_json(path, value):
   input_pipeline.write_text(path, json.dumps(value, indent=4) + "\n")
 
 
-def get_final_text(pred_text, orig_text, do_lower_case, verbose_logging=False):
+def get_final_text(pred_text, orig_text, do_lower_case, verbose_logging=False,
+                   strip_accents=None):
   """Finds the part of a text that a prediction in tokenized words means.
 
   The prediction "steve smith" is in "Steve Smith's" the part "Steve Smith".
@@ -166,19 +168,21 @@ def get_final_text(pred_text, orig_text, do_lower_case, verbose_logging=False):
     orig_text: str. The words of the context that they are from.
     do_lower_case: bool. As the tokenizer that made the prediction.
     verbose_logging: bool. Logs why there is no such part.
+    strip_accents: bool or None. As the tokenizer that made the prediction.
 
   Returns:
     str. The part, or all of `orig_text` where it cannot be told.
   """
   words = orig_text.split(" ")
-  context = _Context(words, None, None, _make_clean(do_lower_case),
-                     verbose_logging)
+  context = _Context(words, None, None,
+                     _make_clean(do_lower_case, strip_accents), verbose_logging)
   return context.project(pred_text, 0, len(words) - 1)[0]
 
 
-def _make_clean(do_lower_case):
+def _make_clean(do_lower_case, strip_accents):
   """Returns a function from a word to the text that BasicTokenizer makes."""
-  basic_tokenizer = tokenization.BasicTokenizer(do_lower_case)
+  basic_tokenizer = tokenization.BasicTokenizer(
+      do_lower_case, strip_accents=strip_accents)
   return functools.lru_cache(maxsize=_KEPT_WORDS)(
       lambda word: " ".join(basic_tokenizer.tokenize(word)))
 
@@ -290,11 +294,11 @@ class AnswerFinder(object):
   """Makes the n-best lists."""
 
   def __init__(self, n_best_size, max_answer_length, do_lower_case,
-               version_2_with_negative, verbose_logging):
+               version_2_with_negative, verbose_logging, strip_accents=None):
     self._n_best_size = n_best_size
     self._max_answer_length = max_answer_length
     self._version_2 = version_2_with_negative
-    self._clean = _make_clean(do_lower_case)
+    self._clean = _make_clean(do_lower_case, strip_accents)
     self._verbose_logging = verbose_logging
     self._context = None
 

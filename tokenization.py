@@ -14,7 +14,6 @@ so that a text has the same ids everywhere.
 
 import collections
 import functools
-import os
 import re
 import string
 import sys
@@ -22,9 +21,11 @@ import unicodedata
 
 import tensorflow.compat.v1 as tf
 
+import vocab_files
+
 # What FullTokenizer may remember: two tables, of words as written and of words
 # as BasicTokenizer gives them. An entry takes some 150 bytes, at worst 400, so
-# both tables full take about 40 MB, at worst 100 MB. (Two tables of characters
+# both tables full take about 40 MB, at worst 100 MB. (The tables of characters
 # below, shared by all tokenizers, take at worst 10 MB each.)
 MAX_CACHED_WORDS = 2 ** 17  # entries of a table; a full one is emptied
 MAX_CACHED_CHARS = 16  # longer words, and text without spaces, are not kept
@@ -127,8 +128,7 @@ def _has_upper_case(vocab_file):
   A lower-cased one can hold a few entries with upper case, from text that
   lower-casing does not reach; in the published cased ones those are over 10%.
   """
-  with tf.gfile.GFile(vocab_file, "rb") as reader:
-    tokens = reader.read().decode("utf-8", "ignore").split("\n")
+  tokens = vocab_files.read_tokens(vocab_file)
   upper = sum(1 for token in tokens
               if token != token.lower() and not token.startswith("["))
   return upper > 0.01 * len(tokens)
@@ -207,30 +207,12 @@ def load_vocab(vocab_file):
     collections.OrderedDict, token (str) to id (int).
 
   Raises:
-    ValueError: the file cannot be read, is empty, or is not UTF-8.
+    ValueError: see `vocab_files.read_tokens`.
   """
-  path = os.fsdecode(vocab_file) if vocab_file else ""
-  try:
-    with tf.gfile.GFile(path, "rb") as reader:
-      data = reader.read()
-    lines = data.decode("utf-8").split("\n")  # other line ends are characters
-  except tf.errors.OpError as error:
-    raise ValueError("cannot read the vocabulary file %r: %s" %
-                     (path, error.message)) from None
-  except UnicodeDecodeError as error:
-    raise ValueError(
-        "%s, line %d: found bytes %r, expected UTF-8 text; is this the "
-        "vocabulary file, and was it saved as UTF-8?" %
-        (path, data.count(b"\n", 0, error.start) + 1,
-         data[error.start:error.end])) from None
-  if not lines[-1]:
-    lines.pop()  # what follows the last line end is no line
-  if not lines:
-    raise ValueError("the vocabulary file %s is empty" % path)
   vocab, duplicates = _Vocab(), []
   put = super(_Vocab, vocab).__setitem__  # fast: nobody holds vocab yet
-  for index, line in enumerate(lines):
-    token = sys.intern(line.strip())
+  for index, token in enumerate(map(
+      sys.intern, vocab_files.read_tokens(vocab_file))):
     if token in vocab:
       duplicates.append("%r (lines %d and %d)" %
                         (token, vocab[token] + 1, index + 1))
@@ -238,15 +220,38 @@ def load_vocab(vocab_file):
   if duplicates:
     tf.logging.warning(
         "%s: %d entries repeat an earlier one, the last gives the id: %s%s",
-        path, len(duplicates), ", ".join(duplicates[:5]),
+        vocab_file, len(duplicates), ", ".join(duplicates[:5]),
         " and others" if len(duplicates) > 5 else "")
   missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
              if token not in vocab]
   if missing:
     tf.logging.warning(
         "%s has no %s, which published vocabularies have: what needs it will "
-        "fail when tokens are converted to ids", path, ", ".join(missing))
+        "fail when tokens are converted to ids", vocab_file,
+        ", ".join(missing))
   return vocab
+
+
+def _warn_of_accents(vocab, vocab_file):
+  """Warns of entries that a text without accents never has."""
+  found = [token for token in vocab if not token.isascii() and token != "".join(
+      char for char in unicodedata.normalize("NFD", token)
+      if _category(char) != "Mn")]
+  if found:
+    tf.logging.warning(
+        "%s: %d of %d entries (%.2g%%), %r for example, have accents or "
+        "composed characters and can never match, because accents are stripped "
+        "from the text; give strip_accents=false if the vocabulary was made "
+        "without stripping", vocab_file, len(found), len(vocab),
+        100.0 * len(found) / len(vocab), found[0])
+
+
+def parse_strip_accents(text):
+  """Returns the bool, or None for auto, of a --strip_accents."""
+  values = {"auto": None, "true": True, "false": False}
+  if text.lower() not in values:
+    raise ValueError("--strip_accents=%s: expected auto, true or false" % text)
+  return values[text.lower()]
 
 
 def convert_by_vocab(vocab, items):
@@ -282,21 +287,26 @@ class FullTokenizer(object):
   and the vocabulary is load_vocab's.
   """
 
-  def __init__(self, vocab_file, do_lower_case=True, never_split=()):
+  def __init__(self, vocab_file, do_lower_case=True, never_split=(),
+               strip_accents=None):
     """Reads the vocabulary.
 
     Args:
       vocab_file: str, path of the vocabulary, see load_vocab.
-      do_lower_case: bool, lower-case the text and remove accents.
+      do_lower_case: bool, lower-case the text.
       never_split: list of str, tokens to keep whole where the text has them,
         e.g. ["[MASK]"]; see BasicTokenizer.
+      strip_accents: bool, remove accents; None for what do_lower_case is.
 
     Raises:
       ValueError: from load_vocab; or a token of never_split is not in there.
     """
     self.vocab = load_vocab(vocab_file)
     self.inv_vocab = {index: token for token, index in self.vocab.items()}
-    self.basic_tokenizer = BasicTokenizer(do_lower_case, never_split)
+    self.basic_tokenizer = BasicTokenizer(
+        do_lower_case, never_split, strip_accents)
+    if self.basic_tokenizer.strips_accents():
+      _warn_of_accents(self.vocab, vocab_file)
     self.wordpiece_tokenizer = WordpieceTokenizer(self.vocab)
     self._cached_for = None  # settings; the caches are made at the first text
     for token in self.basic_tokenizer.never_split:
@@ -315,8 +325,9 @@ class FullTokenizer(object):
             and "tokenize" not in wordpiece.__dict__):
       return [piece for word in basic.tokenize(text)
               for piece in wordpiece.tokenize(word)]
-    settings = (basic.do_lower_case, wordpiece, wordpiece.vocab.version,
-                wordpiece.unk_token, wordpiece.max_input_chars_per_word)
+    settings = (basic.do_lower_case, basic.strip_accents, wordpiece,
+                wordpiece.vocab.version, wordpiece.unk_token,
+                wordpiece.max_input_chars_per_word)
     if settings != self._cached_for:
       self._cache = _WordCache(wordpiece.tokenize)
       self._cache_as_written = _WordCache(self._split)
@@ -371,22 +382,29 @@ class BasicTokenizer(object):
   every punctuation character.
   """
 
-  def __init__(self, do_lower_case=True, never_split=()):
-    """Sets what to do with case and with special tokens.
+  def __init__(self, do_lower_case=True, never_split=(), strip_accents=None):
+    """Sets what to do with case, accents and special tokens.
 
     Args:
-      do_lower_case: bool, lower-case the text and remove accents.
+      do_lower_case: bool, lower-case the text.
       never_split: list of str, tokens without white space that are kept as
         they are wherever the text has them, even inside a word; one that
         begins or ends with a letter or digit is found as a whole word only.
+      strip_accents: bool, remove accents; None for what do_lower_case is.
 
     Raises:
       ValueError: a token of never_split is empty or has white space.
     """
     self.do_lower_case = do_lower_case
+    self.strip_accents = strip_accents
     self.never_split = ((never_split,) if isinstance(never_split, str)
                         else tuple(never_split))
     _find_never_split("", self.never_split)  # reports a token it cannot find
+
+  def strips_accents(self):
+    """Returns whether accents are removed, which may follow do_lower_case."""
+    return bool(self.do_lower_case if self.strip_accents is None else
+                self.strip_accents)
 
   def tokenize(self, text):
     """Returns the words, list of str, of text, str or UTF-8 bytes."""
@@ -399,11 +417,12 @@ class BasicTokenizer(object):
 
   def _tokenize(self, text):
     """Returns the words of a str; every token in it may be split."""
-    if not self.do_lower_case:
+    changes = bool(self.do_lower_case), self.strips_accents()
+    if not any(changes):
       return text.translate(_CUT).split()
-    cut = text.translate(_LOWER_AND_CUT)
+    cut = text.translate(_CHANGE_AND_CUT[changes])
     if _DEPENDS in cut:
-      cut = _lower_and_cut(text)
+      cut = _change_and_cut(text, *changes)
     return cut.split()
 
 
@@ -526,27 +545,38 @@ def _cut(char):
   return _clean(char)
 
 
-def _lower_and_cut(text):
-  """Returns text cleaned, lower-cased, without marks, with spaces to cut at."""
-  # Lower-casing a sigma looks past marks. Unicode 14 made this one a letter.
-  text = "".join(map(_clean, text)).replace("\u1734", "")
+def _change_and_cut(text, lower, strip):
+  """Returns text cleaned and changed, with spaces to cut at.
+
+  Args:
+    text: str.
+    lower: bool, lower-case it.
+    strip: bool, remove marks, such as accents.
+  """
+  text = "".join(map(_clean, text))
+  if strip:
+    # Lower-casing a sigma looks past marks. Unicode 14 made this one a letter.
+    text = text.replace("\u1734", "")
   # To Unicode 11 newer characters are nothing in particular: they stay, and
   # part what stands before from what stands after.
   parts = _NEWER_THAN_UNICODE_11.split(text)
-  parts[::2] = [unicodedata.normalize("NFD", part.lower())
-                for part in parts[::2]]
+  if lower:
+    parts[::2] = [part.lower() for part in parts[::2]]
+  if strip:
+    parts[::2] = [unicodedata.normalize("NFD", part) for part in parts[::2]]
   return "".join(_cut(char) for char in "".join(parts)
-                 if _category(char) != "Mn")
+                 if not (strip and _category(char) == "Mn"))
 
 
-def _lower_and_cut_char(char):
-  """Returns _lower_and_cut(char), _DEPENDS if neighbours may change that.
+def _change_and_cut_char(lower, strip, char):
+  """Returns _change_and_cut(char), _DEPENDS if neighbours may change that.
 
   They do for the capital sigma, which has two lower-case forms, and where
   decomposing may change the order of characters other than marks.
   """
-  text = _lower_and_cut(char)
-  if char == "\u03a3" or any(map(unicodedata.combining, text)):
+  text = _change_and_cut(char, lower, strip)
+  if lower and char == "\u03a3" or (
+      strip and any(map(unicodedata.combining, text))):
     return _DEPENDS
   return text
 
@@ -567,4 +597,6 @@ class _CharTable(dict):
 
 _DEPENDS = "\0"  # which no clean text has
 _CUT = _CharTable(_cut)
-_LOWER_AND_CUT = _CharTable(_lower_and_cut_char)
+_CHANGE_AND_CUT = {
+    changes: _CharTable(functools.partial(_change_and_cut_char, *changes))
+    for changes in ((True, True), (True, False), (False, True))}

@@ -84,7 +84,8 @@ TASKS = {
 
 def find(model_dir=None, task=None, init_checkpoint=None,
          bert_config_file=None, vocab_file=None, do_lower_case=None,
-         max_seq_length=None, remove_padding=True, **options):
+         max_seq_length=None, remove_padding=True, strip_accents=None,
+         **options):
   """Finds the parts of a trained model.
 
   Args:
@@ -97,6 +98,7 @@ def find(model_dir=None, task=None, init_checkpoint=None,
     do_lower_case: bool.
     max_seq_length: int.
     remove_padding: bool. See BertModel.
+    strip_accents: bool. See FullTokenizer; None for what was used in training.
     **options: "labels", list of str, of classifiers; "layers", str, and
       "pooling", str, of the task features. None for what is not given.
 
@@ -144,9 +146,14 @@ def find(model_dir=None, task=None, init_checkpoint=None,
         ", ".join(missing),
         ", which %s does not tell" % model_dir if model_dir else ""))
   _check_vocab(vocab_file, record, config)
-  _check_options(task, options, do_lower_case, record, model_dir)
+  _check_options(task, options, do_lower_case, strip_accents, record, model_dir)
+  if task == "squad":
+    input_pipeline.check_pair(
+        "a question with its context", config.type_vocab_size)
   if do_lower_case is None:
     do_lower_case = record.get("do_lower_case")
+  if strip_accents is None:
+    strip_accents = record.get("strip_accents")
   if do_lower_case is None:
     do_lower_case = tokenization.decide_casing(
         None, vocab_file, init_checkpoint,
@@ -158,7 +165,9 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   served = TASKS[task](
       config, options, training, init_checkpoint, remove_padding)
   return TrainedModel(served, init_checkpoint, config, vocab_file,
-                      serving.make_settings(served, length, do_lower_case))
+                      serving.make_settings(
+                          served, length, do_lower_case, strip_accents,
+                          config.type_vocab_size))
 
 
 def _read_record(model_dir):
@@ -208,7 +217,8 @@ _TASK_OF_OPTION = {"labels": _CLASSIFIER, "layers": "features",
                    "pooling": "features"}
 
 
-def _check_options(task, options, do_lower_case, record, model_dir):
+def _check_options(task, options, do_lower_case, strip_accents, record,
+                   model_dir):
   """Raises ValueError for what the task has not, or the training had not."""
   for name, value in sorted(options.items()):
     if value is not None and _TASK_OF_OPTION.get(name, task) != task:
@@ -219,9 +229,12 @@ def _check_options(task, options, do_lower_case, record, model_dir):
   if twice:
     raise ValueError("labels: %r is there twice; give each label once, in the "
                      "order of training" % twice[0])
+  # Accents follow the case where a record does not say it.
+  known = dict({"strip_accents": record.get("do_lower_case")}, **record)
   for name, value in (("labels", labels or None),
-                      ("do_lower_case", do_lower_case)):
-    there = record.get(name)
+                      ("do_lower_case", do_lower_case),
+                      ("strip_accents", strip_accents)):
+    there = known.get(name)
     if None not in (value, there) and value != there:
       raise ValueError(
           "%s: found %s, but %s was trained with %s; leave it out" %

@@ -77,6 +77,7 @@ def test_the_hash_is_of_tokens_and_ids():
     (dict(config=modeling.BertConfig(layer_norm_eps=1e-5, **CONFIG)),
      "config's layer_norm_eps is 1e-12 there and 1e-05 here"),
     (dict(do_lower_case=False), "do_lower_case is True there and False here"),
+    (dict(strip_accents=False), "strip_accents is auto there and False here"),
 ])
 @pytest.mark.parametrize("is_training", [False, True])
 def test_another_run_is_refused_with_both_named(
@@ -84,7 +85,8 @@ def test_another_run_is_refused_with_both_named(
   folder, checkpoint = trained_folder(tmp_path / "out", record=make_record())
   checkpoints.check_record(folder, make_record(), checkpoint)
   same = modeling.BertConfig(layer_norm_eps=1e-12, **CONFIG)
-  checkpoints.check_record(folder, make_record(config=same), checkpoint)
+  checkpoints.check_record(
+      folder, make_record(config=same, strip_accents=True), checkpoint)
   with pytest.raises(ValueError) as error:
     checkpoints.find_start(folder, None, make_record(**changes), is_training)
   assert str(error.value) == (

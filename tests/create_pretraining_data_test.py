@@ -543,7 +543,9 @@ def test_shards_of_other_settings_are_not_reused(files):
   for changes, message in (
       ({"random_seed": 12}, "random_seed is 11 there and 12 here"),
       ({"max_seq_length": 32}, "max_seq_length is 24 there and 32 here"),
-      ({"do_lower_case": False}, "do_lower_case is True there and False here")):
+      ({"do_lower_case": False}, "do_lower_case is True there and False here"),
+      ({"strip_accents": "false"},
+       "strip_accents is not known there and False here")):
     with pytest.raises(estimators.UserError) as error:
       run(files, output="a@4", **changes)
     assert message in str(error.value) and "remove " in str(error.value)
@@ -858,3 +860,14 @@ def test_a_cased_vocabulary_is_not_lower_cased_unless_asked_for(files):
   with_flag = [line for line in run(files, do_lower_case=True)
                if "share of [UNK]" in line]
   assert unknown != with_flag
+
+
+def test_accents_stay_where_asked_for(files):
+  write(files / "text.txt", u"Caf\u00e9.\n\nCAF\u00c9\n")
+  write(files / "vocab.txt", "".join(
+      word + "\n" for word in WORDS + [u"caf\u00e9"]))
+  share = "  share of [UNK] = %s of the tokens"
+  assert share % "66.67%" in run(files)
+  assert share % "0.00%" in run(files, strip_accents="false")
+  with pytest.raises(estimators.UserError, match="^--strip_accents=no: "):
+    run(files, strip_accents="no")

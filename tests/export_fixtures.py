@@ -14,7 +14,7 @@ LENGTH = 16
 
 
 def write_model(folder, task, record_task=None, labels=None,
-                version_2_with_negative=False, **changes):
+                version_2_with_negative=False, strip_accents=None, **changes):
   """Writes the output directory of a training; returns it.
 
   Args:
@@ -23,6 +23,7 @@ def write_model(folder, task, record_task=None, labels=None,
     record_task: str. The task's name in run.json.
     labels: list of str.
     version_2_with_negative: bool. Of squad.
+    strip_accents: bool. As run.json has it.
     **changes: of the config.
   """
   output_dir = str(folder / ("trained_" + task))
@@ -46,7 +47,8 @@ def write_model(folder, task, record_task=None, labels=None,
   checkpoints.write_record(
       output_dir, checkpoints.make_record(
           record_task or task, config, labels,
-          tokenization.load_vocab(vocab_file), do_lower_case=True),
+          tokenization.load_vocab(vocab_file), do_lower_case=True,
+          strip_accents=strip_accents),
       0, max_seq_length=LENGTH, vocab_file=vocab_file, doc_stride=4,
       max_query_length=6, version_2_with_negative=version_2_with_negative)
   return output_dir

@@ -382,6 +382,19 @@ def test_squad_exports_after_all_else(tmp_path, monkeypatch):
 
 
 @with_module
+def test_a_module_says_whether_accents_are_stripped(tmp_path):
+  model_dir = write_model(
+      tmp_path, "features", strip_accents=False, type_vocab_size=1)
+  hub_dir = str(tmp_path / "hub")
+  helpers.run_main(export_model, [
+      "--model_dir=" + model_dir, "--hub_dir=" + hub_dir])
+  handle = input_pipeline.newest_version(hub_dir)
+  tokenizer, num_segments = run_classifier_with_tfhub.read_module(handle)
+  assert tokenizer.basic_tokenizer.strip_accents is False
+  assert num_segments == 1
+
+
+@with_module
 def test_fine_tuning_from_the_module_is_that_from_the_checkpoint(
     tmp_path, monkeypatch):
   """With dropout 0: the same losses, step by step."""

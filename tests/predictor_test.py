@@ -68,6 +68,31 @@ def test_texts_that_are_cut_are_reported_once(folders):
         "[CLS] and [SEP] included, and were cut" % LENGTH]
 
 
+def test_accents_and_single_texts_are_those_of_the_training(tmp_path):
+  model_dir = write_model(
+      tmp_path, "classifier", record_task="mrpc", labels=["0", "1"],
+      strip_accents=False, type_vocab_size=1)
+  model = trained_models.find(model_dir)
+  with helpers.captured_log():
+    exported = serving.export_saved_model(
+        model.task, model.checkpoint, model.vocab_file, model.settings,
+        str(tmp_path / "exported"))
+  for path in (model_dir, exported):
+    with predictor.Predictor(path) as asked:
+      assert asked.settings["strip_accents"] is False
+      assert asked._tokenizer.basic_tokenizer.tokenize(u"\u00c9") == [u"\u00e9"]
+      assert asked.predict(["tea", ("tea", "")]).shape == (2, 2)
+      with pytest.raises(ValueError, match="^a text: is a pair of texts, but "
+                         "the model's type_vocab_size is 1"):
+        asked.predict(["tea", ("tea", "rains")])
+  with pytest.raises(ValueError, match="^strip_accents: found true, but .* was "
+                     "trained with false; leave it out$"):
+    trained_models.find(model_dir, strip_accents=True)
+  with pytest.raises(ValueError, match="^a question with its context: is a "
+                     "pair of texts"):
+    trained_models.find(model_dir, task="squad")
+
+
 def test_features(folders):
   ours, exported = both(folders, "features", layers="-1,0")
   found = ours.predict(TEXTS)

@@ -579,6 +579,22 @@ def test_a_processor_of_the_user_runs(task, tmp_path, monkeypatch):
   assert not tf.gfile.Glob(os.path.join(output_dir, "*.tmp"))
 
 
+def test_accents_are_recorded_as_the_flag_says(task, tmp_path, monkeypatch):
+  class Started(Exception):
+    pass
+
+  def find_start(flag_values, record, *unused):
+    raise Started(record)
+
+  monkeypatch.setattr(estimators, "find_start", find_start)
+  for value, expected in (("auto", None), ("false", False), ("true", True)):
+    with pytest.raises(Started) as started:
+      run_main(run_classifier, arguments_for(
+          output_dir=str(tmp_path / "out"), do_train=True, strip_accents=value,
+          **task))
+    assert started.value.args[0].get("strip_accents") is expected
+
+
 def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
   class FeaturesAreWritten(Exception):
     pass

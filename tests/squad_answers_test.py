@@ -260,6 +260,14 @@ def test_get_final_text(pred, orig, lower, expected):
   assert squad_answers.get_final_text(pred, orig, lower) == expected
 
 
+def test_get_final_text_with_accents():
+  text = u"Caf\u00c9s"
+  assert squad_answers.get_final_text(
+      u"caf\u00e9", text, True, strip_accents=False) == u"Caf\u00c9"
+  # The place of what the tokenizer cannot have made is not found.
+  assert squad_answers.get_final_text(u"caf\u00e9", text, True) == text
+
+
 def test_get_final_text_logs_why_it_took_all():
   with captured_log() as lines:
     squad_answers.get_final_text("x", "tea", True, verbose_logging=True)

@@ -64,7 +64,7 @@ def is_cjk(char):
       (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)))
 
 
-def slow_words(text, do_lower_case):
+def slow_words(text, do_lower_case, strip_accents=None):
   """What BasicTokenizer promises, step by step, a character at a time."""
   clean = ""
   for char in text:
@@ -74,10 +74,13 @@ def slow_words(text, do_lower_case):
       clean += " " + char + " " if is_cjk(char) else char
   words = []
   for word in clean.split():
+    strips = do_lower_case if strip_accents is None else strip_accents
     if do_lower_case:
       # Up to Unicode 13 the mark U+1734 is no end of a word to a sigma.
-      word = unicodedata.normalize("NFD", word.replace("\u1734", "").lower())
-      word = "".join(char for char in word if category(char) != "Mn")
+      word = (word.replace("\u1734", "") if strips else word).lower()
+    if strips:
+      word = "".join(char for char in unicodedata.normalize("NFD", word)
+                     if category(char) != "Mn")
     words.extend("".join(" " + char + " " if is_punctuation(char) else char
                          for char in word).split())
   return words
@@ -119,15 +122,21 @@ def random_vocab(seed):
   return SPECIAL + sorted(set(tokens) - set(SPECIAL))
 
 
-@pytest.mark.parametrize("do_lower_case", [True, False])
-def test_every_path_agrees_with_the_slow_tokenizer(tmp_path, do_lower_case):
+SETTINGS = [(True, None), (False, None), (True, False), (False, True)]
+
+
+@pytest.mark.parametrize("do_lower_case, strip_accents", SETTINGS)
+def test_every_path_agrees_with_the_slow_tokenizer(
+    tmp_path, do_lower_case, strip_accents):
   vocab = random_vocab(seed=1)
-  full = tokenization.FullTokenizer(write_vocab(tmp_path, vocab), do_lower_case)
-  basic = tokenization.BasicTokenizer(do_lower_case)
+  full = tokenization.FullTokenizer(
+      write_vocab(tmp_path, vocab), do_lower_case, strip_accents=strip_accents)
+  basic = tokenization.BasicTokenizer(
+      do_lower_case, strip_accents=strip_accents)
   wordpiece = tokenization.WordpieceTokenizer(set(vocab))
   found = collections.Counter()
   for text in list(random_texts(4000, seed=2)) * 2:  # again, from the cache
-    words = slow_words(text, do_lower_case)
+    words = slow_words(text, do_lower_case, strip_accents)
     pieces = [piece for word in words
               for piece in slow_pieces(word, full.vocab)]
     assert basic.tokenize(text) == words, ascii(text)
@@ -138,10 +147,11 @@ def test_every_path_agrees_with_the_slow_tokenizer(tmp_path, do_lower_case):
   assert min(found[kind] for kind in ("unknown", True, False)) > 1000
 
 
-@pytest.mark.parametrize("do_lower_case", [True, False])
-def test_every_character_in_context(do_lower_case):
+@pytest.mark.parametrize("do_lower_case, strip_accents", SETTINGS)
+def test_every_character_in_context(do_lower_case, strip_accents):
   """One translate table stands for all steps, also beside a sigma or marks."""
-  basic = tokenization.BasicTokenizer(do_lower_case)
+  basic = tokenization.BasicTokenizer(
+      do_lower_case, strip_accents=strip_accents)
   for code in itertools.chain(range(0x3400), range(0xa490, 0xac10),
                               range(0xf900, 0x11000), range(0x1d100, 0x1d200)):
     char = chr(code)
@@ -150,7 +160,8 @@ def test_every_character_in_context(do_lower_case):
       continue
     text = "A\u03a3{0}\u0391 {0}\u0301\u0323 \u302e{0} x{0}\u03a3 {0}B".format(
         char)
-    assert basic.tokenize(text) == slow_words(text, do_lower_case), hex(code)
+    assert basic.tokenize(text) == slow_words(
+        text, do_lower_case, strip_accents), hex(code)
 
 
 @pytest.mark.parametrize("char", [
@@ -201,6 +212,32 @@ def test_older_classes_are_kept():
 def test_basic_tokenizer(text, lower, cased):
   assert tokenization.BasicTokenizer().tokenize(text) == lower
   assert tokenization.BasicTokenizer(False).tokenize(text) == cased
+
+
+@pytest.mark.parametrize("do_lower_case, strip_accents, expected", [
+    (True, True, ["ete", "\u03bf\u03c2"]),
+    (True, False, ["\u00e9te\u0301", "\u03cc\u03c2"]),
+    (False, True, ["Ete", "\u039f\u03a3"]),
+    (False, False, ["\u00c9te\u0301", "\u038c\u03a3"]),
+])
+def test_accents_need_not_follow_the_case(
+    do_lower_case, strip_accents, expected):
+  text = "\u00c9te\u0301 \u038c\u03a3"
+  basic = tokenization.BasicTokenizer(
+      do_lower_case, strip_accents=strip_accents)
+  assert basic.tokenize(text) == expected
+  assert basic.strips_accents() is strip_accents
+  basic.strip_accents = None
+  assert basic.tokenize(text) == tokenization.BasicTokenizer(
+      do_lower_case).tokenize(text)
+
+
+def test_what_strip_accents_may_be():
+  assert [tokenization.parse_strip_accents(text)
+          for text in ("auto", "true", "False")] == [None, True, False]
+  with pytest.raises(ValueError, match="^--strip_accents=yes: expected auto, "
+                     "true or false$"):
+    tokenization.parse_strip_accents("yes")
 
 
 def test_wordpiece_tokenizer():
@@ -271,6 +308,9 @@ def test_changes_are_followed(tmp_path):
   assert tokenizer.tokenize(text) == ["unwanted", "wax"]
   del tokenizer.vocab["unwanted"]
   assert tokenizer.tokenize(text) == ["un", "##want", "##ed", "wax"]
+  assert tokenizer.tokenize("l\u00f6w") == ["low"]
+  tokenizer.basic_tokenizer.strip_accents = False
+  assert tokenizer.tokenize("l\u00f6w") == ["[UNK]"]
   tokenizer.basic_tokenizer.do_lower_case = False
   assert tokenizer.tokenize(text) == ["[UNK]", "wax"]
   tokenizer.wordpiece_tokenizer.unk_token = "?"
@@ -400,6 +440,22 @@ def test_load_vocab_refuses(tmp_path):
     assert "\n" not in str(error.value)
     assert str(error.value).startswith(
         "cannot read the vocabulary file %r: " % (bad or ""))
+
+
+def test_entries_with_accents_are_reported_where_they_never_match(
+    tmp_path, warnings):
+  path = write_vocab(tmp_path, SPECIAL + ["a", "\u00e9t\u00e9", "##\u00e9"])
+  expected = ("%s: 2 of 8 entries (25%%), '\u00e9t\u00e9' for example, have "
+              "accents or composed characters and can never match, because "
+              "accents are stripped from the text; give strip_accents=false if "
+              "the vocabulary was made without stripping" % path)
+  tokenization.FullTokenizer(path)
+  tokenization.FullTokenizer(path, False, strip_accents=True)
+  assert warnings == [expected] * 2
+  kept = tokenization.FullTokenizer(path, strip_accents=False)
+  assert kept.tokenize("\u00c9t\u00e9 a\u00e9") == ["\u00e9t\u00e9", "a", "##\u00e9"]
+  tokenization.FullTokenizer(path, False)
+  assert len(warnings) == 2
 
 
 def test_text_types():
