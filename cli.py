@@ -176,7 +176,7 @@ def _environment_fault(error):
 # How TensorFlow says that memory ran out, and how it says that a library of the
 # GPU did not start, for which that is the usual reason.
 _NO_MEMORY = re.compile(
-    "OOM when allocating|out of memory|failed to alloc|CUDA_ERROR_OUT_OF_MEMORY|"
+    "OOM when allocating|out.of.memory|failed to alloc|"
     "CU(DNN|BLAS)_STATUS_ALLOC_FAILED|Dst tensor is not initialized", re.I)
 _NO_LIBRARY = re.compile(
     "CU(DNN|BLAS)_STATUS_NOT_INITIALIZED|(create|creating) (cudnn|cublas)|"

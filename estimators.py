@@ -90,8 +90,13 @@ def device_values(flag_values):
 CASING_DEFAULT = "found from the vocabulary"
 
 
-def define_model_flags(init_checkpoint_help):
-  """Defines the flags that say what a model is made of."""
+def define_model_flags(init_checkpoint_help, casing_default=CASING_DEFAULT):
+  """Defines the flags that say what a model is made of.
+
+  Args:
+    init_checkpoint_help: str.
+    casing_default: str. What happens without --do_lower_case.
+  """
   define_flag("path", "bert_config_file", None,
               "JSON file with the shape of the model.")
   define_flag("path", "vocab_file", None,
@@ -99,7 +104,7 @@ def define_model_flags(init_checkpoint_help):
   define_flag("path", "init_checkpoint", None, init_checkpoint_help)
   define_flag("bool", "do_lower_case", True,
               "Lower-case the text: true for uncased models, false for cased "
-              "ones.", default_text=CASING_DEFAULT)
+              "ones.", default_text=casing_default)
   define_flag_alias("do_lower", "do_lower_case")
   define_strip_accents_flag()
 

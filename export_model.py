@@ -1,4 +1,4 @@
-r"""Exports a trained model: a SavedModel to serve, a TF1 Hub module to train on.
+r"""Exports a trained model: a SavedModel to serve, a Hub module to train on.
 
   python export_model.py --model_dir=/tmp/mrpc_output --export_dir=/tmp/exported
 
@@ -40,7 +40,8 @@ def define_flags():
          "What to export: %s. Without it, what was trained." %
          ", ".join(sorted(trained_models.TASKS)))
   estimators.define_model_flags(
-      "Checkpoint to export; the latest of --model_dir without it.")
+      "Checkpoint to export; the latest of --model_dir without it.",
+      "that of the training, else " + estimators.CASING_DEFAULT)
   define("integer", "max_seq_length", 128,
          "Word pieces to cut texts to, for programs that tokenize. The model "
          "itself takes any length.", lower_bound=3,

@@ -26,11 +26,20 @@ import tokenization
 FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ("data_dir", "task_name", "bert_hub_module_handle",
                   "output_dir")
+_BROUGHT_BY_MODULE = ("init_checkpoint", "vocab_file", "bert_config_file")
 
 
 def define_flags():
   """Defines the flags of `run_classifier.py` and --bert_hub_module_handle."""
   run_classifier.define_flags()
+  for name in _BROUGHT_BY_MODULE:
+    estimators.define_flag("path", name, None,
+                           "Not for this script: the module brings its own.")
+  estimators.define_flag(
+      "bool", "do_lower_case", True, "Has no effect: the module knows it.",
+      default_text="that of the module")
+  estimators.define_flag(
+      "path", "export_dir", None, "Not for this script, see export_model.py.")
   estimators.define_flag(
       "path", "bert_hub_module_handle", None,
       "Folder or address of a TF1 Hub module with a BERT encoder.")
@@ -164,7 +173,7 @@ def main(_):
   estimators.check_tpu(FLAGS.use_tpu)
   estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)
-  for name in ("init_checkpoint", "vocab_file", "bert_config_file"):
+  for name in _BROUGHT_BY_MODULE:
     if FLAGS[name].value:
       raise estimators.UserError(
           "--%s: the module brings its own; give it to run_classifier.py" %

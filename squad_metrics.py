@@ -1,4 +1,4 @@
-r"""Scores answers to SQuAD 1.1 and 2.0 with the figures of the official scorers.
+r"""Scores answers to SQuAD 1.1 and 2.0 as the official scorers do.
 
   export SQUAD_DIR=/path/to/squad
   python squad_metrics.py --data_file=$SQUAD_DIR/dev-v2.0.json \

@@ -69,6 +69,11 @@ def test_help_marks_what_must_be_given(no_flags, name):
     ("run_classifier", "learning_rate", "default: 5e-05; more than 0"),
     ("run_classifier", "do_train", "default: false"),
     ("export_model", "max_seq_length", "default: that of the training"),
+    ("export_model", "do_lower_case",
+     "default: that of the training, else found from the vocabulary"),
+    ("run_classifier_with_tfhub", "do_lower_case",
+     "default: that of the module"),
+    ("run_classifier_with_tfhub", "vocab_file", "Not for this script"),
 ])
 def test_help_tells_defaults_as_they_behave(no_flags, name, flag, default):
   entry = help_of(name).split("\n  --%s=" % flag)[1].split("\n  --")[0]
