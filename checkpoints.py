@@ -16,14 +16,22 @@ import tensorflow.compat.v1 as tf
 
 import checkpoint_files
 import input_pipeline
+import modeling
 
 # Every path that a user gives as a checkpoint goes through it.
 resolve = checkpoint_files.resolve
 
 FILE_NAME = "run.json"
 
+# What --init_head can be.
+INIT_HEADS = ("auto", "keep", "new")
+# The variables of all tasks' heads.
+CLASSIFIER_HEAD = ("output_weights", "output_bias")
+SQUAD_HEAD = ("cls/squad/output_weights", "cls/squad/output_bias")
+HEADS = CLASSIFIER_HEAD + SQUAD_HEAD
+
 # Flags of files and folders, whose names run.json holds in full.
-_PATHS = ("data_dir", "train_file", "vocab_file")
+_PATHS = ("data_dir", "input_file", "train_file", "vocab_file")
 
 # How names end in the checkpoints of TensorFlow 2's Keras models.
 _OBJECT_BASED = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -51,7 +59,7 @@ def make_record(task, config=None, labels=None, vocab=None, **flags):
   """Makes the record of a run.
 
   Args:
-    task: str. Name of the task.
+    task: str. Name of the task; None where any will do.
     config: BertConfig, or None where the model is not made from one.
     labels: list of str, or None for a task without labels.
     vocab: dict from token to id, or None.
@@ -60,16 +68,21 @@ def make_record(task, config=None, labels=None, vocab=None, **flags):
   Returns:
     dict, as run.json holds it.
   """
-  record = {"task": task}
+  record = {} if task is None else {"task": task}
   if config is not None:
     record["config"] = dict(config.to_dict())
   if labels is not None:
     record["labels"] = list(labels)
   if vocab is not None:
-    record["vocabulary"] = {"size": len(vocab), "sha256": hash_vocab(vocab)}
+    record["vocabulary"] = describe_vocab(vocab)
   record.update({name: value for name, value in flags.items()
                  if value is not None})
   return record
+
+
+def describe_vocab(vocab):
+  """Returns what run.json holds of a vocabulary, a dict."""
+  return {"size": len(vocab), "sha256": hash_vocab(vocab)}
 
 
 def hash_vocab(vocab):
@@ -90,7 +103,7 @@ def write_record(output_dir, record, start_step, **training):
       the learning rate. A change is logged.
   """
   training = _with_absolute_paths(training)
-  before = (read_record(output_dir) or {}).get("training", {})
+  before = read_training(output_dir)
   if start_step:
     for name in sorted(set(before) & set(training)):
       if before[name] != training[name]:
@@ -102,8 +115,11 @@ def write_record(output_dir, record, start_step, **training):
 
 def _with_absolute_paths(settings):
   """Returns settings with paths that mean the same from another folder."""
-  return {name: os.path.abspath(value) if (
-      name in _PATHS and value and "://" not in value) else value
+  def make_absolute(paths):
+    return ",".join(path if "://" in path else os.path.abspath(path)
+                    for path in paths.split(","))
+
+  return {name: make_absolute(value) if name in _PATHS and value else value
           for name, value in settings.items()}
 
 
@@ -117,12 +133,43 @@ def warn_of_other_settings(start, output_dir, settings):
   """
   folder = (output_dir if start.checkpoint else
             os.path.dirname(start.init_checkpoint or ""))
-  training = (read_record(folder) or {}).get("training", {})
+  training = read_training(folder)
   for name, value in sorted(_with_absolute_paths(settings).items()):
     if name in training and training[name] != value:
       tf.logging.warning(
           "--%s is %s here, but the model was trained with %s", name, value,
           training[name])
+
+
+def read_training(folder):
+  """Returns the settings that a folder's run.json holds, an empty dict without.
+
+  Raises:
+    ValueError: see `read_record`.
+  """
+  return (read_record(folder) or {}).get("training", {})
+
+
+def warn_of_ignored_settings(output_dir, settings, how_to_train_more):
+  """Warns of settings that come too late: the training in a folder is finished.
+
+  Args:
+    output_dir: str.
+    settings: dict from the name of a flag to its value.
+    how_to_train_more: str. What to do to train the model in the folder further.
+  """
+  training = read_training(output_dir)
+  ignored = [
+      "--%s=%s (trained with %s)" % (name, value, training[name])
+      for name, value in sorted(_with_absolute_paths(settings).items())
+      # Of a vocabulary `check_record` compares the content.
+      if name in training and name != "vocab_file" and value is not None and
+      value != training[name]]
+  if ignored:
+    tf.logging.warning(
+        "The training in %s is finished, so these settings are ignored: %s. "
+        "Give another --output_dir to train with them, or %s to train the same "
+        "model further", output_dir, ", ".join(ignored), how_to_train_more)
 
 
 def read_record(output_dir):
@@ -137,13 +184,76 @@ def read_record(output_dir):
   try:
     with tf.gfile.GFile(path) as reader:
       record = json.loads(reader.read())
-    if not isinstance(record, dict):
-      raise ValueError("found no JSON object")
-  except (ValueError, tf.errors.OpError) as error:
+    _check_fields(record)
+  except (ValueError, RecursionError, tf.errors.OpError) as error:
     raise ValueError(
-        "%s: cannot be read (%s); remove it to have only the shapes of the "
-        "checkpoint compared" % (path, error))
+        "%s: cannot be read (%s); copy it again, or remove it: then only the "
+        "shapes of the checkpoint are compared, and export_model.py and "
+        "Predictor need the task, labels and so on as arguments" % (
+            path, getattr(error, "message", error)))
   return record
+
+
+def _is_text(value):
+  return isinstance(value, six.string_types)
+
+
+def _is_count(value):
+  return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_object(value):
+  return isinstance(value, dict)
+
+
+def _is_bool(value):
+  return isinstance(value, bool)
+
+
+# What `write_record` and the scripts write: the keys that lead to a value, the
+# test of it and its name. Only the first is in every record.
+_FIELDS = [
+    ("task", _is_text, "a name"),
+    ("labels", lambda value: isinstance(value, list) and value and
+     all(map(_is_text, value)), "a list of texts"),
+    ("config", _is_object, "an object"),
+    ("vocabulary", _is_object, "an object"),
+    ("vocabulary size", _is_count, "a whole number above 0"),
+    ("vocabulary sha256", _is_text, "a hash"),
+    ("do_lower_case", _is_bool, "true or false"),
+    ("use_next_sentence", _is_bool, "true or false"),
+    ("training", _is_object, "an object"),
+    ("training vocab_file", lambda value: value is None or _is_text(value),
+     "a path"),
+    ("training max_seq_length", _is_count, "a whole number above 0"),
+    ("training doc_stride", _is_count, "a whole number above 0"),
+    ("training max_query_length", _is_count, "a whole number above 0"),
+    ("training version_2_with_negative", _is_bool, "true or false"),
+]
+_NEEDED = ("task", "vocabulary size", "vocabulary sha256")
+
+
+def _check_fields(record):
+  """Raises ValueError, naming the first value that `write_record` never writes.
+
+  Args:
+    record: what the JSON of a run.json holds.
+  """
+  if not isinstance(record, dict):
+    raise ValueError("found no JSON object")
+  for name, is_right, expected in _FIELDS:
+    within = record
+    for key in name.split(" ")[:-1]:
+      within = within.get(key)
+    key = name.split(" ")[-1]
+    if within is None or key not in within and name not in _NEEDED:
+      continue
+    if not is_right(within.get(key)):
+      found = json.dumps(within[key])[:40] if key in within else "nothing"
+      raise ValueError("%s: found %s, expected %s" % (
+          name.replace(" ", "."), found, expected))
+  if "config" in record:
+    modeling.BertConfig.from_dict(record["config"])
 
 
 def check_record(output_dir, record, checkpoint,
@@ -162,7 +272,7 @@ def check_record(output_dir, record, checkpoint,
   if differences:
     raise ValueError(
         "%s holds %s of another run: %s. Give the flags of that run, or %s" %
-        (output_dir, os.path.basename(checkpoint), "; ".join(differences),
+        (output_dir or ".", os.path.basename(checkpoint), "; ".join(differences),
          cure.replace("%s", checkpoint)))
 
 
@@ -248,8 +358,20 @@ def find_start(output_dir, init_checkpoint, record, is_training,
               init_checkpoint, ", ".join(missing)))
     check_record(os.path.dirname(init_checkpoint), record, init_checkpoint,
                  "--do_train to start from its weights")
+  else:
+    _warn_of_another_encoder(init_checkpoint, record)
   tf.logging.info("Weights start from %s", init_checkpoint)
   return Start(None, 0, init_checkpoint)
+
+
+def _warn_of_another_encoder(init_checkpoint, record):
+  """Warns of a checkpoint that was trained with other text or another model."""
+  there = read_record(os.path.dirname(init_checkpoint)) or {}
+  differences = _differences(
+      {name: value for name, value in there.items() if name != "task"}, record)
+  if differences:
+    tf.logging.warning(
+        "%s was trained otherwise: %s", init_checkpoint, "; ".join(differences))
 
 
 def find_checkpoint(output_dir):
@@ -321,6 +443,62 @@ def find_prefix(folder):
   except tf.errors.OpError:
     return None
   return found[-1][:-len(".index")] if found else None
+
+
+def check_init_head(init_head):
+  """Raises ValueError unless a value of --init_head is one there is."""
+  if init_head not in INIT_HEADS:
+    raise ValueError("--init_head=%s: expected one of %s" % (
+        init_head, ", ".join(INIT_HEADS)))
+
+
+def find_new_head(variables, checkpoint, head, init_head):
+  """Decides whether a task's head comes from a checkpoint, and logs it.
+
+  Args:
+    variables: list of variables. Those of the model.
+    checkpoint: str. Prefix of the checkpoint.
+    head: names of variables that only training on the task makes.
+    init_head: str. "auto" takes the head if it fits by names and shapes, "keep"
+      insists on it, "new" never takes it.
+
+  Returns:
+    Set of the names that start anew: all those of the head, or none.
+
+  Raises:
+    ValueError: the head does not fit and is to be kept.
+  """
+  check_init_head(init_head)
+  ours = collections.OrderedDict(
+      (variable.op.name, variable.shape.as_list()) for variable in variables
+      if variable.op.name in head)
+  if not ours:
+    return set()
+  shapes = check_readable(checkpoint)
+  shown = "The head (%s)" % ", ".join(ours)
+  missing = [name for name in ours if name not in shapes]
+  misfits = ["%s is %s there and %s here" % (name, list(shapes[name]), shape)
+             for name, shape in ours.items()
+             if name in shapes and list(shapes[name]) != shape]
+  misfits += ["there is no " + name for name in missing]
+  if init_head == "keep" and misfits:
+    raise ValueError(
+        "--init_head=keep: %s has another head: %s; give --init_head=auto to "
+        "start the head anew" % (checkpoint, ", ".join(misfits)))
+  if init_head != "new" and not misfits:
+    tf.logging.info("%s is kept: its weights start from %s; --init_head=new "
+                    "starts it anew", shown, checkpoint)
+    return set()
+  others = sorted(name for name in shapes if name in HEADS and name not in ours)
+  if init_head == "new" or len(missing) == len(ours) and not others:
+    tf.logging.info("%s starts from random weights", shown)
+  else:
+    tf.logging.warning(
+        "%s starts anew, from random weights: in %s %s%s", shown, checkpoint,
+        ", ".join(misfits),
+        ", but the head of another task: " + ", ".join(others)
+        if others else "")
+  return set(ours)
 
 
 def check_shapes(variables, checkpoint, must_have_all=False,

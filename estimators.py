@@ -119,6 +119,10 @@ def define_strip_accents_flag():
 def define_fine_tuning_flags():
   """Defines the flags of scripts that fine-tune a model: files, training."""
   define_model_flags("Checkpoint to start from, usually a pre-trained model.")
+  define_flag("string", "init_head", "auto",
+              "What becomes of a head in --init_checkpoint when training "
+              "starts: auto keeps it if it fits and else starts it anew, keep "
+              "insists on it, new never takes it.")
   define_flag("path", "output_dir", None,
               "Folder for checkpoints and results.")
   define_flag("integer", "train_batch_size", 32, "Batch size for training.",
@@ -294,8 +298,12 @@ def check_output_dir(output_dir, flag="output_dir"):
             flag, output_dir, getattr(error, "message", None) or error))
 
 
+# What `train` advises where all steps are done.
+HOW_TO_TRAIN_MORE = "give a larger --num_train_epochs"
+
+
 def find_start(flag_values, record, num_train_steps, head, shared_flags,
-               data_flags, brought_by=None):
+               training_flags, brought_by=None):
   """Finds out where a fine-tuning begins and makes its folders.
 
   Args:
@@ -305,7 +313,7 @@ def find_start(flag_values, record, num_train_steps, head, shared_flags,
     head: names of variables. See `checkpoints.find_start`.
     shared_flags: names of flags whose values the model had better be trained
       with.
-    data_flags: names of those that say what is trained on.
+    training_flags: names of those that `checkpoints.write_record` records.
     brought_by: str, or None. See `checkpoints.find_start`.
 
   Returns:
@@ -315,13 +323,20 @@ def find_start(flag_values, record, num_train_steps, head, shared_flags,
     ValueError: see `checkpoints.find_start`.
     UserError: see `check_output_dir`.
   """
+  checkpoints.check_init_head(flag_values.init_head)
+  if flag_values.init_head == "new" and not flag_values.do_train:
+    raise ValueError("--init_head=new: a new head is of use only with "
+                     "--do_train; leave it out")
   start = checkpoints.find_start(
       flag_values.output_dir, flag_values.init_checkpoint, record,
       flag_values.do_train, brought_by, head)
   if start.step >= num_train_steps:  # else `checkpoints.write_record` warns
-    names = shared_flags + (data_flags if flag_values.do_train else ())
     checkpoints.warn_of_other_settings(
-        start, flag_values.output_dir, values_of(flag_values, names))
+        start, flag_values.output_dir, values_of(flag_values, shared_flags))
+    if flag_values.do_train:
+      checkpoints.warn_of_ignored_settings(
+          flag_values.output_dir, values_of(flag_values, training_flags),
+          HOW_TO_TRAIN_MORE)
   check_output_dir(flag_values.output_dir)
   if flag_values.export_dir:
     check_output_dir(flag_values.export_dir, "export_dir")
@@ -382,7 +397,7 @@ class Head(collections.namedtuple("Head", ["loss", "predictions", "metrics"])):
 
 
 def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
-                  num_warmup_steps, use_tpu):
+                  num_warmup_steps, use_tpu, head_names=(), init_head="auto"):
   """Makes an Estimator's `model_fn` from a task's head.
 
   Args:
@@ -393,6 +408,9 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
     num_train_steps: int.
     num_warmup_steps: int.
     use_tpu: bool.
+    head_names: names of the head's variables. See `checkpoints.find_new_head`,
+      as for the next.
+    init_head: str.
 
   Returns:
     A function (features, labels, mode, params, config) that returns a
@@ -416,7 +434,8 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
       scaffold_fn = initialize_from_checkpoint(
           init_checkpoint, use_tpu,
           # With a head that nobody trained the results would mean nothing.
-          must_have_all=mode != tf_estimator.ModeKeys.TRAIN)
+          must_have_all=mode != tf_estimator.ModeKeys.TRAIN, head=head_names,
+          init_head=init_head)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions
@@ -462,7 +481,7 @@ def count_train_steps(num_examples, flag_values):
 
 
 def train(estimator, input_fn, num_train_steps, start_step=0,
-          how_to_train_more="give a larger --num_train_epochs", stop_step=None,
+          how_to_train_more=HOW_TO_TRAIN_MORE, stop_step=None,
           on_start=None, more_hooks=()):
   """Trains up to a step; Ctrl-C saves a checkpoint first.
 
@@ -529,7 +548,7 @@ def export(task, checkpoint, config, basic_tokenizer, flag_values):
 
 
 def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
-                               must_have_all=False):
+                               must_have_all=False, head=(), init_head="auto"):
   """Starts the trainable variables from a checkpoint and lists them.
 
   Args:
@@ -537,6 +556,8 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
     use_tpu: bool. Leaves the work to the returned function, which runs on the
       TPU's host.
     must_have_all: bool. Every variable must be in the checkpoint.
+    head: names of variables. See `checkpoints.find_new_head`, as for the next.
+    init_head: str. Without meaning where the checkpoint must have everything.
 
   Returns:
     None, or the `scaffold_fn` that TPUs need.
@@ -551,14 +572,17 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
   if init_checkpoint:
     with user_errors():
       init_checkpoint = checkpoints.resolve(init_checkpoint)
+      new = set() if must_have_all else checkpoints.find_new_head(
+          variables, init_checkpoint, head, init_head)
+      taken = [v for v in variables if v.op.name not in new]
       checkpoints.check_shapes(
-          variables, init_checkpoint, must_have_all,
+          taken, init_checkpoint, must_have_all,
           cure="train first, or give the checkpoint of a fine-tuned model"
           if must_have_all else
           "is it for another bert_config.json, vocabulary or set of labels?")
     assignment_map, found = modeling.get_assignment_map_from_checkpoint(
-        variables, init_checkpoint)
-    warn_of_random_weights(variables, found, init_checkpoint)
+        taken, init_checkpoint)
+    warn_of_random_weights(taken, found, init_checkpoint)
 
     def scaffold_fn_for_tpu():
       tf.train.init_from_checkpoint(init_checkpoint, assignment_map)

@@ -97,7 +97,7 @@ def main(_):
   with estimators.user_errors():
     if not folders:
       raise ValueError("nothing to do; give --export_dir or --hub_dir")
-    if not FLAGS.model_dir and not FLAGS.task:
+    if not FLAGS.model_dir and not FLAGS.task and not FLAGS.init_checkpoint:
       raise ValueError("give --model_dir, or --task with --init_checkpoint, "
                        "--bert_config_file and --vocab_file")
     check_folders(FLAGS)

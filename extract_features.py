@@ -546,6 +546,11 @@ def main(_):
         FLAGS.max_seq_length, bert_config.max_position_embeddings)
     tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
     checkpoints.check_readable(FLAGS.init_checkpoint)
+    checkpoints.check_record(
+        os.path.dirname(FLAGS.init_checkpoint), checkpoints.make_record(
+            None, bert_config, vocab=tokenizer.vocab,
+            do_lower_case=tokenizer.basic_tokenizer.do_lower_case),
+        FLAGS.init_checkpoint, "another --init_checkpoint")
     feature_files.check_paths(FLAGS.input_file, FLAGS.output_file)
     if FLAGS.use_tpu:
       window_size = _BATCHES_PER_TPU_WINDOW * FLAGS.batch_size

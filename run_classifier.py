@@ -52,9 +52,6 @@ _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
                    "num_train_epochs", "max_seq_length", "data_dir",
                    "vocab_file", "tf_random_seed")
 
-# Variables that only a training on a task makes.
-_HEAD = ("output_weights", "output_bias")
-
 
 def define_flags():
   """Defines the flags; may be called again, see `estimators.define_flag`."""
@@ -524,7 +521,7 @@ def metric_fn(per_example_loss, label_ids, logits, is_real_example):
 def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
                      use_one_hot_embeddings, remove_padding=False,
-                     few_shapes=False, loss_batch_size=None):
+                     few_shapes=False, loss_batch_size=None, init_head="auto"):
   """Makes the `model_fn` of a classifier.
 
   Args:
@@ -540,6 +537,7 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
     remove_padding: bool. See BertModel; off on TPUs.
     few_shapes: bool. See BertModel.
     loss_batch_size: int. See `make_head_fn`.
+    init_head: str. See `checkpoints.find_new_head`.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -553,7 +551,7 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
   return estimators.make_model_fn(
       make_head_fn(build_model, None if use_tpu else loss_batch_size),
       init_checkpoint, learning_rate, num_train_steps, num_warmup_steps,
-      use_tpu)
+      use_tpu, checkpoints.CLASSIFIER_HEAD, init_head)
 
 
 def serving_task(bert_config, labels, remove_padding=True):
@@ -758,8 +756,8 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
         do_lower_case=tokenizer.basic_tokenizer.do_lower_case,
         strip_accents=tokenizer.basic_tokenizer.strip_accents)
     start = estimators.find_start(
-        flag_values, record, num_train_steps, _HEAD, ("max_seq_length",),
-        ("data_dir",), brought_by)
+        flag_values, record, num_train_steps, checkpoints.CLASSIFIER_HEAD,
+        ("max_seq_length",), _TRAINING_FLAGS, brought_by)
     if start.step >= num_train_steps:
       examples.pop("train", None)  # nothing left to train on them
     if flag_values.use_tpu:  # Full batches only: fill up the last one.
@@ -825,7 +823,7 @@ def main(_):
         num_train_steps, num_warmup_steps, FLAGS.use_tpu,
         use_one_hot_embeddings=FLAGS.use_tpu,
         remove_padding=FLAGS.remove_padding, few_shapes=FLAGS.use_xla,
-        loss_batch_size=FLAGS.eval_batch_size)
+        loss_batch_size=FLAGS.eval_batch_size, init_head=FLAGS.init_head)
 
   run_steps(FLAGS, tokenizer, make_model_fn, bert_config)
 

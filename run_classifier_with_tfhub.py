@@ -178,6 +178,9 @@ def main(_):
       raise estimators.UserError(
           "--%s: the module brings its own; give it to run_classifier.py" %
           name)
+  if FLAGS.init_head == "keep":
+    raise estimators.UserError(
+        "--init_head=keep: a module has no head; leave the flag out")
   if FLAGS.export_dir:
     raise estimators.UserError(
         "--export_dir: models on a module cannot be exported; train with "

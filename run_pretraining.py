@@ -27,6 +27,7 @@ import modeling
 import padding
 import record_files
 import serving
+import tokenization
 
 FLAGS = flags.FLAGS
 
@@ -35,7 +36,10 @@ REQUIRED_FLAGS = ("input_file", "bert_config_file", "output_dir")
 # What a run may change when it goes on; run.json keeps it to look up.
 _TRAINING_FLAGS = ("learning_rate", "num_train_steps", "num_warmup_steps",
                    "train_batch_size", "max_seq_length",
-                   "max_predictions_per_seq", "tf_random_seed")
+                   "max_predictions_per_seq", "input_file", "tf_random_seed")
+
+# What `estimators.train` advises where all steps are done.
+_HOW_TO_TRAIN_MORE = "give a larger --num_train_steps"
 
 # Records looked at before the training starts.
 _RECORDS_TO_CHECK = 1000
@@ -51,6 +55,9 @@ def define_flags():
   define("path", "output_dir", None, "Folder for checkpoints and results.")
   define("path", "init_checkpoint", None,
          "Checkpoint to start from; random weights without it.")
+  define("path", "vocab_file", None,
+         "Vocabulary of the records. Training does not read it; run.json "
+         "records it, for the programs that use the model.")
   define("integer", "max_seq_length", 128,
          "Length of the sequences in the records.", lower_bound=1)
   define("integer", "max_predictions_per_seq", 20,
@@ -464,7 +471,6 @@ def train_and_evaluate(make_estimator, make_input_fn, evaluate_with,
     use_tpu: bool.
     on_start: function without arguments, see `estimators.train`.
   """
-  more = "give a larger --num_train_steps"
   estimator = make_estimator(start_step)
   if not use_tpu or not eval_steps:
     evaluations = [hooks.EvaluateHook(
@@ -472,7 +478,8 @@ def train_and_evaluate(make_estimator, make_input_fn, evaluate_with,
         num_train_steps)] if eval_steps else []
     estimators.train(
         estimator, make_input_fn(start_step), num_train_steps, start_step,
-        how_to_train_more=more, on_start=on_start, more_hooks=evaluations)
+        how_to_train_more=_HOW_TO_TRAIN_MORE, on_start=on_start,
+        more_hooks=evaluations)
     return
   # A TPU cannot evaluate while it trains: the training stops and goes on.
   step = start_step
@@ -480,7 +487,8 @@ def train_and_evaluate(make_estimator, make_input_fn, evaluate_with,
     stop_step = min(num_train_steps, (step // eval_steps + 1) * eval_steps)
     estimators.train(
         estimator, make_input_fn(step), num_train_steps, step,
-        how_to_train_more=more, stop_step=stop_step, on_start=on_start)
+        how_to_train_more=_HOW_TO_TRAIN_MORE, stop_step=stop_step,
+        on_start=on_start)
     if stop_step >= num_train_steps:
       return
     evaluate_with(estimator)
@@ -532,6 +540,36 @@ def check_files(input_files, flag_values, bert_config, purpose):
   return input_files
 
 
+def find_vocabulary(flag_values, bert_config):
+  """Finds out which vocabulary the records are made with.
+
+  Args:
+    flag_values: the parsed flags.
+    bert_config: BertConfig.
+
+  Returns:
+    vocab_file: str. --vocab_file, or that of the training that this one resumes
+      or starts from; None if neither is known.
+    vocabulary: dict. What run.json holds of it, or None.
+
+  Raises:
+    ValueError: it does not fit the config.
+  """
+  vocab_file = flag_values.vocab_file
+  if vocab_file:
+    vocab = tokenization.load_vocab(vocab_file)
+    input_pipeline.check_vocab(vocab, vocab_file, bert_config.vocab_size)
+    return vocab_file, checkpoints.describe_vocab(vocab)
+  folders = [flag_values.output_dir]
+  if flag_values.init_checkpoint:
+    folders.append(os.path.dirname(flag_values.init_checkpoint))
+  for folder in folders:
+    vocabulary = (checkpoints.read_record(folder) or {}).get("vocabulary")
+    if vocabulary:
+      return checkpoints.read_training(folder).get("vocab_file"), vocabulary
+  return None, None
+
+
 def main(_):
   """Pre-trains and evaluates."""
   tf.logging.set_verbosity(tf.logging.INFO)
@@ -545,10 +583,17 @@ def main(_):
     modeling.check_seq_length(
         FLAGS.max_seq_length, bert_config.max_position_embeddings)
     train_files, eval_files = find_input_files(FLAGS)
+    vocab_file, vocabulary = find_vocabulary(FLAGS, bert_config)
     record = checkpoints.make_record(
-        "pretraining", bert_config, use_next_sentence=FLAGS.use_next_sentence)
+        "pretraining", bert_config, vocabulary=vocabulary,
+        use_next_sentence=FLAGS.use_next_sentence)
+    settings = dict(estimators.values_of(FLAGS, _TRAINING_FLAGS),
+                    vocab_file=vocab_file)
     start = checkpoints.find_start(
         FLAGS.output_dir, FLAGS.init_checkpoint, record, FLAGS.do_train)
+    if FLAGS.do_train and start.step >= FLAGS.num_train_steps:
+      checkpoints.warn_of_ignored_settings(
+          FLAGS.output_dir, settings, _HOW_TO_TRAIN_MORE)
     estimators.check_output_dir(FLAGS.output_dir)
     if FLAGS.do_train:
       train_files = check_files(train_files, FLAGS, bert_config, "train")
@@ -590,8 +635,7 @@ def main(_):
           lambda step: make_input_fn(train_files, True, step), evaluate_with,
           FLAGS.num_train_steps, start.step, FLAGS.eval_steps, FLAGS.use_tpu,
           on_start=lambda: checkpoints.write_record(
-              FLAGS.output_dir, record, start.step,
-              **estimators.values_of(FLAGS, _TRAINING_FLAGS)))
+              FLAGS.output_dir, record, start.step, **settings))
     if FLAGS.do_eval or FLAGS.eval_steps:
       evaluate_with(make_estimator(0))
 

@@ -65,9 +65,6 @@ SERVING_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
 # The seed of the order in which the reference trains.
 _SHUFFLE_SEED = 12345
 
-# Variables that only this script makes.
-_HEAD = ("cls/squad/output_weights", "cls/squad/output_bias")
-
 # Logits at padding, with --remove_padding. Finite, or gradients would be NaN.
 _PADDING_LOGIT = -1e30
 
@@ -169,7 +166,7 @@ def position_loss(logits, positions):
 def model_fn_builder(bert_config, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
                      use_one_hot_embeddings, remove_padding=False,
-                     few_shapes=False):
+                     few_shapes=False, init_head="auto"):
   """Makes the `model_fn` of question answering.
 
   Args:
@@ -183,6 +180,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     use_one_hot_embeddings: bool. See BertModel.
     remove_padding: bool. See BertModel; off on TPUs.
     few_shapes: bool. See BertModel.
+    init_head: str. See `checkpoints.find_new_head`.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -207,7 +205,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
 
   return estimators.make_model_fn(
       head_fn, init_checkpoint, learning_rate, num_train_steps,
-      num_warmup_steps, use_tpu)
+      num_warmup_steps, use_tpu, checkpoints.SQUAD_HEAD, init_head)
 
 
 def serving_task(bert_config, remove_padding=True, **settings):
@@ -491,15 +489,15 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
         "squad", bert_config, vocab=tokenizer.vocab,
         do_lower_case=do_lower_case, strip_accents=strip_accents)
     start = estimators.find_start(
-        flag_values, record, num_train_steps, _HEAD, _SHARED_FLAGS,
-        ("train_file",))
+        flag_values, record, num_train_steps, checkpoints.SQUAD_HEAD,
+        _SHARED_FLAGS, _TRAINING_FLAGS)
   estimator = estimators.make_estimator(
       model_fn_builder(
           bert_config, flag_values.init_checkpoint, flag_values.learning_rate,
           num_train_steps, int(num_train_steps * flag_values.warmup_proportion),
           flag_values.use_tpu, use_one_hot_embeddings=flag_values.use_tpu,
           remove_padding=flag_values.remove_padding,
-          few_shapes=flag_values.use_xla),
+          few_shapes=flag_values.use_xla, init_head=flag_values.init_head),
       output_dir, train_batch_size=flag_values.train_batch_size,
       predict_batch_size=estimators.batch_size_of(
           flag_values, "predict_batch_size"),

@@ -1,10 +1,11 @@
 """Which tasks can be served, and what a trained model of one is made of.
 
-A training output directory tells most of it in its run.json; the rest, or all
-of it for a checkpoint alone, is given.
+The run.json of a training, in its output directory or beside a checkpoint,
+tells most of it; the rest, or all of it without that file, is given.
 """
 
 import collections
+import os
 
 import tensorflow.compat.v1 as tf
 
@@ -91,7 +92,8 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   Args:
     model_dir: str. A training output directory, or None.
     task: str. One of TASKS; None for the one that was trained.
-    init_checkpoint: str. None for the latest of `model_dir`.
+    init_checkpoint: str. None for the latest of `model_dir`; without
+      `model_dir`, the run.json beside it counts.
     bert_config_file: str, as for the four that follow None for what was used
       in training.
     vocab_file: str.
@@ -111,22 +113,15 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   model_dir, init_checkpoint, bert_config_file, vocab_file = [
       cli.expand_home(path) for path in (
           model_dir, init_checkpoint, bert_config_file, vocab_file)]
-  record, training = {}, {}
-  if init_checkpoint:
-    init_checkpoint = checkpoints.resolve(init_checkpoint)
-  if model_dir:
-    record = _read_record(model_dir)
-    training = record.get("training", {})
-    init_checkpoint = init_checkpoint or checkpoints.find_checkpoint(model_dir)
-    if not init_checkpoint:
-      raise _no_checkpoint(model_dir)
+  init_checkpoint, record = _find_checkpoint(model_dir, init_checkpoint)
+  training = record.get("training", {})
   task = task or _task_of(record)
   if task is None:
     raise ValueError(
         "give also task, one of %s: %s" % (
             ", ".join(sorted(TASKS)),
             "%s has no run.json that tells it" % model_dir if model_dir else
-            "a checkpoint alone does not tell it"))
+            "a checkpoint without a run.json beside it does not tell it"))
   if task not in TASKS:
     raise ValueError("task %s: expected one of %s" % (
         task, ", ".join(sorted(TASKS))))
@@ -134,6 +129,10 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   config = None
   if bert_config_file:
     config = modeling.BertConfig.from_json_file(bert_config_file)
+    if record:
+      checkpoints.check_record(
+          os.path.dirname(init_checkpoint), checkpoints.make_record(
+              None, config), init_checkpoint, "leave bert_config_file out")
   elif record.get("config"):
     config = modeling.BertConfig.from_dict(record["config"])
   if init_checkpoint:
@@ -144,9 +143,11 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   if missing:
     raise ValueError("give also %s%s" % (
         ", ".join(missing),
-        ", which %s does not tell" % model_dir if model_dir else ""))
+        ", which %s does not tell" % (model_dir or init_checkpoint)
+        if record or model_dir else ""))
   _check_vocab(vocab_file, record, config)
-  _check_options(task, options, do_lower_case, strip_accents, record, model_dir)
+  _check_options(task, options, do_lower_case, strip_accents, record,
+                 model_dir or init_checkpoint)
   if task == "squad":
     input_pipeline.check_pair(
         "a question with its context", config.type_vocab_size)
@@ -170,12 +171,29 @@ def find(model_dir=None, task=None, init_checkpoint=None,
                           config.type_vocab_size))
 
 
-def _read_record(model_dir):
-  """Returns what run.json holds, a dict, empty if there is none."""
+def _find_checkpoint(model_dir, init_checkpoint):
+  """Returns the prefix of a checkpoint, or None, and what run.json tells of it.
+
+  Raises:
+    ValueError: there is no such folder or checkpoint, or the two are not of one
+      training.
+  """
+  if init_checkpoint:
+    init_checkpoint = checkpoints.resolve(init_checkpoint)
+  if not model_dir:
+    return init_checkpoint, init_checkpoint and checkpoints.read_record(
+        os.path.dirname(init_checkpoint)) or {}
   if not tf.gfile.IsDirectory(model_dir):
     raise ValueError("%s: there is no such folder; give the output_dir of a "
                      "training" % model_dir)
-  return checkpoints.read_record(model_dir) or {}
+  record = checkpoints.read_record(model_dir) or {}
+  if init_checkpoint:
+    checkpoints.check_record(os.path.dirname(init_checkpoint), record,
+                             init_checkpoint, "leave model_dir out")
+  checkpoint = init_checkpoint or checkpoints.find_checkpoint(model_dir)
+  if not checkpoint:
+    raise _no_checkpoint(model_dir)
+  return checkpoint, record
 
 
 def _no_checkpoint(model_dir):
@@ -217,8 +235,7 @@ _TASK_OF_OPTION = {"labels": _CLASSIFIER, "layers": "features",
                    "pooling": "features"}
 
 
-def _check_options(task, options, do_lower_case, strip_accents, record,
-                   model_dir):
+def _check_options(task, options, do_lower_case, strip_accents, record, source):
   """Raises ValueError for what the task has not, or the training had not."""
   for name, value in sorted(options.items()):
     if value is not None and _TASK_OF_OPTION.get(name, task) != task:
@@ -238,7 +255,7 @@ def _check_options(task, options, do_lower_case, strip_accents, record,
     if None not in (value, there) and value != there:
       raise ValueError(
           "%s: found %s, but %s was trained with %s; leave it out" %
-          (name, _show(value), model_dir, _show(there)))
+          (name, _show(value), source, _show(there)))
 
 
 def _show(value):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import modeling
+import predictor
 from helpers import CONFIG, captured_log, make_variables, save_checkpoint
 
 VOCAB = {"[PAD]": 0, "[UNK]": 1, "tea": 2}
@@ -123,14 +125,68 @@ def test_a_changed_training_is_logged_and_kept(tmp_path):
       "learning_rate": 0.25, "steps": 9}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
-def test_a_damaged_record_says_what_to_remove(tmp_path, text):
-  (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
-  with pytest.raises(ValueError) as error:
-    checkpoints.read_record(str(tmp_path))
-  assert str(error.value).startswith("%s: cannot be read" % (
-      tmp_path / "run.json"))
-  assert "remove it" in str(error.value)
+GOOD_RECORD = dict(
+    task="mrpc", labels=["0", "1"], config=CONFIG, do_lower_case=True,
+    vocabulary={"size": 3, "sha256": "abc"},
+    training=dict(learning_rate=0.1, vocab_file="v", max_seq_length=16))
+
+
+def damaged(name, value):
+  """Returns the text of a run.json with another value, None for none."""
+  record = json.loads(json.dumps(GOOD_RECORD))
+  keys = name.split(".")
+  within = record[keys[0]] if keys[1:] else record
+  if value is None:
+    del within[keys[-1]]
+  else:
+    within[keys[-1]] = value
+  return json.dumps(record)
+
+
+@pytest.mark.parametrize("text,found", [
+    ("", "Expecting value"), ("{", "Expecting property name"),
+    ("[1]", "found no JSON object"), ("null", "found no JSON object"),
+    ("\xff", "can't decode byte"), ("[" * 100000, "recursion"),
+    ("{}", "task: found nothing, expected a name"),
+    (damaged("task", 3), "task: found 3, expected a name"),
+    (damaged("vocabulary", {}), "vocabulary.size: found nothing, expected a "
+     "whole number above 0"),
+    (damaged("vocabulary", []), r"vocabulary: found \[\], expected an object"),
+    (damaged("vocabulary.size", "3"), "vocabulary.size: found \"3\", expected"),
+    (damaged("vocabulary.sha256", None), "vocabulary.sha256: found nothing"),
+    (damaged("labels", "01"), "labels: found \"01\", expected a list of texts"),
+    (damaged("labels", [0, 1]), r"labels: found \[0, 1\], expected a list"),
+    (damaged("labels", []), r"labels: found \[\], expected a list of texts"),
+    (damaged("config", [1]), r"config: found \[1\], expected an object"),
+    (damaged("config", {}), "BertConfig: \"vocab_size\" is missing"),
+    (damaged("config.hidden_size", "x"), "BertConfig: \"hidden_size\" is 'x'"),
+    (damaged("do_lower_case", "yes"), "do_lower_case: found \"yes\", expected "
+     "true or false"),
+    (damaged("training", 3), "training: found 3, expected an object"),
+    (damaged("training.vocab_file", 3), "training.vocab_file: found 3"),
+    (damaged("training.max_seq_length", "16"), "training.max_seq_length: "),
+    (damaged("training.doc_stride", True), "training.doc_stride: found true"),
+])
+def test_a_damaged_record_is_one_line_everywhere(tmp_path, text, found):
+  folder, checkpoint = trained_folder(tmp_path / "out")
+  (tmp_path / "out" / "run.json").write_bytes(text.encode("latin-1"))
+  for read in (lambda: checkpoints.read_record(folder),
+               lambda: checkpoints.find_start(folder, None, make_record(), True),
+               lambda: predictor.Predictor(folder),
+               lambda: predictor.Predictor(checkpoint)):
+    with pytest.raises(ValueError) as error:
+      read()
+    message = str(error.value)
+    assert message.startswith("%s/run.json: cannot be read (" % folder)
+    assert re.search(found, message)
+    assert "; copy it again, or remove it: " in message
+    assert "\n" not in message
+
+
+def test_a_record_with_all_there_is_can_be_read(tmp_path):
+  record = dict(GOOD_RECORD, use_next_sentence=False, of_a_program={"a": [1]})
+  (tmp_path / "run.json").write_text(json.dumps(record))
+  assert checkpoints.read_record(str(tmp_path)) == record
 
 
 # Where a run starts.
@@ -201,7 +257,7 @@ def test_other_settings_than_those_of_the_training_are_warned_of(
   folder = tmp_path / "out"
   folder.mkdir()
   checkpoints.write_record(str(folder), make_record(), 0, max_seq_length=16,
-                           train_file="a.json", doc_stride=None)
+                           train_file="a.json", tf_random_seed=None)
   start = checkpoints.Start(
       *((str(folder / "m"), 3, None) if is_in_output_dir else
         (None, 0, str(folder / "m"))))
@@ -209,7 +265,7 @@ def test_other_settings_than_those_of_the_training_are_warned_of(
   with captured_log() as lines:
     checkpoints.warn_of_other_settings(start, output_dir, dict(
         max_seq_length=16, train_file=os.path.join(os.getcwd(), "a.json"),
-        doc_stride=None, new=1))
+        tf_random_seed=None, new=1))
     assert lines == []
     checkpoints.warn_of_other_settings(start, output_dir, dict(
         max_seq_length=32, train_file="gs://b.json"))
@@ -217,6 +273,43 @@ def test_other_settings_than_those_of_the_training_are_warned_of(
       "--max_seq_length is 32 here, but the model was trained with 16",
       "--train_file is gs://b.json here, but the model was trained with " +
       os.path.abspath("a.json")]
+
+
+def test_what_comes_too_late_for_a_finished_training_is_warned_of(tmp_path):
+  checkpoints.write_record(
+      str(tmp_path), make_record(), 0, learning_rate=0.1, num_train_epochs=3.0,
+      data_dir="/data", input_file="/a,/b", vocab_file="/v", tf_random_seed=1)
+  with captured_log() as lines:
+    checkpoints.warn_of_ignored_settings(str(tmp_path), dict(
+        learning_rate=0.1, num_train_epochs=3.0, data_dir="/data",
+        input_file="/a,/b", vocab_file="/elsewhere", tf_random_seed=None,
+        new=1), "train more")
+    assert lines == []
+    checkpoints.warn_of_ignored_settings(str(tmp_path), dict(
+        learning_rate=0.2, num_train_epochs=1.0, data_dir="gs://data",
+        input_file="/a,/c", tf_random_seed=1), "train more")
+  assert lines == [
+      "The training in %s is finished, so these settings are ignored: "
+      "--data_dir=gs://data (trained with /data), --input_file=/a,/c (trained "
+      "with /a,/b), --learning_rate=0.2 (trained with 0.1), "
+      "--num_train_epochs=1.0 (trained with 3.0). Give another --output_dir to "
+      "train with them, or train more to train the same model further" %
+      tmp_path]
+
+
+def test_a_start_from_an_encoder_of_another_vocabulary_is_warned_of(tmp_path):
+  _, checkpoint = trained_folder(
+      tmp_path / "pretrained", record=make_record(task="pretraining"))
+  out = str(tmp_path / "out")
+  with captured_log() as lines:
+    checkpoints.find_start(out, checkpoint, make_record(), True)
+    assert lines == ["Weights start from %s" % checkpoint]
+    checkpoints.find_start(
+        out, checkpoint, make_record(do_lower_case=False, vocab={"tea": 0}),
+        True)
+  assert lines[1].startswith(
+      "%s was trained otherwise: do_lower_case is True there and False here; "
+      "vocabulary is 3 tokens, " % checkpoint)
 
 
 def test_the_one_before_counts_where_the_latest_was_removed(tmp_path):

@@ -296,6 +296,87 @@ def test_a_checkpoint_without_the_head_serves_for_training_only(tmp_path, step):
   train_toy(tmp_path / "out", 1, init_checkpoint=checkpoint)
 
 
+HEAD = ("output_weights", "output_bias")
+FITTING = {"bert/w": [1.0], "output_weights": [2.0], "output_bias": [3.0]}
+
+
+def start_with_head(checkpoint, init_head, **kwargs):
+  """Starts a model with a head; returns the log and the variables' values."""
+  with tf.Graph().as_default(), captured_log() as lines:
+    make_variables([("bert/w", [1])] + [(name, [1]) for name in HEAD])
+    estimators.initialize_from_checkpoint(
+        checkpoint, head=HEAD, init_head=init_head, **kwargs)
+    with tf.Session() as session:
+      session.run(tf.global_variables_initializer())
+      values = [v[0] for v in session.run(tf.trainable_variables())]
+  return lines, values
+
+
+@pytest.mark.parametrize("init_head,saved,line,values", [
+    ("auto", FITTING, "The head (output_weights, output_bias) is kept: its "
+     "weights start from %s; --init_head=new starts it anew", [1.0, 2.0, 3.0]),
+    ("keep", FITTING, "The head (output_weights, output_bias) is kept: its "
+     "weights start from %s; --init_head=new starts it anew", [1.0, 2.0, 3.0]),
+    ("new", FITTING, "The head (output_weights, output_bias) starts from random "
+     "weights", [1.0, 0.0, 0.0]),
+    ("auto", {"bert/w": [1.0]}, "The head (output_weights, output_bias) starts "
+     "from random weights", [1.0, 0.0, 0.0]),
+    ("auto", dict(FITTING, output_weights=[1.0, 1.0]), "The head "
+     "(output_weights, output_bias) starts anew, from random weights: in %s "
+     "output_weights is [2] there and [1] here", [1.0, 0.0, 0.0]),
+    ("auto", {"bert/w": [1.0], "output_bias": [3.0]}, "The head "
+     "(output_weights, output_bias) starts anew, from random weights: in %s "
+     "there is no output_weights", [1.0, 0.0, 0.0]),
+    ("auto", {"bert/w": [1.0], "cls/squad/output_bias": [1.0]}, "The head "
+     "(output_weights, output_bias) starts anew, from random weights: in %s "
+     "there is no output_weights, there is no output_bias, but the head of "
+     "another task: cls/squad/output_bias", [1.0, 0.0, 0.0]),
+])
+def test_a_head_that_fits_is_kept_and_another_one_starts_anew(
+    tmp_path, init_head, saved, line, values):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", saved)
+  lines, found = start_with_head(checkpoint, init_head)
+  assert lines[0] == line.replace("%s", checkpoint)
+  assert found == values
+  assert not [other for other in lines if "lacks" in other]
+
+
+@pytest.mark.parametrize("saved,reason", [
+    ({"bert/w": [1.0]}, "there is no output_weights, there is no output_bias"),
+    (dict(FITTING, output_bias=[1.0, 1.0]),
+     "output_bias is [2] there and [1] here")])
+def test_a_head_to_keep_must_fit(tmp_path, saved, reason):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", saved)
+  with pytest.raises(estimators.UserError) as error:
+    start_with_head(checkpoint, "keep")
+  assert str(error.value) == (
+      "--init_head=keep: %s has another head: %s; give --init_head=auto to "
+      "start the head anew" % (checkpoint, reason))
+
+
+@pytest.mark.parametrize("init_head", ["auto", "new"])
+def test_an_encoder_or_a_model_to_predict_with_must_fit_all_the_same(
+    tmp_path, init_head):
+  other_encoder = save_checkpoint(
+      tmp_path / "encoder.ckpt", dict(FITTING, **{"bert/w": [1.0, 1.0]}))
+  other_head = save_checkpoint(
+      tmp_path / "head.ckpt", dict(FITTING, output_bias=[1.0, 1.0]))
+  for checkpoint, kwargs, name in (
+      (other_encoder, {}, "bert/w"),
+      (other_head, dict(must_have_all=True), "output_bias")):
+    with pytest.raises(estimators.UserError, match=(
+        r"does not fit the model .*\n  %s: \[2\] in the checkpoint, \[1\]" %
+        name)):
+      start_with_head(checkpoint, init_head, **kwargs)
+
+
+def test_an_unknown_value_of_init_head_is_named(tmp_path):
+  checkpoint = save_checkpoint(tmp_path / "model.ckpt", FITTING)
+  with pytest.raises(estimators.UserError, match=(
+      "^--init_head=old: expected one of auto, keep, new$")):
+    start_with_head(checkpoint, "old")
+
+
 def test_an_encoder_that_is_there_in_part_is_warned_of():
   with tf.Graph().as_default(), captured_log() as lines:
     variables = [tf.get_variable(name, [1]) for name in (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -230,13 +231,35 @@ def test_a_model_that_loses_a_file_meanwhile_gets_no_version(
   assert os.listdir(str(tmp_path)) == []
 
 
+def copy_checkpoint(model_dir, folder):
+  """Copies a checkpoint without the run.json beside it; returns its prefix."""
+  folder.mkdir()
+  for name in os.listdir(model_dir):
+    if name.startswith("model.ckpt-3."):
+      shutil.copy(os.path.join(model_dir, name), str(folder))
+  return str(folder / "model.ckpt-3")
+
+
+def test_a_checkpoint_brings_the_run_json_beside_it(trained, tmp_path):
+  checkpoint = trained["classifier"] + "/model.ckpt-3"
+  path = str(tmp_path / "out")
+  helpers.run_main(export_model, [
+      "--init_checkpoint=" + checkpoint, "--export_dir=" + path])
+  version, = os.listdir(path)
+  with open(os.path.join(path, version, "assets", "model.json")) as reader:
+    assert json.load(reader) == dict(
+        task="classifier", labels=["no", "yes", "tea"], do_lower_case=True,
+        max_seq_length=LENGTH)
+
+
 def test_a_checkpoint_alone_with_config_and_task(trained, tmp_path):
   folder = os.path.dirname(trained["classifier"])
   path = str(tmp_path / "out")
   arguments = ["--task=classifier", "--export_dir=" + path,
                "--vocab_file=" + folder + "/vocab.txt",
                "--bert_config_file=" + helpers.write_config(tmp_path),
-               "--init_checkpoint=" + trained["classifier"] + "/model.ckpt-3"]
+               "--init_checkpoint=" + copy_checkpoint(
+                   trained["classifier"], tmp_path / "copied")]
   helpers.run_main(export_model, arguments)
   helpers.run_main(export_model, arguments + [
       "--labels=a,b,c", "--max_seq_length=9", "--nodo_lower_case"])
@@ -284,9 +307,30 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
      "gone.txt: the vocabulary is not there"),
     (lambda trained, folder: dict(
         task="classifier", labels="yes",
-        init_checkpoint=trained["classifier"] + "/model.ckpt-3",
+        init_checkpoint=copy_checkpoint(
+            trained["classifier"], folder / "copied"),
         bert_config_file=helpers.write_config(folder),
         vocab_file=helpers.write_vocab(folder)), "does not fit"),
+    (lambda trained, folder: dict(
+        init_checkpoint=trained["classifier"] + "/model.ckpt-3",
+        labels="a,b,c"),
+     "^labels: found a,b,c, but .*/model.ckpt-3 was trained with no,yes,tea; "),
+    (lambda trained, folder: dict(
+        init_checkpoint=trained["squad"] + "/model.ckpt-3",
+        bert_config_file=helpers.write_config(folder, num_attention_heads=4)),
+     "config's num_attention_heads is 2 there and 4 here. Give the flags of "
+     "that run, or leave bert_config_file out$"),
+    (lambda trained, folder: dict(
+        init_checkpoint=trained["squad"] + "/model.ckpt-3",
+        vocab_file=helpers.write_lines(
+            folder / "v" / "vocab.txt",
+            [[word] for word in reversed(helpers.WORDS)])),
+     "vocab.txt: is not the vocabulary that the model was trained with"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"],
+        init_checkpoint=trained["classifier"] + "/model.ckpt-3"),
+     "trained_classifier holds model.ckpt-3 of another run: task is mrpc there "
+     "and squad here. Give the flags of that run, or leave model_dir out$"),
     (lambda trained, folder: dict(
         model_dir=trained["classifier"], labels="yes,no,tea"),
      "^labels: found yes,no,tea, but .* was trained with no,yes,tea; leave it"),

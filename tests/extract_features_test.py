@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import checkpoints
 import estimators
 import extract_features
 import feature_files
@@ -502,3 +503,19 @@ def test_an_empty_file_has_no_features(model, tmp_path, output_format):
     assert sorted(archive) == ["layers", "line_starts", "tokens", "values"]
     assert archive["line_starts"].tolist() == [0]
     assert archive["tokens"].shape == archive["values"].shape == (0,)
+
+
+def test_the_vocabulary_of_the_training_is_needed(model, tmp_path):
+  folder = os.path.dirname(model["init_checkpoint"])
+  checkpoints.write_record(
+      folder, checkpoints.make_record("pretraining", vocab={"other": 0}), 0)
+  try:
+    with pytest.raises(estimators.UserError, match=(
+        "model.ckpt of another run: vocabulary is 1 tokens, hash .* there and "
+        ".* here. Give the flags of that run, or another --init_checkpoint$")):
+      helpers.run_main(extract_features, [
+          "--%s=%s" % item for item in sorted(dict(
+              model, input_file=write_input(tmp_path),
+              output_file=str(tmp_path / "out"), layers="-1").items())])
+  finally:
+    os.remove(os.path.join(folder, "run.json"))

@@ -57,6 +57,19 @@ def test_classifier(folders):
   exported.close()
 
 
+def test_a_checkpoint_brings_the_run_json_beside_it(folders):
+  model_dir = folders["classifier"][0]
+  ours = predictor.Predictor(model_dir)
+  for path in (model_dir + "/model.ckpt-3", model_dir + "/model.ckpt-3.index"):
+    with predictor.Predictor(path) as model:
+      assert model.labels == ["no", "yes", "tea"]
+      assert model.settings == ours.settings
+      np.testing.assert_array_equal(model.predict(TEXTS), ours.predict(TEXTS))
+  with pytest.raises(ValueError, match=(
+      "^labels: found a,b,c, but .*/model.ckpt-3 was trained with no,yes,tea")):
+    predictor.Predictor(model_dir + "/model.ckpt-3", labels=["a", "b", "c"])
+
+
 def test_texts_that_are_cut_are_reported_once(folders):
   ours, exported = both(folders, "classifier")
   for model in (ours, exported):

@@ -154,7 +154,7 @@ def test_a_truncated_latest_checkpoint_says_how_to_go_on(task, tmp_path):
   assert stderr.startswith(
       "run_classifier.py: %s: not a checkpoint that can be read (" %
       (output_dir / "model.ckpt-6"))
-  assert "remove its files to go on from an earlier one" in stderr
+  assert "remove its files to resume from an earlier one" in stderr
   for name in os.listdir(str(output_dir)):
     if name.startswith("model.ckpt-6."):
       os.remove(str(output_dir / name))

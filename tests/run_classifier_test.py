@@ -511,11 +511,10 @@ def test_a_checkpoint_that_does_not_fit_ends_the_script_with_its_variables(
     modeling.BertModel(modeling.BertConfig(**CONFIG), False,
                        tf.zeros([1, 4], tf.int32))
     names = {v.op.name for v in tf.trainable_variables()}
-  names.add("output_weights")
   names.remove("bert/encoder/layer_0/intermediate/dense/bias")  # [24] in both
   assert sorted(line.split(":")[0].strip() for line in lines[1:]) == sorted(
       names)
-  assert ("  output_weights: [2, 16] in the checkpoint, [2, 32] in the model"
+  assert ("  bert/pooler/dense/bias: [16] in the checkpoint, [32] in the model"
           in lines)
   assert tf.train.latest_checkpoint(output_dir) is None
   assert not [name for name in os.listdir(output_dir) if "ckpt" in name]
@@ -543,6 +542,52 @@ class WeatherProcessor(run_classifier.DataProcessor):
     rows = self._read_tsv(os.path.join(data_dir, "weather.tsv"), quotechar="|")
     return [run_classifier.InputExample("row-%d" % i, row[0], label=row[1])
             for i, row in enumerate(rows)]
+
+
+def test_a_model_of_another_task_lends_its_encoder(
+    task, trained_dir, tmp_path, monkeypatch):
+  """From two labels to three: the encoder stays, the head starts anew."""
+  monkeypatch.setitem(
+      run_classifier.PROCESSORS, "weather", WeatherProcessor)
+  write_lines(tmp_path / "weather.tsv", [["rains", "wet"], ["tea", "tea"]])
+  trained = os.path.join(trained_dir, "model.ckpt-6")
+  values = dict(task, task_name="weather", data_dir=str(tmp_path),
+                do_train=True, train_batch_size=2, num_train_epochs=1,
+                init_checkpoint=trained + ".index")
+  with captured_log() as lines:
+    run_main(run_classifier, arguments_for(
+        output_dir=str(tmp_path / "out"), **values))
+  assert (
+      "The head (output_weights, output_bias) starts anew, from random weights: "
+      "in %s output_weights is [2, 16] there and [3, 16] here, output_bias is "
+      "[2] there and [3] here" % trained) in lines
+  first = tf.train.load_checkpoint(str(tmp_path / "out" / "model.ckpt-0"))
+  there = tf.train.load_checkpoint(trained)
+  name = "bert/pooler/dense/kernel"
+  np.testing.assert_array_equal(first.get_tensor(name), there.get_tensor(name))
+  assert first.get_tensor("output_bias").tolist() == [0.0] * 3
+  for changes, message in (
+      (dict(init_head="keep"), "--init_head=keep: .* has another head: "),
+      (dict(init_head="old"), "--init_head=old: expected one of auto, keep"),
+      (dict(init_head="new", do_train=False, do_eval=True), "--init_head=new: a "
+       "new head is of use only with --do_train")):
+    with pytest.raises(estimators.UserError, match=message):
+      run_main(run_classifier, arguments_for(
+          output_dir=str(tmp_path / "other"), **dict(values, **changes)))
+
+
+def test_what_a_finished_training_ignores_is_named(task, trained_dir, tmp_path):
+  with captured_log() as lines:
+    run_main(run_classifier, arguments_for(
+        output_dir=trained_dir, do_train=True, num_train_epochs=1,
+        **dict(task, data_dir=write_mrpc(tmp_path))))
+  warning, = [line for line in lines if "are ignored" in line]
+  assert warning == (
+      "The training in %s is finished, so these settings are ignored: "
+      "--data_dir=%s (trained with %s), --num_train_epochs=1.0 (trained with "
+      "2.0). Give another --output_dir to train with them, or give a larger "
+      "--num_train_epochs to train the same model further" % (
+          trained_dir, tmp_path, task["data_dir"]))
 
 
 def test_a_processor_of_the_user_runs(task, tmp_path, monkeypatch):
@@ -604,6 +649,7 @@ def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
     raise FeaturesAreWritten()
 
   monkeypatch.setattr(estimators, "check_tpu", lambda use_tpu: None)
+  monkeypatch.setattr(checkpoints, "resolve", lambda path: path)
   monkeypatch.setattr(checkpoints, "check_readable", lambda *unused: {
       "output_weights": [2, 16], "output_bias": [2]})
   monkeypatch.setattr(estimators, "make_estimator", make_estimator)

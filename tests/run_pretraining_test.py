@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import checkpoints
 import estimators
 import helpers
 import hooks_test
@@ -16,6 +17,7 @@ import numpy_bert
 import resume_test
 import run_pretraining
 import tf_estimator
+import tokenization
 
 # B sequences of S tokens, W wide; P predictions each of V words.
 B, S, W, P, V = 3, 5, 8, 2, 11
@@ -267,6 +269,36 @@ def test_it_trains_evaluates_and_has_nothing_left_to_do(records):
   assert any(line.startswith("There is nothing left to train: ")
              for line in lines)
   assert any("step 6" in line for line in lines)
+
+
+def test_the_vocabulary_is_recorded_and_kept(records, tmp_path):
+  vocab_file = str(records / "vocab.txt")
+  helpers.write_lines(
+      vocab_file, [["[PAD]"], ["[UNK]"], ["[CLS]"], ["[SEP]"], ["[MASK]"]])
+  recorded = {"size": 5, "sha256": checkpoints.hash_vocab(
+      tokenization.load_vocab(vocab_file))}
+  out = str(records / "out")
+  run(records, do_train=True, vocab_file=vocab_file)
+  # Neither the same command without the flag nor one that starts from the
+  # model forgets it.
+  for changes in (dict(num_train_steps=8, learning_rate=1e-3),
+                  dict(init_checkpoint=out + "/model.ckpt-6",
+                       output_dir=str(records / "next"))):
+    folder = changes.get("output_dir", out)
+    run(records, do_train=True, **changes)
+    assert checkpoints.read_record(folder)["vocabulary"] == recorded
+    assert checkpoints.read_training(folder)["vocab_file"] == vocab_file
+  warning, = [line for line in run(
+      records, do_train=True, learning_rate=1e-2, num_train_steps=8,
+      input_file="%s/a.tfrecord" % records) if "are ignored" in line]
+  assert ": --input_file=%s/a.tfrecord (trained with %s/*.tfrecord), " \
+      "--learning_rate=0.01 (trained with 0.001). " % (
+          records, records) in warning
+  assert "or give a larger --num_train_steps to train" in warning
+  helpers.write_lines(
+      vocab_file, [["[UNK]"], ["[PAD]"], ["[CLS]"], ["[SEP]"], ["[MASK]"]])
+  with pytest.raises(estimators.UserError, match="vocabulary is 5 tokens, "):
+    run(records, do_train=True, vocab_file=vocab_file)
 
 
 def test_figures_of_an_evaluation_are_those_of_the_heads(records):
