@@ -124,10 +124,10 @@ def _describe_incomplete(prefix):
   base = os.path.basename(prefix)
   needed = [base + ".index"] + [
       "%s.data-%05d-of-%05d" % (base, i, total) for i in range(total)]
-  return "%s: the checkpoint is not complete: found %s, but no %s; copy %s too" % (
-      prefix, ", ".join(names), ", ".join(
-          name for name in needed if name not in names),
-      "it" if len(set(needed) - set(names)) == 1 else "them")
+  missing = [name for name in needed if name not in names]
+  return ("%s: the checkpoint is not complete: found %s, but no %s; copy %s too" %
+          (prefix, ", ".join(names), ", ".join(missing),
+           "it" if len(missing) == 1 else "them"))
 
 
 def _list(folder):

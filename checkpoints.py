@@ -221,6 +221,7 @@ _FIELDS = [
     ("vocabulary size", _is_count, "a whole number above 0"),
     ("vocabulary sha256", _is_text, "a hash"),
     ("do_lower_case", _is_bool, "true or false"),
+    ("strip_accents", _is_bool, "true or false"),
     ("use_next_sentence", _is_bool, "true or false"),
     ("training", _is_object, "an object"),
     ("training vocab_file", lambda value: value is None or _is_text(value),
@@ -271,9 +272,9 @@ def check_record(output_dir, record, checkpoint,
   differences = _differences(there, record) if there is not None else []
   if differences:
     raise ValueError(
-        "%s holds %s of another run: %s. Give the flags of that run, or %s" %
-        (output_dir or ".", os.path.basename(checkpoint), "; ".join(differences),
-         cure.replace("%s", checkpoint)))
+        "%s holds %s of another run: %s. Give the flags of that run, or %s" % (
+            output_dir or ".", os.path.basename(checkpoint),
+            "; ".join(differences), cure.replace("%s", checkpoint)))
 
 
 def _differences(there, here):
@@ -297,7 +298,8 @@ def _comparable(record):
     elif name != "training":
       flat[name] = value
   # Accents follow the case unless a record says otherwise.
-  if flat.get("strip_accents") in (None, flat.get("do_lower_case")):
+  if "do_lower_case" in flat and flat.get("strip_accents") in (
+      None, flat["do_lower_case"]):
     flat["strip_accents"] = "auto"
   return flat
 

@@ -549,7 +549,8 @@ def main(_):
     checkpoints.check_record(
         os.path.dirname(FLAGS.init_checkpoint), checkpoints.make_record(
             None, bert_config, vocab=tokenizer.vocab,
-            do_lower_case=tokenizer.basic_tokenizer.do_lower_case),
+            do_lower_case=tokenizer.basic_tokenizer.do_lower_case,
+            strip_accents=tokenizer.basic_tokenizer.strip_accents),
         FLAGS.init_checkpoint, "another --init_checkpoint")
     feature_files.check_paths(FLAGS.input_file, FLAGS.output_file)
     if FLAGS.use_tpu:

@@ -97,6 +97,15 @@ def test_another_run_is_refused_with_both_named(
       (folder, difference, checkpoint))
 
 
+def test_what_a_record_leaves_open_is_no_difference(tmp_path):
+  folder, checkpoint = trained_folder(
+      tmp_path / "out", record=make_record(strip_accents=False))
+  checkpoints.check_record(folder, checkpoints.make_record(
+      None, modeling.BertConfig(**CONFIG)), checkpoint)
+  with pytest.raises(ValueError, match="strip_accents is False there and auto"):
+    checkpoints.check_record(folder, make_record(), checkpoint)
+
+
 def test_all_differences_are_named(tmp_path):
   folder, checkpoint = trained_folder(tmp_path / "out", record=make_record())
   with pytest.raises(ValueError, match="labels is .*; task is "):
@@ -171,7 +180,7 @@ def test_a_damaged_record_is_one_line_everywhere(tmp_path, text, found):
   folder, checkpoint = trained_folder(tmp_path / "out")
   (tmp_path / "out" / "run.json").write_bytes(text.encode("latin-1"))
   for read in (lambda: checkpoints.read_record(folder),
-               lambda: checkpoints.find_start(folder, None, make_record(), True),
+               lambda: checkpoints.find_start(folder, None, {}, True),
                lambda: predictor.Predictor(folder),
                lambda: predictor.Predictor(checkpoint)):
     with pytest.raises(ValueError) as error:
