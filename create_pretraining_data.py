@@ -507,7 +507,7 @@ def make_tokenizer(vocab_file, do_lower_case, strip_accents=None):
   Args:
     vocab_file: str.
     do_lower_case: bool; None for what the vocabulary calls for.
-    strip_accents: bool or None. See FullTokenizer.
+    strip_accents: str, bool or None. See `tokenization.parse_strip_accents`.
 
   Raises:
     ValueError: the vocabulary cannot be read, or lacks what records need.
@@ -530,7 +530,7 @@ def main(_):
     settings.check()
     tokenizer = make_tokenizer(
         FLAGS.vocab_file, estimators.given(FLAGS, "do_lower_case"),
-        tokenization.parse_strip_accents(FLAGS.strip_accents))
+        FLAGS.strip_accents)
     spans = corpus.list_spans(
         record_files.find_files(FLAGS.input_file, "--input_file"))
     output_files, parts = plan_output(

@@ -277,8 +277,7 @@ def make_tokenizer(flag_values, config):
       flag_values.init_checkpoint, getattr(config, "do_lower_case", None))
   tokenizer = tokenization.FullTokenizer(
       vocab_file=flag_values.vocab_file, do_lower_case=do_lower_case,
-      strip_accents=tokenization.parse_strip_accents(
-          flag_values.strip_accents))
+      strip_accents=flag_values.strip_accents)
   input_pipeline.check_vocab(
       tokenizer.vocab, flag_values.vocab_file, config.vocab_size)
   return tokenizer

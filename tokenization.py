@@ -246,12 +246,19 @@ def _warn_of_accents(vocab, vocab_file):
         100.0 * len(found) / len(vocab), found[0])
 
 
-def parse_strip_accents(text):
-  """Returns the bool, or None for auto, of a --strip_accents."""
-  values = {"auto": None, "true": True, "false": False}
-  if text.lower() not in values:
-    raise ValueError("--strip_accents=%s: expected auto, true or false" % text)
-  return values[text.lower()]
+def parse_strip_accents(value):
+  """Returns True, False, or None for auto: whether accents are removed.
+
+  Args:
+    value: one of these, or "true", "false" or "auto", as in --strip_accents.
+
+  Raises:
+    ValueError: it is something else.
+  """
+  values = {"none": None, "auto": None, "true": True, "false": False}
+  if str(value).lower() not in values:
+    raise ValueError("strip_accents=%s: expected auto, true or false" % value)
+  return values[str(value).lower()]
 
 
 def convert_by_vocab(vocab, items):
@@ -396,7 +403,7 @@ class BasicTokenizer(object):
       ValueError: a token of never_split is empty or has white space.
     """
     self.do_lower_case = do_lower_case
-    self.strip_accents = strip_accents
+    self.strip_accents = parse_strip_accents(strip_accents)
     self.never_split = ((never_split,) if isinstance(never_split, str)
                         else tuple(never_split))
     _find_never_split("", self.never_split)  # reports a token it cannot find

@@ -869,5 +869,5 @@ def test_accents_stay_where_asked_for(files):
   share = "  share of [UNK] = %s of the tokens"
   assert share % "66.67%" in run(files)
   assert share % "0.00%" in run(files, strip_accents="false")
-  with pytest.raises(estimators.UserError, match="^--strip_accents=no: "):
+  with pytest.raises(estimators.UserError, match="^strip_accents=no: "):
     run(files, strip_accents="no")

@@ -233,11 +233,13 @@ def test_accents_need_not_follow_the_case(
 
 
 def test_what_strip_accents_may_be():
-  assert [tokenization.parse_strip_accents(text)
-          for text in ("auto", "true", "False")] == [None, True, False]
-  with pytest.raises(ValueError, match="^--strip_accents=yes: expected auto, "
-                     "true or false$"):
-    tokenization.parse_strip_accents("yes")
+  assert [tokenization.BasicTokenizer(strip_accents=value).strip_accents
+          for value in ("auto", None, "true", True, "False", False)] == [
+              None, None, True, True, False, False]
+  for wrong in ("yes", 1, ""):
+    with pytest.raises(ValueError, match="^strip_accents=%s: expected auto, "
+                       "true or false$" % wrong):
+      tokenization.BasicTokenizer(strip_accents=wrong)
 
 
 def test_wordpiece_tokenizer():
