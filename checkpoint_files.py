@@ -12,6 +12,8 @@ import re
 import struct
 import zipfile
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 _HEAD_SIZE = 512

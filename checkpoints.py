@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import six
 import tensorflow.compat.v1 as tf
 
@@ -347,7 +349,12 @@ def find_start(output_dir, init_checkpoint, record, is_training,
       raise ValueError("%s holds no checkpoint: give --do_train%s" % (
           output_dir, "" if brought_by else
           ", or --init_checkpoint with a trained model"))
-    tf.logging.info("Weights start from %s", brought_by or "random values")
+    if head and not brought_by:
+      tf.logging.warning(
+          "Weights start from random values: without --init_checkpoint, a "
+          "pre-trained model to start from, expect far worse results")
+    else:
+      tf.logging.info("Weights start from %s", brought_by or "random values")
     return Start(None, 0, None)
   init_checkpoint = resolve(init_checkpoint)
   shapes = check_readable(init_checkpoint)

@@ -15,6 +15,8 @@ import re
 import sys
 import zlib
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import sentences

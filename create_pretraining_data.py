@@ -104,6 +104,7 @@ def define_flags():
   define("integer", "num_workers", 1,
          "Processes to use: each makes a shard; without shards they tokenize. "
          "The records do not depend on it.", lower_bound=1)
+  estimators.define_verbose_flag()
 
 
 def create_training_instances(input_files, tokenizer, max_seq_length,
@@ -523,7 +524,7 @@ def make_tokenizer(vocab_file, do_lower_case, strip_accents=None):
 
 def main(_):
   """Makes records of text."""
-  tf.logging.set_verbosity(tf.logging.INFO)
+  progress.start_logging(FLAGS.verbose)
   with estimators.user_errors():
     settings = pretraining_instances.Settings(**estimators.values_of(
         FLAGS, pretraining_instances.Settings._fields))

@@ -1,9 +1,15 @@
-"""Settings that TensorFlow reads at its import; scripts import this first.
+"""Imports TensorFlow with settings of ours, and without its noise.
 
-Whatever is set in the environment already stays as it is.
+Every module here that needs TensorFlow imports this one first. Whatever is set
+in the environment already stays as it is.
 """
 
+import contextlib
+import logging
 import os
+import re
+import subprocess
+import sys
 
 # TensorFlow starts with a dozen lines about drivers and instruction sets that
 # say nothing about the user's run. Errors still show; 0 shows everything.
@@ -13,3 +19,71 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # training takes 1.2 to 1.3 times as long without them there too
 # (benchmarks/onednn.py).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# What TensorFlow's C++ writes at its import, and when it first looks for
+# devices, whatever TF_CPP_MIN_LOG_LEVEL says: infos and warnings of a logger
+# that is not ready yet, and errors that are none.
+_NOISE = "|".join([
+    "^[IW][0-9]{4} ",
+    "All log messages before absl::InitializeLog",
+    "Unable to register cu[A-Z]+ factory",
+    "computation.placer already registered",
+    "failed call to cuInit",
+    "^To enable the following instructions: ",
+])
+
+_DEPRECATION = re.compile(
+    r"^From [^\n]*(\(from tensorflow[^\n]* is deprecated|"
+    r"The name tf\.[^\n]* is deprecated)")
+
+
+@contextlib.contextmanager
+def quiet_start():
+  """Keeps noise off stderr within a `with` block; all else passes at once.
+
+  Another process looks through the lines, so that those of a crash arrive. It
+  needs `grep`; without it, or where the user asked for more than errors, all
+  lines show.
+  """
+  grep = None
+  if os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1"):
+    with contextlib.suppress(OSError):  # no grep, or no stderr
+      _flush()
+      stderr = os.dup(2)
+      grep = subprocess.Popen(
+          ["grep", "--line-buffered", "-avE", _NOISE], stdin=subprocess.PIPE,
+          stdout=stderr, start_new_session=True)  # Ctrl-C is not for it
+      os.dup2(grep.stdin.fileno(), 2)
+  try:
+    yield
+  finally:
+    if grep:
+      _flush()
+      os.dup2(stderr, 2)
+      os.close(stderr)
+      grep.stdin.close()
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        grep.wait(timeout=5)  # longer if a process begun meanwhile writes there
+
+
+def _flush():
+  if sys.stderr is not None:
+    sys.stderr.flush()
+
+
+def find_gpus():
+  """Returns the GPUs that TensorFlow finds, without noise if asked first."""
+  with quiet_start():
+    return tf.config.experimental.list_physical_devices("GPU")
+
+
+def _is_no_deprecation(record):
+  return not _DEPRECATION.match(record.getMessage())
+
+
+# TensorFlow's logger, which need not exist yet. A program can do nothing about
+# what these modules use, and they run on TensorFlow 1.15 as on 2.21.
+logging.getLogger("tensorflow").addFilter(_is_no_deprecation)
+
+with quiet_start():
+  import tensorflow.compat.v1 as tf  # pylint: disable=g-import-not-at-top

@@ -10,6 +10,8 @@ import json
 import multiprocessing
 import os
 
+import environment  # before TensorFlow
+
 from absl import flags
 import tensorflow.compat.v1 as tf
 
@@ -69,9 +71,10 @@ _TRAINING_FLAGS = [
 
 
 def define_device_flags():
-  """Defines the flags that say where to run."""
+  """Defines the flags that say where to run, and --verbose."""
   for flag in _DEVICE_FLAGS:
     define_flag(*flag)
+  define_verbose_flag()
 
 
 def define_hardware_flags():
@@ -166,6 +169,13 @@ def batch_size_of(flag_values, name):
   if given(flag_values, name) is None and not flag_values.use_tpu:
     return _INFERENCE_BATCH_SIZE
   return flag_values[name].value
+
+
+def define_verbose_flag():
+  """Defines --verbose."""
+  define_flag("bool", "verbose", False,
+              "Log all there is: of each file five examples with their numbers, "
+              "shapes, variables, the Estimator's messages.")
 
 
 def define_padding_flag():
@@ -363,7 +373,7 @@ def check_xla(use_xla, use_tpu=False):
     return
   if use_tpu:
     raise UserError("--use_xla: TPUs always compile; give --use_tpu alone")
-  if not tf.config.experimental.list_physical_devices("GPU"):
+  if not environment.find_gpus():
     tf.logging.warning(
         "--use_xla: on CPUs measured, steps took from 5% less to 80% longer, "
         "and compiling takes seconds for each new shape (README.md, Speed); "
@@ -372,7 +382,7 @@ def check_xla(use_xla, use_tpu=False):
 
 def log_device(use_tpu):
   """Logs what the run computes on."""
-  gpus = [] if use_tpu else tf.config.experimental.list_physical_devices("GPU")
+  gpus = [] if use_tpu else environment.find_gpus()
   if use_tpu:
     tf.logging.info("Computes on TPU")
   elif gpus:
@@ -417,10 +427,12 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
   """
   def model_fn(features, labels, mode, params, config=None):
     del labels  # They come with the features.
-    tf.logging.info("*** Features ***")
-    for name in sorted(features):
-      tf.logging.info("  name = %s, shape = %s", name, features[name].shape)
-
+    # Evaluation and prediction have those of the training.
+    tf.logging.log(
+        tf.logging.INFO if mode == tf_estimator.ModeKeys.TRAIN else
+        tf.logging.DEBUG, "Features: %s", ", ".join(
+            "%s %s" % (name, features[name].shape.as_list())
+            for name in sorted(features)))
     head = head_fn(features, mode == tf_estimator.ModeKeys.TRAIN)
     latest = config and tf.train.latest_checkpoint(config.model_dir)
     scaffold_fn = None
@@ -548,7 +560,7 @@ def export(task, checkpoint, config, basic_tokenizer, flag_values):
 
 def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
                                must_have_all=False, head=(), init_head="auto"):
-  """Starts the trainable variables from a checkpoint and lists them.
+  """Starts the trainable variables from a checkpoint and logs what it has.
 
   Args:
     init_checkpoint: str. Prefix of the checkpoint; None or empty for none.
@@ -592,11 +604,36 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
     else:
       tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
 
-  tf.logging.info("**** Trainable Variables ****")
-  for variable in variables:
-    tf.logging.info("  name = %s, shape = %s%s", variable.name, variable.shape,
-                    ", *INIT_FROM_CKPT*" if variable.name in found else "")
+  _log_variables(variables, found, init_checkpoint)
   return scaffold_fn
+
+
+def _log_variables(variables, found, init_checkpoint):
+  """Logs how many variables there are, and as DEBUG each of them.
+
+  Args:
+    variables: list of variables.
+    found: dict or set of names, with and without ":0". Those that start from
+      the checkpoint.
+    init_checkpoint: str. Prefix of the checkpoint, if any.
+  """
+  new = [v.op.name for v in variables if v.op.name not in found]
+  parts = ["%d" % len(variables), _show_count(sum(
+      v.shape.num_elements() for v in variables)) + " parameters"]
+  if init_checkpoint:
+    parts.append("%d from %s" % (
+        len(variables) - len(new), os.path.basename(init_checkpoint)))
+  if new:
+    parts.append("%d new: %s%s" % (
+        len(new), ", ".join(new[:4]), ", ..." if len(new) > 4 else ""))
+  tf.logging.info("Variables: %s", ", ".join(parts))
+  for variable in variables:
+    tf.logging.debug("  name = %s, shape = %s%s", variable.name, variable.shape,
+                     ", *INIT_FROM_CKPT*" if variable.name in found else "")
+
+
+def _show_count(number):
+  return "%.1f million" % (number / 1e6) if number >= 1e6 else str(number)
 
 
 def warn_of_random_weights(variables, found, checkpoint):

@@ -13,6 +13,8 @@ import os
 import struct
 import tempfile
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import input_pipeline
@@ -145,7 +147,7 @@ class RecordWriter(object):
     Args:
       paths: list of str. The files.
       tokens: dict from id to token, for the log.
-      num_logged: int. Records to log.
+      num_logged: int. Records to log, those after the first as DEBUG.
     """
     self._paths = paths
     self._tokens = tokens
@@ -179,12 +181,15 @@ class RecordWriter(object):
     values = collections.OrderedDict()
     for name, feature in sorted(example.features.feature.items()):
       values[name] = list(feature.int64_list.value or feature.float_list.value)
-    tf.logging.info("*** Example ***")
-    tf.logging.info("tokens: %s", " ".join(
+    level = input_pipeline.level_of_example(self._count)
+    tf.logging.log(level, "*** Example ***")
+    tf.logging.log(level, "tokens: %s", " ".join(
         self._tokens[index] for index, is_real in zip(
             values["input_ids"], values["input_mask"]) if is_real))
     for name, numbers in values.items():
-      tf.logging.info("%s: %s", name, " ".join(map(str, numbers)))
+      tf.logging.log(
+          level if name == "next_sentence_labels" else tf.logging.DEBUG,
+          "%s: %s", name, " ".join(map(str, numbers)))
 
 
 class Spill(object):

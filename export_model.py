@@ -20,10 +20,10 @@ import os
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
 from absl import flags
-import tensorflow.compat.v1 as tf
 
 import estimators
 import hub_modules
+import progress
 import serving
 import tokenization
 import trained_models
@@ -55,6 +55,7 @@ def define_flags():
   define("path", "hub_dir", None,
          "Folder for versions of a TF1 Hub module of the encoder.")
   estimators.define_padding_flag()
+  estimators.define_verbose_flag()
 
 
 def find_model(flag_values):
@@ -91,7 +92,7 @@ def check_folders(flag_values):
 
 def main(_):
   """Exports what is asked for."""
-  tf.logging.set_verbosity(tf.logging.INFO)
+  progress.start_logging(FLAGS.verbose)
   folders = [(name, FLAGS[name].value) for name in ("export_dir", "hub_dir")
              if FLAGS[name].value]
   with estimators.user_errors():

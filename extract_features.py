@@ -188,7 +188,8 @@ def _stream_features(examples, seq_length, tokenizer):
         tokenizer.tokenize(example.text_b) if example.text_b else None,
         seq_length, tokenizer, cuts)
     if index < 5:
-      input_pipeline.log_example(str(example.unique_id), model_input)
+      input_pipeline.log_example(
+          str(example.unique_id), model_input, index=index)
     yield InputFeatures(
         example.unique_id, model_input.tokens, model_input.input_ids,
         model_input.input_mask, model_input.segment_ids)
@@ -533,7 +534,7 @@ def check_choice(name, value, choices):
 
 def main(_):
   """Reads, computes and writes."""
-  tf.logging.set_verbosity(tf.logging.INFO)
+  progress.start_logging(FLAGS.verbose)
   estimators.check_tpu(FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)
   with estimators.user_errors():

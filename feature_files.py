@@ -14,6 +14,8 @@ import sys
 import tempfile
 import zipfile
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 

@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import progress

@@ -7,6 +7,8 @@ Needs `hub.Module`, which TensorFlow has up to 2.15 and tensorflow-hub up to
 import os
 import tempfile
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import checkpoints

@@ -16,6 +16,8 @@ import threading
 import time
 import uuid
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -506,22 +508,30 @@ def check_vocab(vocab, vocab_file, vocab_size):
                      (vocab_file, largest, vocab_size))
 
 
-def log_example(name, model_input, label=None):
+def log_example(name, model_input, label=None, index=0):
   """Logs how an example was tokenized, so that a wrong vocabulary shows.
 
   Args:
     name: str. The example's name.
     model_input: ModelInput.
     label: str. What to show as its label; None where it has none.
+    index: int. Its index in the file. Only of the first one does a user see
+      more than where DEBUG messages are logged; numbers always are for those.
   """
-  tf.logging.info("*** Example ***")
-  tf.logging.info("guid: %s", name)
-  tf.logging.info("tokens: %s", " ".join(model_input.tokens))
+  level = level_of_example(index)
+  tf.logging.log(level, "*** Example ***")
+  tf.logging.log(level, "guid: %s", name)
+  tf.logging.log(level, "tokens: %s", " ".join(model_input.tokens))
   for field in ("input_ids", "input_mask", "segment_ids"):
     values = getattr(model_input, field)
-    tf.logging.info("%s: %s", field, " ".join(str(v) for v in values))
+    tf.logging.debug("%s: %s", field, " ".join(str(v) for v in values))
   if label is not None:
-    tf.logging.info("label: %s", label)
+    tf.logging.log(level, "label: %s", label)
+
+
+def level_of_example(index):
+  """Returns the level at which an example of a file is logged."""
+  return tf.logging.DEBUG if index else tf.logging.INFO
 
 
 def batches_by_length(lengths, batch_size, max_tokens=None):

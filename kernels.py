@@ -13,6 +13,8 @@ import functools
 import math
 import threading
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 # 2 * sqrt(2 / pi) and that times 0.044715: the polynomial inside the GELU.

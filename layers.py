@@ -5,6 +5,8 @@
 
 import numbers
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import kernels

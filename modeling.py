@@ -20,6 +20,8 @@ import math
 import numbers
 import re
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import kernels

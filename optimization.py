@@ -8,6 +8,8 @@ recurrent neural networks" (arXiv 1211.5063, algorithm 1) for the clipping.
 
 import re
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 # How the message of the error begins that stops a training gone wrong.

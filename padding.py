@@ -5,6 +5,8 @@ R real tokens in the batch, T the most real tokens in one of its sequences,
 either of them rounded up if so asked, N heads of H numbers.
 """
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import kernels

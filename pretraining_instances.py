@@ -12,6 +12,8 @@ import functools
 import itertools
 import random
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import corpus

@@ -4,6 +4,8 @@ The counts of shards add up. What they show is logged, with a warning where the
 records teach less than the text could.
 """
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import corpus

@@ -6,6 +6,8 @@ import re
 import sys
 import time
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 import tqdm
 
@@ -15,29 +17,53 @@ _SECONDS_BETWEEN_LINES = 10
 _FORMAT_WITH_DETAILS = (
     "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
 
-# Lines of the Estimator that mislead or tell a user nothing. For example,
-# "Running train on CPU" is logged on GPUs too; `log_device` tells where. And
-# "Saving dict" has figures that are not those of eval_results.txt;
+# Lines of the Estimator that mislead a user. For example, "Running train on
+# CPU" is logged on GPUs too; `log_device` says where. And "Saving dict" is
+# logged of figures that `write_results` logs and writes;
 # "Could not find trained model" is said of --init_checkpoint; and "Saver not
 # created" of the graph that a Hub module's vocabulary is read from.
 _MISLEADING = re.compile(
-    "is deprecated and will be removed|^Running (train|eval|infer) on CPU|"
-    "^Using config: |eval_on_tpu|^Calling checkpoint listeners|"
-    "_loop marked as finished|^Skipping training since max_steps|"
+    "^Running (train|eval|infer) on CPU|eval_on_tpu|"
+    "^Skipping training since max_steps|^Saving dict for global step|"
+    "^Could not find trained model in model_dir|"
+    "^Saver not created because there are no variables")
+
+# Lines of the Estimator that are no news, or that another line has said.
+_CHATTER = re.compile(
+    "^Using config: |^Calling checkpoint listeners|_loop marked as finished|"
     "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
     "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
     "Error recorded from|^Reraising captured error|^Evaluation \\[|"
-    "^Saving dict for global step|^Could not find trained model in model_dir|"
-    "^Saver not created because there are no variables")
+    "^(Starting|Finished) evaluation at|^Loss for final step|"
+    "^Saving checkpoints for 0 into")
 
 
 def quiet_logging():
-  """Logs each message once, and none that misleads."""
+  """Logs each message once, and of the Estimator's lines only what is news.
+
+  What misleads is never logged; what is no news is where DEBUG messages are.
+  """
   logger = tf.get_logger()
   if logger.handlers:
     logger.propagate = False  # or the root logger would print it again
-  logger.addFilter(
-      lambda record: not _MISLEADING.search(record.getMessage()))
+  logger.addFilter(_is_news)  # once, however often this is called
+
+
+def _is_news(record):
+  message = record.getMessage()
+  return not _MISLEADING.search(message) and (
+      tf.logging.get_verbosity() <= tf.logging.DEBUG or
+      not _CHATTER.search(message))
+
+
+def start_logging(verbose=False):
+  """Has TensorFlow log what a user wants to know; with `verbose`, all there is.
+
+  Args:
+    verbose: bool. Logs DEBUG messages, too: five examples per file, shapes, each
+      variable, the Estimator's lines.
+  """
+  tf.logging.set_verbosity(tf.logging.DEBUG if verbose else tf.logging.INFO)
 
 
 _open = []  # Progress objects that show a bar

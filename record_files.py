@@ -9,6 +9,8 @@ import itertools
 import os
 import struct
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 from google.protobuf import message
 import numpy as np
 import tensorflow.compat.v1 as tf

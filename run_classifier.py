@@ -310,7 +310,7 @@ PROCESSORS = {
 
 def convert_single_example(ex_index, example, label_list, max_seq_length,
                            tokenizer, is_labelled=True, cuts=None):
-  """Turns an example into features; the first five are logged.
+  """Turns an example into features; the first is logged, five as DEBUG.
 
   Args:
     ex_index: int. Index of the example.
@@ -346,7 +346,8 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
     label_id = label_list.index(example.label)
     shown_label = "%s (id = %d)" % (example.label, label_id)
   if ex_index < 5:
-    input_pipeline.log_example(example.guid, model_input, shown_label)
+    input_pipeline.log_example(
+        example.guid, model_input, shown_label, ex_index)
   return InputFeatures(model_input.input_ids, model_input.input_mask,
                        model_input.segment_ids, label_id)
 
@@ -807,7 +808,7 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
 
 def main(_):
   """Fine-tunes from, evaluates or predicts with a checkpoint."""
-  tf.logging.set_verbosity(tf.logging.INFO)
+  progress.start_logging(FLAGS.verbose)
   estimators.check_tpu(FLAGS.use_tpu)
   estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)

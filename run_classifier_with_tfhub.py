@@ -20,6 +20,7 @@ import estimators
 import hub_modules
 import input_pipeline
 import modeling
+import progress
 import run_classifier
 import tokenization
 
@@ -169,7 +170,7 @@ def model_fn_builder(num_labels, learning_rate, num_train_steps,
 
 def main(_):
   """Fine-tunes, evaluates or predicts with a module."""
-  tf.logging.set_verbosity(tf.logging.INFO)
+  progress.start_logging(FLAGS.verbose)
   estimators.check_tpu(FLAGS.use_tpu)
   estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)

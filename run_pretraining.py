@@ -25,6 +25,7 @@ import hooks
 import input_pipeline
 import modeling
 import padding
+import progress
 import record_files
 import serving
 import tokenization
@@ -572,7 +573,7 @@ def find_vocabulary(flag_values, bert_config):
 
 def main(_):
   """Pre-trains and evaluates."""
-  tf.logging.set_verbosity(tf.logging.INFO)
+  progress.start_logging(FLAGS.verbose)
   estimators.check_tpu(FLAGS.use_tpu)
   estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)

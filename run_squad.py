@@ -426,7 +426,7 @@ def predict(estimator, input_file, num_windows, seq_length):
 
 def main(_):
   """Trains, answers the questions of a file, scores them and exports."""
-  tf.logging.set_verbosity(tf.logging.INFO)
+  progress.start_logging(FLAGS.verbose)
   estimators.check_tpu(FLAGS.use_tpu)
   estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   # Everything the user gave is read first: a mistake shows before training.

@@ -11,6 +11,8 @@ import json
 import os
 import tempfile
 
+import environment  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import checkpoints
@@ -107,6 +109,11 @@ def session_config():
   return config
 
 
+def _new_session():
+  with environment.quiet_start():  # it may be the first to look for devices
+    return tf.Session(config=session_config())
+
+
 def open_session(task, checkpoint):
   """Builds a task's model in a graph of its own and loads its weights.
 
@@ -131,7 +138,7 @@ def open_session(task, checkpoint):
         variables, checkpoint, must_have_all=True,
         cure="is it the checkpoint of this task, model and set of labels?")
     saver = tf.train.Saver(variables)
-    session = tf.Session(config=session_config())
+    session = _new_session()
     with _closed_if_it_fails(session):
       try:
         saver.restore(session, checkpoint)
@@ -262,7 +269,7 @@ def load_saved_model(path):
     with tf.gfile.GFile(settings_file) as reader:
       settings = json.loads(reader.read())
     with tf.Graph().as_default() as graph:
-      session = tf.Session(config=session_config())
+      session = _new_session()
       with _closed_if_it_fails(session):
         loaded = tf.saved_model.loader.load(
             session, [tf.saved_model.tag_constants.SERVING], path)

@@ -9,6 +9,8 @@ import collections
 import functools
 import json
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 

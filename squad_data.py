@@ -10,6 +10,8 @@ import bisect
 import collections
 import re
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -434,17 +436,20 @@ def _make_feature(unique_id, example_index, window_index, window, query, pieces,
 
 def _log_feature(feature, window, pieces):
   """Logs a window and, in training, the answer that it has."""
+  index = feature.unique_id - FIRST_UNIQUE_ID
   input_pipeline.log_example(
       "%d, window %d of question %d, context from word %d on" % (
           feature.unique_id, feature.doc_span_index + 1,
-          feature.example_index + 1, pieces.words[window.start] + 1), feature)
+          feature.example_index + 1, pieces.words[window.start] + 1), feature,
+      index=index)
   start, end = feature.start_position, feature.end_position
   if start is None:
     return
-  tf.logging.info("start_position: %d", start)
-  tf.logging.info("end_position: %d", end)
-  tf.logging.info("answer: %s", " ".join(
-      feature.tokens[start:end + 1]) if start else "none in this window")
+  tf.logging.debug("start_position: %d", start)
+  tf.logging.debug("end_position: %d", end)
+  tf.logging.log(
+      input_pipeline.level_of_example(index), "answer: %s", " ".join(
+          feature.tokens[start:end + 1]) if start else "none in this window")
 
 
 def _find_answer(example, pieces, tokenizer):

@@ -7,6 +7,8 @@ from one prediction; eval_results.json has its scores.
 import math
 import os
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import estimators

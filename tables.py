@@ -5,6 +5,8 @@ import csv
 import itertools
 import re
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?$")

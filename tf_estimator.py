@@ -15,6 +15,8 @@ import importlib.util
 import sys
 import types
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 _PACKAGE = "tensorflow_estimator"

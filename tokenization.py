@@ -19,6 +19,8 @@ import string
 import sys
 import unicodedata
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import vocab_files

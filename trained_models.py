@@ -7,6 +7,8 @@ tells most of it; the rest, or all of it without that file, is given.
 import collections
 import os
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import checkpoint_files

@@ -4,6 +4,8 @@ import json
 import os
 import re
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 _EXPECTED = ("; expected a vocabulary of BERT, UTF-8 text with one entry a "

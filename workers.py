@@ -13,6 +13,8 @@ import signal
 import sys
 import traceback
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import input_pipeline

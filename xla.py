@@ -7,6 +7,8 @@ reading the input stay outside.
 
 import os
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 # Without it TensorFlow forms no clusters on a CPU, whatever a session says.

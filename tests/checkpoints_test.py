@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -232,6 +233,14 @@ def test_training_may_start_from_nothing_but_nothing_else_may(tmp_path):
     assert checkpoints.find_start(folder, None, make_record(), True) == (
         None, 0, None)
   assert lines == ["Weights start from random values"]
+  logger = tf.get_logger()
+  for head, brought_by, is_warning in (
+      (["output_weights"], None, True), (["output_weights"], "a module", False),
+      ([], None, False)):
+    with mock.patch.object(logger, "warning") as warning, captured_log():
+      checkpoints.find_start(
+          folder, None, make_record(), True, brought_by, head)
+    assert warning.called == is_warning
   with pytest.raises(ValueError, match="out holds no checkpoint: give "
                      "--do_train, or --init_checkpoint with a trained model$"):
     checkpoints.find_start(folder, "", make_record(), False)

@@ -187,13 +187,17 @@ def test_initialize_from_checkpoint_sets_and_lists_what_it_finds(tmp_path):
     a, b, new = make_variables([("a", [1, 2]), ("scope/b", [1]), ("new", [1])])
     with captured_log() as lines:
       assert estimators.initialize_from_checkpoint(checkpoint) is None
+    with captured_log() as debug_lines:
+      progress.start_logging(verbose=True)
+      estimators.initialize_from_checkpoint(checkpoint)
     session.run(tf.global_variables_initializer())
     values = session.run([a, b, new])
   np.testing.assert_array_equal(values[0], [[1.0, 2.0]])
   np.testing.assert_array_equal(values[1], [3.0])
   np.testing.assert_array_equal(values[2], [0.0])
-  assert lines[-4:] == [
-      "**** Trainable Variables ****",
+  assert lines[-1:] == [
+      "Variables: 3, 4 parameters, 2 from model.ckpt, 1 new: new"]
+  assert debug_lines[-4:] == lines[-1:] + [
       "  name = a:0, shape = (1, 2), *INIT_FROM_CKPT*",
       "  name = scope/b:0, shape = (1,), *INIT_FROM_CKPT*",
       "  name = new:0, shape = (1,)"]
@@ -233,8 +237,7 @@ def test_without_a_checkpoint_nothing_is_read(init_checkpoint):
   with tf.Graph().as_default(), captured_log() as lines:
     make_variables([("a", [1])])
     assert estimators.initialize_from_checkpoint(init_checkpoint) is None
-  assert lines == ["**** Trainable Variables ****",
-                   "  name = a:0, shape = (1,)"]
+  assert lines == ["Variables: 1, 1 parameters, 1 new: a"]
 
 
 def test_scaffold_for_tpus_reads_the_checkpoint_when_it_is_called(tmp_path):
@@ -425,8 +428,33 @@ def test_misleading_lines_of_the_estimator_are_left_out(tmp_path):
   assert any(line.startswith("Computes on ") for line in lines)
   assert any(line.startswith("Restoring parameters from ") for line in lines)
   for text in ("Running train on", "Running eval on", "Using config",
-               "eval_on_tpu", "Saving dict"):
+               "eval_on_tpu", "Saving dict", "Calling model_fn",
+               "Create CheckpointSaverHook", "Graph was finalized",
+               "local_init_op", "checkpoint_path", "evaluation at",
+               "Loss for final step", "Saving checkpoints for 0 "):
     assert not [line for line in lines if text in line]
+  features, = [line for line in lines if line.startswith("Features: ")]
+  assert features == "Features: x [None, 2], y [None]"
+
+
+def test_verbose_logs_all_but_what_misleads(tmp_path):
+  logger = tf.get_logger()
+  before = logger.filters[:], logger.propagate
+  try:
+    progress.quiet_logging()
+    progress.quiet_logging()
+    assert len(logger.filters) <= len(before[0]) + 1
+    with captured_log() as lines:
+      progress.start_logging(verbose=True)
+      make_toy(tmp_path).train(toy_input_fn(is_training=True), max_steps=1)
+      make_toy(tmp_path).evaluate(toy_input_fn())
+  finally:
+    logger.filters[:], logger.propagate = before
+  for text in ("Using config", "Calling model_fn", "Graph was finalized",
+               "Finished evaluation at", "Loss for final step"):
+    assert [line for line in lines if text in line], text
+  assert len([line for line in lines if line.startswith("Features: ")]) == 2
+  assert not [line for line in lines if "Running train on" in line]
 
 
 def test_run_shows_a_mistake_as_one_line(tmp_path):

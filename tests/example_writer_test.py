@@ -58,10 +58,19 @@ def test_files_are_filled_in_turn_and_the_first_records_logged(tmp_path):
   data = [example_writer.Serializer(4, 2)(
       Instance([i, 5, 6], [0, 0, 1], [1], [7], False)) for i in range(7)]
   tokens = {i: "word%d" % i for i in range(8)}
-  with captured_log() as log:
+
+  def write():
     with example_writer.RecordWriter(paths, tokens, num_logged=2) as writer:
       for record in data:
         writer.write(record)
+
+  with captured_log() as log:
+    write()
+  assert log == ["*** Example ***", "tokens: word0 word5 word6",
+                 "next_sentence_labels: 0"]
+  with captured_log() as log:
+    tf.logging.set_verbosity(tf.logging.DEBUG)
+    write()
   assert [list(tf.python_io.tf_record_iterator(path)) for path in paths] == [
       data[::2], data[1::2]]
   assert [line for line in log if line.startswith("tokens: ")] == [

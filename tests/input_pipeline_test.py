@@ -248,10 +248,20 @@ def test_pad_to_length():
   assert input_pipeline.pad_to_length([1, 2], 2) == [1, 2]
 
 
-def test_log_example_shows_tokens_ids_and_label(tokenizer):
-  with captured_log() as lines:
+def test_log_example_shows_the_first_in_short_and_all_as_debug(tokenizer):
+  def log(index):
     input_pipeline.log_example("train-7", input_pipeline.make_model_input(
-        ["a"], ["b"], 6, tokenizer), "yes (id = 1)")
+        ["a"], ["b"], 6, tokenizer), "yes (id = 1)", index)
+
+  with captured_log() as lines:
+    log(0)
+    log(1)
+  assert lines == [
+      "*** Example ***", "guid: train-7", "tokens: [CLS] a [SEP] b [SEP]",
+      "label: yes (id = 1)"]
+  with captured_log() as lines:
+    tf.logging.set_verbosity(tf.logging.DEBUG)
+    log(1)
   assert lines == [
       "*** Example ***", "guid: train-7", "tokens: [CLS] a [SEP] b [SEP]",
       "input_ids: 2 4 3 5 3 0", "input_mask: 1 1 1 1 1 0",

@@ -281,12 +281,15 @@ def test_examples_that_are_cut_are_counted(tmp_path, tokenizer):
       "--max_seq_length, [CLS] and [SEP] included, and were cut"]
 
 
-def test_the_first_five_examples_are_logged(tokenizer):
+@pytest.mark.parametrize("verbosity, count", [
+    (tf.logging.INFO, 1), (tf.logging.DEBUG, 5)])
+def test_the_first_example_is_logged_or_five(tokenizer, verbosity, count):
   example = run_classifier.InputExample("x", "It rains.", None, "no")
   with captured_log() as lines:
+    tf.logging.set_verbosity(verbosity)
     convert(tokenizer, *[example] * 7)
-  assert lines.count("guid: x") == 5
-  assert lines.count("label: no (id = 0)") == 5
+  assert lines.count("guid: x") == count
+  assert lines.count("label: no (id = 0)") == count
 
 
 @pytest.mark.parametrize("from_file", [True, False])

@@ -266,6 +266,13 @@ def test_the_log_shows_what_is_learnt(tmp_path, tokenizer):
   examples, _ = read(tmp_path, [question(answer="not near")])
   for is_training in (True, False):
     with captured_log() as lines:
+      make_features(examples, tokenizer, is_training=is_training)
+    assert [line.split(":")[0] for line in lines][:3] == [
+        "*** Example ***", "guid", "tokens"]
+    assert sum(line.startswith("guid: ") for line in lines) == 1
+    assert sum(line.startswith("answer: ") for line in lines) == is_training
+    with captured_log() as lines:
+      tf.logging.set_verbosity(tf.logging.DEBUG)
       features = make_features(examples, tokenizer, is_training=is_training)
     shown = [line for line in lines if line.startswith(
         ("start_position", "end_position", "answer", "label"))]
