@@ -186,7 +186,7 @@ def read_record(output_dir):
   try:
     with tf.gfile.GFile(path) as reader:
       record = json.loads(reader.read())
-    _check_fields(record)
+    check_fields(record)
   except (ValueError, RecursionError, tf.errors.OpError) as error:
     raise ValueError(
         "%s: cannot be read (%s); copy it again, or remove it: then only the "
@@ -236,7 +236,7 @@ _FIELDS = [
 _NEEDED = ("task", "vocabulary size", "vocabulary sha256")
 
 
-def _check_fields(record):
+def check_fields(record):
   """Raises ValueError, naming the first value that `write_record` never writes.
 
   Args:
@@ -334,6 +334,7 @@ def find_start(output_dir, init_checkpoint, record, is_training,
     ValueError: a checkpoint cannot be read, or is of another run.
   """
   checkpoint = find_checkpoint(output_dir)
+  read_record(output_dir)  # a damaged one stops here, not when training starts
   if checkpoint:
     check_readable(checkpoint, "copy it again, or remove its files to resume "
                    "from an earlier one")

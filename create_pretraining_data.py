@@ -36,6 +36,7 @@ import pretraining_instances
 import pretraining_summary
 import progress
 import record_files
+import record_origins
 import tokenization
 import workers
 
@@ -540,8 +541,9 @@ def main(_):
   for span in spans:
     tf.logging.info("  %s", span.path)
   tf.logging.info("*** Writing to output files ***")
-  for path in (workers.shard_paths(output_files[0], len(parts)) if parts
-               else output_files):
+  paths = (workers.shard_paths(output_files[0], len(parts)) if parts else
+           output_files)
+  for path in paths:
     tf.logging.info("  %s", path)
   if parts:
     counts = write_shards(parts, output_files[0], tokenizer, settings,
@@ -551,6 +553,8 @@ def main(_):
       counts = write_records(
           spans, output_files, tokenizer, settings,
           random.Random(FLAGS.random_seed), FLAGS.num_workers, report)
+  with estimators.user_errors():
+    record_origins.write(paths, FLAGS.vocab_file, tokenizer)
   pretraining_summary.log_summary(counts, settings)
 
 

@@ -27,8 +27,8 @@ import modeling
 import padding
 import progress
 import record_files
+import record_origins
 import serving
-import tokenization
 
 FLAGS = flags.FLAGS
 
@@ -57,8 +57,9 @@ def define_flags():
   define("path", "init_checkpoint", None,
          "Checkpoint to start from; random weights without it.")
   define("path", "vocab_file", None,
-         "Vocabulary of the records. Training does not read it; run.json "
-         "records it, for the programs that use the model.")
+         "Vocabulary of the records, which run.json records for programs that "
+         "use the model. Known of records that create_pretraining_data.py made "
+         "and that lie where it wrote them.")
   define("integer", "max_seq_length", 128,
          "Length of the sequences in the records.", lower_bound=1)
   define("integer", "max_predictions_per_seq", 20,
@@ -541,36 +542,6 @@ def check_files(input_files, flag_values, bert_config, purpose):
   return input_files
 
 
-def find_vocabulary(flag_values, bert_config):
-  """Finds out which vocabulary the records are made with.
-
-  Args:
-    flag_values: the parsed flags.
-    bert_config: BertConfig.
-
-  Returns:
-    vocab_file: str. --vocab_file, or that of the training that this one resumes
-      or starts from; None if neither is known.
-    vocabulary: dict. What run.json holds of it, or None.
-
-  Raises:
-    ValueError: it does not fit the config.
-  """
-  vocab_file = flag_values.vocab_file
-  if vocab_file:
-    vocab = tokenization.load_vocab(vocab_file)
-    input_pipeline.check_vocab(vocab, vocab_file, bert_config.vocab_size)
-    return vocab_file, checkpoints.describe_vocab(vocab)
-  folders = [flag_values.output_dir]
-  if flag_values.init_checkpoint:
-    folders.append(os.path.dirname(flag_values.init_checkpoint))
-  for folder in folders:
-    vocabulary = (checkpoints.read_record(folder) or {}).get("vocabulary")
-    if vocabulary:
-      return checkpoints.read_training(folder).get("vocab_file"), vocabulary
-  return None, None
-
-
 def main(_):
   """Pre-trains and evaluates."""
   progress.start_logging(FLAGS.verbose)
@@ -584,10 +555,14 @@ def main(_):
     modeling.check_seq_length(
         FLAGS.max_seq_length, bert_config.max_position_embeddings)
     train_files, eval_files = find_input_files(FLAGS)
-    vocab_file, vocabulary = find_vocabulary(FLAGS, bert_config)
+    vocab_file, vocabulary = record_origins.find_vocabulary(
+        train_files if FLAGS.do_train else eval_files, FLAGS.vocab_file,
+        [FLAGS.output_dir] + ([os.path.dirname(FLAGS.init_checkpoint)]
+                              if FLAGS.init_checkpoint else []),
+        bert_config.vocab_size)
     record = checkpoints.make_record(
-        "pretraining", bert_config, vocabulary=vocabulary,
-        use_next_sentence=FLAGS.use_next_sentence)
+        "pretraining", bert_config, use_next_sentence=FLAGS.use_next_sentence,
+        **vocabulary)
     settings = dict(estimators.values_of(FLAGS, _TRAINING_FLAGS),
                     vocab_file=vocab_file)
     start = checkpoints.find_start(
