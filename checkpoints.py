@@ -10,15 +10,19 @@ import collections
 import hashlib
 import json
 import os
+import re
 
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
+from google.protobuf import text_format
 import six
 import tensorflow.compat.v1 as tf
 
 import checkpoint_files
+import files
 import input_pipeline
 import modeling
+import training_lock
 
 # Every path that a user gives as a checkpoint goes through it.
 resolve = checkpoint_files.resolve
@@ -117,12 +121,14 @@ def write_record(output_dir, record, start_step, **training):
 
 def _with_absolute_paths(settings):
   """Returns settings with paths that mean the same from another folder."""
-  def make_absolute(paths):
+  def make_absolute(name, value):
+    # A comma may be part of a name.
+    is_list = name == "input_file" and not tf.gfile.Exists(value)
     return ",".join(path if "://" in path else os.path.abspath(path)
-                    for path in paths.split(","))
+                    for path in (value.split(",") if is_list else [value]))
 
-  return {name: make_absolute(value) if name in _PATHS and value else value
-          for name, value in settings.items()}
+  return {name: make_absolute(name, value) if name in _PATHS and value else
+          value for name, value in settings.items()}
 
 
 def warn_of_other_settings(start, output_dir, settings):
@@ -358,6 +364,8 @@ def find_start(output_dir, init_checkpoint, record, is_training,
       tf.logging.info("Weights start from %s", brought_by or "random values")
     return Start(None, 0, None)
   init_checkpoint = resolve(init_checkpoint)
+  if is_training:
+    _check_stays(init_checkpoint, output_dir)
   shapes = check_readable(init_checkpoint)
   if not is_training:
     missing = [name for name in head if name not in shapes]
@@ -384,37 +392,120 @@ def _warn_of_another_encoder(init_checkpoint, record):
         "%s was trained otherwise: %s", init_checkpoint, "; ".join(differences))
 
 
+def _check_stays(init_checkpoint, output_dir):
+  """Raises ValueError if a training would replace the one it starts from."""
+  folder, name = os.path.split(os.path.realpath(init_checkpoint))
+  if folder == os.path.realpath(output_dir) and re.match(
+      r"model\.ckpt-\d+$", name):
+    raise ValueError(
+        "%s: is in --output_dir, where the training would replace it; pass "
+        "another --output_dir" % init_checkpoint)
+
+
 def find_checkpoint(output_dir):
   """Returns the latest checkpoint in a folder whose files exist, or None.
 
-  Where the files of the latest were removed, the one before it counts, also
-  for whoever restores from the folder next.
+  The folder may have been moved or copied: of the paths that its list of
+  checkpoints holds only the names of the files count. Where the files of the
+  latest were removed, the one before it counts.
+
+  Raises:
+    ValueError: the list names checkpoints, and none is there.
   """
   state = tf.train.get_checkpoint_state(output_dir)
   if not state:
     return None
-  paths = [path for path in state.all_model_checkpoint_paths
-           if tf.train.checkpoint_exists(path)]
-  latest = state.model_checkpoint_path
-  if tf.train.checkpoint_exists(latest):
+  latest = _in_folder(output_dir, state.model_checkpoint_path)
+  if exists(latest):
     return latest
-  if not paths:
+  earlier = [path for path in _list_checkpoints(output_dir, state)
+             if exists(path)]
+  if earlier:
+    tf.logging.warning("%s has no files; goes on from %s", latest, earlier[-1])
+    return earlier[-1]
+  list_file = os.path.join(output_dir, "checkpoint")
+  there = state.model_checkpoint_path
+  if exists(there):
     raise ValueError(
-        "%s names the checkpoint %s, of which there are no files; remove %s "
-        "to start anew" % (os.path.join(output_dir, "checkpoint"), latest,
-                           os.path.join(output_dir, "checkpoint")))
-  tf.logging.warning("%s has no files; goes on from %s", latest, paths[-1])
-  tf.train.update_checkpoint_state(
-      output_dir, paths[-1], all_model_checkpoint_paths=paths)
-  return paths[-1]
+        "%s names %s, which is in another folder; copy its files here, or "
+        "remove %s and pass --init_checkpoint=%s" % (
+            list_file, there, list_file, there))
+  raise ValueError(
+      "%s names the checkpoint %s, of which there are no files; remove %s "
+      "to start anew" % (list_file, latest, list_file))
+
+
+def _in_folder(folder, path):
+  return os.path.join(folder, os.path.basename(path))
+
+
+def _list_checkpoints(folder, state):
+  return [_in_folder(folder, path)
+          for path in state.all_model_checkpoint_paths]
+
+
+def repair_list(output_dir):
+  """Has TensorFlow find what `find_checkpoint` finds.
+
+  Rewrites a folder's list of checkpoints where it names files that are gone,
+  or another folder: a training would resume from there, and delete the oldest
+  ones there. While a training runs, the list is that training's and right.
+
+  Args:
+    output_dir: str. A folder with or without checkpoints.
+  """
+  state = tf.train.get_checkpoint_state(output_dir)
+  if not state or (exists(state.model_checkpoint_path) and
+                   list(state.all_model_checkpoint_paths) ==
+                   _list_checkpoints(output_dir, state)):
+    return
+  latest = os.path.basename(find_checkpoint(output_dir))
+  names = [os.path.basename(path)
+           for path in _list_checkpoints(output_dir, state) if exists(path)]
+  names = names[:names.index(latest) + 1] if latest in names else [latest]
+  repaired = type(state)(
+      model_checkpoint_path=latest, all_model_checkpoint_paths=names)
+  try:
+    with training_lock.TrainingLock(output_dir):
+      input_pipeline.write_text(
+          os.path.join(output_dir, "checkpoint"),
+          text_format.MessageToString(repaired))
+  except (training_lock.Held, OSError, tf.errors.OpError):
+    # Who cannot write there cannot train either, and what only reads names the
+    # checkpoint.
+    pass
+
+
+def exists(checkpoint):
+  """Returns whether there are files of a checkpoint.
+
+  Unlike `tf.train.checkpoint_exists` it takes the name as it stands, also one
+  with characters that are part of patterns.
+
+  Args:
+    checkpoint: str. Prefix of the checkpoint.
+  """
+  return tf.gfile.Exists(checkpoint + ".index") or (
+      tf.gfile.Exists(checkpoint) and not tf.gfile.IsDirectory(checkpoint))
+
+
+def open_checkpoint(checkpoint):
+  """Returns TensorFlow's reader of a checkpoint, whatever its name."""
+  return tf.train.load_checkpoint(files.literal(checkpoint))
 
 
 def read_step(checkpoint):
   """Returns the global step of a checkpoint, 0 if it has none."""
-  reader = tf.train.load_checkpoint(checkpoint)
+  reader = open_checkpoint(checkpoint)
   if not reader.has_tensor("global_step"):
     return 0
   return int(reader.get_tensor("global_step"))
+
+
+def has_step(checkpoint):
+  """Returns whether a checkpoint has a global step as TensorFlow keeps it."""
+  types = open_checkpoint(checkpoint).get_variable_to_dtype_map()
+  return types.get("global_step") == tf.int64
 
 
 def check_readable(checkpoint, cure="copy it again, or give another"):
@@ -429,7 +520,7 @@ def check_readable(checkpoint, cure="copy it again, or give another"):
   """
   checkpoint = resolve(checkpoint)
   try:
-    reader = tf.train.load_checkpoint(checkpoint)
+    reader = open_checkpoint(checkpoint)
     shapes = reader.get_variable_to_shape_map()
     if shapes:
       # The last name lies at the end of the data: a file that was cut off,
@@ -446,13 +537,16 @@ def check_readable(checkpoint, cure="copy it again, or give another"):
 def find_prefix(folder):
   """Returns a checkpoint in a folder, the latest if that is known, or None."""
   state = tf.train.get_checkpoint_state(folder)
-  if state and tf.train.checkpoint_exists(state.model_checkpoint_path):
-    return state.model_checkpoint_path
+  if state:
+    latest = _in_folder(folder, state.model_checkpoint_path)
+    if exists(latest):
+      return latest
   try:
-    found = sorted(tf.gfile.Glob(os.path.join(folder, "*.index")))
+    found = sorted(name for name in tf.gfile.ListDirectory(folder or ".")
+                   if name.endswith(".index"))
   except tf.errors.OpError:
     return None
-  return found[-1][:-len(".index")] if found else None
+  return os.path.join(folder, found[-1][:-len(".index")]) if found else None
 
 
 def check_init_head(init_head):

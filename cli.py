@@ -136,6 +136,8 @@ def _progress():
 def _exit(program, text, status):
   if _progress():
     _progress().close_all()  # or the text would go on a bar's line
+  if "files" in sys.modules:  # else no name was given to TensorFlow
+    text = sys.modules["files"].given_names(text)
   sys.stderr.write("%s: %s\n" % (program, text))
   sys.exit(status)
 

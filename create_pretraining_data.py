@@ -31,11 +31,11 @@ import checkpoints
 import corpus
 import estimators
 import example_writer
+import files
 import input_pipeline
 import pretraining_instances
 import pretraining_summary
 import progress
-import record_files
 import record_origins
 import tokenization
 import workers
@@ -470,18 +470,14 @@ def plan_output(output_file, shard_size, spans):
   Raises:
     ValueError: flags contradict each other, or ask for what cannot be.
   """
-  names = output_file.split(",")
-  if len(set(names)) < len(names) or not all(names):
-    raise ValueError("--output_file=%s: expected names that differ, with "
-                     "commas between them" % output_file)
+  names = files.split_names(output_file)
+  if not all(names):
+    raise ValueError("--output_file=%s: expected names, with commas between "
+                     "them" % output_file)
   for name in names:
     if not os.path.basename(name) or tf.gfile.IsDirectory(name):
       raise ValueError("--output_file=%s: %s is a folder, expected a file" % (
           output_file, name))
-  for span in spans:
-    if span.path in names:
-      raise ValueError("--output_file=%s: %s is an input file too" % (
-          output_file, span.path))
   found = [re.match(r"(.+)@(\d+)$", name) for name in names]
   if not any(found) and not shard_size:
     return names, None
@@ -534,15 +530,19 @@ def main(_):
         FLAGS.vocab_file, estimators.given(FLAGS, "do_lower_case"),
         FLAGS.strip_accents)
     spans = corpus.list_spans(
-        record_files.find_files(FLAGS.input_file, "--input_file"))
+        files.find_files(FLAGS.input_file, "--input_file"))
     output_files, parts = plan_output(
         FLAGS.output_file, FLAGS.shard_size, spans)
+    paths = (workers.shard_paths(output_files[0], len(parts)) if parts else
+             output_files)
+    files.check_outputs(
+        [("--input_file", span.path) for span in spans] +
+        [("--vocab_file", FLAGS.vocab_file)],
+        [("--output_file", path) for path in paths])
   tf.logging.info("*** Reading from input files ***")
   for span in spans:
     tf.logging.info("  %s", span.path)
   tf.logging.info("*** Writing to output files ***")
-  paths = (workers.shard_paths(output_files[0], len(parts)) if parts else
-           output_files)
   for path in paths:
     tf.logging.info("  %s", path)
   if parts:

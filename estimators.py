@@ -6,6 +6,7 @@ from a pre-trained checkpoint, showing progress and stopping on Ctrl-C.
 """
 
 import collections
+import contextlib
 import json
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import cli
+import files
 import hooks
 import input_pipeline
 import modeling
@@ -24,6 +26,7 @@ import optimization
 import serving
 import tf_estimator
 import tokenization
+import training_lock
 import xla
 
 # Flags defined by functions of this module belong to the script that calls
@@ -207,7 +210,8 @@ def make_estimator(model_fn,
 
   Args:
     model_fn: function, as `make_model_fn` returns it.
-    output_dir: str. Folder of checkpoints and logs.
+    output_dir: str. Folder of checkpoints and logs. The estimator's
+      `model_dir` is a link to it if TensorFlow would take it for a pattern.
     train_batch_size: int. Over all cores.
     eval_batch_size: int. Over all cores.
     predict_batch_size: int. Over all cores.
@@ -235,6 +239,11 @@ def make_estimator(model_fn,
       TensorFlow that is installed.
   """
   check_tpu(use_tpu)
+  model_dir = output_dir
+  if output_dir:
+    with user_errors():
+      model_dir = files.literal_folder(output_dir)
+      checkpoints.repair_list(model_dir)
   if tf_random_seed is not None and start_step:
     tf_random_seed = (tf_random_seed + 1000003 * start_step) % 2**31
   cluster = None
@@ -245,7 +254,7 @@ def make_estimator(model_fn,
     run_config = tf_estimator.TPURunConfig(
         cluster=cluster,
         master=master,
-        model_dir=output_dir,
+        model_dir=model_dir,
         save_checkpoints_steps=save_checkpoints_steps,
         keep_checkpoint_max=keep_checkpoint_max,
         # Away from TPUs the LogHook of `make_model_fn` does both, and more.
@@ -291,6 +300,44 @@ def make_tokenizer(flag_values, config):
   input_pipeline.check_vocab(
       tokenizer.vocab, flag_values.vocab_file, config.vocab_size)
   return tokenizer
+
+
+# What every training writes to --output_dir.
+_WRITTEN = (checkpoints.FILE_NAME, "checkpoint", "graph.pbtxt")
+
+
+def files_read(flag_values, names):
+  """Returns the files that flags name, for `files.check_outputs`.
+
+  Args:
+    flag_values: the parsed flags of a script, of which it also reads
+      --init_checkpoint.
+    names: names of flags; a folder stands for the files in it.
+
+  Returns:
+    list of (flag, path).
+  """
+  found = [("--init_checkpoint", path) for path in files.files_of_checkpoint(
+      flag_values.init_checkpoint)]
+  for name in names:
+    path = flag_values[name].value
+    found.append(("--" + name, path))
+    if path and tf.gfile.IsDirectory(path):
+      found += [("--" + name, os.path.join(path, file))
+                for file in tf.gfile.ListDirectory(path)]
+  return found
+
+
+def check_results(output_dir, read, written):
+  """Raises ValueError if a file that is written to a folder is one to read.
+
+  Args:
+    output_dir: str.
+    read: list of (flag, path), see `files_read`.
+    written: list of str. Paths in the folder.
+  """
+  files.check_outputs(read, [("--output_dir", path) for path in written] + [
+      ("--output_dir", os.path.join(output_dir, name)) for name in _WRITTEN])
 
 
 def check_output_dir(output_dir, flag="output_dir"):
@@ -434,7 +481,8 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
             "%s %s" % (name, features[name].shape.as_list())
             for name in sorted(features)))
     head = head_fn(features, mode == tf_estimator.ModeKeys.TRAIN)
-    latest = config and tf.train.latest_checkpoint(config.model_dir)
+    with user_errors():
+      latest = config and checkpoints.find_checkpoint(config.model_dir)
     scaffold_fn = None
     if latest:  # The estimator takes the weights from there.
       with user_errors():
@@ -513,8 +561,8 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
   if start_step >= num_train_steps:
     tf.logging.info(
         "There is nothing left to train: %s holds step %d of %d; to train "
-        "more, %s", estimator.model_dir, start_step, num_train_steps,
-        how_to_train_more)
+        "more, %s", files.given_names(estimator.model_dir), start_step,
+        num_train_steps, how_to_train_more)
     return
   tf.logging.info("***** Running training *****")
   if start_step:
@@ -531,8 +579,86 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
   if stop.step is not None:
     raise Interrupted(
         "stopped at step %d of %d, which %s holds; the same command goes on "
-        "from there" % (stop.step, num_train_steps,
-                        estimator.latest_checkpoint()))
+        "from there" % (stop.step, num_train_steps, files.given_names(
+            estimator.latest_checkpoint())))
+
+
+@contextlib.contextmanager
+def sole_training(flag_values):
+  """Keeps other trainings out of --output_dir within a `with` block.
+
+  Without --do_train it does nothing: evaluating and predicting may go on while
+  another process trains.
+
+  Args:
+    flag_values: the parsed flags of a script.
+
+  Raises:
+    UserError: another training is writing there.
+  """
+  lock = training_lock.TrainingLock(
+      flag_values.output_dir if flag_values.do_train else None)
+  with contextlib.ExitStack() as stack:
+    with user_errors():
+      stack.enter_context(lock)
+    yield
+
+
+def checkpoint_to_use(output_dir, start, num_train_steps):
+  """Returns the checkpoint that results are computed with.
+
+  Args:
+    output_dir: str.
+    start: checkpoints.Start. Where the run began.
+    num_train_steps: int. Steps of the training that has ended; 0 for none.
+
+  Returns:
+    str; None if `output_dir` has none, so that weights are those of
+    --init_checkpoint.
+
+  Raises:
+    UserError: it is not of the step at which the training ended.
+  """
+  with user_errors():
+    checkpoint = checkpoints.find_checkpoint(output_dir)
+    expected = max(num_train_steps, start.step)
+    step = checkpoints.read_step(checkpoint) if checkpoint else 0
+  if num_train_steps and step != expected:
+    raise UserError(
+        "%s: the training ended at step %d, but %s; does something else write "
+        "there?" % (output_dir, expected, "the latest checkpoint is %s, step %d"
+                    % (checkpoint, step) if checkpoint else
+                    "there is no checkpoint"))
+  return checkpoint
+
+
+def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint):
+  """Evaluates a checkpoint.
+
+  Args:
+    estimator: TPUEstimator.
+    input_fn: function of `params`.
+    steps: int, or None for all of the input.
+    eval_hooks: list of SessionRunHook.
+    checkpoint: str, from `checkpoint_to_use`. None for the latest, or the
+      weights that the model starts with.
+
+  Returns:
+    dict from name to figure.
+
+  Raises:
+    UserError: the figures are of another step than the checkpoint.
+  """
+  results = estimator.evaluate(
+      input_fn=input_fn, steps=steps, hooks=eval_hooks,
+      checkpoint_path=checkpoint and files.literal(checkpoint))
+  if checkpoint:
+    step = checkpoints.read_step(checkpoint)
+    if results["global_step"] != step:
+      raise UserError(
+          "%s holds step %d, but step %d was evaluated; its figures were not "
+          "written" % (checkpoint, step, results["global_step"]))
+  return results
 
 
 def export(task, checkpoint, config, basic_tokenizer, flag_values):
@@ -595,14 +721,19 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
         taken, init_checkpoint)
     warn_of_random_weights(taken, found, init_checkpoint)
 
+    path = files.literal(init_checkpoint)
+    if must_have_all and checkpoints.has_step(init_checkpoint):
+      # What is computed of it is of its step.
+      assignment_map["global_step"] = tf.train.get_or_create_global_step()
+
     def scaffold_fn_for_tpu():
-      tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
+      tf.train.init_from_checkpoint(path, assignment_map)
       return tf.train.Scaffold()
 
     if use_tpu:
       scaffold_fn = scaffold_fn_for_tpu
     else:
-      tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
+      tf.train.init_from_checkpoint(path, assignment_map)
 
   _log_variables(variables, found, init_checkpoint)
   return scaffold_fn

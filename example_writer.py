@@ -17,6 +17,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+import files
 import input_pipeline
 
 
@@ -155,6 +156,7 @@ class RecordWriter(object):
     self._count = 0
 
   def __enter__(self):
+    files.check_outputs([], [("output_files", path) for path in self._paths])
     self._stack = contextlib.ExitStack()
     with contextlib.ExitStack() as stack:
       self._writers = []

@@ -26,6 +26,7 @@ import tensorflow.compat.v1 as tf
 import checkpoints
 import estimators
 import feature_files
+import files
 import input_pipeline
 import modeling
 import progress
@@ -554,6 +555,10 @@ def main(_):
             strip_accents=tokenizer.basic_tokenizer.strip_accents),
         FLAGS.init_checkpoint, "another --init_checkpoint")
     feature_files.check_paths(FLAGS.input_file, FLAGS.output_file)
+    files.check_outputs(
+        estimators.files_read(
+            FLAGS, ("input_file", "vocab_file", "bert_config_file")),
+        [("--output_file", FLAGS.output_file)])
     if FLAGS.use_tpu:
       window_size = _BATCHES_PER_TPU_WINDOW * FLAGS.batch_size
       run = make_estimator_runner(

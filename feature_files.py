@@ -121,7 +121,7 @@ class JsonNumbers(object):
 
 
 def check_paths(input_file, output_file):
-  """Raises ValueError if a file is missing, cannot be there, or is both.
+  """Raises ValueError if a file is missing, or cannot be there.
 
   Args:
     input_file: str, or `-` for the standard input.
@@ -131,11 +131,6 @@ def check_paths(input_file, output_file):
       not tf.gfile.Exists(input_file) or tf.gfile.IsDirectory(input_file)):
     raise ValueError("%s: there is no such file; give the text to read, or - "
                      "for standard input" % input_file)
-  if input_file == output_file != STANDARD_OUTPUT or (
-      os.path.isfile(input_file) and os.path.isfile(output_file) and
-      os.path.samefile(input_file, output_file)):
-    raise ValueError("%s: is the text to read, which --output_file=%s would "
-                     "replace; give another name" % (input_file, output_file))
   target = _find_target(output_file) or ""
   folder = os.path.dirname(target)
   if output_file != STANDARD_OUTPUT and (

@@ -10,6 +10,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+import checkpoints
 import progress
 
 # Points that TensorBoard gets of a training, at least.
@@ -173,7 +174,7 @@ class EvaluateHook(tf.train.SessionRunHook):
     if self._step % self._every or self._step >= self._num_train_steps:
       return
     progress.stop_clock()
-    if not tf.train.checkpoint_exists("%s-%d" % (self._path, self._step)):
+    if not checkpoints.exists("%s-%d" % (self._path, self._step)):
       self._saver.save(run_context.session, self._path, global_step=self._step)
     self._evaluate()
     progress.start_clock()

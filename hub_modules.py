@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import cli
+import files
 import input_pipeline
 import modeling
 import serving
@@ -101,7 +102,7 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
           {name: variable.shape.as_list()
            for name, variable in variables.items()}, checkpoint,
           must_have_all=True, cure="is it the checkpoint of this model?")
-      tf.train.Saver(variables).restore(session, checkpoint)
+      tf.train.Saver(variables).restore(session, files.literal(checkpoint))
       path = input_pipeline.write_version(
           hub_dir, lambda temporary: module.export(temporary, session))
   tf.logging.info("Exported the encoder as a Hub module to %s", path)

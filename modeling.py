@@ -24,6 +24,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+import files
 import kernels
 import padding
 # All names of the pieces are names of this module too: programs use them.
@@ -416,7 +417,7 @@ def get_assignment_map_from_checkpoint(tvars, init_checkpoint):
       (re.sub(r":\d+$", "", v.name), v) for v in tvars)
   assignment_map = collections.OrderedDict()
   initialized_variable_names = {}
-  for name, _ in tf.train.list_variables(init_checkpoint):
+  for name, _ in tf.train.list_variables(files.literal(init_checkpoint)):
     if name in name_to_variable:
       assignment_map[name] = name_to_variable[name]
       initialized_variable_names[name] = 1

@@ -11,6 +11,8 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import tensorflow.compat.v1 as tf
 import tqdm
 
+import files
+
 _SECONDS_BETWEEN_LINES = 10
 
 # Who chooses when lines come gives details, which hold a speed of their own.
@@ -41,12 +43,15 @@ _CHATTER = re.compile(
 def quiet_logging():
   """Logs each message once, and of the Estimator's lines only what is news.
 
+  Names in them are those that the user gave.
+
   What misleads is never logged; what is no news is where DEBUG messages are.
   """
   logger = tf.get_logger()
   if logger.handlers:
     logger.propagate = False  # or the root logger would print it again
   logger.addFilter(_is_news)  # once, however often this is called
+  logger.addFilter(_use_given_names)
 
 
 def _is_news(record):
@@ -54,6 +59,13 @@ def _is_news(record):
   return not _MISLEADING.search(message) and (
       tf.logging.get_verbosity() <= tf.logging.DEBUG or
       not _CHATTER.search(message))
+
+
+def _use_given_names(record):
+  """A filter that passes everything; links that TensorFlow was given, and so
+  logs, become the names that the user knows."""
+  record.msg, record.args = files.given_names(record.getMessage()), ()
+  return True
 
 
 def start_logging(verbose=False):

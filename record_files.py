@@ -1,4 +1,4 @@
-"""Finds files of examples, and looks for what is wrong with them.
+"""Looks for what is wrong with files of examples.
 
 A TFRecord file is a chain of records, each of them four parts: the length of
 the data (8 bytes), a checksum of those (4), the data, a checksum of the data.
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import cli
+import files
 import input_pipeline
 import progress
 
@@ -25,33 +26,6 @@ _CASTAGNOLI = 0x82F63B78  # CRC-32C, bits reversed
 
 class DamagedRecords(cli.UserError):
   """A TFRecord file is damaged; the text says which, where, and the cure."""
-
-
-def find_files(patterns, flag):
-  """Finds the files of patterns with commas between them.
-
-  Args:
-    patterns: str.
-    flag: str. The flag that they are from, for the message.
-
-  Returns:
-    list of str, those of a pattern sorted.
-
-  Raises:
-    ValueError: a pattern has no file.
-  """
-  files = []
-  for pattern in patterns.split(","):
-    try:
-      found = sorted(tf.gfile.Glob(pattern.strip()))
-    except tf.errors.NotFoundError:  # its folder is not there
-      found = []
-    if not pattern.strip() or not found:
-      raise ValueError(
-          "%s=%s: found no file for %r; give paths or patterns such as "
-          "/data/part-*, with commas between them" % (flag, patterns, pattern))
-    files.extend(found)
-  return files
 
 
 def check_records(paths, name_to_features, limits, count, cure):
@@ -171,14 +145,17 @@ def copy_good_records(paths, folder):
     ValueError: a file has no good record.
   """
   good_paths = []
+  # The number keeps files of the same name apart.
+  copies = [os.path.join(folder, "%d-%s" % (number, os.path.basename(path)))
+            for number, path in enumerate(paths)]
+  files.check_outputs([("--input_file", path) for path in paths],
+                      [("--skip_bad_records", copy) for copy in copies])
   with progress.Progress("Checking files", len(paths), "files") as shown:
-    for number, path in enumerate(paths):
+    for path, copy in zip(paths, copies):
       if _is_whole(path):
         good_paths.append(path)
       else:
-        # The number keeps files of the same name apart.
-        good_paths.append(os.path.join(
-            folder, "%d-%s" % (number, os.path.basename(path))))
+        good_paths.append(copy)
         tf.gfile.MakeDirs(folder)
         _copy_good_records(path, good_paths[-1])
       shown.advance()

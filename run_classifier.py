@@ -34,6 +34,7 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import estimators
+import files
 import hooks
 import input_pipeline
 import modeling
@@ -51,6 +52,10 @@ REQUIRED_FLAGS = ("data_dir", "task_name", "vocab_file", "bert_config_file",
 _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
                    "num_train_epochs", "max_seq_length", "data_dir",
                    "vocab_file", "tf_random_seed")
+
+# Files in --output_dir.
+_EVAL_RESULTS = "eval_results.txt"
+_TEST_RESULTS = "test_results.tsv"
 
 
 def define_flags():
@@ -615,8 +620,8 @@ def make_head_fn(build_model, loss_batch_size=None):
 
 
 def evaluate(estimator, input_file, max_seq_length, output_dir, num_examples,
-             batch_size, steps=None):
-  """Evaluates the latest checkpoint and writes eval_results.txt.
+             batch_size, steps=None, checkpoint=None):
+  """Evaluates a checkpoint and writes eval_results.txt.
 
   Args:
     estimator: the estimator.
@@ -626,20 +631,22 @@ def evaluate(estimator, input_file, max_seq_length, output_dir, num_examples,
     num_examples: int. Examples in the file.
     batch_size: int. B.
     steps: int. Batches to read, on TPUs; None reads the whole file.
+    checkpoint: str. None for the latest, as `estimators.evaluate` has it.
   """
   tf.logging.info("***** Running evaluation *****")
-  results = estimator.evaluate(
-      input_fn=file_based_input_fn_builder(
+  results = estimators.evaluate(
+      estimator,
+      file_based_input_fn_builder(
           input_file, max_seq_length, is_training=False,
           drop_remainder=steps is not None),
-      steps=steps,
-      hooks=hooks.eval_hooks(num_examples, batch_size, steps is not None))
+      steps, hooks.eval_hooks(num_examples, batch_size, steps is not None),
+      checkpoint)
   estimators.write_results(
-      os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
+      os.path.join(output_dir, _EVAL_RESULTS), "Eval results", results)
 
 
 def predict(estimator, input_file, max_seq_length, output_dir, num_examples,
-            use_tpu):
+            use_tpu, checkpoint=None):
   """Writes test_results.tsv: a row per example, a probability per label.
 
   Args:
@@ -649,12 +656,14 @@ def predict(estimator, input_file, max_seq_length, output_dir, num_examples,
     output_dir: str.
     num_examples: int. Rows to write; padding examples follow them.
     use_tpu: bool. Reads full batches only.
+    checkpoint: str. None for the latest.
   """
   tf.logging.info("***** Running prediction *****")
   results = estimator.predict(
       input_fn=file_based_input_fn_builder(
           input_file, max_seq_length, is_training=False,
-          drop_remainder=use_tpu))
+          drop_remainder=use_tpu),
+      checkpoint_path=checkpoint and files.literal(checkpoint))
   rows = []
   with progress.Progress("Predicting", num_examples) as shown:
     for result in itertools.islice(results, num_examples):
@@ -663,7 +672,7 @@ def predict(estimator, input_file, max_seq_length, output_dir, num_examples,
   if len(rows) != num_examples:
     raise RuntimeError("%s: predicted %d of %d examples" % (
         input_file, len(rows), num_examples))
-  path = os.path.join(output_dir, "test_results.tsv")
+  path = os.path.join(output_dir, _TEST_RESULTS)
   input_pipeline.write_text(path, "".join(row + "\n" for row in rows))
   tf.logging.info("Wrote %d predictions to %s", len(rows), path)
 
@@ -707,6 +716,19 @@ def read_examples(processor, data_dir, do_train, do_eval, do_predict):
   return examples
 
 
+def check_files(flag_values):
+  """Raises ValueError if a result would replace a file that is read."""
+  names = ["vocab_file", "bert_config_file"]
+  if os.path.realpath(flag_values.data_dir) != os.path.realpath(
+      flag_values.output_dir):  # else its files are those of earlier runs
+    names.append("data_dir")
+  estimators.check_results(
+      flag_values.output_dir, estimators.files_read(flag_values, names),
+      [os.path.join(flag_values.output_dir, name) for name in (
+          "train.tf_record", "eval.tf_record", "predict.tf_record",
+          _EVAL_RESULTS, _TEST_RESULTS)])
+
+
 def write_features(examples, labels, max_seq_length, tokenizer, output_dir):
   """Writes each step's features; returns a dict from step to file."""
   tf.gfile.MakeDirs(output_dir)
@@ -734,10 +756,18 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
     type_vocab_size: int. Segments that the model knows, where there is no
       config; None if unknown.
   """
+  with estimators.sole_training(flag_values):
+    _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
+               type_vocab_size)
+
+
+def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
+               type_vocab_size):
   max_seq_length = flag_values.max_seq_length
   output_dir = flag_values.output_dir
   # Everything the user gave is read first: a mistake shows before training.
   with estimators.user_errors():
+    check_files(flag_values)
     processor = find_processor(flag_values.task_name)
     labels = checked_labels(processor)
     examples = read_examples(
@@ -791,18 +821,20 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
         on_start=lambda: checkpoints.write_record(
             output_dir, record, start.step, num_train_steps=num_train_steps,
             **estimators.values_of(flag_values, _TRAINING_FLAGS)))
+  checkpoint = estimators.checkpoint_to_use(
+      output_dir, start, num_train_steps)
   if flag_values.do_eval:
     evaluate(estimator, input_files["eval"], max_seq_length, output_dir,
              num_examples["eval"], eval_batch_size,
              len(examples["eval"]) // eval_batch_size
-             if flag_values.use_tpu else None)
+             if flag_values.use_tpu else None, checkpoint)
   if flag_values.do_predict:
     predict(estimator, input_files["predict"], max_seq_length, output_dir,
-            num_examples["predict"], flag_values.use_tpu)
+            num_examples["predict"], flag_values.use_tpu, checkpoint)
   if flag_values.export_dir:
     estimators.export(
         serving_task(config, labels, flag_values.remove_padding),
-        estimator.latest_checkpoint() or start.init_checkpoint,
+        checkpoint or start.init_checkpoint,
         config, tokenizer.basic_tokenizer, flag_values)
 
 

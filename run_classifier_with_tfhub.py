@@ -11,12 +11,15 @@ encoder, its weights and the vocabulary. Needs `hub.Module`, which TensorFlow
 has up to 2.15 and tensorflow-hub up to 0.15.
 """
 
+import os
+
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
 from absl import flags
 import tensorflow.compat.v1 as tf
 
 import estimators
+import files
 import hub_modules
 import input_pipeline
 import modeling
@@ -85,7 +88,7 @@ def read_module(bert_hub_module_handle, max_seq_length=None,
   """
   hub = import_hub()
   with tf.Graph().as_default():
-    module = hub.Module(bert_hub_module_handle)
+    module = hub.Module(_as_given(bert_hub_module_handle))
     info = module(signature="tokenization_info", as_dict=True)
     vocab_size = _count_rows(module, "word_embeddings")
     num_positions = _count_rows(module, "position_embeddings")
@@ -103,6 +106,11 @@ def read_module(bert_hub_module_handle, max_seq_length=None,
   if None not in (max_seq_length, num_positions):
     modeling.check_seq_length(max_seq_length, num_positions)
   return tokenizer, num_segments
+
+
+def _as_given(handle):
+  """Returns a handle; of a folder a name that TensorFlow takes as it stands."""
+  return files.literal_folder(handle) if os.path.isdir(handle) else handle
 
 
 def _count_rows(module, name):
@@ -130,7 +138,7 @@ def create_model(is_training, input_ids, input_mask, segment_ids, labels,
     As `run_classifier.create_model`.
   """
   module = import_hub().Module(
-      bert_hub_module_handle, tags={"train"} if is_training else set(),
+      _as_given(bert_hub_module_handle), tags={"train"} if is_training else set(),
       trainable=True)
   outputs = module(
       dict(input_ids=input_ids, input_mask=input_mask,

@@ -21,6 +21,7 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import estimators
+import files
 import hooks
 import input_pipeline
 import modeling
@@ -447,13 +448,14 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
 
 
 def evaluate(estimator, input_fn, max_eval_steps, output_dir, batch_size,
-             use_tpu):
-  """Evaluates the latest checkpoint and writes eval_results.txt."""
+             use_tpu, checkpoint=None):
+  """Evaluates a checkpoint, or the latest, and writes eval_results.txt."""
   tf.logging.info("***** Running evaluation *****")
   tf.logging.info("  Batch size = %d", batch_size)
-  results = estimator.evaluate(
-      input_fn=input_fn, steps=max_eval_steps,
-      hooks=hooks.eval_hooks(max_eval_steps * batch_size, batch_size, use_tpu))
+  results = estimators.evaluate(
+      estimator, input_fn, max_eval_steps,
+      hooks.eval_hooks(max_eval_steps * batch_size, batch_size, use_tpu),
+      checkpoint)
   estimators.write_results(
       os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
 
@@ -510,11 +512,11 @@ def find_input_files(flag_values):
   if flag_values.eval_steps and not flag_values.eval_input_file:
     raise ValueError("--eval_steps=%d needs --eval_input_file, records to "
                      "evaluate on" % flag_values.eval_steps)
-  train_files = record_files.find_files(
+  train_files = files.find_files(
       flag_values.input_file, "--input_file")
   if not flag_values.eval_input_file:
     return train_files, train_files
-  return train_files, record_files.find_files(
+  return train_files, files.find_files(
       flag_values.eval_input_file, "--eval_input_file")
 
 
@@ -548,6 +550,11 @@ def main(_):
   estimators.check_tpu(FLAGS.use_tpu)
   estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
   estimators.log_device(FLAGS.use_tpu)
+  with estimators.sole_training(FLAGS):
+    _run_steps()
+
+
+def _run_steps():
   with estimators.user_errors():
     if not FLAGS.do_train and not FLAGS.do_eval:
       raise ValueError("nothing to do; give --do_train or --do_eval")
@@ -555,6 +562,12 @@ def main(_):
     modeling.check_seq_length(
         FLAGS.max_seq_length, bert_config.max_position_embeddings)
     train_files, eval_files = find_input_files(FLAGS)
+    estimators.check_results(
+        FLAGS.output_dir,
+        estimators.files_read(FLAGS, ("bert_config_file", "vocab_file")) +
+        [("--eval_input_file", path) for path in eval_files] +
+        [("--input_file", path) for path in train_files],
+        [os.path.join(FLAGS.output_dir, "eval_results.txt")])
     vocab_file, vocabulary = record_origins.find_vocabulary(
         train_files if FLAGS.do_train else eval_files, FLAGS.vocab_file,
         [FLAGS.output_dir] + ([os.path.dirname(FLAGS.init_checkpoint)]
@@ -599,10 +612,11 @@ def main(_):
         limits=record_limits(bert_config, FLAGS.max_seq_length),
         file_seed=FLAGS.tf_random_seed)
 
-  def evaluate_with(estimator):
+  def evaluate_with(estimator, num_train_steps=0):
     evaluate(estimator, make_input_fn(eval_files, is_training=False),
              FLAGS.max_eval_steps, FLAGS.output_dir, FLAGS.eval_batch_size,
-             FLAGS.use_tpu)
+             FLAGS.use_tpu, estimators.checkpoint_to_use(
+                 FLAGS.output_dir, start, num_train_steps))
 
   with record_files.naming_damage(train_files + eval_files):
     if FLAGS.do_train:
@@ -613,7 +627,8 @@ def main(_):
           on_start=lambda: checkpoints.write_record(
               FLAGS.output_dir, record, start.step, **settings))
     if FLAGS.do_eval or FLAGS.eval_steps:
-      evaluate_with(make_estimator(0))
+      evaluate_with(make_estimator(0),
+                    FLAGS.num_train_steps if FLAGS.do_train else 0)
 
 
 if __name__ == "__main__":

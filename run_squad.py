@@ -25,6 +25,7 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import estimators
+import files
 import input_pipeline
 import modeling
 import progress
@@ -297,6 +298,18 @@ def validate_flags_or_throw(bert_config):
                          "--version_2_with_negative")
 
 
+def check_files(flag_values):
+  """Raises ValueError if a result would replace a file that is read."""
+  estimators.check_results(
+      flag_values.output_dir,
+      estimators.files_read(flag_values, (
+          "train_file", "predict_file", "vocab_file", "bert_config_file")),
+      [os.path.join(flag_values.output_dir, name)
+       for name in ("train.tf_record", "eval.tf_record")] +
+      squad_results.result_paths(flag_values.output_dir) +
+      [squad_results.scores_path(flag_values.output_dir)])
+
+
 def needs_model(flag_values):
   """Returns whether the flags ask for more than scoring answers.
 
@@ -391,7 +404,7 @@ def write_features(examples, path, is_training, tokenizer, flag_values):
   return features, writer.num_features
 
 
-def predict(estimator, input_file, num_windows, seq_length):
+def predict(estimator, input_file, num_windows, seq_length, checkpoint=None):
   """Computes the logits of windows.
 
   Args:
@@ -399,6 +412,7 @@ def predict(estimator, input_file, num_windows, seq_length):
     input_file: str. TFRecord file.
     num_windows: int. Records in the file.
     seq_length: int. S.
+    checkpoint: str. None for the latest.
 
   Returns:
     list of RawResult with float32 [S], rows of two arrays.
@@ -410,7 +424,8 @@ def predict(estimator, input_file, num_windows, seq_length):
     results = estimator.predict(
         input_fn=input_fn_builder(
             input_file, seq_length, is_training=False, drop_remainder=False),
-        yield_single_examples=False)
+        yield_single_examples=False,
+        checkpoint_path=checkpoint and files.literal(checkpoint))
     with progress.Progress("Predicting", num_windows, "windows") as shown:
       for batch in results:
         first, count = len(unique_ids), len(batch["unique_ids"])
@@ -437,6 +452,7 @@ def main(_):
       estimators.log_device(FLAGS.use_tpu)
       bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     validate_flags_or_throw(bert_config)
+    check_files(FLAGS)
     if bert_config is not None:
       input_pipeline.check_pair(
           "a question with its context", bert_config.type_vocab_size)
@@ -450,18 +466,21 @@ def main(_):
     if FLAGS.do_eval or (FLAGS.do_predict and FLAGS.null_score_diff_threshold ==
                          squad_metrics.BEST):
       dataset = read_answered_dataset(FLAGS)
-  threshold = None
-  if bert_config is not None:
-    threshold = train_and_predict(FLAGS, bert_config, tokenizer, train_examples,
-                                  predict_examples, dataset)
-  if FLAGS.do_eval:
-    with estimators.user_errors():
-      evaluate(dataset, FLAGS.predict_file, FLAGS.output_dir,
-               FLAGS.version_2_with_negative,
-               None if FLAGS.do_predict else
-               estimators.given(FLAGS, "null_score_diff_threshold"), threshold)
-  if FLAGS.export_dir:
-    export(FLAGS, bert_config, tokenizer)
+  with estimators.sole_training(FLAGS):
+    threshold = None
+    if bert_config is not None:
+      threshold = train_and_predict(
+          FLAGS, bert_config, tokenizer, train_examples, predict_examples,
+          dataset)
+    if FLAGS.do_eval:
+      with estimators.user_errors():
+        evaluate(dataset, FLAGS.predict_file, FLAGS.output_dir,
+                 FLAGS.version_2_with_negative,
+                 None if FLAGS.do_predict else
+                 estimators.given(FLAGS, "null_score_diff_threshold"),
+                 threshold)
+    if FLAGS.export_dir:
+      export(FLAGS, bert_config, tokenizer)
 
 
 def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
@@ -527,7 +546,8 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
     features, num_windows = write_features(
         predict_examples, predict_file, False, tokenizer, flag_values)
     results = predict(
-        estimator, predict_file, num_windows, flag_values.max_seq_length)
+        estimator, predict_file, num_windows, flag_values.max_seq_length,
+        estimators.checkpoint_to_use(output_dir, start, num_train_steps))
     with estimators.user_errors():
       threshold = squad_results.write_predictions(
           output_dir, predict_examples, features, results,

@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import cli
+import files
 import input_pipeline
 import padding
 
@@ -141,7 +142,7 @@ def open_session(task, checkpoint):
     session = _new_session()
     with _closed_if_it_fails(session):
       try:
-        saver.restore(session, checkpoint)
+        saver.restore(session, files.literal(checkpoint))
       except tf.errors.OpError as error:
         raise ValueError("%s: cannot be loaded (%s); is it whole, and is there "
                          "memory for it?" % (checkpoint, _first_line(error)))
@@ -272,7 +273,8 @@ def load_saved_model(path):
       session = _new_session()
       with _closed_if_it_fails(session):
         loaded = tf.saved_model.loader.load(
-            session, [tf.saved_model.tag_constants.SERVING], path)
+            session, [tf.saved_model.tag_constants.SERVING],
+            files.literal_folder(path))
         inputs, signatures = _find_tensors(graph, loaded)
   except (tf.errors.OpError, OSError, ValueError, KeyError,
           RuntimeError) as error:

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import signal
 import sys
 import traceback
@@ -203,7 +204,12 @@ def make_shards(name, function, tasks, settings, num_workers, method,
 
 
 def _warn_of_others(name, paths):
-  others = sorted(set(tf.gfile.Glob(name + "-?????-of-?????")) - set(paths))
+  folder, base = os.path.split(name)
+  shard = re.compile(re.escape(base) + r"-\d{5}-of-\d{5}$")
+  found = tf.gfile.ListDirectory(folder or ".") if tf.gfile.IsDirectory(
+      folder or ".") else []
+  others = sorted(set(os.path.join(folder, file) for file in found
+                      if shard.match(file)) - set(paths))
   if others:
     tf.logging.warning(
         "%s and %d others are there too, of another number of shards: who "

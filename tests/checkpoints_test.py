@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import threading
 from unittest import mock
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import checkpoints
+import files
 import modeling
 import predictor
+import training_lock
 from helpers import CONFIG, captured_log, make_variables, save_checkpoint
 
 VOCAB = {"[PAD]": 0, "[UNK]": 1, "tea": 2}
@@ -340,7 +344,92 @@ def test_the_one_before_counts_where_the_latest_was_removed(tmp_path):
   before = os.path.join(folder, "model.ckpt-3")
   assert start == (before, 3, None)
   assert lines[0] == "%s has no files; goes on from %s" % (checkpoint, before)
+  checkpoints.repair_list(folder)
   assert tf.train.latest_checkpoint(folder) == before  # for the Estimator
+
+
+def write_list(folder, paths):
+  """Writes the list of checkpoints as older TensorFlows do."""
+  with open(os.path.join(folder, "checkpoint"), "w") as writer:
+    writer.write('model_checkpoint_path: "%s"\n' % paths[-1])
+    for path in paths:
+      writer.write('all_model_checkpoint_paths: "%s"\n' % path)
+
+
+@pytest.mark.parametrize("name", ["out", "run[lr=3e-4]"])
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_moved_or_copied_folder_uses_its_own_files(tmp_path, name, is_copied):
+  folder, checkpoint = trained_folder(tmp_path / "first")
+  paths = [os.path.join(folder, "model.ckpt-3"), checkpoint]
+  write_list(folder, paths)
+  moved = str(tmp_path / name)
+  (shutil.copytree if is_copied else shutil.move)(folder, moved)
+  latest = os.path.join(moved, "model.ckpt-4")
+  assert checkpoints.find_prefix(moved) == latest
+  assert checkpoints.find_start(moved, None, make_record(), True) == (
+      latest, 4, None)
+  before = snapshot(folder) if is_copied else None
+  checkpoints.repair_list(moved)
+  with open(os.path.join(moved, "checkpoint")) as reader:
+    assert reader.read() == (
+        'model_checkpoint_path: "model.ckpt-4"\n'
+        'all_model_checkpoint_paths: "model.ckpt-3"\n'
+        'all_model_checkpoint_paths: "model.ckpt-4"\n')
+  link = files.literal_folder(moved)
+  assert tf.train.latest_checkpoint(link) == link + "/model.ckpt-4"
+  if is_copied:
+    assert snapshot(folder) == before
+
+
+def test_a_list_that_is_right_stays_as_it_is(tmp_path):
+  folder, _ = trained_folder(tmp_path / "out")
+  before = snapshot(folder)
+  checkpoints.repair_list(folder)
+  checkpoints.repair_list(str(tmp_path))  # without one
+  assert snapshot(folder) == before
+
+
+def test_the_list_of_a_running_training_stays_as_it_is(tmp_path):
+  folder, checkpoint = trained_folder(tmp_path / "out")
+  write_list(folder, ["/elsewhere/model.ckpt-4"])
+  refused = []
+
+  def repair():
+    with open(os.path.join(folder, "checkpoint")) as reader:
+      before = reader.read()
+    checkpoints.repair_list(folder)
+    with open(os.path.join(folder, "checkpoint")) as reader:
+      refused.append(reader.read() == before)
+
+  with training_lock.TrainingLock(folder):
+    thread = threading.Thread(target=repair)  # as another process would
+    thread.start()
+    thread.join()
+    repair()
+  assert refused == [True, False]
+  assert tf.train.latest_checkpoint(folder) == checkpoint
+
+
+def test_a_list_alone_does_not_lead_to_another_folder(tmp_path):
+  _, checkpoint = trained_folder(tmp_path / "first")
+  (tmp_path / "out").mkdir()
+  folder = str(tmp_path / "out")
+  write_list(folder, [checkpoint])
+  with pytest.raises(ValueError) as error:
+    checkpoints.find_checkpoint(folder)
+  assert str(error.value) == (
+      "%(list)s names %(there)s, which is in another folder; copy its files "
+      "here, or remove %(list)s and pass --init_checkpoint=%(there)s" % dict(
+          list=os.path.join(folder, "checkpoint"), there=checkpoint))
+
+
+def snapshot(folder):
+  """Returns a dict from each file of a folder to its bytes."""
+  found = {}
+  for name in os.listdir(folder):
+    with open(os.path.join(folder, name), "rb") as reader:
+      found[name] = reader.read()
+  return found
 
 
 def test_a_folder_whose_checkpoints_are_all_gone_is_named(tmp_path):

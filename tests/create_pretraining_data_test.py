@@ -643,9 +643,16 @@ def test_memory_grows_by_a_tenth_of_what_strings_take(files):
     ({"masked_lm_prob": 1.5}, "--masked_lm_prob=1.5: expected a share"),
     ({"short_seq_prob": "nan"}, "--short_seq_prob=nan: expected a share"),
     ({"truncate_segment_prob": -1}, "--truncate_segment_prob=-1.0: expected"),
-    ({"output": "a,a"}, "--output_file=.*: expected names that differ"),
+    ({"output": "a,a"}, r"/a \(--output_file\) is the file .*/a "
+     r"\(--output_file\) too; give names that differ"),
     ({"output": "folder"}, "folder is a folder, expected a file"),
-    ({"output": "text.txt"}, "text.txt is an input file too"),
+    ({"output": "text.txt"}, r"text.txt \(--output_file\) is the file "
+     r".*/text.txt \(--input_file\), which it would replace"),
+    ({"output": "./text.txt"}, r"\(--input_file\), which it would replace"),
+    ({"output": "a,vocab.txt"}, r"\(--vocab_file\), which it would replace"),
+    ({"text": "wiki-0000?-of-00002", "output": "./wiki@2"},
+     r"/wiki-00000-of-00002 \(--output_file\) is the file "
+     r".*/wiki-00000-of-00002 \(--input_file\), which it would replace"),
     ({"output": "a@2,b"}, "shards have one name"),
     ({"output": "a@2", "shard_size": 3}, "shards have one name"),
     ({"output": "a@99"}, "the text can be cut into 1 to 9 parts only"),
@@ -654,6 +661,8 @@ def test_memory_grows_by_a_tenth_of_what_strings_take(files):
 ])
 def test_mistakes_are_one_line(files, changes, message):
   write(files / "empty.txt", "")
+  for index in range(2):
+    write(files / ("wiki-0000%d-of-00002" % index), make_text(seed=index))
   (files / "folder").mkdir()
   write(files / "blank.txt", "\n  \n\n")
   write(files / "long.txt", "tea\n" + "tea " * 300000 + "\n")

@@ -459,14 +459,20 @@ def test_a_mistake_is_one_line(model, tmp_path, flags, message):
   assert os.listdir(str(tmp_path)) == ["in.txt"]
 
 
-@pytest.mark.parametrize("name", ["in.txt", "link"])
-def test_the_input_is_not_replaced(model, tmp_path, name):
+@pytest.mark.parametrize("name,flag", [
+    ("in.txt", "input_file"), ("link", "input_file"), ("vocab", "vocab_file"),
+    ("config", "bert_config_file"), ("weights", "init_checkpoint")])
+def test_an_input_is_not_replaced(model, tmp_path, name, flag):
   path = write_input(tmp_path)
   (tmp_path / "link").symlink_to(path)
+  (tmp_path / "vocab").symlink_to(model["vocab_file"])
+  (tmp_path / "config").symlink_to(model["bert_config_file"])
+  (tmp_path / "weights").symlink_to(model["init_checkpoint"] + ".index")
   with io.open(path, "rb") as reader:
     before = reader.read()
   with pytest.raises(estimators.UserError, match=(
-      "in.txt: is the text to read, which --output_file=.*%s would" % name)):
+      r"/%s \(--output_file\) is the file .* \(--%s\), which it would "
+      "replace; name another file" % (name, flag))):
     helpers.run_main(extract_features, [
         "--%s=%s" % item for item in sorted(dict(
             model, input_file=path, layers="-1",

@@ -8,6 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import input_pipeline
+import files
 import record_files
 from helpers import captured_log
 
@@ -65,7 +66,7 @@ def read_first_ids(path):
 def test_files_of_names_and_patterns(tmp_path):
   for name in ("b-1", "b-0", "a"):
     (tmp_path / name).write_bytes(b"")
-  found = record_files.find_files(
+  found = files.find_files(
       "%s/b-*, %s/a" % (tmp_path, tmp_path), "--input_file")
   assert found == [str(tmp_path / name) for name in ("b-0", "b-1", "a")]
 
@@ -75,7 +76,7 @@ def test_a_pattern_without_files_is_named(tmp_path, pattern):
   (tmp_path / "a").write_bytes(b"")
   given = pattern and str(tmp_path / pattern)
   with pytest.raises(ValueError) as error:
-    record_files.find_files("%s/a,%s" % (tmp_path, given), "--input_file")
+    files.find_files("%s/a,%s" % (tmp_path, given), "--input_file")
   assert str(error.value) == (
       "--input_file=%s/a,%s: found no file for %r; give paths or patterns such "
       "as /data/part-*, with commas between them" % (tmp_path, given, given))

@@ -493,7 +493,7 @@ def test_without_remove_padding_the_probabilities_are_the_same(
       output_dir=output_dir, do_eval=True, do_predict=True,
       init_checkpoint=os.path.join(trained_dir, "model.ckpt-6"),
       remove_padding=False, **task))
-  check_mrpc_results(output_dir, global_step=0)  # the folder has no training
+  check_mrpc_results(output_dir, global_step=6)  # that of the checkpoint
   np.testing.assert_allclose(
       read_probabilities(output_dir), read_probabilities(trained_dir),
       atol=1e-5)

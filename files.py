@@ -1,0 +1,294 @@
+"""Names of files: as given first, then as patterns, then as lists.
+
+A name that exists as given means that file, whatever characters it has. Where
+TensorFlow takes a name for a pattern nevertheless, as it does with those of
+checkpoints and SavedModels, `literal` gives it another name of the same place.
+"""
+
+import atexit
+import fnmatch
+import os
+import re
+import shutil
+import stat
+import tempfile
+import threading
+
+import tensorflow.compat.v1 as tf
+
+# What TensorFlow reads as part of a pattern.
+_WILDCARDS = re.compile(r"[*?\[\\]")
+
+
+def has_wildcards(path):
+  """Returns whether TensorFlow may take a name for a pattern."""
+  return bool(_WILDCARDS.search(path))
+
+
+# Finding files.
+
+
+def find_files(patterns, flag):
+  """Finds the files of a name, of a pattern, or of several with commas.
+
+  Args:
+    patterns: str.
+    flag: str. The flag that they are from, for the message.
+
+  Returns:
+    list of str, those of a pattern sorted.
+
+  Raises:
+    ValueError: a pattern has no file.
+  """
+  found = match(patterns)
+  if found:
+    return found
+  files = []
+  parts = patterns.split(",")
+  while parts:
+    # A part that is no file may be the beginning of a name with commas.
+    for count in range(1, len(parts) + 1):
+      name = ",".join(parts[:count])
+      found = match(name) or match(name.strip())
+      if found:
+        break
+    else:
+      raise ValueError(
+          "%s=%s: found no file for %r; give paths or patterns such as "
+          "/data/part-*, with commas between them" % (
+              flag, patterns, parts[0]))
+    files.extend(found)
+    parts = parts[count:]
+  return files
+
+
+def match(pattern):
+  """Returns the paths that a name or pattern stands for, sorted.
+
+  A part of a path that exists as given is not taken for a pattern: of
+  `run[1]/part-*`, where there is a folder `run[1]`, only `part-*` is one.
+
+  Args:
+    pattern: str.
+
+  Returns:
+    list of str, empty if there are none.
+  """
+  if not pattern.strip():
+    return []
+  if tf.gfile.Exists(pattern):
+    return [pattern]
+  if not has_wildcards(pattern):
+    return []
+  try:
+    found = _match_parts(pattern)
+    if not found and "\\" in pattern:
+      # As TensorFlow has it, the next character is then an ordinary one.
+      found = sorted(tf.gfile.Glob(pattern))
+    return found
+  except tf.errors.OpError:  # its folder is not there
+    return []
+
+
+def _match_parts(pattern):
+  if tf.gfile.Exists(pattern):
+    return [pattern]
+  folder, name = os.path.split(pattern)
+  if not name or not has_wildcards(pattern):
+    return []
+  found = []
+  for parent in _match_parts(folder) if folder else [""]:
+    if tf.gfile.IsDirectory(parent or "."):
+      # Hidden files are those that are being written.
+      found += [os.path.join(parent, entry.rstrip("/"))
+                for entry in tf.gfile.ListDirectory(parent or ".")
+                if fnmatch.fnmatchcase(entry.rstrip("/"), name) and
+                entry.startswith(".") <= name.startswith(".")]
+  return sorted(found)
+
+
+def split_names(names):
+  """Splits names of files to write, with commas between them.
+
+  A comma inside a name counts as part of it where the file, or else the folder
+  that the name is in, exists as given.
+
+  Args:
+    names: str.
+
+  Returns:
+    list of str.
+  """
+  parts = names.split(",")
+  if len(parts) == 1 or "://" in names:
+    return parts
+  if tf.gfile.Exists(names):
+    return [names]
+  found = []
+  while parts:
+    for count in range(len(parts), 1, -1):
+      folder = os.path.dirname(",".join(parts[:count]))
+      if "," not in parts[count - 1].split("/")[-1] and (
+          folder.count(",") == count - 1 and os.path.isdir(folder)):
+        break
+    else:
+      count = 1
+    found.append(",".join(parts[:count]))
+    parts = parts[count:]
+  return found
+
+
+# Names that TensorFlow takes for patterns.
+
+_lock = threading.Lock()
+_links = {}  # from the absolute path of a folder or prefix to (link, name)
+_root = []  # the folder of the links, once there is one
+
+
+def literal(prefix):
+  """Returns a name of a checkpoint that TensorFlow takes as it stands.
+
+  Args:
+    prefix: str. Prefix of a checkpoint that exists.
+
+  Returns:
+    str: `prefix`, or the same checkpoint by way of a link that this process
+    removes at its end.
+
+  Raises:
+    ValueError: it has wildcards and cannot have a link, being remote.
+  """
+  if not has_wildcards(prefix):
+    return prefix
+  folder, name = os.path.split(prefix)
+  if not has_wildcards(name):
+    return os.path.join(literal_folder(folder), name)
+
+  def link(path):
+    os.mkdir(os.path.dirname(path))
+    for found in os.listdir(folder or "."):
+      if found == name or found.startswith(name + "."):
+        os.symlink(os.path.join(os.path.abspath(folder), found),
+                   path + found[len(name):])
+
+  return _find_link(prefix, link, "model.ckpt")
+
+
+def literal_folder(folder):
+  """Returns a name of a folder that TensorFlow takes as it stands.
+
+  Args:
+    folder: str. Where a link is needed, the folder is made if it is missing.
+
+  Returns:
+    str, see `literal`.
+  """
+  if not has_wildcards(folder):
+    return folder
+
+  def link(path):
+    if not os.path.isdir(folder):
+      os.makedirs(folder)
+    os.symlink(os.path.abspath(folder), path)
+
+  return _find_link(folder, link)
+
+
+def _find_link(place, make, inside=""):
+  """Returns the link of a place; makes it with `make(path)`, once.
+
+  Args:
+    place: str. Path of a folder, or prefix of a checkpoint.
+    make: function of the link's path.
+    inside: str. Name of the link where it is in a folder of its own.
+  """
+  if "://" in place:
+    raise ValueError(
+        "%s: TensorFlow takes *, ?, [ and \\ in remote names for patterns; "
+        "give a name without them" % place)
+  with _lock:
+    key = os.path.abspath(place)
+    if key not in _links:
+      if not _root:
+        _root.append(tempfile.mkdtemp(prefix="bert-"))
+        atexit.register(_remove_links, os.getpid())
+      link = os.path.join(_root[0], "%d-%s" % (
+          len(_links), _WILDCARDS.sub("_", os.path.basename(key))), inside)
+      link = link.rstrip("/")
+      make(link)
+      _links[key] = link, place
+    return _links[key][0]
+
+
+def given_names(text):
+  """Returns a text, such as a message, with names as given, not the links."""
+  for link, name in list(_links.values()):
+    text = text.replace(link, name)
+  return text
+
+
+def _remove_links(process_id):
+  if os.getpid() == process_id:  # not in a process that was forked
+    shutil.rmtree(_root[0], ignore_errors=True)
+
+
+# Inputs and outputs.
+
+
+def check_outputs(inputs, outputs):
+  """Raises ValueError if a file to write is one to read, or written twice.
+
+  Names are followed to the files that they mean: by way of links, and of
+  several names of one file. Remote files are compared by name.
+
+  Args:
+    inputs: list of (str, str): a flag and a path that it has read; `-` stands
+      for the standard input. Those whose path is None or empty do not count.
+    outputs: list of (str, str), likewise; `-` stands for the standard output.
+  """
+  known = {}
+  for flag, path in inputs:
+    if path:
+      for identity in _identities("/dev/stdin" if path == "-" else path):
+        known[identity] = "%s (%s), which it would replace; name another " % (
+            path, flag) + "file to write"
+  for flag, path in outputs:
+    if not path:
+      continue
+    identities = _identities("/dev/stdout" if path == "-" else path)
+    for identity in identities:
+      if identity in known:
+        raise ValueError("%s (%s) is the file %s" % (
+            path, flag, known[identity]))
+    for identity in identities:
+      known[identity] = "%s (%s) too; give names that differ" % (path, flag)
+
+
+def files_of_checkpoint(prefix):
+  """Returns the paths of a checkpoint's files, and `prefix` itself."""
+  if not prefix:
+    return []
+  folder, name = os.path.split(prefix)
+  try:
+    found = tf.gfile.ListDirectory(folder or ".")
+  except tf.errors.OpError:
+    found = []
+  return [prefix] + [os.path.join(folder, file) for file in found
+                     if file.startswith(name + ".")]
+
+
+def _identities(path):
+  """Returns what is equal for two names of one file, in a list."""
+  if path.startswith("file://"):
+    path = path[len("file://"):]
+  if "://" in path:
+    return [path]
+  identities = [os.path.realpath(path)]
+  try:
+    found = os.stat(path)
+  except OSError:
+    return identities
+  if not stat.S_ISREG(found.st_mode):  # such as a terminal, or /dev/null
+    return []
+  return identities + [(found.st_dev, found.st_ino)]

@@ -1,0 +1,98 @@
+"""One training at a time has a folder."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import training_lock
+from helpers import TOP
+
+HOLDS = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+import training_lock
+with training_lock.TrainingLock(sys.argv[2]):
+  print("has it", flush=True)
+  time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+  """A process that holds a folder, and the folder."""
+  folder = str(tmp_path / "run[1]" / "out")
+  process = subprocess.Popen(
+      [sys.executable, "-c", HOLDS, TOP, folder], stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL)
+  assert process.stdout.readline() == b"has it\n"
+  yield process, folder
+  process.kill()
+  process.wait()
+
+
+def test_the_second_is_told_who_has_it(holder):
+  process, folder = holder
+  with pytest.raises(training_lock.Held) as error:
+    with training_lock.TrainingLock(folder + "/../out"):
+      pass
+  assert re.match(
+      r".*/out/\.\./out: another training is writing there, process %d on \S+ "
+      r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; wait for its end, stop it, or "
+      "pass another --output_dir$" % process.pid, str(error.value))
+  assert os.listdir(folder) == [training_lock.FILE_NAME]
+
+
+def test_a_killed_one_has_it_no_more(holder):
+  process, folder = holder
+  os.kill(process.pid, signal.SIGKILL)
+  process.wait()
+  assert os.listdir(folder) == [training_lock.FILE_NAME]
+  with training_lock.TrainingLock(folder):
+    pass
+  assert os.listdir(folder) == []
+
+
+def test_a_thread_may_take_it_again_and_another_may_not(tmp_path):
+  folder = str(tmp_path)
+  refused = []
+
+  def take():
+    try:
+      with training_lock.TrainingLock(folder):
+        pass
+    except training_lock.Held as error:
+      refused.append(str(error))
+
+  with training_lock.TrainingLock(folder):
+    take()
+    assert not refused
+    for _ in range(2):
+      thread = threading.Thread(target=take)
+      thread.start()
+      thread.join()
+  assert len(refused) == 2 and "process %d on" % os.getpid() in refused[0]
+  take()
+  assert len(refused) == 2
+
+
+def test_folders_that_it_made_go_again_unless_something_is_in_them(tmp_path):
+  folder = tmp_path / "a" / "b"
+  with training_lock.TrainingLock(str(folder)):
+    assert folder.exists()
+  assert not (tmp_path / "a").exists() and tmp_path.exists()
+  with training_lock.TrainingLock(str(folder)):
+    (folder / "model").write_bytes(b"x")
+  assert [path.name for path in folder.iterdir()] == ["model"]
+
+
+def test_no_folder_no_lock(tmp_path):
+  (tmp_path / "file").write_bytes(b"x")
+  for folder in (None, "", "gs://bucket/out", str(tmp_path / "file" / "out")):
+    with training_lock.TrainingLock(folder):
+      pass
+  assert [path.name for path in tmp_path.iterdir()] == ["file"]
