@@ -60,14 +60,14 @@ def define_flags():
 
 def find_model(flag_values):
   """Finds the model that the flags name; raises ValueError if they do not."""
-  labels, given = flag_values.labels, estimators.given
+  given = estimators.given
   return trained_models.find(
       flag_values.model_dir, flag_values.task, flag_values.init_checkpoint,
       flag_values.bert_config_file, flag_values.vocab_file,
       given(flag_values, "do_lower_case"), given(flag_values, "max_seq_length"),
       flag_values.remove_padding,
       tokenization.parse_strip_accents(flag_values.strip_accents),
-      labels=labels.split(",") if labels else None,
+      labels=flag_values.labels or None,
       layers=given(flag_values, "layers"),
       pooling=given(flag_values, "pooling"))
 

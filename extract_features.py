@@ -513,11 +513,12 @@ def extract(examples, seq_length, tokenizer, run, window_size):
         yield line
 
 
-def write_features(lines, path, output_format, layer_indexes, is_pooled=False):
+def write_features(lines, path, output_format, layer_indexes, is_pooled=False,
+                   width=None):
   """Writes a stream of LineFeatures; returns how many they were."""
   count = 0
   with feature_files.WRITERS[output_format](
-      path, layer_indexes, is_pooled) as write:
+      path, layer_indexes, is_pooled, width) as write:
     with progress.Progress("Extracting", unit="lines") as shown:
       for line in lines:
         write(line)
@@ -579,7 +580,7 @@ def main(_):
         FLAGS.max_seq_length, tokenizer, run, window_size)) as lines:
       count = write_features(
           lines, FLAGS.output_file, FLAGS.output_format, layer_indexes,
-          FLAGS.pooling != "none")
+          FLAGS.pooling != "none", bert_config.hidden_size)
   tf.logging.info("Wrote the features of %d lines to %s", count,
                   FLAGS.output_file)
 

@@ -199,7 +199,7 @@ def _find_target(path):
 
 
 @contextlib.contextmanager
-def json_writer(path, layers, is_pooled=False):
+def json_writer(path, layers, is_pooled=False, width=None):
   """Makes a function that writes a LineFeatures as one line of JSON.
 
   ```
@@ -212,11 +212,12 @@ def json_writer(path, layers, is_pooled=False):
     path: str.
     layers: list of int. Numbers of the layers, L.
     is_pooled: bool. Lines have one vector each.
+    width: int. Not used.
 
   Yields:
     The function.
   """
-  del is_pooled  # Each line tells.
+  del is_pooled, width  # Each line tells.
   numbers = JsonNumbers()
   before_values = ["{\"index\": %d, \"values\": [" % layer for layer in layers]
   before_values = [text.encode("ascii") for text in before_values]
@@ -244,7 +245,7 @@ def json_writer(path, layers, is_pooled=False):
 
 
 @contextlib.contextmanager
-def npz_writer(path, layers, is_pooled=False):
+def npz_writer(path, layers, is_pooled=False, width=None):
   """Makes a function that adds a LineFeatures to a NumPy archive.
 
   The archive, for `numpy.load`, holds `layers`, int32 [L], and
@@ -261,6 +262,7 @@ def npz_writer(path, layers, is_pooled=False):
     path: str.
     layers: list of int. Numbers of the layers, L.
     is_pooled: bool. Lines have one vector each.
+    width: int. W, of a layer; without it `values` of no line has the shape [0].
 
   Yields:
     The function.
@@ -270,9 +272,13 @@ def npz_writer(path, layers, is_pooled=False):
   if target and not os.path.isdir(folder):
     folder = None
   with open_output(path) as writer, contextlib.ExitStack() as stack:
+    shape = () if width is None else (
+        (len(layers) * width,) if is_pooled else (len(layers), width))
     values, starts, tokens = [
-        _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
-        for dtype in ("float32", "int64", None)]
+        _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype,
+               shape_of_one)
+        for dtype, shape_of_one in (
+            ("float32", shape), ("int64", ()), (None, ()))]
     starts.append(np.array([0]))
 
     def write(line):
@@ -308,10 +314,16 @@ class _WriteOnly(object):
 class _Spool(object):
   """An array that grows along its first axis, in a file."""
 
-  def __init__(self, spool, dtype=None):
-    """Makes an empty array; its type is None where it holds texts."""
+  def __init__(self, spool, dtype, shape):
+    """Makes an empty array.
+
+    Args:
+      spool: a file to keep it in.
+      dtype: str; None where it holds texts.
+      shape: tuple of int. That of one of its items, if nothing is appended.
+    """
     self._spool = spool
-    self._dtype, self._shape = dtype, ()
+    self._dtype, self._shape = dtype, shape
     self._longest_text = 1
     self.count = 0
 
@@ -344,7 +356,7 @@ class _Spool(object):
 
 
 @contextlib.contextmanager
-def record_writer(path, layers, is_pooled=False):
+def record_writer(path, layers, is_pooled=False, width=None):
   """Makes a function that writes a LineFeatures as a `tf.train.Example`.
 
   Its features: `linex_index`, int64 [1]; `layers`, int64 [L]; `tokens`, bytes
@@ -354,11 +366,12 @@ def record_writer(path, layers, is_pooled=False):
     path: str.
     layers: list of int. Numbers of the layers, L.
     is_pooled: bool. Lines have one vector each.
+    width: int. Not used.
 
   Yields:
     The function.
   """
-  del is_pooled  # Each line tells.
+  del is_pooled, width  # Each line tells.
 
   def write(line):
     example = input_pipeline.make_example({

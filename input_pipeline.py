@@ -8,6 +8,7 @@ import collections
 import contextlib
 import hashlib
 import json
+import numbers
 import os
 import queue
 import re
@@ -21,6 +22,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import tokenization
 from tables import TsvRow, read_tsv  # pylint: disable=unused-import
 
 
@@ -419,6 +421,15 @@ class CutCount(object):
           "%d of %d %s have more than the %d word pieces of %s and were cut",
           self._num_cut, self._num_inputs, self._inputs, self._max_pieces,
           self._limit)
+
+
+def check_count(name, value, least=1):
+  """Raises ValueError for what is no whole number, or less than `least`."""
+  # bool is an int to Python.
+  if (isinstance(value, bool) or not isinstance(value, numbers.Integral) or
+      value < least):
+    raise ValueError("%s=%s: expected a whole number, at least %d" % (
+        name, tokenization.shorten(value), least))
 
 
 def check_pair(name, type_vocab_size):

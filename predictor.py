@@ -11,6 +11,7 @@ print(model.labels[probabilities[0].argmax()])
 ```
 """
 
+import inspect
 import math
 import os
 import threading
@@ -32,21 +33,27 @@ import tokenization
 import trained_models
 
 
+# Defaults, which models of other tasks must be left with.
+_N_BEST_SIZE = 20
+_MAX_ANSWER_LENGTH = 30
+_THRESHOLD = 0.0
+
+
 class Predictor(object):
   """A model in memory; several threads may ask it at once.
 
   `with Predictor(path) as model:` closes it at the end.
   """
 
-  def __init__(self, path, vocab_file=None, batch_size=32, n_best_size=20,
-               max_answer_length=30, null_score_diff_threshold=0.0,
-               **model_parts):
+  def __init__(self, path=None, vocab_file=None, batch_size=32,
+               n_best_size=_N_BEST_SIZE, max_answer_length=_MAX_ANSWER_LENGTH,
+               null_score_diff_threshold=_THRESHOLD, **model_parts):
     """Loads the model.
 
     Args:
-      path: str. A SavedModel of `export_model.py`, a folder with versions of
-        one, of which the newest is taken, a training output directory, or the
-        prefix of a checkpoint.
+      path: str, required. A SavedModel of `export_model.py`, a folder with
+        versions of one, of which the newest is taken, a training output
+        directory, or the prefix of a checkpoint.
       vocab_file: str. Only where `path` is no SavedModel and does not tell it.
       batch_size: int. Sequences to compute at once; more are cut into batches.
       n_best_size: int. Of squad, as for the two that follow: start and end
@@ -57,15 +64,17 @@ class Predictor(object):
       **model_parts: see `trained_models.find`, for checkpoints.
 
     Raises:
-      ValueError: there is no such model, a part of it is missing, or
-        `batch_size` is less than 1.
+      ValueError: there is no such model, a part of it is missing, or an
+        argument is not known, has no use for the model's task or is wrong.
     """
-    if batch_size < 1:
-      raise ValueError("batch_size=%s: expected at least 1" % batch_size)
+    _check_names(model_parts)
+    trained_models.check_path("path", path)
+    input_pipeline.check_count("batch_size", batch_size)
+    squad_answers.check_sizes(n_best_size, max_answer_length)
     self._batch_size = batch_size
     self._squad = (n_best_size, max_answer_length,
                    _check_threshold(null_score_diff_threshold))
-    path = cli.expand_home(path)
+    path = cli.expand_home(os.fspath(path))
     saved_model = find_saved_model(path)
     if saved_model:
       if vocab_file or model_parts:
@@ -78,6 +87,9 @@ class Predictor(object):
       is_folder = tf.gfile.IsDirectory(path)
       if not is_folder:
         _check_checkpoint(path)
+        if model_parts.get("init_checkpoint") is not None:
+          raise ValueError("init_checkpoint: %s is a checkpoint already; leave "
+                           "one of them out" % path)
       model = trained_models.find(
           path if is_folder else None, vocab_file=vocab_file,
           **dict(model_parts, **({} if is_folder else
@@ -93,6 +105,11 @@ class Predictor(object):
   def _prepare(self, vocab_file):
     """Makes what is on both sides of the model, of its settings."""
     task = self.settings["task"]
+    if task != "squad" and self._squad != (
+        _N_BEST_SIZE, _MAX_ANSWER_LENGTH, _THRESHOLD):
+      raise ValueError(
+          "n_best_size, max_answer_length and null_score_diff_threshold are of "
+          "squad, the task of this model is %s; leave them out" % task)
     self.labels = self.settings.get("labels")
     self._answer = _ANSWERS[task](self)
     # One for all calls: a program is warned once, not at every request.
@@ -123,17 +140,19 @@ class Predictor(object):
       probability), the likeliest first.
 
     Raises:
-      ValueError: `texts` is no list; a text is neither str nor a pair, is a
-        pair for a model that reads single texts only, or is so long that a
-        [MASK] in it was cut off.
+      ValueError: `texts` is no list; a text is neither str nor a pair, is no
+        UTF-8, is a pair for a model that reads single texts only, or is so long
+        that a [MASK] in it was cut off.
     """
     if isinstance(texts, (str, bytes)):
       raise ValueError("predict takes a list of texts, found one text")
     # A dict or a set has no order that the answers could be in.
-    if isinstance(texts, (dict, set)) or not hasattr(texts, "__iter__"):
+    if (isinstance(texts, (dict, set)) or not hasattr(texts, "__iter__") or
+        getattr(texts, "ndim", 1) == 0):
       raise ValueError("predict takes a list of texts, found %s" %
                        type(texts).__name__)
-    return self._answer([_as_pair(text) for text in texts])
+    return self._answer([
+        _as_pair(text, "texts[%d]" % i) for i, text in enumerate(texts)])
 
   def close(self):
     """Frees what the model holds; it cannot answer any more."""
@@ -171,9 +190,9 @@ class Predictor(object):
             tokens_a, tokens_b, length, self._tokenizer, self._cuts))
         if inputs[-1].tokens.count(kept) < (tokens_a + tokens_b).count(kept):
           raise ValueError(
-              "%r: is cut to max_seq_length=%d word pieces, and a %s with the "
-              "rest; shorten it" % (
-                  (text_a, text_b) if text_b else text_a, length, kept))
+              "texts[%d]: %s is cut to max_seq_length=%d word pieces, and a %s "
+              "with the rest; shorten it" % (
+                  len(inputs) - 1, tokenization.shorten(text_a), length, kept))
       self._cuts.report()
     return inputs
 
@@ -200,6 +219,16 @@ class Predictor(object):
     return results
 
 
+def _check_names(model_parts):
+  """Raises ValueError for an argument that Predictor does not have."""
+  if "model_dir" in model_parts:
+    raise ValueError("model_dir: there is no such argument; give it as path")
+  own = set(inspect.signature(Predictor.__init__).parameters) - {
+      "self", "model_parts"}
+  trained_models.check_names(
+      model_parts, trained_models.argument_names().union(own) - {"model_dir"})
+
+
 def _check_checkpoint(path):
   """Raises ValueError if a path is no checkpoint; names what else it may be."""
   try:
@@ -213,7 +242,8 @@ def _check_checkpoint(path):
 def _check_threshold(value):
   threshold = squad_metrics.parse_threshold(value)
   if not isinstance(threshold, float):
-    raise ValueError("null_score_diff_threshold=%s: expected a number" % value)
+    raise ValueError("null_score_diff_threshold=%s: expected a number" %
+                     tokenization.shorten(value))
   return threshold
 
 
@@ -236,14 +266,24 @@ def find_saved_model(path):
        not has(version, "tfhub_module.pb")), None)
 
 
-def _as_pair(text):
-  """Returns (text, None) of a text, and a pair as a tuple."""
+def _as_pair(text, where):
+  """Returns (text, None) of a text, and a pair as a tuple, as str."""
   if isinstance(text, (str, bytes)):
-    return text, None
-  if isinstance(text, (tuple, list)) and len(text) == 2 and all(
+    return _decode(text, where), None
+  if isinstance(text, (tuple, list, np.ndarray)) and len(text) == 2 and all(
       isinstance(part, (str, bytes)) for part in text):
-    return tuple(text)
-  raise ValueError("found %r, expected a text or a pair of texts" % (text,))
+    return tuple(_decode(part, where) for part in text)
+  raise ValueError("%s: found %s, expected a text or a pair of texts" % (
+      where, tokenization.describe(text)))
+
+
+def _decode(text, where):
+  """Returns a text, str or UTF-8 bytes, as str."""
+  try:
+    return text if isinstance(text, str) else text.decode("utf-8")
+  except UnicodeDecodeError as error:
+    raise ValueError("%s: found %s, in which byte %d is not UTF-8" % (
+        where, tokenization.shorten(text), error.start + 1)) from None
 
 
 def _classifier(predictor):
@@ -302,16 +342,17 @@ def _squad(predictor):
   settings = predictor.settings
 
   def make_windows(pairs):
-    examples, windows = [], []
+    examples, windows, words_of = [], [], {}
     for index, (question, context) in enumerate(pairs):
       if context is None:
-        raise ValueError("found the question %r alone, expected (question, "
-                         "context)" % (question,))
-      context = tokenization.convert_to_unicode(context)
-      words, starts = squad_data.split_words(context)
+        raise ValueError(
+            "texts[%d]: found the question %s alone, expected (question, "
+            "context)" % (index, tokenization.shorten(question)))
+      if context not in words_of:  # a book is tokenized once, not per question
+        words_of[context] = squad_data.split_words(context)
+      words, starts = words_of[context]
       examples.append(squad_data.SquadExample(
-          str(index), tokenization.convert_to_unicode(question), words,
-          context=context, word_starts=starts))
+          str(index), question, words, context=context, word_starts=starts))
     with predictor._tokenizer_lock:
       squad_data.convert_examples_to_features(
           examples, predictor._tokenizer, settings["max_seq_length"],
@@ -330,7 +371,9 @@ def _squad(predictor):
     finder = squad_answers.AnswerFinder(
         n_best_size, max_answer_length, settings["do_lower_case"], version_2,
         False, settings.get("strip_accents"))
-    windows_of = squad_answers.group_windows(windows)
+    # A question without words asks nothing: no window can answer it.
+    windows_of = squad_answers.group_windows(
+        window for window in windows if window.tokens[1] != "[SEP]")
     return [_choose(*finder.find(example, windows_of.get(index, []), logits),
                     threshold=threshold if version_2 else None)
             for index, example in enumerate(examples)]
@@ -338,14 +381,19 @@ def _squad(predictor):
   return answer
 
 
+_NOTHING = squad_answers.Answer("", 0.0, 0.0, None, None)
+
+
 def _choose(answers, null_score, threshold):
   """Returns an answer of an n-best list as a dict.
 
   Args:
-    answers: list of squad_answers.Answer, the best first.
+    answers: list of squad_answers.Answer, the best first; of SQuAD 1.1 empty
+      where nothing can be an answer.
     null_score: float. That of no answer.
     threshold: float. Of SQuAD 2.0; None for the first answer.
   """
+  answers = answers or [_NOTHING]
   chosen = 0
   if threshold is not None:
     texts = [i for i, answer in enumerate(answers) if answer.text]

@@ -170,30 +170,24 @@ def checked_labels(processor):
   what = "%s.get_labels: found " % type(processor).__name__
   expected = "; expected a list of str such as [\"0\", \"1\"]"
   if not isinstance(labels, (list, tuple)):
-    raise ValueError(what + _describe(labels) + expected)
+    raise ValueError(what + tokenization.describe(labels) + expected)
   if not labels:
     raise ValueError(what + "no label" + expected)
   for index, label in enumerate(labels):
     if not isinstance(label, str):
-      raise ValueError(what + _describe(label) + expected)
+      raise ValueError(what + tokenization.describe(label) + expected)
     if label in labels[:index]:
-      raise ValueError("%s%r twice; name each label once" % (what, label))
+      raise ValueError("%s%s twice; name each label once" % (
+          what, tokenization.shorten(label)))
   return labels
-
-
-def _describe(value):
-  """Returns a value with its type, cut where it is long."""
-  text = repr(value)
-  return "%s (%s)" % (text if len(text) <= 60 else text[:57] + "...",
-                      type(value).__name__)
 
 
 def _wrong_label(where, label, labels, hint=""):
   """Returns the ValueError for a label that is none of labels."""
   kinds = sorted(set(type(known).__name__ for known in labels))
   return ValueError("%s: found the label %s, expected one of %s (%s)%s" % (
-      where, _describe(label), ", ".join(map(repr, labels)), ", ".join(kinds),
-      hint))
+      where, tokenization.describe(label), ", ".join(map(repr, labels)),
+      ", ".join(kinds), hint))
 
 
 class XnliProcessor(DataProcessor):

@@ -77,7 +77,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
 
   Raises:
     ValueError: a window has no result, or one that is not finite; "best" is
-      asked for without a dataset.
+      asked for without a dataset; a number is less than 1.
   """
   threshold = squad_metrics.parse_threshold(null_score_diff_threshold)
   if threshold == squad_metrics.BEST and dataset is None:
@@ -99,6 +99,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
       for qas_id, index in last_of_id.items():
         answers, null_score = finder.find(
             all_examples[index], windows.get(index, []), results)
+        answers = answers or [_NONCE]
         writer.write(separator + _format_answers(qas_id, answers))
         separator = ",\n"
         best = answers[0]
@@ -292,11 +293,18 @@ class _Context(object):
           message, pred_text, " ".join(self.words[first_word:last_word + 1]))
 
 
+def check_sizes(n_best_size, max_answer_length):
+  """Raises ValueError for numbers with which nothing can be answered."""
+  input_pipeline.check_count("n_best_size", n_best_size)
+  input_pipeline.check_count("max_answer_length", max_answer_length)
+
+
 class AnswerFinder(object):
   """Makes the n-best lists."""
 
   def __init__(self, n_best_size, max_answer_length, do_lower_case,
                version_2_with_negative, verbose_logging, strip_accents=None):
+    check_sizes(n_best_size, max_answer_length)
     self._n_best_size = n_best_size
     self._max_answer_length = max_answer_length
     self._version_2 = version_2_with_negative
@@ -313,7 +321,8 @@ class AnswerFinder(object):
       results: dict from unique id to RawResult.
 
     Returns:
-      list of Answer, at least one; and the null score, float.
+      list of Answer, empty if the windows offer none, which in SQuAD 2.0 does
+      not happen; and the null score, float.
     """
     null = _NULL_SCORE_WITHOUT_WINDOWS, 0.0, 0.0  # score, start and end logit
     found, num_spans, most = [], 0, _MANY_SPANS
@@ -378,7 +387,7 @@ class AnswerFinder(object):
           example, windows, np.concatenate(found, axis=1))
     if self._version_2 and all(answer.text for answer in answers):
       answers.append(Answer("", null[1], null[2], None, None))
-    return answers or [_NONCE]
+    return answers
 
   def _take_best(self, example, windows, spans):
     """Goes through spans, the best first, until there are enough answers.

@@ -142,8 +142,18 @@ def convert_to_unicode(text):
     return text
   if isinstance(text, bytes):
     return text.decode("utf-8", "ignore")
-  raise ValueError("text must be str or bytes, found %s: %r" %
-                   (type(text).__name__, text))
+  raise ValueError("text must be str or bytes, found %s" % describe(text))
+
+
+def shorten(value):
+  """Returns a value as Python writes it, its end cut off where it is long."""
+  text = repr(value)
+  return text if len(text) <= 60 else text[:57] + "..."
+
+
+def describe(value):
+  """Returns a value, cut where it is long, with its type; for messages."""
+  return "%s (%s)" % (shorten(value), type(value).__name__)
 
 
 def printable_text(text):
@@ -216,8 +226,8 @@ def load_vocab(vocab_file):
   for index, token in enumerate(map(
       sys.intern, vocab_files.read_tokens(vocab_file))):
     if token in vocab:
-      duplicates.append("%r (lines %d and %d)" %
-                        (token, vocab[token] + 1, index + 1))
+      duplicates.append("%s (lines %d and %d)" %
+                        (shorten(token), vocab[token] + 1, index + 1))
     put(token, index)
   if duplicates:
     tf.logging.warning(
@@ -320,8 +330,8 @@ class FullTokenizer(object):
     self._cached_for = None  # settings; the caches are made at the first text
     for token in self.basic_tokenizer.never_split:
       if token not in self.vocab:
-        raise ValueError("never_split names %r, which is not in the vocabulary "
-                         "%s" % (token, vocab_file))
+        raise ValueError("never_split names %s, which is not in the vocabulary "
+                         "%s" % (shorten(token), vocab_file))
 
   def tokenize(self, text):
     """Returns the word pieces, list of str, of text, str or UTF-8 bytes."""
@@ -452,8 +462,8 @@ def _never_split_pattern(tokens):
   alternatives = []
   for token in sorted(tokens, key=len, reverse=True):
     if token.split() != [token]:
-      raise ValueError("never_split: found %r, expected a token without white "
-                       "space such as '[MASK]'" % token)
+      raise ValueError("never_split: found %s, expected a token without white "
+                       "space such as '[MASK]'" % shorten(token))
     begin, end = (r"\b" if re.match(r"\w", char) else ""
                   for char in (token[0], token[-1]))
     alternatives.append(begin + re.escape(token) + end)

@@ -5,6 +5,8 @@ tells most of it; the rest, or all of it without that file, is given.
 """
 
 import collections
+import difflib
+import inspect
 import os
 
 import environment  # pylint: disable=unused-import  # before TensorFlow
@@ -66,8 +68,13 @@ def _features(config, options, training, checkpoint, remove_padding):
   del training, checkpoint
   pooling = options.get("pooling") or "none"
   extract_features.check_choice("pooling", pooling, extract_features.POOLINGS)
-  layers = extract_features.parse_layers(
-      options.get("layers") or "-1", config.num_hidden_layers)
+  layers = options.get("layers")
+  if layers is None:
+    layers = "-1"
+  elif not isinstance(layers, str):  # numbers, as a program has them
+    layers = ",".join(
+        map(str, layers if isinstance(layers, (list, tuple)) else [layers]))
+  layers = extract_features.parse_layers(layers, config.num_hidden_layers)
   return extract_features.serving_task(config, layers, pooling, remove_padding)
 
 
@@ -103,17 +110,35 @@ def find(model_dir=None, task=None, init_checkpoint=None,
     max_seq_length: int.
     remove_padding: bool. See BertModel.
     strip_accents: bool. See FullTokenizer; None for what was used in training.
-    **options: "labels", list of str, of classifiers; "layers", str, and
-      "pooling", str, of the task features. None for what is not given.
+    **options: "labels", list of str, or str with commas, of classifiers;
+      "layers", str with commas or list of int, and "pooling", str, of the task
+      features. None for what is not given.
 
   Returns:
     TrainedModel.
 
   Raises:
-    ValueError: a part is missing, or parts do not go together.
+    ValueError: a part is missing, is not known or of a wrong type, or parts do
+      not go together.
   """
+  check_names(options, argument_names())
+  for name, path in (("model_dir", model_dir),
+                     ("init_checkpoint", init_checkpoint),
+                     ("bert_config_file", bert_config_file),
+                     ("vocab_file", vocab_file)):
+    if path is not None:
+      check_path(name, path)
+  if max_seq_length is not None:
+    input_pipeline.check_count("max_seq_length", max_seq_length, least=3)
+  for name, value in (("do_lower_case", do_lower_case),
+                      ("remove_padding", remove_padding),
+                      ("strip_accents", strip_accents)):
+    if value not in (None, True, False):
+      raise ValueError("%s=%s: expected True or False" % (
+          name, tokenization.shorten(value)))
+  options["labels"] = _split_labels(options.get("labels"))
   model_dir, init_checkpoint, bert_config_file, vocab_file = [
-      cli.expand_home(path) for path in (
+      cli.expand_home(path and os.fspath(path)) for path in (
           model_dir, init_checkpoint, bert_config_file, vocab_file)]
   init_checkpoint, record = _find_checkpoint(model_dir, init_checkpoint)
   training = record.get("training", {})
@@ -171,6 +196,49 @@ def find(model_dir=None, task=None, init_checkpoint=None,
                       serving.make_settings(
                           served, length, do_lower_case, strip_accents,
                           config.type_vocab_size))
+
+
+def argument_names():
+  """Returns the set of the names of what `find` takes."""
+  return (set(inspect.signature(find).parameters) - {"options"}).union(
+      _TASK_OF_OPTION)
+
+
+def check_names(given, known):
+  """Raises ValueError for a name, of an iterable of str, that is not known."""
+  for name in sorted(set(given) - set(known)):
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    raise ValueError("%s: there is no such argument; %s" % (
+        name, "did you mean %s?" % near[0] if near else
+        "those there are: %s" % ", ".join(sorted(known))))
+
+
+def check_path(name, path):
+  """Raises ValueError for what cannot be a path."""
+  if not isinstance(path, (str, os.PathLike)) or not str(path):
+    raise ValueError("%s=%s: expected a path" % (
+        name, tokenization.shorten(path)))
+
+
+def _split_labels(labels):
+  """Returns labels as a list of str; None for none.
+
+  Args:
+    labels: str with commas, or list or tuple of str, or None.
+
+  Raises:
+    ValueError: they are something else.
+  """
+  if labels is None:
+    return None
+  if isinstance(labels, str):
+    labels = [label.strip() for label in labels.split(",")]
+  if not isinstance(labels, (list, tuple)) or not labels or not all(
+      isinstance(label, str) and label for label in labels):
+    raise ValueError(
+        "labels=%s: expected the labels in the order of training, a list of "
+        "str, or one str with commas" % tokenization.shorten(labels))
+  return list(labels)
 
 
 def _find_checkpoint(model_dir, init_checkpoint):
@@ -246,8 +314,8 @@ def _check_options(task, options, do_lower_case, strip_accents, record, source):
   labels = options.get("labels") or []
   twice = [label for i, label in enumerate(labels) if label in labels[:i]]
   if twice:
-    raise ValueError("labels: %r is there twice; give each label once, in the "
-                     "order of training" % twice[0])
+    raise ValueError("labels: %s is there twice; give each label once, in the "
+                     "order of training" % tokenization.shorten(twice[0]))
   # Accents follow the case where a record does not say it.
   known = dict({"strip_accents": record.get("do_lower_case")}, **record)
   for name, value in (("labels", labels or None),
