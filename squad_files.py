@@ -10,14 +10,21 @@ import re
 
 def read_dataset(path):
   """Returns the articles of a SQuAD file, and whether it says it is 2.0."""
-  content = read_json(path)
+  content = read_json(
+      path, "one for the whole file, as SQuAD has it, {\"data\": "
+      "[{\"paragraphs\": [{\"context\": ..., \"qas\": [...]}]}]}")
   dataset = member(content, "data", path)
   return dataset, bool(re.match(
       r"v?2(\.|$)", str(content.get("version")).lower()))
 
 
-def read_json(path):
-  """Returns what a JSON file holds; a ValueError names the file."""
+def read_json(path, expected="one object for the whole file"):
+  """Returns what a JSON file holds; a ValueError names the file.
+
+  Args:
+    path: str.
+    expected: str. What the file should be, for messages.
+  """
   try:
     if "://" in path:
       import tensorflow.compat.v1 as tf  # pylint: disable=g-import-not-at-top
@@ -32,12 +39,28 @@ def read_json(path):
         path, getattr(error, "strerror", None) or
         getattr(error, "message", None) or error))
   try:
-    return json.loads(content.decode("utf-8-sig"))
+    text = content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
     raise ValueError("%s: byte %d is not UTF-8; save the file as UTF-8" % (
         path, error.start + 1))
+  try:
+    return json.loads(text)
   except (ValueError, RecursionError) as error:
-    raise ValueError("%s: is not JSON (%s)" % (path, error))
+    raise ValueError(_describe_lines(text, path, expected) or
+                     "%s: is not JSON (%s)" % (path, error))
+
+
+def _describe_lines(text, path, expected):
+  """Returns what is wrong with JSON Lines; None if a text is something else."""
+  lines = text.strip().split("\n", 1)
+  try:
+    first = json.loads(lines[0])
+  except (ValueError, RecursionError):
+    return None
+  if not isinstance(first, dict) or len(lines) < 2:
+    return None
+  return "%s: found an object in each line, first %s; expected %s" % (
+      path, describe(first), expected)
 
 
 def iterate_questions(dataset, source):

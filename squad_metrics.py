@@ -108,7 +108,7 @@ def parse_threshold(value):
   except (TypeError, ValueError):
     threshold = math.nan
   if math.isnan(threshold):
-    raise ValueError("null_score_diff_threshold=%s: expected a number, or "
+    raise ValueError("null_score_diff_threshold=%.60s: expected a number, or "
                      "\"best\" for the one with the highest F1" % value)
   return threshold
 

@@ -121,21 +121,12 @@ def find(model_dir=None, task=None, init_checkpoint=None,
     ValueError: a part is missing, is not known or of a wrong type, or parts do
       not go together.
   """
+  _check_types(
+      {"model_dir": model_dir, "init_checkpoint": init_checkpoint,
+       "bert_config_file": bert_config_file, "vocab_file": vocab_file},
+      {"do_lower_case": do_lower_case, "remove_padding": remove_padding,
+       "strip_accents": strip_accents}, max_seq_length)
   check_names(options, argument_names())
-  for name, path in (("model_dir", model_dir),
-                     ("init_checkpoint", init_checkpoint),
-                     ("bert_config_file", bert_config_file),
-                     ("vocab_file", vocab_file)):
-    if path is not None:
-      check_path(name, path)
-  if max_seq_length is not None:
-    input_pipeline.check_count("max_seq_length", max_seq_length, least=3)
-  for name, value in (("do_lower_case", do_lower_case),
-                      ("remove_padding", remove_padding),
-                      ("strip_accents", strip_accents)):
-    if value not in (None, True, False):
-      raise ValueError("%s=%s: expected True or False" % (
-          name, tokenization.shorten(value)))
   options["labels"] = _split_labels(options.get("labels"))
   model_dir, init_checkpoint, bert_config_file, vocab_file = [
       cli.expand_home(path and os.fspath(path)) for path in (
@@ -216,8 +207,21 @@ def check_names(given, known):
 def check_path(name, path):
   """Raises ValueError for what cannot be a path."""
   if not isinstance(path, (str, os.PathLike)) or not str(path):
-    raise ValueError("%s=%s: expected a path" % (
+    raise ValueError("%s=%s: expected the path of a file or folder, a str" % (
         name, tokenization.shorten(path)))
+
+
+def _check_types(paths, switches, max_seq_length):
+  """Raises ValueError for an argument of `find` that is of a wrong type."""
+  for name, path in sorted(paths.items()):
+    if path is not None:
+      check_path(name, path)
+  for name, value in sorted(switches.items()):
+    if value not in (None, True, False):
+      raise ValueError("%s=%s: expected True or False" % (
+          name, tokenization.shorten(value)))
+  if max_seq_length is not None:
+    input_pipeline.check_count("max_seq_length", max_seq_length, least=3)
 
 
 def _split_labels(labels):

@@ -495,20 +495,30 @@ def test_bytes_that_are_not_utf8_are_named_and_nothing_is_left(model, tmp_path):
     assert os.listdir(str(tmp_path)) == ["in.txt"]
 
 
-@pytest.mark.parametrize("output_format", sorted(feature_files.WRITERS))
-def test_an_empty_file_has_no_features(model, tmp_path, output_format):
+@pytest.mark.parametrize("output_format,pooling", [
+    ("jsonl", "none"), ("tfrecord", "none"), ("npz", "none"), ("npz", "mean")])
+def test_an_empty_file_has_no_features(model, tmp_path, output_format, pooling):
   (tmp_path / "in.txt").write_text(u"")
   helpers.run_main(extract_features, [
       "--%s=%s" % item for item in sorted(dict(
-          model, input_file=str(tmp_path / "in.txt"), layers="-1",
-          output_file=str(tmp_path / "out"),
+          model, input_file=str(tmp_path / "in.txt"), layers="-1,0",
+          output_file=str(tmp_path / "out"), pooling=pooling,
           output_format=output_format).items())])
-  assert (tmp_path / "out").exists()
-  if output_format == "npz":
-    archive = np.load(str(tmp_path / "out"))
+  if output_format != "npz":
+    assert (tmp_path / "out").read_bytes() == b""
+    return
+  archive = np.load(str(tmp_path / "out"))
+  assert archive["layers"].tolist() == [-1, 0]
+  assert archive["values"].dtype == np.float32
+  width = helpers.CONFIG["hidden_size"]
+  if pooling == "mean":
+    assert sorted(archive) == ["layers", "values"]
+    assert archive["values"].shape == (0, 2 * width)
+  else:
     assert sorted(archive) == ["layers", "line_starts", "tokens", "values"]
     assert archive["line_starts"].tolist() == [0]
-    assert archive["tokens"].shape == archive["values"].shape == (0,)
+    assert archive["tokens"].shape == (0,)
+    assert archive["values"].shape == (0, 2, width)
 
 
 def test_the_vocabulary_of_the_training_is_needed(model, tmp_path):

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 import helpers
 import predictor
 import serving
+import squad_data
 import trained_models
 from export_fixtures import LENGTH, MODELS, write_model
 
@@ -135,10 +136,12 @@ def test_masked_lm(folders):
     text = "tea " * (LENGTH - 3) + "[MASK]"
     assert len(model.predict([text])[0]) == 1
     for too_long in ("a " + text, (text, "tea")):
-      with pytest.raises(ValueError, match="tea .MASK.'.*: is cut to "
-                         "max_seq_length=%d word pieces, and a .MASK. " %
-                         LENGTH):
+      with pytest.raises(
+          ValueError, match=r"^texts\[1\]: '(a )?tea tea .*\.\.\. is cut to "
+          "max_seq_length=%d word pieces, and a .MASK. " % LENGTH) as error:
         model.predict(["tea", too_long])
+      assert len(str(error.value)) < 200
+    assert model.predict([]) == []
 
 
 def test_squad(folders):
@@ -153,6 +156,34 @@ def test_squad(folders):
   assert [a["text"] for a in again] == [a["text"] for a in found]
   with pytest.raises(ValueError, match="alone, expected"):
     ours.predict(["a cat"])
+  assert ours.predict([]) == []
+
+
+@pytest.mark.parametrize("version_2", [False, True])
+def test_without_words_squad_answers_with_nothing(tmp_path, version_2):
+  model_dir = write_model(tmp_path, "squad", version_2_with_negative=version_2)
+  with helpers.captured_log():
+    model = predictor.Predictor(model_dir)
+  blank = ["", " \n\t", u"\u200b\u200b"]
+  nothing = {"text": "", "probability": 1.0, "start_char": None,
+             "end_char": None}
+  found = model.predict([("a cat", text) for text in blank] +
+                        [(text, "Tea is near.") for text in blank] +
+                        [("", ""), ("a cat", "tea")])
+  assert found[:-1] == [nothing] * 7
+  # The word itself may be an answer; none of the above was.
+  assert found[-1]["text"] == "tea" or version_2
+
+
+def test_questions_of_one_context_share_its_words(folders, monkeypatch):
+  calls, split_words = [], squad_data.split_words
+  monkeypatch.setattr(squad_data, "split_words", lambda context: (
+      calls.append(context), split_words(context))[1])
+  with helpers.captured_log():
+    model = predictor.Predictor(folders["squad"][0])
+  context = "The kettle sings. " * 20
+  model.predict([("a cat", context), ("tea", context), ("tea", "Tea is near.")])
+  assert calls == [context, "Tea is near."]
 
 
 @pytest.mark.parametrize("threshold", [-1e9, 0.0, 1e9])
@@ -243,13 +274,22 @@ def test_mistakes(folders, tmp_path):
   for texts, message in (("one text", "takes a list"),
                          (None, "a list of texts, found NoneType"),
                          ({"a": 1}, "a list of texts, found dict"),
-                         ([3], "found 3, expected a text or a pair"),
-                         ([("a", "b", "c")], "expected a text or a pair")):
-    with pytest.raises(ValueError, match=message):
+                         ([3], r"found 3 \(int\), expected a text or a pair"),
+                         ([("a", "b", "c")], "expected a text or a pair"),
+                         (["a", None], r"^texts\[1\]: found None \(NoneType\)"),
+                         ([["a", float("nan")]], "expected a text or a pair"),
+                         (np.array("a"), "takes a list of texts, found ndarra"),
+                         ([b"caf\xe9 ole"], r"texts\[0\]: found b'caf\\xe9 ole',"
+                          " in which byte 4 is not UTF-8$"),
+                         ([("a", b"\xff" * 500)], r"byte 1 is not UTF-8$"),
+                         ([("word " * 500, None)], r"found \('word .*\.\.\. ")):
+    with pytest.raises(ValueError, match=message) as error:
       model.predict(texts)
-  for batch_size in (0, -1):
-    with pytest.raises(ValueError, match="^batch_size=.*: expected at least 1"):
-      predictor.Predictor(folders["classifier"][1], batch_size=batch_size)
+    assert len(str(error.value)) < 200 and "\n" not in str(error.value)
+  expected = model.predict(["a", ("tea", "cat")])
+  for texts in ((text for text in ("a", ("tea", "cat"))),
+                [b"a", np.array(["tea", "cat"])]):
+    np.testing.assert_allclose(model.predict(texts), expected, atol=1e-6)
   with pytest.raises(ValueError, match="brings its own vocab_file"):
     predictor.Predictor(folders["classifier"][1], vocab_file="vocab.txt")
   with pytest.raises(ValueError, match="holds no checkpoint"):
@@ -257,6 +297,9 @@ def test_mistakes(folders, tmp_path):
   with pytest.raises(ValueError, match=(
       r"none: there is no such checkpoint; .* \(or a SavedModel of ")):
     predictor.Predictor(str(tmp_path / "none"))
+  for path in (None, 3, b"x", ""):
+    with pytest.raises(ValueError, match="^path=%r: expected the path" % path):
+      predictor.Predictor(path)
   given = helpers.save_checkpoint(tmp_path / "bert_model.ckpt", {"w": 1.0})
   with pytest.raises(ValueError, match="has no run.json that tells it$"):
     predictor.Predictor(str(tmp_path))
@@ -292,3 +335,37 @@ def test_paths_may_start_with_a_tilde(folders, tmp_path, monkeypatch):
     assert serving.export_saved_model(
         model.task, model.checkpoint, "~/vocab.txt", model.settings,
         "~/new").startswith(str(tmp_path / "new"))
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (dict(lable="no"), "^lable: there is no such argument; did you mean labels"),
+    (dict(n_best=3), "^n_best: there is .*; did you mean n_best_size?"),
+    (dict(color="red"), "^color: there is no such argument; those there are: b"),
+    (dict(model_dir="out"), "^model_dir: there is no such .*; give it as path$"),
+    (dict(batch_size=0), "^batch_size=0: expected a whole number, at least 1$"),
+    (dict(batch_size="8"), "^batch_size='8': expected a whole number, at least"),
+    (dict(n_best_size=0), "^n_best_size=0: expected a whole number, at least 1"),
+    (dict(max_answer_length=0), "^max_answer_length=0: expected a whole number"),
+    (dict(max_seq_length=0), "^max_seq_length=0: expected a whole number, at l"),
+    (dict(do_lower_case="true"), "^do_lower_case='true': expected True or Fals"),
+    (dict(vocab_file=3), "^vocab_file=3: expected the path of a file"),
+    (dict(n_best_size=3), "are of squad, the task of this model is classifier"),
+    (dict(pooling="mean"), "^pooling: the task classifier has none"),
+    (dict(labels=[0, 1]), r"^labels=\[0, 1\]: expected the labels in the order"),
+    (dict(labels="no,,tea"), r"^labels=\['no', '', 'tea'\]: expected the labe"),
+    (dict(labels="yes,no,tea"), "^labels: found yes,no,tea, but .* was trained "
+     "with no,yes,tea; leave it out$")])
+def test_arguments_that_make_no_sense_are_one_line(folders, arguments, message):
+  with pytest.raises(ValueError, match=message) as error:
+    predictor.Predictor(folders["classifier"][0], **arguments)
+  assert "\n" not in str(error.value)
+
+
+def test_labels_and_layers_may_be_given_as_a_program_has_them(folders):
+  with helpers.captured_log():
+    for labels in ("no,yes,tea", "no, yes, tea", ("no", "yes", "tea")):
+      model = predictor.Predictor(folders["classifier"][0], labels=labels)
+      assert model.labels == ["no", "yes", "tea"]
+    for layers, expected in ((0, [0]), ([-1, 0], [-1, 0]), ("-1,0", [-1, 0])):
+      model = predictor.Predictor(folders["features"][0], layers=layers)
+      assert model.settings["layers"] == expected

@@ -180,6 +180,17 @@ def test_forgetting_spans_on_the_way_changes_no_list(
   assert any(num_used < size for size, num_used in sizes)
 
 
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, "3", True, None])
+def test_sizes_with_which_nothing_can_be_answered_are_refused(wrong):
+  for sizes, name in (((wrong, 30), "n_best_size"),
+                      ((20, wrong), "max_answer_length")):
+    with pytest.raises(ValueError, match="^%s=%r: expected a whole number, at "
+                       "least 1$" % (name, wrong)):
+      squad_answers.AnswerFinder(*sizes, do_lower_case=True,
+                                 version_2_with_negative=False,
+                                 verbose_logging=False)
+
+
 def test_the_files_are_laid_out_as_json_dumps_does(tmp_path):
   examples, features = make_data(tmp_path)
   contents = write(tmp_path, examples, features, make_results(features),

@@ -133,6 +133,12 @@ def test_ids_that_are_not_strings(tmp_path):
 
 @pytest.mark.parametrize("content,message", [
     ("{", "is not JSON"),
+    ('{"id": 1, "answers": {"text": ["a"]}}\n{"id": 2}\n',
+     "found an object in each line, first an object with the keys id, answers; "
+     'expected one for the whole file, as SQuAD has it, {"data": '),
+    ('{"data": [{"id": 1, "context": "a"}]}',
+     "article 1: is not SQuAD: found an object with the keys id, context, "
+     'expected an object with a list "paragraphs"'),
     ("[]", 'found a list of 0, expected an object with a list "data"'),
     ('{"data": {}}', '"data": is not SQuAD: found an object {}, expected a'),
     ('{"data": []}', "has no questions"),
