@@ -242,8 +242,8 @@ def _check_checkpoint(path):
 def _check_threshold(value):
   threshold = squad_metrics.parse_threshold(value)
   if not isinstance(threshold, float):
-    raise ValueError("null_score_diff_threshold=%s: expected a number" %
-                     tokenization.shorten(value))
+    raise ValueError("null_score_diff_threshold=%.60s: expected a number" %
+                     value)
   return threshold
 
 

@@ -142,7 +142,8 @@ def convert_to_unicode(text):
     return text
   if isinstance(text, bytes):
     return text.decode("utf-8", "ignore")
-  raise ValueError("text must be str or bytes, found %s" % describe(text))
+  raise ValueError("text must be str or bytes, found %s: %s" %
+                   (type(text).__name__, shorten(text)))
 
 
 def shorten(value):
