@@ -340,8 +340,10 @@ def read_train_examples(flag_values):
       flag_values.train_file, is_training=True,
       version_2_with_negative=flag_values.version_2_with_negative)
   if not examples:
-    raise ValueError("%s: found no question that can be trained on" %
-                     flag_values.train_file)
+    raise ValueError(
+        "%s: found no question that can be trained on: of none the context has "
+        "the answer at answer_start, which counts characters from 0" %
+        flag_values.train_file)
   random.Random(_SHUFFLE_SEED).shuffle(examples)
   return examples
 

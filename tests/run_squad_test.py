@@ -1,5 +1,6 @@
 """Tests of run_squad: the head, flags, whole runs of the script."""
 
+import collections
 import json
 import re
 
@@ -344,6 +345,19 @@ def test_the_training_goes_on_and_predicts(task, trained_dir):
   assert status == 0, stderr[-3000:]
   assert "There is nothing left to train" in stderr
   assert read_results(trained_dir) == before
+
+
+def test_answers_that_are_all_elsewhere_are_one_line(tmp_path):
+  dataset = [{"paragraphs": [{"context": "The kettle sings.", "qas": [
+      {"id": "q", "question": "a cat", "answers": [
+          {"text": "kettle", "answer_start": -1}]}]}]}]
+  path = write_json(tmp_path / "train.json", {"data": dataset})
+  flag_values = collections.namedtuple(
+      "Flags", ["train_file", "version_2_with_negative"])(path, False)
+  with captured_log(), pytest.raises(ValueError, match=(
+      "/train.json: found no question that can be trained on: of none the "
+      "context has the answer at answer_start, which counts .* from 0$")):
+    run_squad.read_train_examples(flag_values)
 
 
 def test_odd_questions_are_answered(task, trained_dir, tmp_path):
