@@ -9,16 +9,15 @@ about as much memory as it has bytes.
 
 import array
 import collections
-import gzip
 import itertools
 import re
 import sys
-import zlib
 
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+import gzip_files
 import sentences
 import workers
 
@@ -27,7 +26,6 @@ import workers
 MAX_LINE_BYTES = 2 ** 20
 
 _BLOCK_BYTES = 2 ** 18  # what is read at once
-_GZIP_MAGIC = b"\x1f\x8b"  # which no UTF-8 text begins with
 _GZIP_RATIO = 3  # what English usually shrinks by
 _MIN_PART_BYTES = 2 ** 20  # less is not worth a process
 
@@ -108,7 +106,7 @@ def list_spans(paths):
       if tf.gfile.IsDirectory(path):
         raise ValueError("%s: is a folder, expected a file of text" % path)
       with tf.gfile.GFile(path, "rb") as reader:
-        is_gzip = reader.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        is_gzip = gzip_files.is_gzip(reader)
         size = reader.size()
     except tf.errors.OpError as error:
       raise ValueError("%s: cannot be read (%s)" % (path, error.message))
@@ -211,18 +209,12 @@ def _read_lines(span, advance=lambda count: None):
   with tf.gfile.GFile(span.path, "rb") as raw:
     reader, left, position = raw, span.end - span.begin, 0
     if span.is_gzip:
-      reader, left = gzip.GzipFile(fileobj=raw), sys.maxsize
+      reader, left = gzip_files.unpacked(raw, span.path), sys.maxsize
     else:
       raw.seek(span.begin)
     rest = b""
     while left:
-      try:
-        block = reader.read(min(_BLOCK_BYTES, left))
-      except (EOFError, OSError, zlib.error) as error:
-        if not span.is_gzip:
-          raise
-        raise ValueError("%s: is a damaged gzip file (%s); get it again" %
-                         (span.path, error))
+      block = reader.read(min(_BLOCK_BYTES, left))
       if not block:
         break
       left -= len(block)

@@ -27,6 +27,7 @@ import checkpoints
 import estimators
 import feature_files
 import files
+import gzip_files
 import input_pipeline
 import modeling
 import progress
@@ -126,7 +127,7 @@ def stream_examples(input_file):
     InputExample, for empty lines too.
 
   Raises:
-    ValueError: a line is not UTF-8.
+    ValueError: a line is not UTF-8, or a gzip file is damaged.
   """
   if input_file == "-":
     # A copy: a thread that waits for a line must not hold Python's own.
@@ -142,8 +143,8 @@ def stream_examples(input_file):
       yield example
 
 
-def _parse_lines(lines, name):
-  for index, line in enumerate(lines):
+def _parse_lines(reader, name):
+  for index, line in enumerate(gzip_files.unpacked(reader, name)):
     try:
       text = line.decode("utf-8-sig" if index == 0 else "utf-8").strip()
     except UnicodeDecodeError as error:

@@ -22,6 +22,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import gzip_files
 import tokenization
 from tables import TsvRow, read_tsv  # pylint: disable=unused-import
 
@@ -236,9 +237,21 @@ def write_examples(path, examples):
   return count
 
 
+def compression_of(path):
+  """Returns how TensorFlow calls a TFRecord file's compression: GZIP or ""."""
+  with tf.gfile.GFile(path, "rb") as reader:
+    return "GZIP" if gzip_files.is_gzip(reader) else ""
+
+
+def iterate_records(path):
+  """Returns an iterator over the records, bytes, of a TFRecord file."""
+  return tf.python_io.tf_record_iterator(
+      path, tf.python_io.TFRecordOptions(compression_of(path)))
+
+
 def count_records(path):
   """Returns the number of records of a TFRecord file."""
-  return sum(1 for _ in tf.python_io.tf_record_iterator(path))
+  return sum(1 for _ in iterate_records(path))
 
 
 def decode_batch(serialized, name_to_features):
@@ -271,7 +284,7 @@ def make_input_fn(input_files, name_to_features, is_training,
   """Makes an Estimator's `input_fn` that reads TFRecord files.
 
   Args:
-    input_files: str or list of str.
+    input_files: str or list of str. TFRecord files, plain or gzip.
     name_to_features: dict from name to `tf.FixedLenFeature`.
     is_training: bool. Repeats without end and shuffles.
     drop_remainder: bool. Drops a last batch that is not full (TPUs need one
@@ -298,18 +311,38 @@ def make_input_fn(input_files, name_to_features, is_training,
     batch_size = params["batch_size"]
     files = [input_files] if isinstance(input_files, str) else input_files
     if is_training and num_parallel_files > 1:
-      dataset = tf.data.Dataset.from_tensor_slices(
+      dataset = _name_files(
           _orders_of_files(files, file_seed or 0)).repeat().interleave(
-              tf.data.TFRecordDataset,
+              _read_file,
               cycle_length=min(num_parallel_files, len(files)), block_length=16,
               num_parallel_calls=min(num_parallel_files, len(files)))
     else:
-      dataset = tf.data.TFRecordDataset(files)
+      dataset = read_records(files)
     dataset = _batches(dataset, batch_size, is_training, drop_remainder,
                        shuffle_buffer_size, num_skipped, repeat)
     return dataset.map(decode, num_parallel_calls=2).prefetch(2)
 
   return input_fn
+
+
+def read_records(files):
+  """Returns a `tf.data.Dataset` of the records of TFRecord files.
+
+  Args:
+    files: list of str. Each is plain or gzip.
+  """
+  return _name_files(files).flat_map(_read_file)
+
+
+def _name_files(files):
+  """Returns a dataset of the names of files and of their compressions."""
+  compressions = {path: compression_of(path) for path in set(files)}
+  return tf.data.Dataset.from_tensor_slices(
+      (files, [compressions[path] for path in files]))
+
+
+def _read_file(path, compression):
+  return tf.data.TFRecordDataset(path, compression_type=compression)
 
 
 def _orders_of_files(files, seed):

@@ -89,7 +89,8 @@ def define_flags():
   define("integer", "shuffle_buffer_size", 10000,
          "Records in memory that shuffling chooses from.", lower_bound=1)
   define("bool", "skip_bad_records", False,
-         "Leave damaged records out and count them, instead of stopping.")
+         "Leave records out that are damaged or do not fit, and count them, "
+         "instead of stopping.")
   estimators.define_padding_flag()
   estimators.define_hardware_flags()
 
@@ -520,11 +521,21 @@ def find_input_files(flag_values):
       flag_values.eval_input_file, "--eval_input_file")
 
 
-def check_files(input_files, flag_values, bert_config, purpose):
+def expected_records(flag_values, bert_config):
+  """Returns what the flags and the model want, a record_files.Expected."""
+  return record_files.Expected(
+      record_features(
+          flag_values.max_seq_length, flag_values.max_predictions_per_seq),
+      record_limits(bert_config, flag_values.max_seq_length),
+      cure="give --max_seq_length and --max_predictions_per_seq as for "
+      "create_pretraining_data.py, and the config of its vocabulary")
+
+
+def check_files(input_files, flag_values, expected, purpose):
   """Looks at the first records of files; returns the files to read.
 
-  Those are others where --skip_bad_records copied the good records of a
-  damaged file, into a folder of the purpose ("train" or "eval").
+  Those are others where --skip_bad_records copied the good records of a file
+  with bad ones, into a folder of the purpose ("train" or "eval").
 
   Raises:
     ValueError: records do not fit the flags or the model, or are damaged.
@@ -532,15 +543,8 @@ def check_files(input_files, flag_values, bert_config, purpose):
   if flag_values.skip_bad_records:
     input_files = record_files.copy_good_records(
         input_files, os.path.join(
-            flag_values.output_dir, "good_records", purpose))
-  record_files.check_records(
-      input_files,
-      record_features(
-          flag_values.max_seq_length, flag_values.max_predictions_per_seq),
-      record_limits(bert_config, flag_values.max_seq_length),
-      _RECORDS_TO_CHECK,
-      cure="give --max_seq_length and --max_predictions_per_seq as for "
-      "create_pretraining_data.py, and the config of its vocabulary")
+            flag_values.output_dir, "good_records", purpose), expected)
+  record_files.check_records(input_files, expected, _RECORDS_TO_CHECK)
   return input_files
 
 
@@ -573,6 +577,7 @@ def _run_steps():
         [FLAGS.output_dir] + ([os.path.dirname(FLAGS.init_checkpoint)]
                               if FLAGS.init_checkpoint else []),
         bert_config.vocab_size)
+    expected = expected_records(FLAGS, bert_config)
     record = checkpoints.make_record(
         "pretraining", bert_config, use_next_sentence=FLAGS.use_next_sentence,
         **vocabulary)
@@ -585,11 +590,11 @@ def _run_steps():
           FLAGS.output_dir, settings, _HOW_TO_TRAIN_MORE)
     estimators.check_output_dir(FLAGS.output_dir)
     if FLAGS.do_train:
-      train_files = check_files(train_files, FLAGS, bert_config, "train")
+      train_files = check_files(train_files, FLAGS, expected, "train")
     if FLAGS.do_eval or FLAGS.eval_steps:
       eval_files = (train_files if FLAGS.do_train and
                     not FLAGS.eval_input_file else
-                    check_files(eval_files, FLAGS, bert_config, "eval"))
+                    check_files(eval_files, FLAGS, expected, "eval"))
 
   def make_estimator(start_step):
     return estimators.make_estimator(
@@ -609,7 +614,7 @@ def _run_steps():
         files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq,
         is_training, shuffle_buffer_size=FLAGS.shuffle_buffer_size,
         num_skipped=start_step * FLAGS.train_batch_size,
-        limits=record_limits(bert_config, FLAGS.max_seq_length),
+        limits=expected.limits,
         file_seed=FLAGS.tf_random_seed)
 
   def evaluate_with(estimator, num_train_steps=0):
@@ -618,7 +623,7 @@ def _run_steps():
              FLAGS.use_tpu, estimators.checkpoint_to_use(
                  FLAGS.output_dir, start, num_train_steps))
 
-  with record_files.naming_damage(train_files + eval_files):
+  with record_files.naming_bad_records(train_files + eval_files, expected):
     if FLAGS.do_train:
       train_and_evaluate(
           make_estimator,

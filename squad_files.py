@@ -7,6 +7,8 @@ read.
 import json
 import re
 
+import gzip_files
+
 
 def read_dataset(path):
   """Returns the articles of a SQuAD file, and whether it says it is 2.0."""
@@ -19,20 +21,25 @@ def read_dataset(path):
 
 
 def read_json(path, expected="one object for the whole file"):
-  """Returns what a JSON file holds; a ValueError names the file.
+  """Returns what a JSON file, plain or gzip, holds.
 
   Args:
     path: str.
     expected: str. What the file should be, for messages.
+
+  Raises:
+    ValueError: it cannot be read or is not JSON; the text names it.
   """
   try:
     if "://" in path:
       import tensorflow.compat.v1 as tf  # pylint: disable=g-import-not-at-top
       with tf.gfile.GFile(path, "rb") as reader:
-        content = reader.read()
+        content = gzip_files.unpacked(reader, path).read()
     else:
       with open(path, "rb") as reader:
-        content = reader.read()
+        content = gzip_files.unpacked(reader, path).read()
+  except ValueError:
+    raise  # it says all
   except Exception as error:  # pylint: disable=broad-except
     # Without importing TensorFlow its errors cannot be named.
     raise ValueError("%s: cannot be read (%s)" % (

@@ -9,6 +9,8 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+import gzip_files
+
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?$")
 _ENDS_OF_SENTENCES = tuple(u".!?\u3002\uff01\uff1f")
 _LONGEST_NAME = 4  # words of a column's name; "#1 String" has two
@@ -56,7 +58,7 @@ def read_tsv(path, quotechar=None):
   """Reads tab-separated values.
 
   Args:
-    path: str.
+    path: str. The file may be gzip, whatever its name is.
     quotechar: str. Character around columns that hold tabs or line breaks, or
       None.
 
@@ -66,10 +68,11 @@ def read_tsv(path, quotechar=None):
     out.
 
   Raises:
-    ValueError: a line is not UTF-8 or its quotes are wrong.
+    ValueError: a line is not UTF-8 or its quotes are wrong, or a gzip file is
+      damaged.
   """
   with tf.gfile.GFile(path, "rb") as reader:
-    content = reader.read()
+    content = gzip_files.unpacked(reader, path).read()
   if content.startswith(codecs.BOM_UTF8):
     content = content[len(codecs.BOM_UTF8):]
   # Only "\n" ends a line: sentences may hold any other Unicode separator.

@@ -301,6 +301,22 @@ def test_lines_are_texts_or_pairs(tmp_path):
               (3, "||| d", None), (4, u"\u00e9", None)]
 
 
+@pytest.mark.parametrize("is_gzip", [False, True])
+def test_a_file_and_standard_input_mean_the_same(
+    tmp_path, monkeypatch, is_gzip):
+  path = tmp_path / "in.txt"
+  path.write_bytes(b"one\rtwo\r\nthree\x0bfour\xe2\x80\xa8five\r\r\n\nsix\r")
+  if is_gzip:
+    helpers.gzip_file(path)
+  examples = extract_features.read_examples(str(path))
+  assert [example.text_a for example in examples] == [
+      u"one\rtwo", u"three\x0bfour\u2028five", "", "six"]
+  with io.open(str(path), "rb") as reader:
+    monkeypatch.setattr(sys, "stdin", reader)
+    assert [vars(e) for e in extract_features.read_examples("-")] == [
+        vars(example) for example in examples]
+
+
 def test_a_pipe_is_read_as_it_comes(tmp_path):
   path = str(tmp_path / "pipe")
   os.mkfifo(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import gzip
 import io
 import json
 import logging
@@ -86,6 +87,15 @@ def make_variables(shapes):
   """Makes variables of zeros from (name, shape) pairs."""
   return [tf.get_variable(name, shape, initializer=tf.zeros_initializer())
           for name, shape in shapes]
+
+
+def gzip_file(path):
+  """Replaces a file by what gzip makes of it, of the same name; returns it."""
+  with io.open(str(path), "rb") as reader:
+    content = reader.read()
+  with gzip.open(str(path), "wb") as writer:
+    writer.write(content)
+  return str(path)
 
 
 def write_lines(path, lines):

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import input_pipeline
 import tokenization
 from helpers import captured_log
+from helpers import gzip_file
 from helpers import read_batches
 
 NAME_TO_FEATURES = {
@@ -145,6 +146,24 @@ def test_several_files_are_read_one_after_the_other(records, tmp_path):
   input_fn = input_pipeline.make_input_fn(
       [other, records], NAME_TO_FEATURES, is_training=False)
   assert read_labels(input_fn, 20) == [0, 1, 2] + list(range(10))
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_gzip_files_among_others_are_read_as_if_they_were_plain(
+    tmp_path, is_training):
+  paths = []
+  for index in range(4):
+    paths.append(str(tmp_path / ("%d.tf_record" % index)))
+    input_pipeline.write_examples(paths[-1], make_features(5 + 20 * index))
+  input_fn = input_pipeline.make_input_fn(
+      paths, NAME_TO_FEATURES, is_training=is_training, num_parallel_files=3,
+      num_skipped=7, shuffle_buffer_size=5)
+  plain = read_labels(input_fn, 4, 10)
+  for path in paths[::2]:
+    gzip_file(path)
+  assert read_labels(input_fn, 4, 10) == plain
+  assert [input_pipeline.count_records(path) for path in paths] == [
+      5, 25, 45, 65]
 
 
 def training_input_fns(records, shuffle_buffer_size):

@@ -453,26 +453,30 @@ def test_ids_beyond_the_vocabulary_are_found_before_and_while_training(
           records, do_train=True, num_train_steps=50))
   assert status == 1
   assert stderr.count("\n") == 1
-  if checked == 1:
-    assert ("a record does not fit the model: input_ids must be from 0 to %d; "
-            "give the config" % (WORD_COUNT - 1)) in stderr
-    assert stderr.rstrip().endswith("to %d" % WORD_COUNT)
-  else:
-    assert "/a.tfrecord, record 6: found input_ids from " in stderr
+  assert "/a.tfrecord, record 6: found input_ids from " in stderr
 
 
-def test_records_of_another_length_further_on_are_explained(
-    records, monkeypatch):
+@pytest.mark.parametrize("step", ["do_train", "do_eval"])
+def test_records_of_another_length_further_on_are_named_or_skipped(
+    records, monkeypatch, step):
+  run(records, do_train=True, num_train_steps=2)  # something to evaluate
   monkeypatch.setattr(run_pretraining, "_RECORDS_TO_CHECK", 2)
   rng = np.random.RandomState(4)
   input_pipeline.write_examples(
       str(records / "a.tfrecord"),
-      [make_record(rng)] * 2 + [make_record(rng, length=16)] * 20)
+      [make_record(rng)] * 8 + [make_record(rng, predictions=4)] * 20)
+  helpers.gzip_file(records / "a.tfrecord")
+  changes = {step: True, "input_file": str(records / "a.tfrecord")}
   status, stderr = helpers.run_command(
-      run_pretraining, arguments_for(records, do_train=True))
+      run_pretraining, arguments_for(records, **changes))
   assert status == 1
-  assert re.match(r"run_pretraining\.py: a record has not as many \w+ as the "
-                  "flags say; give the lengths", stderr), stderr
+  assert re.match(
+      r"run_pretraining\.py: .*/a\.tfrecord, record 9: found 4 values of "
+      r"masked_lm_ids, expected 3; give .*, or leave such records out with "
+      r"--skip_bad_records\n$", stderr), stderr
+  lines = run(records, skip_bad_records=True, **changes)
+  assert [line for line in lines if "skipped 20 bad record(s) (record 9: found "
+          "4 values of masked_lm_ids, expected 3; record 10: " in line]
 
 
 def test_files_of_one_name_do_not_replace_each_other(records, monkeypatch):

@@ -8,8 +8,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import squad_data
+import squad_files
 import tokenization
-from helpers import WORDS, captured_log, write_vocab
+from helpers import WORDS, captured_log, gzip_file, write_vocab
 
 CONTEXT = "The kettle sings.  A cat\nsleeps not near, it rains. Tea is far."
 NUM_PIECES = 19  # of the vocabulary in helpers.py
@@ -45,6 +46,17 @@ def tokenizer(tmp_path_factory):
 
 # Reading.
 
+
+def test_gzip_is_unpacked_or_named(tmp_path):
+  path = write_squad(tmp_path, [])
+  plain = squad_files.read_dataset(path)
+  gzip_file(path)
+  assert squad_files.read_dataset(path) == plain
+  with open(path, "rb+") as writer:
+    writer.truncate(30)
+  with pytest.raises(ValueError) as error:
+    squad_files.read_dataset(path)
+  assert str(error.value).startswith(path + ": is a damaged gzip file (")
 
 @pytest.mark.parametrize("answer,start,end", [
     ("The kettle", 0, 1), ("A cat\nsleeps", 3, 5), ("sings", 2, 2),
