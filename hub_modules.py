@@ -45,8 +45,8 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
 
   It has the signatures `tokens`, from input_ids, input_mask and segment_ids,
   int32 [B, S], to pooled_output, float32 [B, W], and sequence_output, float32
-  [B, S, W]; and `tokenization_info`, with vocab_file and do_lower_case, and with
-  strip_accents where that is not None. The graph with the tag "train" has
+  [B, S, W]; and `tokenization_info`, with vocab_file and do_lower_case, and
+  with strip_accents where that is not None. The graph with the tag "train" has
   dropout, the one without tags has none.
 
   Args:

@@ -24,7 +24,7 @@ import tensorflow.compat.v1 as tf
 
 import gzip_files
 import tokenization
-from tables import TsvRow, read_tsv  # pylint: disable=unused-import
+from tsv_files import TsvRow, read_tsv  # pylint: disable=unused-import
 
 
 def create_int_feature(values):

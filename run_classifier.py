@@ -40,8 +40,8 @@ import input_pipeline
 import modeling
 import progress
 import serving
-import tables
 import tokenization
+import tsv_files
 
 FLAGS = flags.FLAGS
 
@@ -140,8 +140,8 @@ class DataProcessor(object):
 
   @classmethod
   def _read_tsv(cls, input_file, quotechar=None):
-    """Reads tab-separated values; see `tables.read_tsv`."""
-    return tables.read_tsv(input_file, quotechar)
+    """Reads tab-separated values; see `tsv_files.read_tsv`."""
+    return tsv_files.read_tsv(input_file, quotechar)
 
   def _label(self, row, index):
     """Returns a column that must be one of the labels."""
@@ -153,7 +153,7 @@ class DataProcessor(object):
       if getattr(row, "number", None) == 1:
         hint = "; if the row is a header, remove it: this file has none"
       raise _wrong_label(where, label, checked_labels(self),
-                         tables.separator_hint(row) or hint)
+                         tsv_files.separator_hint(row) or hint)
     return label
 
   def _check_any(self, examples, path):
@@ -200,7 +200,7 @@ class XnliProcessor(DataProcessor):
     path = os.path.join(
         data_dir, "multinli", "multinli.train.%s.tsv" % self.language)
     examples, rows = [], self._read_tsv(path)
-    tables.warn_of_first_row(rows, (0, 1), 2, self.get_labels())
+    tsv_files.warn_of_first_row(rows, (0, 1), 2, self.get_labels())
     for i, row in enumerate(rows[1:], 1):
       if row[2] == "contradictory":
         row[2] = "contradiction"
@@ -219,7 +219,7 @@ class XnliProcessor(DataProcessor):
 
   def _read_examples(self, path, set_type):
     rows = self._read_tsv(path)
-    tables.warn_of_first_row(rows, (6, 7), 1, self.get_labels())
+    tsv_files.warn_of_first_row(rows, (6, 7), 1, self.get_labels())
     return self._check_any([
         InputExample(
             "%s-%d" % (set_type, i), row[6], row[7],
@@ -266,7 +266,7 @@ class MnliProcessor(GlueProcessor):
     return ["contradiction", "entailment", "neutral"]
 
   def _create_examples(self, lines, set_type):
-    tables.warn_of_first_row(lines, (8, 9), -1, self.get_labels())
+    tsv_files.warn_of_first_row(lines, (8, 9), -1, self.get_labels())
     return [
         InputExample(
             "%s-%s" % (set_type, row[0]), row[8], row[9],
@@ -278,7 +278,7 @@ class MrpcProcessor(GlueProcessor):
   """MRPC (GLUE): do both sentences say the same?"""
 
   def _create_examples(self, lines, set_type):
-    tables.warn_of_first_row(lines, (3, 4), 0, self.get_labels())
+    tsv_files.warn_of_first_row(lines, (3, 4), 0, self.get_labels())
     return [
         InputExample("%s-%d" % (set_type, i), row[3], row[4],
                      "0" if set_type == "test" else self._label(row, 0))
@@ -290,7 +290,7 @@ class ColaProcessor(GlueProcessor):
 
   def _create_examples(self, lines, set_type):
     if set_type == "test":
-      tables.warn_of_first_row(lines, (1,))
+      tsv_files.warn_of_first_row(lines, (1,))
       return [InputExample("test-%d" % i, row[1], None, "0")
               for i, row in enumerate(lines) if i > 0]
     # The other sets have no header.

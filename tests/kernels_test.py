@@ -41,7 +41,8 @@ def normal(*shape):
     (lambda q, k, v: kernels.attend(q, k, v, tf.constant(
         [[[[0.0, 0.0, -10000.0]]]]), 0.0),
      [normal(2, 2, 4, 5), normal(2, 2, 3, 5), normal(2, 2, 3, 5)]),
-], ids=["gelu", "gelu_erf", "normalize_with_another_epsilon", "normalize", "normalize_3d", "attend"])
+], ids=["gelu", "gelu_erf", "another_epsilon", "normalize", "normalize_3d",
+        "attend"])
 def test_gradients_are_those_of_tensorflow(build, arrays):
   by_hand = values_of(build, arrays, by_tensorflow=False)
   derived = values_of(build, arrays, by_tensorflow=True)

@@ -455,7 +455,8 @@ def test_entries_with_accents_are_reported_where_they_never_match(
   tokenization.FullTokenizer(path, False, strip_accents=True)
   assert warnings == [expected] * 2
   kept = tokenization.FullTokenizer(path, strip_accents=False)
-  assert kept.tokenize("\u00c9t\u00e9 a\u00e9") == ["\u00e9t\u00e9", "a", "##\u00e9"]
+  assert kept.tokenize("\u00c9t\u00e9 a\u00e9") == [
+      "\u00e9t\u00e9", "a", "##\u00e9"]
   tokenization.FullTokenizer(path, False)
   assert len(warnings) == 2
 

@@ -1,10 +1,10 @@
-"""Tests of tables: rows of tab-separated values, first rows that are data."""
+"""Tests of tsv_files: rows of tab-separated values, first rows that are data."""
 
 import codecs
 
 import pytest
 
-import tables
+import tsv_files
 from helpers import captured_log
 from helpers import gzip_file
 
@@ -29,7 +29,7 @@ def write_bytes(tmp_path, content):
     (codecs.BOM_UTF8, []),
 ])
 def test_read_tsv(tmp_path, content, rows):
-  found = tables.read_tsv(write_bytes(tmp_path, content))
+  found = tsv_files.read_tsv(write_bytes(tmp_path, content))
   assert [list(row) for row in found] == rows
 
 
@@ -37,15 +37,15 @@ def test_read_tsv(tmp_path, content, rows):
     "separator", [u"\u2028", u"\u2029", u"\x85", u"\x0b", u"\x0c", u"\x1c"])
 def test_only_a_line_feed_ends_a_row(tmp_path, separator):
   line = u"1\tone%stwo\n" % separator
-  rows = tables.read_tsv(write_bytes(tmp_path, line.encode("utf-8")))
+  rows = tsv_files.read_tsv(write_bytes(tmp_path, line.encode("utf-8")))
   assert rows == [["1", u"one%stwo" % separator]]
 
 
 def test_quotechar_joins_columns_with_tabs_inside(tmp_path):
   path = write_bytes(tmp_path, b'1\t"a\tb"\t"say ""c"""\n2\td\te\n')
-  assert tables.read_tsv(path, quotechar='"') == [
+  assert tsv_files.read_tsv(path, quotechar='"') == [
       ["1", "a\tb", 'say "c"'], ["2", "d", "e"]]
-  assert tables.read_tsv(path)[0] == [
+  assert tsv_files.read_tsv(path)[0] == [
       "1", '"a', 'b"', '"say ""c"""']
 
 
@@ -61,7 +61,7 @@ def test_gzip_is_unpacked_whatever_the_name_is(tmp_path):
 def test_a_line_that_is_not_utf_8_is_named(tmp_path):
   path = write_bytes(tmp_path, b"1\tfine\n2\tcaf\xe9\n3\tfine\n")
   with pytest.raises(ValueError) as error:
-    tables.read_tsv(path)
+    tsv_files.read_tsv(path)
   assert str(error.value) == (
       "%s, row 2: byte 6 is not UTF-8; save the file as UTF-8" % path)
 
@@ -69,12 +69,12 @@ def test_a_line_that_is_not_utf_8_is_named(tmp_path):
 def test_a_row_that_cannot_be_split_is_named(tmp_path):
   path = write_bytes(tmp_path, b"1\tfine\n2\tcarriage\rreturn\n")
   with pytest.raises(ValueError, match="table.tsv, row 2: "):
-    tables.read_tsv(path, quotechar='"')
+    tsv_files.read_tsv(path, quotechar='"')
 
 
 def test_a_missing_column_is_named(tmp_path):
   path = write_bytes(tmp_path, b"0\tx\ty\n1\tx\n")
-  full, short = tables.read_tsv(path)
+  full, short = tsv_files.read_tsv(path)
   assert (full[2], full[-1], full[1:]) == ("y", "y", ["x", "y"])
   with pytest.raises(ValueError) as error:
     short[2]  # pylint: disable=pointless-statement
@@ -86,7 +86,7 @@ def test_a_missing_column_is_named(tmp_path):
 def test_quoted_columns_may_have_line_breaks(tmp_path):
   path = write_bytes(
       tmp_path, b'1\t"a\r\n\tb\n\n"\tx\r\n2\t"c"\n\n3\td\n\n')
-  rows = tables.read_tsv(path, quotechar='"')
+  rows = tsv_files.read_tsv(path, quotechar='"')
   assert rows == [["1", "a\n\tb\n\n", "x"], ["2", "c"], [], ["3", "d"]]
   assert [row.number for row in rows] == [1, 5, 6, 7]
   assert rows[3].where == "%s, row 7" % path
@@ -100,13 +100,13 @@ def test_quoted_columns_may_have_line_breaks(tmp_path):
 def test_a_quote_that_is_not_closed_is_named(tmp_path, content, row):
   path = write_bytes(tmp_path, content)
   with pytest.raises(ValueError, match="table.tsv, row %d: .*not closed" % row):
-    tables.read_tsv(path, quotechar='"')
+    tsv_files.read_tsv(path, quotechar='"')
 
 
 @pytest.mark.parametrize("line, name", [
     (b"1,It rains, still.", "commas"), (b"1;It rains.", "semicolons")])
 def test_a_row_of_another_separator_is_named(tmp_path, line, name):
-  row, = tables.read_tsv(write_bytes(tmp_path, line))
+  row, = tsv_files.read_tsv(write_bytes(tmp_path, line))
   with pytest.raises(ValueError) as error:
     row[1]  # pylint: disable=pointless-statement
   assert str(error.value) == (
@@ -117,7 +117,7 @@ def test_a_row_of_another_separator_is_named(tmp_path, line, name):
 
 def warnings_of(rows, *arguments):
   with captured_log() as lines:
-    tables.warn_of_first_row(rows, *arguments)
+    tsv_files.warn_of_first_row(rows, *arguments)
   return lines
 
 
@@ -127,7 +127,7 @@ def warnings_of(rows, *arguments):
     ["label", "id", "no end but many words"],
 ])
 def test_a_first_row_that_looks_like_data_is_named(tmp_path, first):
-  row = tables.TsvRow(first, "dev.tsv", 1)
+  row = tsv_files.TsvRow(first, "dev.tsv", 1)
   assert warnings_of([row], (2,), 0, ["0", "1"]) == [
       "dev.tsv, row 1: looks like data, but is taken for a header and left "
       "out; add a header to the file"]
@@ -143,9 +143,11 @@ def test_a_header_is_not_named(first):
 
 
 def test_rows_with_more_columns_than_the_header_are_named():
-  rows = [tables.TsvRow(columns, "dev.tsv", i + 1) for i, columns in enumerate([
-      ["label", "text"], ["1", "a", "", ""], ["1", "a", "b"], ["0", "c"],
-      ["0", "c", "", "d"]])]
+  rows = [
+      tsv_files.TsvRow(columns, "dev.tsv", number)
+      for number, columns in enumerate([
+          ["label", "text"], ["1", "a", "", ""], ["1", "a", "b"], ["0", "c"],
+          ["0", "c", "", "d"]], 1)]
   lines = warnings_of(rows[:3], (1,), 0, ["0", "1"])
   assert lines == [
       "dev.tsv, row 3: found 3 columns, but the header has 2: if a text has "

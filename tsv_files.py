@@ -87,7 +87,7 @@ def read_tsv(path, quotechar=None):
 
 
 def _decode(lines, path):
-  """Yields lines of bytes as str; raises ValueError for one that is no UTF-8."""
+  """Yields lines of bytes as str; raises ValueError for one not in UTF-8."""
   for number, line in enumerate(lines, 1):
     try:
       yield line.rstrip(b"\r").decode("utf-8")
