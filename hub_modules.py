@@ -39,6 +39,35 @@ def import_hub(alternative="export a SavedModel only, without --hub_dir"):
   return hub
 
 
+def check_module(handle):
+  """Raises ValueError if a folder is no Hub module; says what to give.
+
+  Args:
+    handle: str. Folder or address of a module; only folders are looked at.
+  """
+  def has_module(folder):
+    return any(tf.gfile.Exists(os.path.join(folder, name))
+               for name in ("tfhub_module.pb", "saved_model.pb"))
+
+  if "://" in handle or has_module(handle):
+    return
+  versions = [version for version in (
+      input_pipeline.list_versions(handle) if tf.gfile.IsDirectory(handle)
+      else ()) if has_module(version)]
+  try:
+    checkpoint = not versions and checkpoints.resolve(handle)
+  except ValueError:
+    checkpoint = None
+  if versions:
+    cure = "%s, the newest version in it" % versions[0]
+  elif checkpoint:
+    cure = "%s to run_classifier.py, as --init_checkpoint" % checkpoint
+  else:
+    cure = "the folder of a version that export_model.py --hub_dir wrote"
+  raise ValueError("--bert_hub_module_handle=%s: found no Hub module; give %s" %
+                   (handle, cure))
+
+
 def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
                   strip_accents=None):
   """Writes the encoder of a checkpoint as a module.

@@ -80,8 +80,8 @@ def find_vocabulary(record_files, vocab_file, folders, vocab_size):
   for path, origin in known[1:]:
     if origin["vocabulary"] != known[0][1]["vocabulary"]:
       raise ValueError(
-          "%s is made with the vocabulary %s, but %s with %s; give files of one "
-          "vocabulary" % (known[0][0], known[0][1]["vocab_file"], path,
+          "%s is made with the vocabulary %s, but %s with %s; give files of "
+          "one vocabulary" % (known[0][0], known[0][1]["vocab_file"], path,
                           origin["vocab_file"]))
   found, entries = None, {}
   if known and len(known) == len(record_files):

@@ -195,6 +195,7 @@ def main(_):
         "--export_dir: models on a module cannot be exported; train with "
         "run_classifier.py, from the module's checkpoint, to export")
   with estimators.user_errors():
+    hub_modules.check_module(FLAGS.bert_hub_module_handle)
     tokenizer, num_segments = read_module(
         FLAGS.bert_hub_module_handle, FLAGS.max_seq_length,
         tokenization.parse_strip_accents(FLAGS.strip_accents))

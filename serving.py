@@ -269,6 +269,10 @@ def load_saved_model(path):
   try:
     with tf.gfile.GFile(settings_file) as reader:
       settings = json.loads(reader.read())
+    # Values have the names and types of those in run.json.
+    checkpoints.check_fields(dict(settings, training=settings))
+    for name in ("do_lower_case", "max_seq_length"):
+      settings[name]  # pylint: disable=pointless-statement
     with tf.Graph().as_default() as graph:
       session = _new_session()
       with _closed_if_it_fails(session):
@@ -276,7 +280,7 @@ def load_saved_model(path):
             session, [tf.saved_model.tag_constants.SERVING],
             files.literal_folder(path))
         inputs, signatures = _find_tensors(graph, loaded)
-  except (tf.errors.OpError, OSError, ValueError, KeyError,
+  except (tf.errors.OpError, OSError, ValueError, KeyError, TypeError,
           RuntimeError) as error:
     raise ValueError(
         "%s: cannot be loaded (%s); give a folder that export_model.py or "

@@ -258,6 +258,9 @@ def _find_checkpoint(model_dir, init_checkpoint):
     return init_checkpoint, init_checkpoint and checkpoints.read_record(
         os.path.dirname(init_checkpoint)) or {}
   if not tf.gfile.IsDirectory(model_dir):
+    if tf.gfile.Exists(model_dir + ".index"):
+      raise ValueError("%s: found a checkpoint, expected a folder; give it as "
+                       "init_checkpoint" % model_dir)
     raise ValueError("%s: there is no such folder; give the output_dir of a "
                      "training" % model_dir)
   record = checkpoints.read_record(model_dir) or {}

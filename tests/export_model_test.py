@@ -252,6 +252,26 @@ def test_a_checkpoint_brings_the_run_json_beside_it(trained, tmp_path):
         max_seq_length=LENGTH)
 
 
+def test_a_path_without_a_hub_module_is_named(trained, tmp_path):
+  (tmp_path / "hub" / "17").mkdir(parents=True)
+  (tmp_path / "hub" / "17" / "tfhub_module.pb").write_bytes(b"")
+  checkpoint = trained["classifier"] + "/model.ckpt-3"
+  hub_modules.check_module(str(tmp_path / "hub" / "17"))
+  hub_modules.check_module("https://tfhub.dev/google/bert/1")
+  for path, cure in (
+      (str(tmp_path / "hub"), "%s, the newest version in it" % (
+          tmp_path / "hub" / "17")),
+      (checkpoint + ".index", "%s to run_classifier.py, as --init_checkpoint" %
+       checkpoint),
+      (str(tmp_path / "none"), "the folder of a version that export_model.py "
+       "--hub_dir wrote")):
+    with pytest.raises(ValueError) as error:
+      hub_modules.check_module(path)
+    assert str(error.value) == (
+        "--bert_hub_module_handle=%s: found no Hub module; give %s" % (
+            path, cure))
+
+
 def test_a_checkpoint_alone_with_config_and_task(trained, tmp_path):
   folder = os.path.dirname(trained["classifier"])
   path = str(tmp_path / "out")
@@ -291,6 +311,9 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
     (lambda trained, folder: {}, "^give --model_dir, or --task with"),
     (lambda trained, folder: dict(model_dir=str(folder / "none")),
      "none: there is no such folder"),
+    (lambda trained, folder: dict(
+        model_dir=trained["squad"] + "/model.ckpt-3"),
+     "model.ckpt-3: found a checkpoint, expected a folder; give it as init_c"),
     (lambda trained, folder: dict(model_dir=str(folder), task="squad"),
      "holds no checkpoint"),
     (lambda trained, folder: dict(model_dir=trained["squad"], task="ner"),

@@ -1,5 +1,6 @@
 """Tests of predictor: models of every task, loaded once, asked many times."""
 
+import os
 import shutil
 import threading
 
@@ -56,6 +57,25 @@ def test_classifier(folders):
     np.testing.assert_allclose(exported.predict([text])[0], row, atol=1e-5)
   assert exported.predict([]).shape == (0, 3)
   exported.close()
+
+
+@pytest.mark.parametrize("text,found", [
+    ("", "Expecting value"), ("[1]", ""), ("{}", "task: found nothing"),
+    ("{\"task\": \"classifier\"}", "do_lower_case"),
+    ("{\"task\": \"classifier\", \"labels\": \"ab\"}", "labels: found \"ab\""),
+    ("{\"task\": \"classifier\", \"max_seq_length\": \"x\"}",
+     "max_seq_length: found \"x\", expected a whole number")])
+def test_a_damaged_model_json_is_one_line(folders, tmp_path, text, found):
+  copy = str(tmp_path / "copy")
+  version, = os.listdir(folders["classifier"][1])
+  shutil.copytree(os.path.join(folders["classifier"][1], version), copy)
+  with open(os.path.join(copy, "assets", "model.json"), "w") as writer:
+    writer.write(text)
+  with pytest.raises(ValueError) as error:
+    predictor.Predictor(copy)
+  assert str(error.value).startswith("%s: cannot be loaded (" % copy)
+  assert found in str(error.value)
+  assert "\n" not in str(error.value)
 
 
 def test_a_checkpoint_brings_the_run_json_beside_it(folders):

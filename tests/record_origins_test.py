@@ -15,7 +15,7 @@ SIZE = len(helpers.WORDS)
 
 @pytest.fixture
 def made(tmp_path):
-  """Makes records as the command does; returns their file and the vocabulary."""
+  """Makes records as the command does; returns their file and vocabulary."""
   vocab_file = helpers.write_vocab(tmp_path)
   text = helpers.write_lines(tmp_path / "text.txt", [
       ["the cat sings."], ["it is near."], [""], ["tea rains."], ["a kettle"]])
