@@ -51,11 +51,11 @@ def test_quotechar_joins_columns_with_tabs_inside(tmp_path):
 
 def test_gzip_is_unpacked_whatever_the_name_is(tmp_path):
   path = gzip_file(write_bytes(tmp_path, b"a\tb\r\nc\td\n"))
-  assert tables.read_tsv(path) == [["a", "b"], ["c", "d"]]
+  assert tsv_files.read_tsv(path) == [["a", "b"], ["c", "d"]]
   with open(path, "rb+") as writer:
     writer.truncate(20)
   with pytest.raises(ValueError, match="is a damaged gzip file .*; get it"):
-    tables.read_tsv(path)
+    tsv_files.read_tsv(path)
 
 
 def test_a_line_that_is_not_utf_8_is_named(tmp_path):
