@@ -13,8 +13,9 @@ import kernels
 
 # Of sizes that are rounded up: the least step and into how many steps at least
 # a size is divided. More steps make less to compute for nothing, and more
-# shapes. These cost 3% more rows with lines of prose (benchmarks/features.py).
-_ROW_STEPS = (32, 16)
+# shapes. These cost 3% more rows with lines of prose (benchmarks/features.py),
+# and few even for a request of one short text.
+_ROW_STEPS = (8, 16)
 LENGTH_STEPS = (4, 4)
 
 

@@ -144,9 +144,10 @@ def test_requests_of_similar_sizes_are_computed_in_the_same_shapes(
               if op.type in ("MatMul", "BatchMatMul", "BatchMatMulV2")]
   assert products
   shapes = set()
-  for rows, length, predictions in ((5, 9, 9), (6, 10, 12), (5, 10, 10)):
+  for rows, length, predictions in ((9, 9, 9), (10, 9, 10), (9, 10, 10)):
     arrays = {name: np.ones([rows, length], np.int32)
               for name in serving.SEQUENCE_INPUTS}
+    arrays["input_mask"][9:] = arrays["input_mask"][:, 9:] = 0
     if task == "masked_lm":
       arrays["masked_lm_positions"] = np.ones([rows, predictions], np.int32)
     feeds = {served.inputs[name]: arrays[name] for name in arrays}
