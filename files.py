@@ -14,6 +14,8 @@ import stat
 import tempfile
 import threading
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 # What TensorFlow reads as part of a pattern.

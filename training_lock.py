@@ -12,6 +12,8 @@ import socket
 import threading
 import time
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 try:
