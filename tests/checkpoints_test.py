@@ -203,6 +203,18 @@ def test_a_record_with_all_there_is_can_be_read(tmp_path):
   assert checkpoints.read_record(str(tmp_path)) == record
 
 
+def test_a_comma_in_a_path_is_part_of_it(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "a, b").write_bytes(b"x")
+  here = os.getcwd()
+  for value, recorded in (("a, b", here + "/a, b"),
+                          ("c,gs://d", here + "/c,gs://d")):
+    checkpoints.write_record(
+        str(tmp_path), make_record(), 0, input_file=value, vocab_file="v, w")
+    assert checkpoints.read_training(str(tmp_path)) == {
+        "input_file": recorded, "vocab_file": here + "/v, w"}
+
+
 # Where a run starts.
 
 

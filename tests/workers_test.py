@@ -8,6 +8,7 @@ import time
 import pytest
 
 import workers
+from helpers import captured_log
 
 
 def square(report, number):
@@ -147,3 +148,16 @@ def write_name(report, path):
   with open(path, "w") as writer:
     writer.write(path)
   return path
+
+
+def test_shards_of_another_number_are_warned_of_by_name_not_by_pattern(
+    tmp_path):
+  for name in ("wiki[1]-00000-of-00003", "wiki1-00000-of-00003",
+               "wiki[1]-notes"):
+    (tmp_path / name).write_bytes(b"x")
+  name = str(tmp_path / "wiki[1]")
+  with captured_log() as lines:
+    workers._warn_of_others(name, workers.shard_paths(name, 2))
+    workers._warn_of_others(name, workers.shard_paths(name, 3))
+  assert len(lines) == 1
+  assert lines[0].startswith(name + "-00000-of-00003 and 0 others are there")
