@@ -16,6 +16,7 @@ import environment  # before TensorFlow
 from absl import flags
 import tensorflow.compat.v1 as tf
 
+import checkpoint_fit
 import checkpoints
 import cli
 import files
@@ -379,7 +380,7 @@ def find_start(flag_values, record, num_train_steps, head, shared_flags,
     ValueError: see `checkpoints.find_start`.
     UserError: see `check_output_dir`.
   """
-  checkpoints.check_init_head(flag_values.init_head)
+  checkpoint_fit.check_init_head(flag_values.init_head)
   if flag_values.init_head == "new" and not flag_values.do_train:
     raise ValueError("--init_head=new: a new head is of use only with "
                      "--do_train; leave it out")
@@ -464,8 +465,8 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
     num_train_steps: int.
     num_warmup_steps: int.
     use_tpu: bool.
-    head_names: names of the head's variables. See `checkpoints.find_new_head`,
-      as for the next.
+    head_names: names of the head's variables. See
+      `checkpoint_fit.find_new_head`, as for the next.
     init_head: str.
 
   Returns:
@@ -486,7 +487,7 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
     scaffold_fn = None
     if latest:  # The estimator takes the weights from there.
       with user_errors():
-        checkpoints.check_shapes(
+        checkpoint_fit.check_shapes(
             tf.trainable_variables(), latest, must_have_all=True, cure="give "
             "another output_dir, or the flags that it was trained with")
     else:
@@ -693,7 +694,8 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
     use_tpu: bool. Leaves the work to the returned function, which runs on the
       TPU's host.
     must_have_all: bool. Every variable must be in the checkpoint.
-    head: names of variables. See `checkpoints.find_new_head`, as for the next.
+    head: names of variables. See `checkpoint_fit.find_new_head`, as for the
+      next.
     init_head: str. Without meaning where the checkpoint must have everything.
 
   Returns:
@@ -709,10 +711,10 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
   if init_checkpoint:
     with user_errors():
       init_checkpoint = checkpoints.resolve(init_checkpoint)
-      new = set() if must_have_all else checkpoints.find_new_head(
+      new = set() if must_have_all else checkpoint_fit.find_new_head(
           variables, init_checkpoint, head, init_head)
       taken = [v for v in variables if v.op.name not in new]
-      checkpoints.check_shapes(
+      checkpoint_fit.check_shapes(
           taken, init_checkpoint, must_have_all,
           cure="train first, or give the checkpoint of a fine-tuned model"
           if must_have_all else

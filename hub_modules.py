@@ -11,6 +11,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+import checkpoint_fit
 import checkpoints
 import cli
 import files
@@ -127,7 +128,7 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
     module = hub.Module(make_spec(vocab_copy), trainable=True)
     variables = module.variable_map
     with tf.Session() as session:
-      checkpoints.check_shapes_of(
+      checkpoint_fit.check_shapes_of(
           {name: variable.shape.as_list()
            for name, variable in variables.items()}, checkpoint,
           must_have_all=True, cure="is it the checkpoint of this model?")

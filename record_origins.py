@@ -8,6 +8,8 @@ vocabulary of a pre-trained model.
 import json
 import os
 
+import environment  # pylint: disable=unused-import  # before TensorFlow
+
 import tensorflow.compat.v1 as tf
 
 import checkpoints

@@ -32,6 +32,7 @@ from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import checkpoint_fit
 import checkpoints
 import estimators
 import files
@@ -537,7 +538,7 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
     remove_padding: bool. See BertModel; off on TPUs.
     few_shapes: bool. See BertModel.
     loss_batch_size: int. See `make_head_fn`.
-    init_head: str. See `checkpoints.find_new_head`.
+    init_head: str. See `checkpoint_fit.find_new_head`.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -551,7 +552,7 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
   return estimators.make_model_fn(
       make_head_fn(build_model, None if use_tpu else loss_batch_size),
       init_checkpoint, learning_rate, num_train_steps, num_warmup_steps,
-      use_tpu, checkpoints.CLASSIFIER_HEAD, init_head)
+      use_tpu, checkpoint_fit.CLASSIFIER_HEAD, init_head)
 
 
 def serving_task(bert_config, labels, remove_padding=True):
@@ -781,7 +782,7 @@ def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
         do_lower_case=tokenizer.basic_tokenizer.do_lower_case,
         strip_accents=tokenizer.basic_tokenizer.strip_accents)
     start = estimators.find_start(
-        flag_values, record, num_train_steps, checkpoints.CLASSIFIER_HEAD,
+        flag_values, record, num_train_steps, checkpoint_fit.CLASSIFIER_HEAD,
         ("max_seq_length",), _TRAINING_FLAGS, brought_by)
     if start.step >= num_train_steps:
       examples.pop("train", None)  # nothing left to train on them

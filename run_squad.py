@@ -23,6 +23,7 @@ from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import checkpoint_fit
 import checkpoints
 import estimators
 import files
@@ -181,7 +182,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     use_one_hot_embeddings: bool. See BertModel.
     remove_padding: bool. See BertModel; off on TPUs.
     few_shapes: bool. See BertModel.
-    init_head: str. See `checkpoints.find_new_head`.
+    init_head: str. See `checkpoint_fit.find_new_head`.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -206,7 +207,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
 
   return estimators.make_model_fn(
       head_fn, init_checkpoint, learning_rate, num_train_steps,
-      num_warmup_steps, use_tpu, checkpoints.SQUAD_HEAD, init_head)
+      num_warmup_steps, use_tpu, checkpoint_fit.SQUAD_HEAD, init_head)
 
 
 def serving_task(bert_config, remove_padding=True, **settings):
@@ -510,7 +511,7 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
         "squad", bert_config, vocab=tokenizer.vocab,
         do_lower_case=do_lower_case, strip_accents=strip_accents)
     start = estimators.find_start(
-        flag_values, record, num_train_steps, checkpoints.SQUAD_HEAD,
+        flag_values, record, num_train_steps, checkpoint_fit.SQUAD_HEAD,
         _SHARED_FLAGS, _TRAINING_FLAGS)
   estimator = estimators.make_estimator(
       model_fn_builder(

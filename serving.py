@@ -15,6 +15,7 @@ import environment  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+import checkpoint_fit
 import checkpoints
 import cli
 import files
@@ -135,7 +136,7 @@ def open_session(task, checkpoint):
         for name in SEQUENCE_INPUTS + task.extra_inputs)
     signatures = task.build(inputs)
     variables = tf.global_variables()
-    checkpoints.check_shapes(
+    checkpoint_fit.check_shapes(
         variables, checkpoint, must_have_all=True,
         cure="is it the checkpoint of this task, model and set of labels?")
     saver = tf.train.Saver(variables)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import checkpoint_fit
 import checkpoints
 import files
 import modeling
@@ -511,10 +512,10 @@ def test_every_variable_that_does_not_fit_is_named(tmp_path):
       "a": np.zeros([2, 3]), "b": np.zeros([4]), "c": 1.0, "other": [1.0]})
   with tf.Graph().as_default():
     good = make_variables([("b", [4]), ("new", [9])])
-    checkpoints.check_shapes(good, checkpoint)
+    checkpoint_fit.check_shapes(good, checkpoint)
     bad = make_variables([("a", [3, 2]), ("c", [1])])
     with pytest.raises(ValueError) as error:
-      checkpoints.check_shapes(good + bad, checkpoint, cure="try another")
+      checkpoint_fit.check_shapes(good + bad, checkpoint, cure="try another")
   assert str(error.value) == (
       "%s does not fit the model (try another):\n"
       "  a: [2, 3] in the checkpoint, [3, 2] in the model\n"
@@ -525,8 +526,8 @@ def test_a_checkpoint_may_have_to_hold_every_variable(tmp_path):
   checkpoint = save_checkpoint(tmp_path / "model.ckpt", {"w": [1.0, 2.0]})
   with tf.Graph().as_default():
     variables = make_variables([("w", [2]), ("deeper/w", [2])])
-    checkpoints.check_shapes(variables, checkpoint)
+    checkpoint_fit.check_shapes(variables, checkpoint)
     with pytest.raises(ValueError) as error:
-      checkpoints.check_shapes(variables, checkpoint, must_have_all=True)
+      checkpoint_fit.check_shapes(variables, checkpoint, must_have_all=True)
   assert str(error.value).split("\n")[1:] == [
       "  deeper/w: not in the checkpoint"]
