@@ -138,8 +138,8 @@ def create_model(is_training, input_ids, input_mask, segment_ids, labels,
     As `run_classifier.create_model`.
   """
   module = import_hub().Module(
-      _as_given(bert_hub_module_handle), tags={"train"} if is_training else set(),
-      trainable=True)
+      _as_given(bert_hub_module_handle),
+      tags={"train"} if is_training else set(), trainable=True)
   outputs = module(
       dict(input_ids=input_ids, input_mask=input_mask,
            segment_ids=segment_ids),

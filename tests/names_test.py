@@ -1,6 +1,8 @@
 """Folders whose names TensorFlow would take for patterns: nothing is lost."""
 
 import os
+import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,14 +10,16 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import estimators
+import files
 import predictor
+import progress
 import run_classifier
 import run_pretraining
 import run_squad
 from estimators_test import (
     checkpoint_steps, make_toy, toy_input_fn, train_toy)
 from helpers import (
-    check_mrpc_results, read_probabilities, run_command, run_main,
+    captured_log, check_mrpc_results, read_probabilities, run_command, run_main,
     save_checkpoint, write_config, write_lines, write_mrpc, write_vocab, PAIRS)
 
 NAMES = ["run[lr=3e-4]", "a*", "b?", "c, d", "e\\f"]
@@ -141,6 +145,29 @@ def test_a_whole_run_under_odd_names(tmp_path):
       "--bert_config_file=%s" % write_config(tmp_path, hidden_size=32)])
   assert status == 1
   assert "%s holds model.ckpt-3 of another run" % output_dir in stderr
+
+
+def test_logs_and_messages_have_the_names_that_the_user_knows(tmp_path, capsys):
+  folder = str(tmp_path / "run[1]")
+  link = files.literal_folder(folder)
+  logger = tf.get_logger()
+  before = logger.filters[:], logger.propagate
+  try:
+    progress.quiet_logging()
+    with captured_log() as lines:
+      tf.logging.warning("Lost %s/model.ckpt, 100%%", link)
+      tf.logging.warning("100% lost")
+  finally:
+    logger.filters[:], logger.propagate = before
+  assert lines == ["Lost %s/model.ckpt, 100%%" % folder, "100% lost"]
+
+  def main(unused_argv):
+    raise estimators.UserError("%s/a is damaged" % link)
+
+  with mock.patch.object(sys, "argv", ["script.py"]):
+    with pytest.raises(SystemExit):
+      estimators.run(main, lambda: None)
+  assert capsys.readouterr().err == "script.py: %s/a is damaged\n" % folder
 
 
 # No result replaces a file that is read.
