@@ -31,7 +31,7 @@ SETTINGS_FILE = "model.json"
 
 # How finely `padding.round_up` tells apart how many sequences and how many
 # positions a request has. A request of one has no others computed with it.
-_COUNT_STEPS = (1, 4)
+_COUNT_STEPS = (1, 2)
 
 
 class ServingTask(collections.namedtuple(
