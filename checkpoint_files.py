@@ -76,7 +76,7 @@ def resolve(path):
     return _resolve(path)
   except tf.errors.OpError as error:
     raise ValueError("%s: cannot be read (%s); give the path of a checkpoint "
-                     "on this machine" % (path, error.message))
+                     "on this machine" % (path, error.message)) from None
 
 
 def _resolve(path):

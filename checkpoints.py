@@ -188,7 +188,7 @@ def read_record(output_dir):
         "%s: cannot be read (%s); copy it again, or remove it: then only the "
         "shapes of the checkpoint are compared, and export_model.py and "
         "Predictor need the task, labels and so on as arguments" % (
-            path, getattr(error, "message", error)))
+            path, getattr(error, "message", error))) from None
   return record
 
 
@@ -520,7 +520,7 @@ def check_readable(checkpoint, cure="copy it again, or give another"):
     raise ValueError(
         checkpoint_files.explain_damage(checkpoint) or
         "%s: not a checkpoint that can be read (%s); %s" % (
-            checkpoint, getattr(error, "message", error), cure))
+            checkpoint, getattr(error, "message", error), cure)) from None
   return shapes
 
 

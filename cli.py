@@ -4,6 +4,7 @@ Nothing here imports TensorFlow before it is needed, so that scripts without it
 start at once. What knows its errors looks whether it has been imported.
 """
 
+import builtins
 import contextlib
 import errno
 import operator
@@ -20,11 +21,22 @@ import usage
 # them, so that its --helpshort lists them.
 flags.disclaim_key_flags()
 
+# Where `define_flag` defines flags.
+_flags = flags.FLAGS
+
 
 class UserError(Exception):
   """A mistake in a flag or a file: `run` prints its text, no stack trace."""
 
   exit_status = 1
+
+  def _render_traceback_(self):
+    """Returns what IPython shows, a list of lines."""
+    return ["%s: %s" % (type(self).__name__, self)]
+
+
+class InvalidValue(UserError, ValueError):
+  """A UserError that programs may also catch as the ValueError it was."""
 
 
 class Interrupted(UserError):
@@ -45,14 +57,16 @@ def user_errors():
   except (BrokenPipeError, UserError):
     raise
   except Exception as error:  # pylint: disable=broad-except
-    if isinstance(error, (ValueError, NotImplementedError)):
-      raise UserError(str(error))
+    if isinstance(error, ValueError):
+      raise InvalidValue(str(error)) from None
+    if isinstance(error, NotImplementedError):
+      raise UserError(str(error)) from None
     if not isinstance(error, OSError) and not _is_of_tensorflow(error):
       raise
     if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
       raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-    raise UserError(_environment_fault(error) or
-                    getattr(error, "message", None) or str(error))
+    raise UserError(_environment_fault(error) or getattr(
+        error, "message", None) or str(error)) from None
 
 
 def _is_of_tensorflow(error):
@@ -61,15 +75,25 @@ def _is_of_tensorflow(error):
   return errors is not None and isinstance(error, errors.OpError)
 
 
-def run(main, define_flags, required=()):
+def run(main, define_flags, required=(), argv=None):
   """Runs a script: defines and parses its flags, calls `main(argv)`, exits.
+
+  In a notebook, or with `argv`, it returns instead and raises mistakes.
 
   Args:
     main: function of the list of remaining arguments.
     define_flags: function that defines the script's flags.
     required: names of the flags that must be given.
+    argv: list of str. Flags; None for those of the command line, of which a
+      notebook has none.
+
+  Raises:
+    UserError: a mistake in a flag or a file; not where it exits.
   """
   define_flags()
+  if argv is not None or hasattr(builtins, "__IPYTHON__"):
+    _run_here(main, required, _own_argv() if argv is None else argv)
+    return
 
   def main_with_one_line_errors(argv):
     progress = _progress()
@@ -77,10 +101,7 @@ def run(main, define_flags, required=()):
       progress.quiet_logging()
     program = os.path.basename(argv[0])
     try:
-      missing = [name for name in required
-                 if flags.FLAGS[name].value in (None, "")]
-      if missing:
-        raise UserError("also pass --" + ", --".join(missing))
+      _check_given(flags.FLAGS, required)
       main(argv)
     except UserError as error:
       _exit(program, str(error), error.exit_status)
@@ -106,12 +127,87 @@ def run(main, define_flags, required=()):
           os.path.basename(argv[0]), _describe(main), required))
       sys.exit(0)
     rest = parse_flags(argv)
-    if "use_xla" in flags.FLAGS and flags.FLAGS.use_xla:
-      import xla  # pylint: disable=g-import-not-at-top  # has TensorFlow
-      xla.let_cpu_compile()  # TensorFlow looks for devices before `main`
+    _prepare_xla(flags.FLAGS)
     return rest
 
   app.run(main_with_one_line_errors, flags_parser=parse)
+
+
+def _own_argv():
+  """Returns the arguments after a script's name in a notebook's `%run`.
+
+  In its cells there are none: sys.argv has those of the notebook's kernel.
+  """
+  script = getattr(sys.modules["__main__"], "__file__", None)
+  if script and os.path.basename(script) == os.path.basename(sys.argv[0]):
+    return sys.argv[1:]
+  return []
+
+
+def _run_here(main, required, argv):
+  """Runs a script within a program, from the defaults and `argv`.
+
+  Args:
+    main: function of the list of remaining arguments.
+    required: names of the flags that must be given.
+    argv: list of str. Flags.
+  """
+  argv = [main.__module__ + ".py"] + argv
+  if usage.asks_for_help(argv):
+    print(usage.format_help(
+        argv[0], sys.modules[main.__module__].__doc__, required))
+    return
+  for name in flags.FLAGS:
+    if flags.FLAGS[name].present:  # in an earlier call
+      flags.FLAGS[name].unparse()
+  with user_errors():
+    rest = _parse(argv)
+    _check_given(flags.FLAGS, required)
+  call_here(flags.FLAGS, lambda: main(rest))
+
+
+def call_here(flag_values, function):
+  """Calls a function as `run` does, but raises what `run` prints.
+
+  Args:
+    flag_values: the parsed flags.
+    function: function without arguments.
+
+  Returns:
+    What the function returns.
+
+  Raises:
+    UserError: a mistake, or a fault of disk or data.
+  """
+  progress = _progress()
+  _prepare_xla(flag_values)
+  if progress:
+    progress.quiet_logging()
+  try:
+    return function()
+  except UserError:
+    raise
+  except Exception as error:  # pylint: disable=broad-except
+    text = _environment_fault(error)
+    if text is None:
+      raise
+    raise UserError(text) from None
+  finally:
+    if progress:
+      progress.close_all()
+
+
+def _check_given(flag_values, required):
+  missing = [name for name in required
+             if flag_values[name].value in (None, "")]
+  if missing:
+    raise UserError("also pass --" + ", --".join(missing))
+
+
+def _prepare_xla(flag_values):
+  if "use_xla" in flag_values and flag_values.use_xla:
+    import xla  # pylint: disable=g-import-not-at-top  # has TensorFlow
+    xla.let_cpu_compile()  # before TensorFlow looks for devices
 
 
 def _describe(main):
@@ -253,19 +349,73 @@ def parse_flags(argv):
   Returns:
     list of str, the program's name.
   """
-  program = os.path.basename(argv[0])
+  try:
+    return _parse(argv)
+  except UserError as error:
+    sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
+
+
+def _parse(argv):
+  """Parses flags; raises UserError for one that is unknown or wrong."""
   try:
     rest = flags.FLAGS(argv)
   except flags.UnrecognizedFlagError as error:
     advice = usage.advise(error.flagname)
-    sys.exit("%s: unknown flag --%s%s (--help lists all flags)" % (
-        program, error.flagname, advice and "; " + advice))
+    raise UserError("unknown flag --%s%s (--help lists all flags)" % (
+        error.flagname, advice and "; " + advice)) from None
   except flags.Error as error:
-    sys.exit("%s: %s" % (program, str(error).replace("\n", " ")))
+    raise UserError(str(error).replace("\n", " ")) from None
   if len(rest) > 1:
-    sys.exit("%s: found the argument %r outside any flag; write "
-             "--flag=value, also for true and false" % (program, rest[1]))
+    raise UserError("found the argument %r outside any flag; write "
+                    "--flag=value, also for true and false" % rest[1])
   return rest
+
+
+def make_flag_values(define_flags, values, required=()):
+  """Makes flags of their own, apart from the command line's.
+
+  Args:
+    define_flags: function that defines them with `define_flag`.
+    values: dict from name to value, of the flag's type or as text; None for
+      the default.
+    required: names of those that must be given.
+
+  Returns:
+    absl FlagValues.
+
+  Raises:
+    UserError: a name or value is wrong, or one is missing.
+  """
+  global _flags
+  own, before = flags.FlagValues(), _flags
+  _flags = own
+  try:
+    define_flags()
+  finally:
+    _flags = before
+  for name, value in values.items():
+    if name not in own:
+      advice = usage.advise(name, own).replace("--", "")
+      raise UserError("unknown setting %s%s" % (
+          name, advice and "; " + advice))
+  try:
+    for name, value in values.items():
+      if value is not None:
+        own[name].parse(_plain(value))
+        own[name].using_default_value = False
+    own.mark_as_parsed()
+    own.validate_all_flags()
+  except flags.Error as error:
+    raise UserError(str(error).replace("\n", " ")) from None
+  _check_given(own, required)
+  return own
+
+
+def _plain(value):
+  """Returns a path as str and a number of NumPy's as one of Python's."""
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  return value.item() if hasattr(value, "item") else value
 
 
 def expand_home(path):
@@ -343,11 +493,11 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
   """
   parser = _PARSERS[kind]()
   serializer = None if kind == "bool" else flags.ArgumentSerializer()
-  if name not in flags.FLAGS:
+  if name not in _flags:
     flags.DEFINE_flag(flags.Flag(parser, serializer, name, default, help_text,
-                                 boolean=kind == "bool"))
+                                 boolean=kind == "bool"), _flags)
   else:
-    flag = flags.FLAGS[name]  # changed in place: aliases and programs hold it
+    flag = _flags[name]  # changed in place: aliases and programs hold it
     # An alias marks the flag as present, but not as given.
     flag.using_default_value = flag.using_default_value and not flag.present
     flag.parser, flag.serializer = parser, serializer
@@ -355,16 +505,16 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
     flag.validators[:] = [
         validator for validator in flag.validators
         if not hasattr(validator.checker, "bound")]
-    flags.FLAGS.set_default(name, default)
-  flags.FLAGS[name].kind = kind  # this and the next for --help
-  flags.FLAGS[name].default_text = default_text
+    _flags.set_default(name, default)
+  _flags[name].kind = kind  # this and the next for --help
+  _flags[name].default_text = default_text
   bounds = [("%s or more", lower_bound, operator.ge),
             ("%s at most", upper_bound, operator.le),
             ("more than %s", above, operator.gt)]
   for text, bound, is_within in bounds:
     if bound is not None:
       flags.register_validator(
-          name, _Bound(bound, is_within), "expected " + text % bound)
+          name, _Bound(bound, is_within), "expected " + text % bound, _flags)
 
 
 class _Bound(object):
@@ -380,9 +530,9 @@ class _Bound(object):
 
 def define_flag_alias(name, original):
   """Gives the flag `original` a second name."""
-  if name not in flags.FLAGS:
-    flags.DEFINE_alias(name, original)
-    flags.FLAGS[name].alias_of = original
+  if name not in _flags:
+    flags.DEFINE_alias(name, original, _flags)
+    _flags[name].alias_of = original
 
 
 def given(flag_values, name):

@@ -109,7 +109,8 @@ def list_spans(paths):
         is_gzip = gzip_files.is_gzip(reader)
         size = reader.size()
     except tf.errors.OpError as error:
-      raise ValueError("%s: cannot be read (%s)" % (path, error.message))
+      raise ValueError(
+          "%s: cannot be read (%s)" % (path, error.message)) from None
     if not size:
       raise ValueError("%s: is empty, expected text, one sentence per line; "
                        "remove it from the input" % path)
@@ -244,7 +245,7 @@ def _read_sentences(span, advance):
           "%s, line %d: found the byte 0x%02x at place %d, which is not UTF-8; "
           "save the file as UTF-8, or correct or remove the line" % (
               span.path, _line_number(span, index),
-              bytearray(line)[error.start], error.start + 1))
+              bytearray(line)[error.start], error.start + 1)) from None
 
 
 def _line_number(span, index):

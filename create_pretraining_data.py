@@ -436,7 +436,7 @@ def _make_shard(send, index, part, path, tokenizer, settings, random_seed):
           report=_ShardReport(send), num_logged=0 if index else _NUM_LOGGED,
           may_be_empty=True)  # other shards have the documents
   except estimators.UserError as error:
-    raise ValueError(str(error))
+    raise ValueError(str(error)) from None
 
 
 def shard_seed(random_seed, index):

@@ -206,7 +206,8 @@ def make_estimator(model_fn,
                    log_steps=100,
                    tf_random_seed=None,
                    use_xla=False,
-                   start_step=0):
+                   start_step=0,
+                   on_log=None):
   """Makes the estimator that trains, evaluates and predicts.
 
   Args:
@@ -231,6 +232,7 @@ def make_estimator(model_fn,
       `xla.let_cpu_compile`.
     start_step: int. Step that training goes on from. Goes into the seed, so
       that it does not repeat the dropout and shuffling of the first steps.
+    on_log: function, see `hooks.LogHook`; not used on TPUs.
 
   Returns:
     A TPUEstimator, which runs on CPU and GPU as well.
@@ -272,7 +274,7 @@ def make_estimator(model_fn,
         use_tpu=use_tpu,
         model_fn=model_fn,
         config=run_config,
-        params={"log_steps": log_steps},
+        params={"log_steps": log_steps, "on_log": on_log},
         train_batch_size=train_batch_size,
         eval_batch_size=eval_batch_size,
         predict_batch_size=predict_batch_size)
@@ -352,7 +354,8 @@ def check_output_dir(output_dir, flag="output_dir"):
     raise UserError(
         "--%s=%s: cannot be written to (%s); name another folder, or get "
         "permission and room" % (
-            flag, output_dir, getattr(error, "message", None) or error))
+            flag, output_dir,
+            getattr(error, "message", None) or error)) from None
 
 
 # What `train` advises where all steps are done.
@@ -510,7 +513,8 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
       if not use_tpu:  # TPUs cannot write summaries from inside a step.
         spec["training_hooks"] = [hooks.LogHook(
             head.loss, params.get("log_steps", 0), num_train_steps,
-            params["batch_size"], config and config.model_dir)]
+            params["batch_size"], config and config.model_dir,
+            params.get("on_log"))]
     return tf_estimator.TPUEstimatorSpec(**spec)
 
   return model_fn

@@ -149,7 +149,7 @@ def _parse_lines(reader, name):
       text = line.decode("utf-8-sig" if index == 0 else "utf-8").strip()
     except UnicodeDecodeError as error:
       raise ValueError("%s, line %d: byte %d is not UTF-8; save the file as "
-                       "UTF-8" % (name, index + 1, error.start + 1))
+                       "UTF-8" % (name, index + 1, error.start + 1)) from None
     text_a, separator, text_b = text.rpartition(" ||| ")
     if separator:
       yield InputExample(index, text_a, text_b)
@@ -243,7 +243,7 @@ def parse_layers(text, num_layers):
   try:
     layers = [int(part) for part in text.split(",")]
   except ValueError:
-    raise ValueError("--layers=%s: %s" % (text, expected))
+    raise ValueError("--layers=%s: %s" % (text, expected)) from None
   wrong = [layer for layer in layers
            if not -num_layers <= layer < num_layers]
   if wrong:

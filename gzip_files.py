@@ -65,6 +65,6 @@ class _Raw(io.RawIOBase):
       if not self._is_gzip:
         raise
       raise ValueError("%s: is a damaged gzip file (%s); get it again" % (
-          self._name, error))
+          self._name, error)) from None
     buffer[:len(data)] = data
     return len(data)

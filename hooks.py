@@ -26,7 +26,7 @@ class LogHook(tf.train.SessionRunHook):
   """
 
   def __init__(self, loss, log_steps, num_train_steps, batch_size,
-               model_dir=None):
+               model_dir=None, on_log=None):
     """Makes the hook.
 
     Args:
@@ -35,6 +35,7 @@ class LogHook(tf.train.SessionRunHook):
       num_train_steps: int. Steps of the whole training.
       batch_size: int. Examples per step.
       model_dir: str. Folder of TensorBoard's events; None for none.
+      on_log: function of a dict with "step" and what TensorBoard gets of it.
     """
     self._tensors = {"loss": loss}
     for name in ("learning_rate", "global_norm"):
@@ -50,6 +51,7 @@ class LogHook(tf.train.SessionRunHook):
     self._num_train_steps = num_train_steps
     self._batch_size = batch_size
     self._model_dir = model_dir
+    self._on_log = on_log
 
   def after_create_session(self, session, coord):
     del coord
@@ -78,12 +80,16 @@ class LogHook(tf.train.SessionRunHook):
             values["loss"], values["learning_rate"], speed))
     if self._step % self._summary_steps and self._step < self._num_train_steps:
       return
+    row = {name: float(value) for name, value in values.items()}
+    row["examples_per_second"] = speed
+    if self._on_log:
+      self._on_log(dict(row, step=int(self._step)))
     if self._model_dir:
       writer = tf.summary.FileWriterCache.get(self._model_dir)
       # Not `tf.summary.scalar`: its tags would not be the tensors' names.
       writer.add_summary(tf.Summary(value=[
-          tf.Summary.Value(tag=name, simple_value=value) for name, value in
-          sorted(dict(values, examples_per_second=speed).items())]), self._step)
+          tf.Summary.Value(tag=name, simple_value=value)
+          for name, value in sorted(row.items())]), self._step)
       for summary in summaries:
         writer.add_summary(summary, self._step)
 

@@ -32,7 +32,7 @@ def import_hub(alternative="export a SavedModel only, without --hub_dir"):
     import tensorflow_hub as hub  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise ValueError("tensorflow-hub cannot be imported (%s); %s" %
-                     (error, cure))
+                     (error, cure)) from None
   if not hasattr(hub, "Module"):
     raise ValueError(
         "this needs hub.Module, which TensorFlow %s with tensorflow-hub %s "

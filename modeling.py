@@ -117,16 +117,16 @@ class BertConfig(object):
         content = reader.read()
     except tf.errors.OpError as error:
       raise ValueError("%s: cannot be read (%s); give the bert_config.json of "
-                       "the model" % (json_file, error.message))
+                       "the model" % (json_file, error.message)) from None
     try:
       values = json.loads(content.decode("utf-8-sig"))
     except ValueError as error:  # bytes that are not UTF-8 included
       raise ValueError("%s: is not JSON (%s); give the bert_config.json of the "
-                       "model" % (json_file, error))
+                       "model" % (json_file, error)) from None
     try:
       return cls.from_dict(values)
     except ValueError as error:
-      raise ValueError("%s: %s" % (json_file, error))
+      raise ValueError("%s: %s" % (json_file, error)) from None
 
   def to_dict(self):
     """Returns a copy of all keys and values, the unknown ones included."""

@@ -45,6 +45,7 @@ class Predictor(object):
   `with Predictor(path) as model:` closes it at the end.
   """
 
+  @cli.user_errors()
   def __init__(self, path=None, vocab_file=None, batch_size=32,
                n_best_size=_N_BEST_SIZE, max_answer_length=_MAX_ANSWER_LENGTH,
                null_score_diff_threshold=_THRESHOLD, **model_parts):
@@ -125,6 +126,7 @@ class Predictor(object):
     # It remembers words, and two threads must not do so at once.
     self._tokenizer_lock = threading.Lock()
 
+  @cli.user_errors()
   def predict(self, texts):
     """Answers texts.
 

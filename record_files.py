@@ -103,7 +103,7 @@ def _count_bytes(path):
       for block in _iterate_blocks(gzip_files.unpacked(reader, path)):
         size += len(block)
     except ValueError as error:
-      raise tf.errors.DataLossError(None, None, str(error))
+      raise tf.errors.DataLossError(None, None, str(error)) from None
   return size
 
 

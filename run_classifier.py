@@ -34,6 +34,7 @@ import tensorflow.compat.v1 as tf
 
 import checkpoint_fit
 import checkpoints
+import cli
 import estimators
 import files
 import hooks
@@ -638,6 +639,7 @@ def evaluate(estimator, input_file, max_seq_length, output_dir, num_examples,
       checkpoint)
   estimators.write_results(
       os.path.join(output_dir, _EVAL_RESULTS), "Eval results", results)
+  return results
 
 
 def predict(estimator, input_file, max_seq_length, output_dir, num_examples,
@@ -700,7 +702,7 @@ def read_examples(processor, data_dir, do_train, do_eval, do_predict):
       examples["predict"] = processor.get_test_examples(data_dir)
   except tf.errors.NotFoundError as error:
     raise ValueError("--data_dir=%s: a file of the task is missing (%s)" % (
-        data_dir, error.message))
+        data_dir, error.message)) from None
   for step, found in examples.items():
     if not found:
       raise ValueError("--data_dir=%s: found no example to %s" % (
@@ -738,7 +740,8 @@ def write_features(examples, labels, max_seq_length, tokenizer, output_dir):
 
 
 def run_steps(flag_values, tokenizer, make_model_fn, config=None,
-              brought_by=None, type_vocab_size=None):
+              brought_by=None, type_vocab_size=None, processor=None,
+              on_log=None):
   """Reads the data, then trains, evaluates and predicts, as the flags say.
 
   Args:
@@ -750,20 +753,26 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
     brought_by: str. What the weights come from if not from --init_checkpoint.
     type_vocab_size: int. Segments that the model knows, where there is no
       config; None if unknown.
+    processor: DataProcessor; None for that of --task_name.
+    on_log: function, see `estimators.make_estimator`.
+
+  Returns:
+    dict from the name of a figure of the dev set to its value; None without
+    --do_eval.
   """
   with estimators.sole_training(flag_values):
-    _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
-               type_vocab_size)
+    return _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
+                      type_vocab_size, processor, on_log)
 
 
 def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
-               type_vocab_size):
+               type_vocab_size, processor, on_log):
   max_seq_length = flag_values.max_seq_length
   output_dir = flag_values.output_dir
   # Everything the user gave is read first: a mistake shows before training.
   with estimators.user_errors():
     check_files(flag_values)
-    processor = find_processor(flag_values.task_name)
+    processor = processor or find_processor(flag_values.task_name)
     labels = checked_labels(processor)
     examples = read_examples(
         processor, flag_values.data_dir, flag_values.do_train,
@@ -803,8 +812,9 @@ def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
       eval_batch_size=eval_batch_size,
       predict_batch_size=estimators.batch_size_of(
           flag_values, "predict_batch_size"),
-      start_step=start.step,
+      start_step=start.step, on_log=on_log,
       **estimators.hardware_values(flag_values))
+  results = None
   if flag_values.do_train:
     estimators.train(
         estimator,
@@ -819,10 +829,11 @@ def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
   checkpoint = estimators.checkpoint_to_use(
       output_dir, start, num_train_steps)
   if flag_values.do_eval:
-    evaluate(estimator, input_files["eval"], max_seq_length, output_dir,
-             num_examples["eval"], eval_batch_size,
-             len(examples["eval"]) // eval_batch_size
-             if flag_values.use_tpu else None, checkpoint)
+    results = evaluate(
+        estimator, input_files["eval"], max_seq_length, output_dir,
+        num_examples["eval"], eval_batch_size,
+        len(examples["eval"]) // eval_batch_size
+        if flag_values.use_tpu else None, checkpoint)
   if flag_values.do_predict:
     predict(estimator, input_files["predict"], max_seq_length, output_dir,
             num_examples["predict"], flag_values.use_tpu, checkpoint)
@@ -831,29 +842,99 @@ def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
         serving_task(config, labels, flag_values.remove_padding),
         checkpoint or start.init_checkpoint,
         config, tokenizer.basic_tokenizer, flag_values)
+  return results
+
+
+def run_with(flag_values, processor=None, on_log=None):
+  """Fine-tunes from, evaluates or predicts with a checkpoint.
+
+  Args:
+    flag_values: the parsed flags of `define_flags`.
+    processor: see `run_steps`, as for the next and what is returned.
+    on_log: function.
+  """
+  progress.start_logging(flag_values.verbose)
+  estimators.check_tpu(flag_values.use_tpu)
+  estimators.check_xla(flag_values.use_xla, flag_values.use_tpu)
+  estimators.log_device(flag_values.use_tpu)
+  with estimators.user_errors():
+    bert_config = modeling.BertConfig.from_json_file(
+        flag_values.bert_config_file)
+    modeling.check_seq_length(
+        flag_values.max_seq_length, bert_config.max_position_embeddings)
+    tokenizer = estimators.make_tokenizer(flag_values, bert_config)
+
+  def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
+    return model_fn_builder(
+        bert_config, num_labels, flag_values.init_checkpoint,
+        flag_values.learning_rate, num_train_steps, num_warmup_steps,
+        flag_values.use_tpu, use_one_hot_embeddings=flag_values.use_tpu,
+        remove_padding=flag_values.remove_padding,
+        few_shapes=flag_values.use_xla,
+        loss_batch_size=flag_values.eval_batch_size,
+        init_head=flag_values.init_head)
+
+  return run_steps(flag_values, tokenizer, make_model_fn, bert_config,
+                   processor=processor, on_log=on_log)
+
+
+class Training(collections.namedtuple(
+    "Training", ["history", "results", "output_dir"])):
+  """What `train_and_evaluate` returns.
+
+  Attributes:
+    history: list of dict, one for each logged step in order: "step", "loss",
+      "learning_rate", "global_norm", "examples_per_second"; that of the step
+      that was evaluated also has the dev set's "eval_accuracy" and so on.
+    results: dict, what eval_results.txt has; None without an evaluation.
+    output_dir: str. Folder with the model, which `predictor.Predictor` takes.
+  """
+
+
+def train_and_evaluate(processor=None, **settings):
+  """Trains from Python, and evaluates: what the script does with its flags.
+
+  Args:
+    processor: DataProcessor that reads the data; None for that of `task_name`.
+    **settings: the script's flags by name. They have the same defaults and
+      bounds, but for do_train and do_eval, which are True unless given.
+
+  Returns:
+    Training.
+
+  Raises:
+    UserError: what the script would print as one line.
+  """
+  required = REQUIRED_FLAGS
+  if processor is not None:  # which may read its data from anywhere
+    settings = dict({"task_name": type(processor).__name__, "data_dir": ""},
+                    **settings)
+    required = [name for name in required if name != "data_dir"]
+  flag_values = cli.make_flag_values(
+      define_flags, dict({"do_train": True, "do_eval": True}, **settings),
+      required)
+  history = []
+  verbosity = tf.logging.get_verbosity()
+  # Writers of an earlier call would write on into a folder that was removed.
+  tf.summary.FileWriterCache.clear()
+  try:
+    results = cli.call_here(flag_values, lambda: run_with(
+        flag_values, processor, history.append))
+  finally:
+    tf.summary.FileWriterCache.clear()
+    tf.logging.set_verbosity(verbosity)
+  if results:
+    step = int(results["global_step"])
+    if not history or history[-1]["step"] != step:
+      history.append({"step": step})
+    history[-1].update({name: float(value) for name, value in results.items()
+                        if name.startswith("eval_")})
+  return Training(history, results, flag_values.output_dir)
 
 
 def main(_):
   """Fine-tunes from, evaluates or predicts with a checkpoint."""
-  progress.start_logging(FLAGS.verbose)
-  estimators.check_tpu(FLAGS.use_tpu)
-  estimators.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
-  estimators.log_device(FLAGS.use_tpu)
-  with estimators.user_errors():
-    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
-    modeling.check_seq_length(
-        FLAGS.max_seq_length, bert_config.max_position_embeddings)
-    tokenizer = estimators.make_tokenizer(FLAGS, bert_config)
-
-  def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
-    return model_fn_builder(
-        bert_config, num_labels, FLAGS.init_checkpoint, FLAGS.learning_rate,
-        num_train_steps, num_warmup_steps, FLAGS.use_tpu,
-        use_one_hot_embeddings=FLAGS.use_tpu,
-        remove_padding=FLAGS.remove_padding, few_shapes=FLAGS.use_xla,
-        loss_batch_size=FLAGS.eval_batch_size, init_head=FLAGS.init_head)
-
-  run_steps(FLAGS, tokenizer, make_model_fn, bert_config)
+  run_with(FLAGS)
 
 
 if __name__ == "__main__":

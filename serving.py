@@ -146,7 +146,8 @@ def open_session(task, checkpoint):
         saver.restore(session, files.literal(checkpoint))
       except tf.errors.OpError as error:
         raise ValueError("%s: cannot be loaded (%s); is it whole, and is there "
-                         "memory for it?" % (checkpoint, _first_line(error)))
+                         "memory for it?" % (
+                             checkpoint, _first_line(error))) from None
   return Served(session, inputs, signatures)
 
 
@@ -285,7 +286,7 @@ def load_saved_model(path):
           RuntimeError) as error:
     raise ValueError(
         "%s: cannot be loaded (%s); give a folder that export_model.py or "
-        "--export_dir wrote" % (path, _first_line(error)))
+        "--export_dir wrote" % (path, _first_line(error))) from None
   return (Served(session, inputs, signatures), settings,
           os.path.join(path, "assets", VOCAB_FILE))
 

@@ -44,17 +44,17 @@ def read_json(path, expected="one object for the whole file"):
     # Without importing TensorFlow its errors cannot be named.
     raise ValueError("%s: cannot be read (%s)" % (
         path, getattr(error, "strerror", None) or
-        getattr(error, "message", None) or error))
+        getattr(error, "message", None) or error)) from None
   try:
     text = content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
     raise ValueError("%s: byte %d is not UTF-8; save the file as UTF-8" % (
-        path, error.start + 1))
+        path, error.start + 1)) from None
   try:
     return json.loads(text)
   except (ValueError, RecursionError) as error:
     raise ValueError(_describe_lines(text, path, expected) or
-                     "%s: is not JSON (%s)" % (path, error))
+                     "%s: is not JSON (%s)" % (path, error)) from None
 
 
 def _describe_lines(text, path, expected):

@@ -398,7 +398,8 @@ def _check_null_odds(null_odds, answers, source_names):
     except (OverflowError, ValueError):
       raise ValueError(
           "%s: found %s for the id %s, expected a finite number; give a "
-          "null_odds.json" % (source, squad_files.describe(value), key))
+          "null_odds.json" % (
+              source, squad_files.describe(value), key)) from None
   missing = [key for key in answers if key not in odds]
   if missing:
     raise ValueError(

@@ -192,4 +192,4 @@ def read_best_texts(nbest_path):
   except (AttributeError, KeyError, TypeError):
     raise ValueError(
         "%s: is not what this script writes, {id: [{\"text\": ...}]}; give "
-        "also --do_predict" % nbest_path)
+        "also --do_predict" % nbest_path) from None

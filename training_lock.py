@@ -88,7 +88,7 @@ class TrainingLock(object):
       raise Held(
           "%s: another training is writing there%s; wait for its end, stop "
           "it, or pass another --output_dir" % (
-              self._folder, holder and ", " + holder))
+              self._folder, holder and ", " + holder)) from None
     try:
       is_there = os.path.samestat(
           os.stat(self._path), os.fstat(self._file.fileno()))

@@ -35,7 +35,7 @@ class TsvRow(list):
       raise ValueError(
           "%s: found %s, expected at least %d columns%s" % (
               self.where, found, index + 1 if index >= 0 else -index,
-              separator_hint(self) or "; correct or remove the row"))
+              separator_hint(self) or "; correct or remove the row")) from None
 
 
 def separator_hint(row):
@@ -93,7 +93,7 @@ def _decode(lines, path):
       yield line.rstrip(b"\r").decode("utf-8")
     except UnicodeDecodeError as error:
       raise ValueError("%s, row %d: byte %d is not UTF-8; save the file as "
-                       "UTF-8" % (path, number, error.start + 1))
+                       "UTF-8" % (path, number, error.start + 1)) from None
 
 
 def _parse_quoted(texts, path, quotechar):
@@ -108,7 +108,7 @@ def _parse_quoted(texts, path, quotechar):
       number = reader.line_num + 1
   except csv.Error as error:
     raise ValueError("%s, row %d: %s; is a quote (%s) not closed?" % (
-        path, number, error, quotechar))
+        path, number, error, quotechar)) from None
   last = rows.pop()
   if last != [_END]:
     raise ValueError("%s: a quote (%s) that opens in this row is not closed; "

@@ -175,13 +175,14 @@ def _format_flag(name, is_required):
       break_long_words=False))
 
 
-def advise(name):
+def advise(name, own=None):
   """Returns what to do instead of giving a flag that is not there, or "".
 
   Args:
     name: str. The flag, without the dashes before it.
+    own: names of the flags that are there; None for those of the script.
   """
-  own = set(own_flags())
+  own = set(own_flags() if own is None else own)
   name = name.replace("-", "_").lower()
   for names, *phrases in _ELSEWHERE:
     if not {name, re.sub("^no_?", "", name)}.isdisjoint(names.split()):

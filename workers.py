@@ -233,7 +233,7 @@ def _read_state(path, settings, paths):
   except (ValueError, KeyError, IndexError, TypeError) as error:
     raise ValueError(
         "%s: cannot be read (%r); remove it to have all shards made anew" % (
-            path, error))
+            path, error)) from None
   if done and there != settings:
     differences = [
         "%s is %s there and %s here" % (

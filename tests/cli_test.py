@@ -1,12 +1,16 @@
 """Tests of the command line: flags of scripts side by side, and mistakes."""
 
+import ast
 import contextlib
+import glob
 import os
+import pathlib
 import re
 import subprocess
 import sys
 
 from absl import flags
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -354,3 +358,115 @@ def test_mistake_ends_the_script_with_one_line(runs, name, parts):
   assert lines == stderr.splitlines()[-1:]
   for part in parts:
     assert part in lines[0]
+
+
+# In a program or a notebook.
+
+
+def toy_run(argv=None, seen=None, fault=None):
+  def main(rest):
+    if fault:
+      raise fault
+    seen.append((rest, FLAGS.toy_file, FLAGS.max_seq_length))
+
+  cli.run(main, define_toy_flags, ["toy_file"], argv)
+
+
+def test_run_returns_in_a_program_and_begins_with_the_defaults(no_flags):
+  seen = []
+  toy_run(["--toy_file=a", "--max_seq_length=7"], seen)
+  toy_run(["--toy_file=b"], seen)
+  assert [values[1:] for values in seen] == [("a", 7), ("b", 384)]
+  assert all(len(values[0]) == 1 for values in seen)
+
+
+def test_run_takes_no_arguments_of_a_notebooks_kernel(no_flags, monkeypatch):
+  monkeypatch.setattr(cli.builtins, "__IPYTHON__", True, raising=False)
+  monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "k.json"])
+  with pytest.raises(cli.UserError, match="^also pass --toy_file$"):
+    toy_run(seen=[])
+  seen = []
+  FLAGS.toy_file = "assigned"
+  toy_run(seen=seen)
+  assert seen[0][1] == "assigned"
+  # %run of a script
+  monkeypatch.setattr(sys.modules["__main__"], "__file__", "/x/s.py",
+                      raising=False)
+  monkeypatch.setattr(sys, "argv", ["s.py", "--toy_file=given"])
+  toy_run(seen=seen)
+  assert seen[1][1] == "given"
+
+
+@pytest.mark.parametrize("argv, fault, text", [
+    ([], None, "also pass --toy_file"),
+    (["--toy_fil=a"], None, "unknown flag --toy_fil; did you mean --toy_file? "
+     "(--help lists all flags)"),
+    (["a"], None, "found the argument 'a' outside any flag; write "
+     "--flag=value, also for true and false"),
+    (["--toy_file=a"], cli.UserError("a mistake"), "a mistake"),
+    (["--toy_file=a"], OSError(28, "No space left on device"), None),
+])
+def test_a_mistake_in_a_program_is_raised_alone(no_flags, argv, fault, text):
+  with pytest.raises(cli.UserError) as error:
+    toy_run(argv, [], fault)
+  assert text in (None, str(error.value))
+  assert error.value.__cause__ is None
+  assert error.value.__context__ is None or error.value.__suppress_context__
+  assert error.value._render_traceback_() == ["UserError: %s" % error.value]
+
+
+def test_help_in_a_program_is_printed(no_flags, capsys):
+  toy_run(["--help"])
+  assert "--toy_file=TEXT  (required)" in capsys.readouterr().out
+
+
+def test_a_value_error_of_what_the_user_gave_stays_one():
+  with pytest.raises(ValueError, match="^a mistake$") as error:
+    with cli.user_errors():
+      raise ValueError("a mistake")
+  assert isinstance(error.value, cli.UserError)
+  assert error.value.__suppress_context__
+
+
+def test_no_mistake_is_raised_with_the_error_behind_it():
+  for path in glob.glob(os.path.join(ROOT, "*.py")):
+    with open(path) as reader:
+      tree = ast.parse(reader.read())
+    for handler in ast.walk(tree):
+      if isinstance(handler, ast.ExceptHandler):
+        for node in ast.walk(handler):
+          if isinstance(node, ast.Raise) and node.exc and not node.cause:
+            assert node.exc.func.id in ("BrokenPipeError", "ImportError"), (
+                path, node.lineno)
+
+
+def test_flags_of_their_own_leave_the_command_lines_alone(no_flags):
+  FLAGS.mark_as_parsed()
+  before = set(FLAGS)
+  first = cli.make_flag_values(
+      run_classifier.define_flags, {
+          "learning_rate": 1, "train_batch_size": np.int64(4),
+          "do_lower": False, "do_eval": "true", "warmup_proportion": None,
+          "data_dir": pathlib.Path("data")})
+  second = cli.make_flag_values(run_classifier.define_flags, {})
+  assert set(FLAGS) == before
+  assert (first.learning_rate, first.train_batch_size, first.do_lower_case,
+          first.do_eval, first.warmup_proportion, first.data_dir) == (
+              1.0, 4, False, True, 0.1, "data")
+  assert (second.learning_rate, second.do_lower_case) == (5e-5, True)
+  assert estimators.given(first, "learning_rate") == 1.0
+  assert estimators.given(second, "learning_rate") is None
+
+
+@pytest.mark.parametrize("values, text", [
+    ({"lr": 1}, "unknown setting lr; use learning_rate"),
+    ({"learning_rat": 1}, "unknown setting learning_rat; did you mean "
+     "learning_rate?"),
+    ({"learning_rate": 0}, "flag --learning_rate=0.0: expected more than 0"),
+    ({"train_batch_size": "x"}, "flag --train_batch_size=x: "),
+    ({"task_name": ""}, "also pass --task_name")])
+def test_a_wrong_setting_is_one_line(no_flags, values, text):
+  with pytest.raises(cli.UserError) as error:
+    cli.make_flag_values(run_classifier.define_flags, values, ["task_name"])
+  assert str(error.value).startswith(text)
+  assert "\n" not in str(error.value)

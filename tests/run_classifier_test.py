@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -673,3 +674,81 @@ def test_a_method_that_a_processor_lacks_is_named():
   with pytest.raises(NotImplementedError, match=(
       "--do_predict needs the method get_test_examples of DataProcessor")):
     run_classifier.DataProcessor().get_test_examples("data")
+
+
+# From Python.
+
+
+@pytest.fixture
+def settings(task, tmp_path):
+  """Arguments of train_and_evaluate: 12 examples, 2 epochs, 6 steps."""
+  values = dict(
+      task, bert_config_file=task["config_file"], output_dir=tmp_path / "out",
+      task_name="MRPC", max_seq_length=16, train_batch_size=4,
+      num_train_epochs=2, learning_rate=1e-2, tf_random_seed=1)
+  del values["config_file"]
+  return values
+
+
+def test_train_and_evaluate_returns_what_the_files_have(settings):
+  verbosity = tf.logging.get_verbosity()
+  output_dir = str(settings["output_dir"])
+  for learning_rate in (1e-2, 2e-2):  # into a folder that was removed
+    shutil.rmtree(output_dir, ignore_errors=True)
+    training = run_classifier.train_and_evaluate(
+        **dict(settings, learning_rate=learning_rate))
+    assert training.output_dir == output_dir
+    assert [row["step"] for row in training.history] == [1, 2, 3, 4, 5, 6]
+    assert training.history[0]["learning_rate"] == pytest.approx(learning_rate)
+    assert checkpoints.read_record(output_dir)["training"][
+        "learning_rate"] == learning_rate
+    events = read_events(output_dir)
+    for name in ("loss", "learning_rate", "global_norm"):
+      assert [row[name] for row in training.history] == pytest.approx(
+          list(events[name].values()))
+    names, values = read_eval_results(output_dir)
+    assert sorted(training.results) == names
+    assert [training.results[name] for name in names] == pytest.approx(values)
+    assert {name: value for name, value in training.history[-1].items()
+            if name.startswith("eval_")} == pytest.approx({
+                name: value for name, value in training.results.items()
+                if name.startswith("eval_")})
+  assert tf.logging.get_verbosity() == verbosity
+  # What is trained already is evaluated again.
+  again = run_classifier.train_and_evaluate(
+      **dict(settings, learning_rate=2e-2))
+  assert again.history == [dict(
+      step=6, **{name: pytest.approx(value) for name, value in
+                 training.results.items() if name.startswith("eval_")})]
+
+
+def test_train_and_evaluate_takes_a_processor(settings):
+  class Reviews(run_classifier.DataProcessor):
+    """Holds its data; reads no file."""
+
+    def get_labels(self):
+      return ["bad", "good"]
+
+    def get_train_examples(self, data_dir):
+      return [run_classifier.InputExample("%d" % i, text, None, label)
+              for i, (text, label) in enumerate(
+                  [("tea", "good"), ("it rains", "bad")] * 2)]
+
+  for name in ("task_name", "data_dir"):
+    del settings[name]
+  training = run_classifier.train_and_evaluate(
+      Reviews(), do_eval=False, **settings)
+  assert training.results is None
+  assert [row["step"] for row in training.history] == [1, 2]
+  record = checkpoints.read_record(training.output_dir)
+  assert (record["task"], record["labels"]) == ("reviews", ["bad", "good"])
+
+
+def test_train_and_evaluate_raises_mistakes(settings):
+  for changes, text in (
+      ({"learning_rat": 1}, "unknown setting learning_rat; did you mean "),
+      ({"vocab_file": None}, "also pass --vocab_file"),
+      ({"data_dir": "/nowhere"}, "--data_dir=/nowhere: a file of the task is ")):
+    with pytest.raises(estimators.UserError) as error:
+      run_classifier.train_and_evaluate(**dict(settings, **changes))
+    assert str(error.value).startswith(text)
