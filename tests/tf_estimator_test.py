@@ -328,11 +328,12 @@ def test_labels_without_a_taker_are_an_error(tmp_path):
     estimator.evaluate(make_input_fn())
 
 
-def test_loss_is_logged_at_info(tmp_path):
+def test_loss_is_logged_at_info(tmp_path, monkeypatch):
   lines = []
   handler = logging.Handler()
   handler.emit = lambda record: lines.append(record.getMessage())
   logger = logging.getLogger("tensorflow")
+  monkeypatch.setattr(logger, "filters", [])  # those of progress.quiet_logging
   level = tf.logging.get_verbosity()
   tf.logging.set_verbosity(tf.logging.INFO)
   logger.addHandler(handler)

@@ -146,7 +146,7 @@ if __name__ == "__main__":
     ("run_classifier", "train-batchsize", "did you mean --train_batch_size?"),
     ("run_classifier", "output", "did you mean --output_dir?"),
     ("run_classifier", "colour", ""),
-    ("run_classifier", "verbosit", ""),  # near to a flag of absl alone
+    ("run_classifier", "logtostder", ""),  # near to a flag of absl alone
     ("squad_metrics", "max_seq_length", ""),
     ("run_classifier", "lr", "use --learning_rate"),
     ("squad_metrics", "lr", ""),
