@@ -194,6 +194,7 @@ def main(_):
     raise estimators.UserError(
         "--export_dir: models on a module cannot be exported; train with "
         "run_classifier.py, from the module's checkpoint, to export")
+  import_hub()  # without it no module can be used, whatever it is
   with estimators.user_errors():
     hub_modules.check_module(FLAGS.bert_hub_module_handle)
     tokenizer, num_segments = read_module(
