@@ -252,7 +252,7 @@ def check_fields(record):
       raise ValueError("%s: found %s, expected %s" % (
           name.replace(" ", "."), found, expected))
   if "config" in record:
-    modeling.BertConfig.from_dict(record["config"])
+    modeling.check_config(modeling.BertConfig.from_dict(record["config"]))
 
 
 def check_record(output_dir, record, checkpoint,

@@ -33,6 +33,7 @@ import modeling
 import progress
 import serving
 import tf_estimator
+import tokenization  # pylint: disable=unused-import  # programs find it here
 
 FLAGS = flags.FLAGS
 
@@ -40,6 +41,9 @@ REQUIRED_FLAGS = ("input_file", "output_file", "vocab_file", "bert_config_file",
                   "init_checkpoint")
 
 POOLINGS = ("none", "cls", "mean", "max")
+
+# A name of the reference that programs use.
+_truncate_seq_pair = input_pipeline.truncate_pair
 
 # Batches that are read before they are sorted by length. With more of them less
 # is padded, and more results wait for their turn to be written.

@@ -255,17 +255,19 @@ def count_records(path):
 
 
 def decode_batch(serialized, name_to_features):
-  """Parses a batch of records.
+  """Parses a batch of records, or one record.
 
   Args:
-    serialized: string Tensor [B].
+    serialized: string Tensor [B], or a scalar for one.
     name_to_features: dict from name to `tf.FixedLenFeature`.
 
   Returns:
     dict from name to Tensor [B, ...]; int64 becomes int32, because TPUs have no
     int64.
   """
-  batch = tf.io.parse_example(serialized, name_to_features)
+  parse = (tf.io.parse_single_example if serialized.shape.ndims == 0 else
+           tf.io.parse_example)
+  batch = parse(serialized, name_to_features)
   return {name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
           for name, value in batch.items()}
 

@@ -112,6 +112,42 @@ def dense(input_tensor, size, activation=None, initializer=None, name="dense"):
     return activation(output) if activation else output
 
 
+def dense_layer_2d(input_tensor, output_size, initializer, activation,
+                   name=None):
+  """A `dense` layer of [B, F, W], under the name of the PyPI release.
+
+  Args:
+    input_tensor: float Tensor [B, F, W].
+    output_size: int.
+    initializer: initializer of the kernel.
+    activation: function of a Tensor, or None.
+    name: str. Variable scope; "dense" if None.
+
+  Returns:
+    float Tensor [B, F, output_size].
+  """
+  output = dense(reshape_to_matrix(input_tensor), output_size, activation,
+                 initializer, name or "dense")
+  return reshape_from_matrix(output, get_shape_list(input_tensor))
+
+
+def dense_layer_3d(input_tensor, num_attention_heads, size_per_head,
+                   initializer, activation, name=None):
+  """`dense_layer_2d` into heads: [B, F, W] to [B, F, N, H]."""
+  output = dense_layer_2d(input_tensor, num_attention_heads * size_per_head,
+                          initializer, activation, name)
+  shape = get_shape_list(input_tensor, expected_rank=3)
+  return tf.reshape(output, shape[:2] + [num_attention_heads, size_per_head])
+
+
+def dense_layer_3d_proj(input_tensor, hidden_size, num_attention_heads,
+                        head_size, initializer, activation, name=None):
+  """`dense_layer_2d` of all heads: [B, F, N, H] to [B, F, hidden_size]."""
+  shape = get_shape_list(input_tensor, expected_rank=4)
+  heads = tf.reshape(input_tensor, shape[:2] + [num_attention_heads * head_size])
+  return dense_layer_2d(heads, hidden_size, initializer, activation, name)
+
+
 def embedding_lookup(input_ids,
                      vocab_size,
                      embedding_size=128,

@@ -15,6 +15,7 @@ Sizes, as the comments at the ends of lines name them:
 import collections
 import copy
 import functools
+import inspect
 import json
 import math
 import numbers
@@ -30,7 +31,7 @@ import padding
 # All names of the pieces are names of this module too: programs use them.
 from layers import (  # pylint: disable=unused-import
     ACTIVATIONS, assert_rank, check_seq_length, create_initializer, dense,
-    dropout, embedding_lookup, embedding_postprocessor, gelu, get_activation,
+    dense_layer_2d, dense_layer_3d, dense_layer_3d_proj, dropout, embedding_lookup, embedding_postprocessor, gelu, get_activation,
     get_shape_list, layer_norm, layer_norm_and_dropout, reshape_from_matrix,
     reshape_to_matrix)
 
@@ -58,10 +59,12 @@ class BertConfig(object):
     """Makes a configuration; the defaults are BERT-Base.
 
     Args:
-      vocab_size: int. Rows of the word embedding table.
+      vocab_size: int. Rows of the word embedding table; None if the caller sets
+        it later.
       hidden_size: int. Width of the encoder layers and the pooler.
       num_hidden_layers: int. Number of Transformer layers.
-      num_attention_heads: int. Heads per layer; must divide `hidden_size`.
+      num_attention_heads: int. Heads per layer; must divide `hidden_size` by
+        the time that a BertModel is built.
       intermediate_size: int. Width of the feed-forward layer.
       hidden_act: str (see `get_activation`) or function. Feed-forward
         activation.
@@ -74,8 +77,7 @@ class BertConfig(object):
         1e-12.
 
     Raises:
-      ValueError: a value has the wrong type or the heads do not divide
-        `hidden_size`.
+      ValueError: a value has the wrong type.
     """
     self.vocab_size = vocab_size
     self.hidden_size = hidden_size
@@ -90,28 +92,37 @@ class BertConfig(object):
     self.initializer_range = initializer_range
     if layer_norm_eps is not None:
       self.layer_norm_eps = layer_norm_eps
-    check_config(self)
+    check_config(self, is_complete=False)
 
   @classmethod
   def from_dict(cls, json_object):
-    """Makes a BertConfig from a dict; raises ValueError if it is of no BERT."""
+    """Makes a config from a dict; raises ValueError if it is of no BERT.
+
+    The constructor of a subclass is called with `vocab_size` alone, or not at
+    all if it needs anything else.
+    """
     if not isinstance(json_object, dict):
       raise ValueError("BertConfig: found %s; expected an object of keys and "
                        "values" % type(json_object).__name__)
     if json_object.get("vocab_size") is None:
       raise ValueError("BertConfig: \"vocab_size\" is missing; add the number "
                        "of lines of the vocabulary file")
-    known = cls(json_object["vocab_size"]).__dict__
-    config = cls(**{k: v for k, v in json_object.items() if k in known})
-    for key, value in json_object.items():
-      if key not in known:
-        setattr(config, key, value)
-    check_config(config)
+    vocab_size = json_object["vocab_size"]
+    config = cls.__new__(cls)
+    BertConfig.__init__(config, vocab_size)
+    try:
+      inspect.signature(cls).bind(vocab_size=vocab_size)
+    except TypeError:
+      pass
+    else:
+      config.__init__(vocab_size=vocab_size)
+    config.__dict__.update(json_object)
+    check_config(config, is_complete=False)
     return config
 
   @classmethod
   def from_json_file(cls, json_file):
-    """Reads a `bert_config.json`; a ValueError names the file."""
+    """Reads the config of a model to build; a ValueError names the file."""
     try:
       with tf.gfile.GFile(json_file, "rb") as reader:
         content = reader.read()
@@ -124,7 +135,9 @@ class BertConfig(object):
       raise ValueError("%s: is not JSON (%s); give the bert_config.json of the "
                        "model" % (json_file, error)) from None
     try:
-      return cls.from_dict(values)
+      config = cls.from_dict(values)
+      check_config(config)
+      return config
     except ValueError as error:
       raise ValueError("%s: %s" % (json_file, error)) from None
 
@@ -137,11 +150,13 @@ class BertConfig(object):
     return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-def check_config(config):
+def check_config(config, is_complete=True):
   """Raises ValueError, naming the key, if the values make no model.
 
   Args:
     config: BertConfig, or another object with its attributes.
+    is_complete: bool. Without it the config may yet change before a model is
+      built: `vocab_size` may be None, and the heads need not fit.
   """
   def is_number(value, kind):
     return isinstance(value, kind) and not isinstance(value, bool)
@@ -155,6 +170,8 @@ def check_config(config):
   for key in ("vocab_size", "hidden_size", "num_hidden_layers",
               "num_attention_heads", "intermediate_size",
               "max_position_embeddings", "type_vocab_size"):
+    if key == "vocab_size" and config.vocab_size is None and not is_complete:
+      continue
     check(key, lambda v: is_number(v, numbers.Integral) and v >= 1,
           "a whole number of at least 1")
   for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
@@ -182,7 +199,7 @@ def check_config(config):
           "BertConfig: \"%s\" is %s; this BERT is computed with %s only, so "
           "give the config and checkpoint of such a model" % (
               key, json.dumps(value, default=repr), json.dumps(known)))
-  if config.hidden_size % config.num_attention_heads:
+  if is_complete and config.hidden_size % config.num_attention_heads:
     raise ValueError(
         "BertConfig: \"hidden_size\" %d is not a multiple of "
         "\"num_attention_heads\" %d" %

@@ -210,6 +210,10 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     return not any(re.search(pattern, param_name)
                    for pattern in self.exclude_from_weight_decay or [])
 
+  def _get_variable_name(self, param_name):
+    """Returns the name of a variable without the ":0" of its tensor."""
+    return re.sub(r":\d+$", "", param_name)
+
   def _adam_arguments(self, variable, gradient):
     """The arguments of a variable that both fused kernels share."""
     dtype = variable.dtype.base_dtype
@@ -223,7 +227,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     goes before the Adam kernel, which reads the variable for nothing else, and
     after the gradient, which is computed from that value.
     """
-    if not self._do_use_weight_decay(variable.op.name):
+    if not self._do_use_weight_decay(self._get_variable_name(variable.name)):
       return []
     with tf.control_dependencies([gradient]):
       factor = tf.cast(self._rate, variable.dtype.base_dtype)

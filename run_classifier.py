@@ -40,6 +40,7 @@ import files
 import hooks
 import input_pipeline
 import modeling
+import optimization  # pylint: disable=unused-import  # programs find it here
 import progress
 import serving
 import tokenization
@@ -58,6 +59,9 @@ _TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
 # Files in --output_dir.
 _EVAL_RESULTS = "eval_results.txt"
 _TEST_RESULTS = "test_results.tsv"
+
+# A name of the reference that programs use.
+_truncate_seq_pair = input_pipeline.truncate_pair
 
 
 def define_flags():

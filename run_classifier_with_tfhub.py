@@ -23,6 +23,7 @@ import files
 import hub_modules
 import input_pipeline
 import modeling
+import optimization  # pylint: disable=unused-import  # programs find it here
 import progress
 import run_classifier
 import tokenization

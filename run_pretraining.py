@@ -25,6 +25,7 @@ import files
 import hooks
 import input_pipeline
 import modeling
+import optimization  # pylint: disable=unused-import  # programs find it here
 import padding
 import progress
 import record_files
@@ -45,6 +46,9 @@ _HOW_TO_TRAIN_MORE = "give a larger --num_train_steps"
 
 # Records looked at before the training starts.
 _RECORDS_TO_CHECK = 1000
+
+# A name of the reference that programs use.
+_decode_record = input_pipeline.decode_batch
 
 
 def define_flags():

@@ -29,19 +29,25 @@ import estimators
 import files
 import input_pipeline
 import modeling
+import optimization
 import progress
 import serving
 import squad_data
 import squad_files
 import squad_metrics
 import squad_results
+import tokenization
 
-# Programs written against this script find all of its parts here.
+# Programs written against this script find all of its parts here, `optimization`
+# and `tokenization` above and private names included.
 # pylint: disable=unused-import
-from squad_answers import RawResult, get_final_text, write_predictions
+from squad_answers import (
+    RawResult, best_positions as _get_best_indexes, get_final_text,
+    softmax as _compute_softmax, write_predictions)
 from squad_data import (
-    FeatureWriter, InputFeatures, SquadExample, convert_examples_to_features,
-    read_squad_examples)
+    FeatureWriter, InputFeatures, SquadExample,
+    check_is_max_context as _check_is_max_context, convert_examples_to_features,
+    improve_answer_span as _improve_answer_span, read_squad_examples)
 from squad_results import evaluate, read_best_texts
 # pylint: enable=unused-import
 

@@ -441,29 +441,36 @@ def _check_logits(logits, example):
   return logits
 
 
-def best_positions(logits, count):
+def best_positions(logits, n_best_size):
   """Returns the positions of the largest logits, the largest first.
 
   Args:
-    logits: float [S].
-    count: int. Positions to return, of equal logits the first ones.
+    logits: float [S], an array or a list.
+    n_best_size: int. Positions to return, of equal logits the first ones.
 
   Returns:
     list of int.
   """
+  logits = np.asarray(logits)
   positions = np.arange(len(logits))
-  if count < len(logits):
+  if n_best_size < len(logits):
     positions = np.flatnonzero(
-        logits >= np.partition(logits, -count)[-count])
+        logits >= np.partition(logits, -n_best_size)[-n_best_size])
   order = np.argsort(-logits[positions], kind="mergesort")  # stable
-  return positions[order[:count]].tolist()
+  return positions[order[:n_best_size]].tolist()
+
+
+def softmax(scores):
+  """Returns the softmax of a list of float, a list of float."""
+  if not len(scores):
+    return []
+  exponentials = np.exp(np.asarray(scores) - np.max(scores))
+  return (exponentials / exponentials.sum()).tolist()
 
 
 def probabilities(answers):
   """Returns the softmax of the scores of a list of Answer, a list of float."""
-  scores = np.array([a.start_logit + a.end_logit for a in answers])
-  exponentials = np.exp(scores - scores.max())
-  return (exponentials / exponentials.sum()).tolist()
+  return softmax([a.start_logit + a.end_logit for a in answers])
 
 
 _encode_text = json.JSONEncoder().encode

@@ -117,8 +117,9 @@ class FeatureWriter(object):
       filename: str.
       is_training: bool. Writes the answers too.
     """
+    self.filename = filename
     self.num_features = 0
-    self._is_training = is_training
+    self.is_training = is_training
     self._writer = example_writer.RecordWriter([filename], tokens={})
     self._writer.__enter__()
 
@@ -136,7 +137,7 @@ class FeatureWriter(object):
         ("input_ids", feature.input_ids),
         ("input_mask", feature.input_mask),
         ("segment_ids", feature.segment_ids)])
-    if self._is_training:
+    if self.is_training:
       values["start_positions"] = [feature.start_position]
       values["end_positions"] = [feature.end_position]
       values["is_impossible"] = [int(bool(feature.is_impossible))]
@@ -392,6 +393,35 @@ class _Pieces(object):
     return self._windows[size, stride]
 
 
+def _context_score(left, right, size):
+  """Returns how well a window shows what is around a piece, a float.
+
+  Args:
+    left: int, or array of int. Pieces of the window before the piece.
+    right: int, or array of int. Pieces of the window after it.
+    size: int. Pieces of the window.
+  """
+  return np.minimum(left, right) + 0.01 * size
+
+
+def check_is_max_context(doc_spans, cur_span_index, position):
+  """Returns whether a window is the one with the most context of a piece.
+
+  Args:
+    doc_spans: list of objects with `start` and `length`. The windows.
+    cur_span_index: int. The window.
+    position: int. The piece, which the window holds.
+  """
+  scores = {
+      index: _context_score(position - span.start,
+                            span.start + span.length - 1 - position,
+                            span.length)
+      for index, span in enumerate(doc_spans)
+      if span.start <= position < span.start + span.length}
+  # Of equals the first, as in `_find_windows`.
+  return cur_span_index == max(scores, key=scores.get, default=None)
+
+
 def _find_windows(num_pieces, size, stride):
   """Lays windows over pieces.
 
@@ -411,7 +441,7 @@ def _find_windows(num_pieces, size, stride):
   best_window = np.zeros([num_pieces], np.int32)
   for index, (start, stop) in enumerate(bounds):
     left = np.arange(stop - start)
-    scores = np.minimum(left, left[::-1]) + 0.01 * (stop - start)
+    scores = _context_score(left, left[::-1], stop - start)
     is_better = scores > best[start:stop]  # the first of equals stays
     best[start:stop][is_better] = scores[is_better]
     best_window[start:stop][is_better] = index

@@ -14,6 +14,7 @@ so that a text has the same ids everywhere.
 
 import collections
 import functools
+import operator
 import re
 import string
 import sys
@@ -21,6 +22,7 @@ import unicodedata
 
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
+from absl import flags
 import tensorflow.compat.v1 as tf
 
 import vocab_files
@@ -304,8 +306,10 @@ class FullTokenizer(object):
   `vocab`, `inv_vocab`, `basic_tokenizer` and `wordpiece_tokenizer` may be
   replaced or changed at any time; the next call follows. Remembers the pieces
   of words, see MAX_CACHED_WORDS, as long as both tokenizers are this module's
-  and the vocabulary is load_vocab's.
+  and the vocabulary is load_vocab's. A subclass need not call this constructor.
   """
+
+  _cached_for = None  # settings; the caches are made at the first text
 
   def __init__(self, vocab_file, do_lower_case=True, never_split=(),
                strip_accents=None):
@@ -328,7 +332,6 @@ class FullTokenizer(object):
     if self.basic_tokenizer.strips_accents():
       _warn_of_accents(self.vocab, vocab_file)
     self.wordpiece_tokenizer = WordpieceTokenizer(self.vocab)
-    self._cached_for = None  # settings; the caches are made at the first text
     for token in self.basic_tokenizer.never_split:
       if token not in self.vocab:
         raise ValueError("never_split names %s, which is not in the vocabulary "
@@ -342,6 +345,8 @@ class FullTokenizer(object):
             and type(wordpiece) is WordpieceTokenizer
             and type(wordpiece.vocab) is _Vocab
             and "tokenize" not in basic.__dict__
+            and _HELPER_NAMES.isdisjoint(basic.__dict__)
+            and _helpers_of(BasicTokenizer) == _HELPERS
             and "tokenize" not in wordpiece.__dict__):
       return [piece for word in basic.tokenize(text)
               for piece in wordpiece.tokenize(word)]
@@ -399,8 +404,15 @@ class BasicTokenizer(object):
   """Text to words and punctuation.
 
   Drops control characters, cuts at white space, around ideographs and around
-  every punctuation character.
+  every punctuation character. A subclass need not call the constructor, and may
+  override the helpers `_clean_text`, `_tokenize_chinese_chars`,
+  `_is_chinese_char`, `_run_strip_accents` and `_run_split_on_punc`; the words
+  are then made by those, which is slow.
   """
+
+  do_lower_case = True
+  strip_accents = None
+  never_split = ()
 
   def __init__(self, do_lower_case=True, never_split=(), strip_accents=None):
     """Sets what to do with case, accents and special tokens.
@@ -437,6 +449,9 @@ class BasicTokenizer(object):
 
   def _tokenize(self, text):
     """Returns the words of a str; every token in it may be split."""
+    if not (_HELPER_NAMES.isdisjoint(self.__dict__)
+            and _helpers_of(type(self)) == _HELPERS):
+      return self._tokenize_by_helpers(text)
     changes = bool(self.do_lower_case), self.strips_accents()
     if not any(changes):
       return text.translate(_CUT).split()
@@ -444,6 +459,46 @@ class BasicTokenizer(object):
     if _DEPENDS in cut:
       cut = _change_and_cut(text, *changes)
     return cut.split()
+
+  def _tokenize_by_helpers(self, text):
+    """Returns what `_tokenize` does, by the methods that may be overridden."""
+    words = []
+    for word in whitespace_tokenize(
+        self._tokenize_chinese_chars(self._clean_text(text))):
+      if self.do_lower_case:
+        word = _change_parts(str.lower, word)
+      if self.strips_accents():
+        word = self._run_strip_accents(word)
+      words += self._run_split_on_punc(word)
+    return whitespace_tokenize(" ".join(words))
+
+  def _clean_text(self, text):
+    """Returns text without control characters, its white space as spaces."""
+    return "".join(map(_clean, text))
+
+  def _tokenize_chinese_chars(self, text):
+    """Returns text with spaces around ideographs."""
+    return "".join(" %s " % char if self._is_chinese_char(ord(char)) else char
+                   for char in text)
+
+  def _is_chinese_char(self, cp):
+    """Returns whether a code point, an int, is an ideograph."""
+    return _is_cjk(chr(cp))
+
+  def _run_strip_accents(self, text):
+    """Returns text decomposed, without marks such as accents."""
+    return "".join(char for char in _change_parts(_decompose, text)
+                   if _category(char) != "Mn")
+
+  def _run_split_on_punc(self, text):
+    """Returns the parts of text, list of str, punctuation being one each."""
+    parts = [""]
+    for char in text:
+      if _is_punctuation(char):
+        parts += [char, ""]
+      else:
+        parts[-1] += char
+    return list(filter(None, parts))
 
 
 def _find_never_split(text, tokens):
@@ -471,8 +526,37 @@ def _never_split_pattern(tokens):
   return re.compile("(%s)" % "|".join(alternatives))
 
 
+_HELPER_NAMES = frozenset([
+    "_clean_text", "_tokenize_chinese_chars", "_is_chinese_char",
+    "_run_strip_accents", "_run_split_on_punc"])
+_helpers_of = operator.attrgetter(*sorted(_HELPER_NAMES))
+_HELPERS = _helpers_of(BasicTokenizer)
+
+
+def preserve_token(token, vocab):
+  """Returns whether a word is to be kept whole, as "[unused5]" is.
+
+  That is for tokenizers of programs with a flag --preserve_unused_tokens, and
+  only where it is set and the vocabulary has the word. For those of this
+  module, pass `never_split`.
+
+  Args:
+    token: str.
+    vocab: dict or set of str.
+  """
+  name = "preserve_unused_tokens"
+  return bool(name in flags.FLAGS and flags.FLAGS[name].value
+              and token in vocab and re.match(r"\[unused\d+\]$", token))
+
+
 class WordpieceTokenizer(object):
-  """Words to word pieces, the longest first."""
+  """Words to word pieces, the longest first.
+
+  A subclass that sets `vocab` need not call the constructor.
+  """
+
+  unk_token = "[UNK]"
+  max_input_chars_per_word = 200
 
   def __init__(self, vocab, unk_token="[UNK]", max_input_chars_per_word=200):
     """Sets the vocabulary.
@@ -577,15 +661,26 @@ def _change_and_cut(text, lower, strip):
   if strip:
     # Lower-casing a sigma looks past marks. Unicode 14 made this one a letter.
     text = text.replace("\u1734", "")
-  # To Unicode 11 newer characters are nothing in particular: they stay, and
-  # part what stands before from what stands after.
-  parts = _NEWER_THAN_UNICODE_11.split(text)
   if lower:
-    parts[::2] = [part.lower() for part in parts[::2]]
+    text = _change_parts(str.lower, text)
   if strip:
-    parts[::2] = [unicodedata.normalize("NFD", part) for part in parts[::2]]
-  return "".join(_cut(char) for char in "".join(parts)
+    text = _change_parts(_decompose, text)
+  return "".join(_cut(char) for char in text
                  if not (strip and _category(char) == "Mn"))
+
+
+_decompose = functools.partial(unicodedata.normalize, "NFD")
+
+
+def _change_parts(change, text):
+  """Applies a function of str to what Unicode 11 knows of a text.
+
+  To Unicode 11 newer characters are nothing in particular: they stay, and part
+  what stands before from what stands after.
+  """
+  parts = _NEWER_THAN_UNICODE_11.split(text)
+  parts[::2] = list(map(change, parts[::2]))
+  return "".join(parts)
 
 
 def _change_and_cut_char(lower, strip, char):

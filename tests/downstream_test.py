@@ -1,15 +1,26 @@
 """Programs written against the modules the way notebooks and forks do."""
 
 import collections
+import json
 import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import create_pretraining_data
+import extract_features
+import helpers
+import input_pipeline
 import modeling
 import optimization
 import run_classifier
+import run_classifier_with_tfhub
+import run_pretraining
+import run_squad
 import tf_estimator
 import tokenization
 
@@ -267,3 +278,166 @@ def test_create_model_in_a_session_with_a_loop_of_ones_own(session, files):
   path = tf.train.Saver().save(session, os.path.join(
       os.path.dirname(files.checkpoint), "own.ckpt"))
   assert "output_weights/adam_v" in dict(tf.train.list_variables(path))
+
+
+class ConfigOfAPath(modeling.BertConfig):
+  """A constructor that takes something else."""
+
+  def __init__(self, path, num_labels):
+    values = json.load(open(path))
+    super(ConfigOfAPath, self).__init__(**values)
+    self.num_labels = num_labels
+
+
+class ConfigWithMore(modeling.BertConfig):
+  """A constructor with an argument more, which does not call the first."""
+
+  def __init__(self, vocab_size, num_labels=3):
+    self.vocab_size = vocab_size
+    self.num_labels = num_labels
+
+
+class ConfigOfTheReference(modeling.BertConfig):
+  """Makes its objects as the reference does."""
+
+  @classmethod
+  def from_dict(cls, json_object):
+    config = cls(vocab_size=None)
+    for key, value in json_object.items():
+      config.__dict__[key] = value
+    return config
+
+
+@pytest.mark.parametrize("kind", [
+    ConfigOfAPath, ConfigWithMore, ConfigOfTheReference])
+def test_subclasses_of_the_config_are_made_of_files(files, tmp_path, kind):
+  path = tmp_path / "bert_config.json"
+  values = dict(files.config.to_dict(), embedding_dim=5)
+  path.write_text(json.dumps(values))
+  for config in (kind.from_json_file(str(path)), kind.from_dict(values)):
+    assert type(config) is kind
+    assert config.embedding_dim == 5
+    assert config.hidden_size == files.config.hidden_size
+    assert getattr(config, "num_labels", None) == (
+        3 if kind is ConfigWithMore else None)
+  with tf.Graph().as_default():
+    modeling.BertModel(config, False, tf.constant([[1, 2]]))
+
+
+def test_modules_are_found_in_the_scripts_that_import_them():
+  for script, names in (
+      (run_classifier, ["modeling", "optimization", "tokenization"]),
+      (run_classifier_with_tfhub, ["optimization", "run_classifier",
+                                   "tokenization"]),
+      (run_pretraining, ["modeling", "optimization"]),
+      (run_squad, ["modeling", "optimization", "tokenization"]),
+      (extract_features, ["modeling", "tokenization"]),
+      (create_pretraining_data, ["tokenization"])):
+    for name in names:
+      assert getattr(script, name).__name__ == name
+
+
+@pytest.mark.parametrize("script", [run_classifier, extract_features])
+def test_truncate_seq_pair(script):
+  tokens_a, tokens_b = list("abcd"), list("xy")
+  script._truncate_seq_pair(tokens_a, tokens_b, 4)
+  assert (tokens_a, tokens_b) == (list("ab"), list("xy"))
+
+
+def test_private_functions_of_run_squad(files):
+  logits = [0.5, 3.0, -1.0, 3.0, 2.0]
+  assert run_squad._get_best_indexes(logits, n_best_size=3) == [1, 3, 4]
+  assert run_squad._get_best_indexes(logits, 9) == [1, 3, 4, 0, 2]
+  np.testing.assert_allclose(
+      run_squad._compute_softmax([1000.0, 1000.0 + np.log(3)]), [0.25, 0.75])
+  assert run_squad._compute_softmax([]) == []
+
+  span = collections.namedtuple("DocSpan", ["start", "length"])
+  spans = [span(0, 5), span(2, 5), span(4, 5), span(6, 2)]
+  best = [[run_squad._check_is_max_context(spans, index, position)
+           for index in range(len(spans))] for position in range(10)]
+  assert [row.index(True) if True in row else None for row in best] == [
+      0, 0, 0, 0, 1, 1, 2, 2, 2, None]
+  assert max(sum(row) for row in best) == 1
+  pieces = files.tokenizer.tokenize("unexciting films")
+  assert run_squad._improve_answer_span(
+      pieces, 0, 4, files.tokenizer, "films") == (3, 4)
+  assert run_squad._improve_answer_span(
+      pieces, 0, 2, files.tokenizer, "good") == (0, 2)
+
+
+def test_feature_writer_knows_its_file(tmp_path):
+  path = str(tmp_path / "train.tf_record")
+  with run_squad.FeatureWriter(filename=path, is_training=True) as writer:
+    assert (writer.filename, writer.is_training) == (path, True)
+
+
+def test_decode_record(session):
+  example = tf.train.Example(features=tf.train.Features(feature={
+      "ids": input_pipeline.create_int_feature([4, 5]),
+      "weights": input_pipeline.create_float_feature([0.5])}))
+  dataset = tf.data.Dataset.from_tensors(example.SerializeToString()).map(
+      lambda record: run_pretraining._decode_record(record, {
+          "ids": tf.FixedLenFeature([2], tf.int64),
+          "weights": tf.FixedLenFeature([1], tf.float32)}))
+  decoded = tf.data.make_one_shot_iterator(dataset).get_next()
+  assert decoded["ids"].dtype == tf.int32
+  values = session.run(decoded)
+  assert values["ids"].tolist() == [4, 5]
+  assert values["weights"].tolist() == [0.5]
+
+
+def test_an_optimizer_that_names_variables_in_its_own_way(session):
+  class Optimizer(optimization.AdamWeightDecayOptimizer):
+
+    def _get_variable_name(self, param_name):
+      name = super(Optimizer, self)._get_variable_name(param_name)
+      return {"first/w": "first/bias"}.get(name, name)
+
+  variables = [tf.get_variable(name, initializer=[2.0])
+               for name in ("first/w", "second/w")]
+  update = Optimizer(
+      0.5, weight_decay_rate=0.1, exclude_from_weight_decay=["bias"]
+  ).apply_gradients([(tf.constant([0.0]), v) for v in variables])
+  session.run(tf.global_variables_initializer())
+  session.run(update)
+  np.testing.assert_allclose(session.run(variables), [[2.0], [1.9]])
+
+
+def test_dense_layers_of_the_pypi_release(session):
+  inputs = tf.random_normal([2, 3, 8], seed=1)
+  initializer = tf.random_normal_initializer(seed=2)
+  heads = modeling.dense_layer_3d(inputs, 2, 4, initializer, None, "query")
+  merged = modeling.dense_layer_3d_proj(
+      heads, 5, 2, 4, initializer, tf.tanh, name="dense")
+  flat = modeling.dense_layer_2d(merged, 6, initializer, tf.nn.relu, "flat")
+  names = {v.op.name: v for v in tf.trainable_variables()}
+  session.run(tf.global_variables_initializer())
+  x, heads, merged, flat, values = session.run(
+      [inputs, heads, merged, flat, names])
+  assert {name: value.shape for name, value in values.items()} == {
+      "query/kernel": (8, 8), "query/bias": (8,), "dense/kernel": (8, 5),
+      "dense/bias": (5,), "flat/kernel": (5, 6), "flat/bias": (6,)}
+  np.testing.assert_allclose(heads, np.einsum(
+      "bfh,hnd->bfnd", x, values["query/kernel"].reshape(8, 2, 4)), rtol=1e-4)
+  np.testing.assert_allclose(merged, np.tanh(np.einsum(
+      "bfnd,ndh->bfh", heads, values["dense/kernel"].reshape(2, 4, 5))),
+                             rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(
+      flat, np.maximum(np.dot(merged, values["flat/kernel"]), 0.0),
+      rtol=1e-4, atol=1e-6)
+
+
+def test_flags_of_a_script_as_readme_says(tmp_path):
+  with open(os.path.join(helpers.TOP, "README.md"), encoding="utf-8") as readme:
+    program = re.search(r"```python\n(import run_squad\n.*?)```\n",
+                        readme.read(), re.DOTALL).group(1)
+  parse, last_line = 'FLAGS(["notebook"])\n', "app.run(main)\n"
+  assert program.count(last_line) == 1
+  path = tmp_path / "program.py"
+  path.write_text(program.replace(
+      last_line, parse + "main(None)\n" + last_line))
+  output = subprocess.check_output(
+      [sys.executable, str(path), "--doc_stride=64"],
+      env=dict(os.environ, PYTHONPATH=helpers.TOP))
+  assert output.decode().split("\n")[-3:] == ["256 128", "256 64", ""]

@@ -500,9 +500,29 @@ def test_config_of_hugging_face_is_taken_where_it_is_a_bert():
   assert modeling.BertConfig(7).layer_norm_eps == 1e-12
 
 
-def test_config_needs_heads_that_divide_the_hidden_size():
-  with pytest.raises(ValueError, match="hidden_size.*num_attention_heads"):
-    modeling.BertConfig.from_dict(dict(CONFIG, num_attention_heads=3))
+def test_heads_must_divide_the_hidden_size_once_a_model_is_wanted(
+    session, tmp_path):
+  config = modeling.BertConfig(vocab_size=99, hidden_size=37)  # and 12 heads
+  assert modeling.BertConfig.from_dict(
+      config.to_dict()).to_dict() == config.to_dict()
+  message = ("BertConfig: \"hidden_size\" 37 is not a multiple of "
+             "\"num_attention_heads\" 12")
+  path = tmp_path / "bert_config.json"
+  path.write_text(config.to_json_string())
+  for named, build in (
+      ("", lambda: modeling.BertModel(config, False, tf.constant([[1]]))),
+      ("%s: " % path, lambda: modeling.BertConfig.from_json_file(str(path)))):
+    with pytest.raises(ValueError) as error:
+      build()
+    assert str(error.value) == named + message
+
+
+def test_a_config_may_be_made_first_and_filled_in_later(session):
+  config = modeling.BertConfig(vocab_size=None)
+  with pytest.raises(ValueError, match="vocab_size\" is None"):
+    modeling.BertModel(config, False, tf.constant([[1]]))
+  config.__dict__.update(CONFIG)
+  modeling.BertModel(config, False, tf.constant([[1]]))
 
 
 def test_model_checks_and_copies_its_config(session):

@@ -3,11 +3,13 @@
 
 import collections
 import copy
+import functools
 import itertools
 import pickle
 import random
 import unicodedata
 
+from absl import flags
 import pytest
 
 import tokenization
@@ -392,6 +394,105 @@ def test_copies(tmp_path):
     twin.vocab["unwanted"] = 77
     assert twin.tokenize("unwanted lower") == ["unwanted", "low", "##er"]
     assert tokenizer.tokenize("unwanted lower") == before
+
+
+@pytest.mark.parametrize("strip_accents", [None, True, False])
+@pytest.mark.parametrize("do_lower_case", [True, False])
+def test_helpers_make_the_words_of_the_fast_path(do_lower_case, strip_accents):
+  """On texts with every character that some path treats in its own way."""
+  class Slow(tokenization.BasicTokenizer):
+
+    def _clean_text(self, text):
+      return super(Slow, self)._clean_text(text)
+
+  slow, fast = [kind(do_lower_case, ["[MASK]"], strip_accents)
+                for kind in (Slow, tokenization.BasicTokenizer)]
+  for text in itertools.chain(
+      [ODD, "the [MASK]."], random_texts(300, seed=6)):
+    assert slow.tokenize(text) == fast.tokenize(text)
+
+
+def test_helpers_can_be_called():
+  basic = tokenization.BasicTokenizer()
+  assert basic._clean_text("a\x00\u200bb\tc\u3000d\ufffd") == "ab c d"
+  assert basic._tokenize_chinese_chars("a\u4e00\u3042") == "a \u4e00 \u3042"
+  assert basic._run_strip_accents("\u00c9\u00e5\u1734") == "Ea"
+  assert basic._run_split_on_punc(",a b,-c") == [",", "a b", ",", "-", "c"]
+  assert basic._run_split_on_punc("") == []
+  assert [basic._is_chinese_char(ord(char)) for char in "\u4e00\U00020000a"
+         ] == [True, True, False]
+
+
+@pytest.mark.parametrize("helper, change, words", [
+    ("_is_chinese_char", lambda self, cp: False, ["a\u4e00b", "e", "-", "x"]),
+    ("_tokenize_chinese_chars", lambda self, text: text,
+     ["a\u4e00b", "e", "-", "x"]),
+    ("_clean_text", lambda self, text: text[:3], ["a", "\u4e00", "b"]),
+    ("_run_strip_accents", lambda self, text: text,
+     ["a", "\u4e00", "b", "\u00e9", "-", "x"]),
+    ("_run_split_on_punc", lambda self, text: [text],
+     ["a", "\u4e00", "b", "e-x"]),
+])
+def test_a_helper_of_a_subclass_a_program_or_an_object_is_used(
+    tmp_path, monkeypatch, helper, change, words):
+  text = "a\u4e00b \u00c9-X"
+  path = write_vocab(tmp_path, WORDS + sorted(set(words)))
+  tokenizer = tokenization.FullTokenizer(path)
+  usual = ["a", "\u4e00", "b", "e", "-", "x"]
+  assert tokenizer.basic_tokenizer.tokenize(text) == usual
+  tokenizer.tokenize(text)  # whose pieces are now remembered
+  changed = type("Changed", (tokenization.BasicTokenizer,), {helper: change})
+  assert changed().tokenize(text) == words
+  setattr(tokenizer.basic_tokenizer, helper,
+          functools.partial(change, tokenizer.basic_tokenizer))
+  assert tokenizer.tokenize(text) == words
+  delattr(tokenizer.basic_tokenizer, helper)
+  monkeypatch.setattr(tokenization.BasicTokenizer, helper, change)
+  assert tokenizer.tokenize(text) == words
+  assert tokenization.BasicTokenizer().tokenize(text) == words
+
+
+def test_subclasses_need_not_call_the_constructors(tmp_path):
+  class Basic(tokenization.BasicTokenizer):
+
+    def __init__(self, vocab):
+      self.vocab = vocab
+
+  class Wordpiece(tokenization.WordpieceTokenizer):
+
+    def __init__(self, vocab):
+      self.vocab = vocab
+
+  class Full(tokenization.FullTokenizer):
+
+    def __init__(self, vocab_file, basic, wordpiece):
+      self.vocab = tokenization.load_vocab(vocab_file)
+      self.inv_vocab = {v: k for k, v in self.vocab.items()}
+      self.basic_tokenizer = basic(self.vocab)
+      self.wordpiece_tokenizer = wordpiece(self.vocab)
+
+  path = write_vocab(tmp_path, WORDS)
+  for basic in (Basic, lambda vocab: tokenization.BasicTokenizer()):
+    for wordpiece in (Wordpiece, tokenization.WordpieceTokenizer):
+      tokenizer = Full(path, basic, wordpiece)
+      for _ in range(2):
+        pieces = tokenizer.tokenize("Unw\u00e4nted, covids " + "a" * 201)
+        assert pieces == ["un", "##want", "##ed", ",", "[UNK]", "[UNK]"]
+      assert tokenizer.convert_ids_to_tokens(
+          tokenizer.convert_tokens_to_ids(pieces)) == pieces
+
+
+def test_preserve_token_needs_the_flag_of_a_program():
+  vocab = ["[unused7]", "the"]
+  assert not tokenization.preserve_token("[unused7]", vocab)
+  flags.DEFINE_bool("preserve_unused_tokens", False, "Of the program.")
+  try:
+    assert not tokenization.preserve_token("[unused7]", vocab)
+    flags.FLAGS["preserve_unused_tokens"].value = True
+    assert [tokenization.preserve_token(token, vocab) for token in (
+        "[unused7]", "[unused8]", "the")] == [True, False, False]
+  finally:
+    del flags.FLAGS.preserve_unused_tokens
 
 
 def test_load_vocab(tmp_path, warnings):
