@@ -144,8 +144,9 @@ def dense_layer_3d_proj(input_tensor, hidden_size, num_attention_heads,
                         head_size, initializer, activation, name=None):
   """`dense_layer_2d` of all heads: [B, F, N, H] to [B, F, hidden_size]."""
   shape = get_shape_list(input_tensor, expected_rank=4)
-  heads = tf.reshape(input_tensor, shape[:2] + [num_attention_heads * head_size])
-  return dense_layer_2d(heads, hidden_size, initializer, activation, name)
+  merged = tf.reshape(
+      input_tensor, shape[:2] + [num_attention_heads * head_size])
+  return dense_layer_2d(merged, hidden_size, initializer, activation, name)
 
 
 def embedding_lookup(input_ids,

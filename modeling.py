@@ -31,7 +31,8 @@ import padding
 # All names of the pieces are names of this module too: programs use them.
 from layers import (  # pylint: disable=unused-import
     ACTIVATIONS, assert_rank, check_seq_length, create_initializer, dense,
-    dense_layer_2d, dense_layer_3d, dense_layer_3d_proj, dropout, embedding_lookup, embedding_postprocessor, gelu, get_activation,
+    dense_layer_2d, dense_layer_3d, dense_layer_3d_proj, dropout,
+    embedding_lookup, embedding_postprocessor, gelu, get_activation,
     get_shape_list, layer_norm, layer_norm_and_dropout, reshape_from_matrix,
     reshape_to_matrix)
 

@@ -38,8 +38,8 @@ import squad_metrics
 import squad_results
 import tokenization
 
-# Programs written against this script find all of its parts here, `optimization`
-# and `tokenization` above and private names included.
+# Programs written against this script find all of its parts here, private names
+# and the modules `optimization` and `tokenization` included.
 # pylint: disable=unused-import
 from squad_answers import (
     RawResult, best_positions as _get_best_indexes, get_final_text,

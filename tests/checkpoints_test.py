@@ -175,6 +175,7 @@ def damaged(name, value):
     (damaged("config", [1]), r"config: found \[1\], expected an object"),
     (damaged("config", {}), "BertConfig: \"vocab_size\" is missing"),
     (damaged("config.hidden_size", "x"), "BertConfig: \"hidden_size\" is 'x'"),
+    (damaged("config.num_attention_heads", 7), "BertConfig: .* not a multiple"),
     (damaged("do_lower_case", "yes"), "do_lower_case: found \"yes\", expected "
      "true or false"),
     (damaged("training", 3), "training: found 3, expected an object"),
