@@ -74,6 +74,11 @@ def _flush():
 def find_gpus():
   """Returns the GPUs that TensorFlow finds, without noise if asked first."""
   with quiet_start():
+    # TensorFlow 2.20's first session has a line to say, too. Without GPUs, as
+    # it would take their memory.
+    with tf.Graph().as_default(), tf.Session(
+        config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+      session.run(tf.constant(0))
     return tf.config.experimental.list_physical_devices("GPU")
 
 
