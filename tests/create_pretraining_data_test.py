@@ -591,13 +591,16 @@ def test_a_mistake_in_a_shard_is_one_line(files):
 # Memory.
 
 _MEASURE = """
-import random, resource, sys
+import random, sys
 sys.path.insert(0, %r)
 import create_pretraining_data as script
 import corpus, pretraining_instances
 folder, how = sys.argv[1:]
 tokenizer = script.make_tokenizer(folder + "/vocab.txt", True)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+def peak():  # in MB; ru_maxrss would begin with that of the parent process
+  with open("/proc/self/status") as lines:
+    return next(int(line.split()[1]) / 1024.0 for line in lines
+                if line.startswith("VmHWM:"))
 def work(text):
   if how == "list":
     return script.create_training_instances(
