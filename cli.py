@@ -95,7 +95,10 @@ def run(main, define_flags, required=(), argv=None):
     _run_here(main, required, _own_argv() if argv is None else argv)
     return
 
+  starting = contextlib.ExitStack()
+
   def main_with_one_line_errors(argv):
+    starting.close()
     progress = _progress()
     if progress:
       progress.quiet_logging()
@@ -128,6 +131,9 @@ def run(main, define_flags, required=(), argv=None):
       sys.exit(0)
     rest = parse_flags(argv)
     _prepare_xla(flags.FLAGS)
+    if "environment" in sys.modules:
+      # TensorFlow has absl call it before `main`, and looks for devices then.
+      starting.enter_context(sys.modules["environment"].quiet_start())
     return rest
 
   app.run(main_with_one_line_errors, flags_parser=parse)

@@ -760,7 +760,9 @@ def _log_variables(variables, found, init_checkpoint):
   if init_checkpoint:
     parts.append("%d from %s" % (
         len(variables) - len(new), os.path.basename(init_checkpoint)))
-  if new:
+  if len(new) == len(variables):
+    parts.append("all new")
+  elif new:
     parts.append("%d new: %s%s" % (
         len(new), ", ".join(new[:4]), ", ..." if len(new) > 4 else ""))
   tf.logging.info("Variables: %s", ", ".join(parts))

@@ -7,6 +7,7 @@ recurrent neural networks" (arXiv 1211.5063, algorithm 1) for the clipping.
 """
 
 import re
+import warnings
 
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
@@ -96,7 +97,10 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
     optimizer = tf.tpu.CrossShardOptimizer(optimizer)
 
   variables = tf.trainable_variables()
-  gradients = tf.gradients(loss, variables)
+  with warnings.catch_warnings():
+    # TensorFlow 1.15 warns of memory for the gradient of the embeddings.
+    warnings.filterwarnings("ignore", "Converting sparse IndexedSlices")
+    gradients = tf.gradients(loss, variables)
   norm = tf.identity(tf.global_norm(gradients, name="gradient_norm"),
                      name="global_norm")
   is_finite = tf.Assert(

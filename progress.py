@@ -37,7 +37,8 @@ _CHATTER = re.compile(
     "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
     "Error recorded from|^Reraising captured error|^Evaluation \\[|"
     "^(Starting|Finished) evaluation at|^Loss for final step|"
-    "^Saving checkpoints for 0 into")
+    "^Saving checkpoints for 0 into|^Assets |^No assets to |"
+    "^SavedModel written to|^Signatures (IN|EX)CLUDED")
 
 
 def quiet_logging():

@@ -80,6 +80,20 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
 """, TF_CPP_MIN_LOG_LEVEL="2") == (0, "")
 
 
+def test_the_start_of_a_script_shows_nothing(tmp_path):
+  """Where TensorFlow has absl look for devices before `main`."""
+  process = subprocess.run(
+      [sys.executable, os.path.join(TOP, "run_classifier.py")] + [
+          "--%s=%s" % (name, tmp_path) for name in (
+              "data_dir", "task_name", "vocab_file", "bert_config_file",
+              "output_dir")],
+      stderr=subprocess.PIPE, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="2"))
+  lines = process.stderr.decode("utf-8").splitlines()
+  assert [line for line in lines if not line.startswith(
+      ("INFO:tensorflow:Computes on ", "run_classifier.py: "))] == []
+  assert len(lines) == 2
+
+
 NOISE = [
     "WARNING: All log messages before absl::InitializeLog() is called are "
     "written to STDERR",

@@ -237,7 +237,7 @@ def test_without_a_checkpoint_nothing_is_read(init_checkpoint):
   with tf.Graph().as_default(), captured_log() as lines:
     make_variables([("a", [1])])
     assert estimators.initialize_from_checkpoint(init_checkpoint) is None
-  assert lines == ["Variables: 1, 1 parameters, 1 new: a"]
+  assert lines == ["Variables: 1, 1 parameters, all new"]
 
 
 def test_scaffold_for_tpus_reads_the_checkpoint_when_it_is_called(tmp_path):
