@@ -90,7 +90,7 @@ def _resolve(path):
         "%s: found a folder, expected a checkpoint; %s%s" % (
             path, _PREFIX, _example(path)))
   folder = os.path.dirname(path)
-  if _names_of(_PARTS.sub("", path)):
+  if names_of(_PARTS.sub("", path)):
     raise ValueError(_describe_incomplete(_PARTS.sub("", path)))
   if not tf.gfile.Exists(path):
     raise ValueError("%s: %s" % (path, _explain_missing(path)))
@@ -106,13 +106,18 @@ def _resolve(path):
 
 def _check_complete(prefix):
   """Raises ValueError if files of a checkpoint are missing."""
-  data = [_DATA.search(name) for name in _names_of(prefix)]
-  data = [found for found in data if found]
-  if not data or len(data) < int(data[0].group(1)):
+  if not is_complete(prefix):
     raise ValueError(_describe_incomplete(prefix))
 
 
-def _names_of(prefix):
+def is_complete(prefix):
+  """Returns whether all data files of a checkpoint are there."""
+  data = [_DATA.search(name) for name in names_of(prefix)]
+  data = [found for found in data if found]
+  return bool(data) and len(data) >= int(data[0].group(1))
+
+
+def names_of(prefix):
   """Returns the names of the files of a checkpoint, sorted."""
   folder, base = os.path.split(prefix)
   return sorted(name for name in _list(folder)
@@ -120,7 +125,7 @@ def _names_of(prefix):
 
 
 def _describe_incomplete(prefix):
-  names = _names_of(prefix)
+  names = names_of(prefix)
   data = [name for name in names if _DATA.search(name)]
   total = int(_DATA.search(data[0]).group(1)) if data else 1
   base = os.path.basename(prefix)
@@ -228,13 +233,18 @@ def _example(folder, base=None):
     folder: str.
     base: str. Names like this one come first; None for the latest.
   """
-  prefixes = sorted(name[:-len(".index")] for name in _list(folder)
-                    if name.endswith(".index"))
+  prefixes = prefixes_in(folder)
   near = difflib.get_close_matches(base, prefixes, 3) if base else []
-  if not near:
-    near = sorted(prefixes, key=_step)[-1:]
+  near = near or prefixes[-1:]
   return ", for example %s" % " or ".join(
       os.path.join(folder, name) for name in near) if near else ""
+
+
+def prefixes_in(folder):
+  """Returns the names of the checkpoints in a folder, the latest step last."""
+  return sorted((name[:-len(".index")] for name in _list(folder)
+                 if name.endswith(".index")),
+                key=lambda prefix: (_step(prefix), prefix))
 
 
 def _step(prefix):
@@ -245,7 +255,7 @@ def _step(prefix):
 
 def explain_damage(prefix):
   """Returns why a checkpoint's files cannot be read, None if none tells."""
-  for name in _names_of(prefix) or [os.path.basename(prefix)]:
+  for name in names_of(prefix) or [os.path.basename(prefix)]:
     path = os.path.join(os.path.dirname(prefix), name)
     try:
       kind = describe_file(path)

@@ -400,18 +400,28 @@ def find_checkpoint(output_dir):
   latest were removed, the one before it counts.
 
   Raises:
-    ValueError: the list names checkpoints, and none is there.
+    ValueError: the list names checkpoints, and none is there, or the latest is
+      not complete.
   """
-  state = tf.train.get_checkpoint_state(output_dir)
+  state, is_listed = _read_list(output_dir)
   if not state:
     return None
   latest = _in_folder(output_dir, state.model_checkpoint_path)
-  if exists(latest):
+  if checkpoint_files.names_of(latest) or exists(latest):
+    try:
+      resolve(latest)
+    except ValueError as error:
+      raise ValueError("%s, or remove its files to use an earlier checkpoint" %
+                       error) from None
+    if not is_listed:
+      tf.logging.warning(
+          "%s is missing or damaged; using the newest checkpoint there, %s",
+          os.path.join(output_dir, "checkpoint"), latest)
     return latest
   earlier = [path for path in _list_checkpoints(output_dir, state)
              if exists(path)]
   if earlier:
-    tf.logging.warning("%s has no files; goes on from %s", latest, earlier[-1])
+    tf.logging.warning("%s has no files; using %s", latest, earlier[-1])
     return earlier[-1]
   list_file = os.path.join(output_dir, "checkpoint")
   there = state.model_checkpoint_path
@@ -423,6 +433,36 @@ def find_checkpoint(output_dir):
   raise ValueError(
       "%s names the checkpoint %s, of which there are no files; remove %s "
       "to start anew" % (list_file, latest, list_file))
+
+
+def _read_list(folder):
+  """Reads a folder's list of checkpoints.
+
+  A list that is missing or damaged, as a full disk or an incomplete copy leaves
+  it, must not have a training replace the checkpoints that are there: it is
+  then made of their names.
+
+  Args:
+    folder: str.
+
+  Returns:
+    state: CheckpointState proto, or None if there are no checkpoints.
+    is_listed: bool. Whether the list could be read.
+  """
+  try:
+    state = tf.train.get_checkpoint_state(folder)
+  except ValueError:  # it is empty, or not UTF-8
+    state = None
+  if state:
+    return state, True
+  names = [name for name in checkpoint_files.prefixes_in(folder)
+           if re.match(r"model\.ckpt-\d+$", name)]
+  names = [name for name in names if checkpoint_files.is_complete(
+      os.path.join(folder, name))] or names
+  if not names:
+    return None, False
+  # Names in an absolute folder are taken as they are.
+  return tf.train.generate_checkpoint_state_proto("/", names[-1], names), False
 
 
 def _in_folder(folder, path):
@@ -444,7 +484,7 @@ def repair_list(output_dir):
   Args:
     output_dir: str. A folder with or without checkpoints.
   """
-  state = tf.train.get_checkpoint_state(output_dir)
+  state, _ = _read_list(output_dir)
   if not state or (exists(state.model_checkpoint_path) and
                    list(state.all_model_checkpoint_paths) ==
                    _list_checkpoints(output_dir, state)):
@@ -526,14 +566,10 @@ def check_readable(checkpoint, cure="copy it again, or give another"):
 
 def find_prefix(folder):
   """Returns a checkpoint in a folder, the latest if that is known, or None."""
-  state = tf.train.get_checkpoint_state(folder)
+  state, _ = _read_list(folder)
   if state:
     latest = _in_folder(folder, state.model_checkpoint_path)
     if exists(latest):
       return latest
-  try:
-    found = sorted(name for name in tf.gfile.ListDirectory(folder or ".")
-                   if name.endswith(".index"))
-  except tf.errors.OpError:
-    return None
-  return os.path.join(folder, found[-1][:-len(".index")]) if found else None
+  found = checkpoint_files.prefixes_in(folder)
+  return os.path.join(folder, found[-1]) if found else None

@@ -164,7 +164,8 @@ def _run_here(main, required, argv):
         argv[0], sys.modules[main.__module__].__doc__, required))
     return
   for name in flags.FLAGS:
-    if flags.FLAGS[name].present:  # in an earlier call
+    # In an earlier call; flags of the program's own stay.
+    if flags.FLAGS[name].present and hasattr(flags.FLAGS[name], "kind"):
       flags.FLAGS[name].unparse()
   with user_errors():
     rest = _parse(argv)

@@ -99,6 +99,7 @@ def _match_parts(pattern):
   folder, name = os.path.split(pattern)
   if not name or not has_wildcards(pattern):
     return []
+  name = name.replace("[^", "[!")  # which fnmatch takes for the same
   found = []
   for parent in _match_parts(folder) if folder else [""]:
     if tf.gfile.IsDirectory(parent or "."):
@@ -177,6 +178,12 @@ def literal(prefix):
   return _find_link(prefix, link, "model.ckpt")
 
 
+def is_device(path):
+  """Returns whether a path is a device, pipe or socket: no file, no folder."""
+  return os.path.exists(path) and not (
+      os.path.isfile(path) or os.path.isdir(path))
+
+
 def literal_folder(folder):
   """Returns a name of a folder that TensorFlow takes as it stands.
 
@@ -213,7 +220,9 @@ def _find_link(place, make, inside=""):
     key = os.path.abspath(place)
     if key not in _links:
       if not _root:
-        _root.append(tempfile.mkdtemp(prefix="bert-"))
+        has_plain_name = not has_wildcards(tempfile.gettempdir())
+        _root.append(tempfile.mkdtemp(
+            prefix="bert-", dir=None if has_plain_name else "/tmp"))
         atexit.register(_remove_links, os.getpid())
       link = os.path.join(_root[0], "%d-%s" % (
           len(_links), _WILDCARDS.sub("_", os.path.basename(key))), inside)

@@ -22,6 +22,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import files
 import gzip_files
 import tokenization
 from tsv_files import TsvRow, read_tsv  # pylint: disable=unused-import
@@ -59,7 +60,9 @@ def atomic_path(path):
   So `path` is a whole file or what was there before, never a part, also after
   a power cut. After an error the temporary file is removed; one that a killed
   process left behind is removed by the next that writes `path`. Its name begins
-  with a dot, so that patterns of names do not find it.
+  with a dot, so that patterns of names do not find it. A link stays one, and
+  what it leads to is replaced. A device or a pipe, such as /dev/null, cannot be
+  replaced and is written to.
 
   Args:
     path: str. The file to write.
@@ -67,6 +70,11 @@ def atomic_path(path):
   Yields:
     str. The name to write to meanwhile.
   """
+  if os.path.islink(path):
+    path = os.path.realpath(path)
+  if files.is_device(path):
+    yield path
+    return
   _remove_leftovers(path)
   temporary = _temporary_name(path)
   try:

@@ -13,6 +13,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 import checkpoints
+import files
 import input_pipeline
 import tokenization
 
@@ -32,6 +33,13 @@ def write(paths, vocab_file, tokenizer):
       None, vocab=tokenizer.vocab, vocab_file=vocab_file,
       do_lower_case=basic.do_lower_case, strip_accents=basic.strip_accents)
   for path in paths:
+    if files.is_device(path):
+      continue
+    if tf.gfile.Exists(_path(path)) and _read_beside(path) is None:
+      tf.logging.warning("%s is a file of another kind, so it stays, and "
+                         "training will not know the vocabulary of %s",
+                         _path(path), path)
+      continue
     input_pipeline.write_json(
         _path(path), dict(origin, bytes=tf.gfile.Stat(path).length))
 
@@ -46,16 +54,24 @@ def read(record_file):
 
   It is not for a file that was replaced since, which its size gives away.
   """
+  origin = _read_beside(record_file)
+  if origin is None:
+    return None
+  is_same = origin.pop("bytes") == tf.gfile.Stat(record_file).length
+  return origin if is_same else None
+
+
+def _read_beside(record_file):
+  """Returns what the file beside one of records has, None if it is not ours."""
   try:
     with tf.gfile.GFile(_path(record_file)) as reader:
       origin = json.loads(reader.read())
-    size = origin.pop("bytes")
     checkpoints.check_fields(dict(origin, task="pretraining"))
-    is_known = origin["vocabulary"] and origin["vocab_file"]
+    is_ours = origin["vocabulary"] and origin["vocab_file"] and (
+        "bytes" in origin)
   except (tf.errors.OpError, ValueError, KeyError, TypeError, AttributeError):
     return None
-  is_same = size == tf.gfile.Stat(record_file).length
-  return origin if is_known and is_same else None
+  return origin if is_ours else None
 
 
 def find_vocabulary(record_files, vocab_file, folders, vocab_size):

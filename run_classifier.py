@@ -899,7 +899,8 @@ def train_and_evaluate(processor=None, **settings):
   """Trains from Python, and evaluates: what the script does with its flags.
 
   Args:
-    processor: DataProcessor that reads the data; None for that of `task_name`.
+    processor: DataProcessor that reads the data, or its class; None for that of
+      `task_name`.
     **settings: the script's flags by name. They have the same defaults and
       bounds, but for do_train and do_eval, which are True unless given.
 
@@ -910,6 +911,11 @@ def train_and_evaluate(processor=None, **settings):
     UserError: what the script would print as one line.
   """
   required = REQUIRED_FLAGS
+  if isinstance(processor, type):
+    processor = processor()
+  if processor is not None and not hasattr(processor, "get_labels"):
+    raise cli.UserError("processor: found %r, expected a DataProcessor; the "
+                        "name of a task is task_name" % (processor,))
   if processor is not None:  # which may read its data from anywhere
     settings = dict({"task_name": type(processor).__name__, "data_dir": ""},
                     **settings)

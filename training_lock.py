@@ -55,9 +55,13 @@ class TrainingLock(object):
     """
     if self._folder and _holders.get(self._key) != threading.get_ident():
       try:
-        self._make_folder()
-        while not self._try():
-          pass
+        for _ in range(100):
+          # Another training may have just made the folder, or ended and
+          # removed what it had made.
+          with contextlib.suppress(FileNotFoundError):
+            self._make_folder()
+            if self._try():
+              break
       except (OSError, IOError) as error:
         self.__exit__()
         if error.errno in (errno.ENOLCK, errno.ENOTSUP):
@@ -67,11 +71,14 @@ class TrainingLock(object):
 
   def _make_folder(self):
     folder = os.path.abspath(self._folder)
+    missing = []
     while not os.path.exists(folder):
-      self._made.append(folder)
+      missing.append(folder)
       folder = os.path.dirname(folder)
-    for folder in reversed(self._made):
-      os.mkdir(folder)
+    for folder in reversed(missing):
+      with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+        self._made.insert(0, folder)
 
   def _try(self):
     """Takes the lock; returns False if its file was removed meanwhile."""

@@ -357,9 +357,41 @@ def test_the_one_before_counts_where_the_latest_was_removed(tmp_path):
     start = checkpoints.find_start(folder, None, make_record(), True)
   before = os.path.join(folder, "model.ckpt-3")
   assert start == (before, 3, None)
-  assert lines[0] == "%s has no files; goes on from %s" % (checkpoint, before)
+  assert lines[0] == "%s has no files; using %s" % (checkpoint, before)
   checkpoints.repair_list(folder)
   assert tf.train.latest_checkpoint(folder) == before  # for the Estimator
+
+
+@pytest.mark.parametrize("content", [
+    None, b"", b"garbage", b"\xff\xfe", b"\0" * 200, b"model_checkpoint_pa"])
+def test_without_a_list_that_can_be_read_the_newest_is_used(tmp_path, content):
+  folder, _ = trained_folder(tmp_path / "a", step=10)
+  newest = os.path.join(folder, "model.ckpt-10")  # 9 is the one before it
+  path = tmp_path / "a" / "checkpoint"
+  path.unlink()
+  if content is not None:
+    path.write_bytes(content)
+  with captured_log() as lines:
+    assert checkpoints.find_checkpoint(folder) == newest
+  assert [line for line in lines if "missing or damaged" in line] == [
+      "%s is missing or damaged; using the newest checkpoint there, %s" % (
+          path, newest)]
+  assert checkpoints.find_prefix(folder) == newest
+  checkpoints.repair_list(folder)
+  state = tf.train.get_checkpoint_state(folder)
+  assert state.model_checkpoint_path == newest
+  assert [os.path.basename(name) for name in
+          state.all_model_checkpoint_paths] == ["model.ckpt-9", "model.ckpt-10"]
+
+
+@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
+def test_a_latest_one_that_lacks_a_file_is_named_with_a_way_out(
+    tmp_path, ending):
+  folder, latest = trained_folder(tmp_path / "a")
+  os.remove(latest + ending)
+  with pytest.raises(ValueError, match="is not complete.* or remove its files "
+                     "to use an earlier checkpoint$"):
+    checkpoints.find_checkpoint(folder)
 
 
 def write_list(folder, paths):

@@ -96,3 +96,26 @@ def test_no_folder_no_lock(tmp_path):
     with training_lock.TrainingLock(folder):
       pass
   assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_of_two_that_start_at_once_in_a_new_folder_one_has_it(tmp_path):
+  for i in range(50):
+    folder, outcomes = str(tmp_path / str(i) / "out"), []
+    start, end = threading.Barrier(2), threading.Barrier(2)
+
+    def train():
+      start.wait()
+      try:
+        with training_lock.TrainingLock(folder):
+          outcomes.append("trained")
+          end.wait()
+      except training_lock.Held:
+        outcomes.append("held")
+        end.wait()
+
+    threads = [threading.Thread(target=train) for _ in range(2)]
+    for thread in threads:
+      thread.start()
+    for thread in threads:
+      thread.join()
+    assert sorted(outcomes) == ["held", "trained"]
