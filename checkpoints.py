@@ -354,8 +354,6 @@ def find_start(output_dir, init_checkpoint, record, is_training,
       tf.logging.info("Weights start from %s", brought_by or "random values")
     return Start(None, 0, None)
   init_checkpoint = resolve(init_checkpoint)
-  if is_training:
-    _check_stays(init_checkpoint, output_dir)
   shapes = check_readable(init_checkpoint)
   if not is_training:
     missing = [name for name in head if name not in shapes]
@@ -380,16 +378,6 @@ def _warn_of_another_encoder(init_checkpoint, record):
   if differences:
     tf.logging.warning(
         "%s was trained otherwise: %s", init_checkpoint, "; ".join(differences))
-
-
-def _check_stays(init_checkpoint, output_dir):
-  """Raises ValueError if a training would replace the one it starts from."""
-  folder, name = os.path.split(os.path.realpath(init_checkpoint))
-  if folder == os.path.realpath(output_dir) and re.match(
-      r"model\.ckpt-\d+$", name):
-    raise ValueError(
-        "%s: is in --output_dir, where the training would replace it; pass "
-        "another --output_dir" % init_checkpoint)
 
 
 def find_checkpoint(output_dir):
