@@ -444,6 +444,29 @@ def expand_home(path):
   return expanded
 
 
+class _BooleanParser(flags.BooleanParser):
+  """Parses true or false; says so about anything else."""
+
+  def parse(self, argument):
+    try:
+      return super(_BooleanParser, self).parse(argument)
+    except ValueError:
+      raise ValueError("expected true or false") from None
+
+
+def _number_parser(base, expected):
+  """Returns a class that parses numbers and says what it expects."""
+  class Parser(base):  # pylint: disable=missing-docstring
+
+    def convert(self, argument):
+      try:
+        return super(Parser, self).convert(argument)
+      except (TypeError, ValueError):
+        raise ValueError("expected " + expected) from None
+
+  return Parser
+
+
 class _PathParser(flags.ArgumentParser):
   """Parses one path."""
 
@@ -470,9 +493,9 @@ class _PathsParser(flags.ArgumentParser):
 # What `define_flag` takes for a kind: the class that parses it.
 _PARSERS = {
     "string": flags.ArgumentParser,
-    "integer": flags.IntegerParser,
-    "float": flags.FloatParser,
-    "bool": flags.BooleanParser,
+    "integer": _number_parser(flags.IntegerParser, "a whole number"),
+    "float": _number_parser(flags.FloatParser, "a number"),
+    "bool": _BooleanParser,
     "path": _PathParser,
     "paths": _PathsParser,
 }

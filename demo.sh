@@ -86,7 +86,7 @@ classify() {
 show_predictions() {
   echo "Predictions for sample_data/dev.tsv (0 denies, 1 says the same):"
   echo
-  echo "       predicted  right"
+  echo "       predicted  expected"
   tail -n +2 sample_data/dev.tsv |
     paste "$RUN/classifier/test_results.tsv" - |
     awk -F '\t' '{

@@ -146,7 +146,8 @@ def _warn_of_random_sentences(counts, settings):
   if 2 * counts["single_sentence_documents"] > counts["documents"]:
     text += (
         "%d of %d documents are a single sentence; a blank line ends a "
-        "document: put it between documents, not between sentences" % (
+        "document: put it between documents, not between sentences, or, where "
+        "each line is a whole paragraph, pass --split_long_lines" % (
             counts["single_sentence_documents"], counts["documents"]))
   else:
     text += (

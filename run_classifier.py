@@ -887,7 +887,8 @@ class Training(collections.namedtuple(
   """What `train_and_evaluate` returns.
 
   Attributes:
-    history: list of dict, one for each logged step in order: "step", "loss",
+    history: list of dict, one for each logged step in order, none where all
+      steps were done before: "step", "loss",
       "learning_rate", "global_norm", "examples_per_second"; that of the step
       that was evaluated also has the dev set's "eval_accuracy" and so on.
     results: dict, what eval_results.txt has; None without an evaluation.
@@ -935,10 +936,9 @@ def train_and_evaluate(processor=None, **settings):
     tf.logging.set_verbosity(verbosity)
   if results:
     step = int(results["global_step"])
-    if not history or history[-1]["step"] != step:
-      history.append({"step": step})
-    history[-1].update({name: float(value) for name, value in results.items()
-                        if name.startswith("eval_")})
+    if history and history[-1]["step"] == step:
+      history[-1].update({name: float(value) for name, value in results.items()
+                          if name.startswith("eval_")})
   return Training(history, results, flag_values.output_dir)
 
 

@@ -206,3 +206,9 @@ def test_standard_input_may_be_the_output(text, tmp_path):
   assert process.stderr.decode("utf-8").rstrip().endswith(
       "ValueError: hard.txt (--o) is the file - (--i), which it would replace; "
       "name another file to write")
+
+
+def test_a_caret_excludes_characters_as_in_patterns_of_tensorflow(tmp_path):
+  for name in "ab":
+    (tmp_path / (name + ".txt")).write_text("")
+  assert files.match(str(tmp_path / "[^b].txt")) == [str(tmp_path / "a.txt")]

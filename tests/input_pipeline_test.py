@@ -88,6 +88,20 @@ def test_two_that_write_one_file_do_not_share_a_temporary_name(tmp_path):
   assert os.listdir(str(tmp_path)) == ["out.txt"]
 
 
+def test_a_pipe_or_device_is_written_to_and_a_link_stays(tmp_path):
+  assert not os.path.isfile(os.devnull)
+  with input_pipeline.atomic_path(os.devnull) as path:
+    assert path == os.devnull
+  pipe, link = tmp_path / "pipe", tmp_path / "link"
+  os.mkfifo(str(pipe))
+  with input_pipeline.atomic_path(str(pipe)) as path:
+    assert path == str(pipe)
+  (tmp_path / "file").write_text("before")
+  link.symlink_to(tmp_path / "file")
+  input_pipeline.write_text(str(link), "after")
+  assert link.is_symlink() and (tmp_path / "file").read_text() == "after"
+
+
 def test_write_examples_keeps_the_old_file_if_an_example_fails(
     records, tmp_path):
   def features():

@@ -717,9 +717,8 @@ def test_train_and_evaluate_returns_what_the_files_have(settings):
   # What is trained already is evaluated again.
   again = run_classifier.train_and_evaluate(
       **dict(settings, learning_rate=2e-2))
-  assert again.history == [dict(
-      step=6, **{name: pytest.approx(value) for name, value in
-                 training.results.items() if name.startswith("eval_")})]
+  assert again.history == []
+  assert again.results == pytest.approx(training.results)
 
 
 def test_train_and_evaluate_takes_a_processor(settings):
@@ -742,6 +741,17 @@ def test_train_and_evaluate_takes_a_processor(settings):
   assert [row["step"] for row in training.history] == [1, 2]
   record = checkpoints.read_record(training.output_dir)
   assert (record["task"], record["labels"]) == ("reviews", ["bad", "good"])
+
+
+def test_train_and_evaluate_takes_the_class_of_a_processor(settings):
+  del settings["task_name"]
+  training = run_classifier.train_and_evaluate(
+      run_classifier.MrpcProcessor, do_eval=False, num_train_epochs=1,
+      **{name: value for name, value in settings.items()
+         if name not in ("do_eval", "num_train_epochs")})
+  assert training.history
+  with pytest.raises(estimators.UserError, match="expected a DataProcessor"):
+    run_classifier.train_and_evaluate("MRPC", **settings)
 
 
 def test_train_and_evaluate_raises_mistakes(settings):
