@@ -345,7 +345,8 @@ def check_results(output_dir, read, written):
 
 def check_output_dir(output_dir, flag="output_dir"):
   """Makes the folder; raises UserError if nothing can be written there."""
-  path = os.path.join(output_dir, ".write_test")
+  # A name of its own: others may try the same at the same time.
+  path = os.path.join(output_dir, ".write_test-%d" % os.getpid())
   try:
     tf.gfile.MakeDirs(output_dir)
     input_pipeline.write_text(path, "")

@@ -40,8 +40,12 @@ def write(paths, vocab_file, tokenizer):
                          "training will not know the vocabulary of %s",
                          _path(path), path)
       continue
-    input_pipeline.write_json(
-        _path(path), dict(origin, bytes=tf.gfile.Stat(path).length))
+    try:
+      input_pipeline.write_json(
+          _path(path), dict(origin, bytes=tf.gfile.Stat(path).length))
+    except (OSError, tf.errors.OpError) as error:  # the records are complete
+      tf.logging.warning("%s: cannot be written (%s), so training will not know "
+                         "the vocabulary of %s", _path(path), error, path)
 
 
 def _path(record_file):
