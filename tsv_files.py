@@ -107,8 +107,11 @@ def _parse_quoted(texts, path, quotechar):
       rows.append(TsvRow(columns, path, number))
       number = reader.line_num + 1
   except csv.Error as error:
-    raise ValueError("%s, row %d: %s; is a quote (%s) not closed?" % (
-        path, number, error, quotechar)) from None
+    cause = "%s; is a quote (%s) not closed?" % (error, quotechar)
+    if "new-line character" in str(error):
+      cause = ("found a carriage return outside quotes (%s); remove it, or put "
+               "the column in quotes" % quotechar)
+    raise ValueError("%s, row %d: %s" % (path, number, cause)) from None
   last = rows.pop()
   if last != [_END]:
     raise ValueError("%s: a quote (%s) that opens in this row is not closed; "

@@ -153,3 +153,10 @@ def test_rows_with_more_columns_than_the_header_are_named():
       "dev.tsv, row 3: found 3 columns, but the header has 2: if a text has "
       "tabs, remove them, since what follows one is in the wrong column"]
   assert warnings_of(rows, (1,)) == [lines[0] + " (1 more such rows)"]
+
+
+def test_a_carriage_return_outside_quotes_is_named(tmp_path):
+  path = tmp_path / "a.tsv"
+  path.write_bytes(b'"a"\tb\nc\td\re\tf\n')
+  with pytest.raises(ValueError, match="row 2: found a carriage return outside"):
+    tsv_files.read_tsv(str(path), quotechar='"')
