@@ -345,12 +345,12 @@ def check_results(output_dir, read, written):
 
 def check_output_dir(output_dir, flag="output_dir"):
   """Makes the folder; raises UserError if nothing can be written there."""
-  # A name of its own: others may try the same at the same time.
-  path = os.path.join(output_dir, ".write_test-%d" % os.getpid())
+  path = os.path.join(output_dir, ".write_test")
   try:
     tf.gfile.MakeDirs(output_dir)
     input_pipeline.write_text(path, "")
-    tf.gfile.Remove(path)
+    with contextlib.suppress(tf.errors.NotFoundError):
+      tf.gfile.Remove(path)  # unless somebody who tries it too has done so
   except (OSError, tf.errors.OpError) as error:
     raise UserError(
         "--%s=%s: cannot be written to (%s); name another folder, or get "
