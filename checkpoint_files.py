@@ -82,7 +82,8 @@ def resolve(path):
 def _resolve(path):
   for prefix in (path, _PARTS.sub("", path)):
     if tf.gfile.Exists(prefix + ".index"):
-      _check_complete(prefix)
+      if not is_complete(prefix):
+        raise ValueError(_describe_incomplete(prefix))
       return prefix
   if tf.gfile.IsDirectory(path):
     raise ValueError(
@@ -102,12 +103,6 @@ def _resolve(path):
   if kind:
     raise ValueError("%s: found %s%s" % (path, kind, _example(folder)))
   return path  # a checkpoint of one file, as old versions wrote them
-
-
-def _check_complete(prefix):
-  """Raises ValueError if files of a checkpoint are missing."""
-  if not is_complete(prefix):
-    raise ValueError(_describe_incomplete(prefix))
 
 
 def is_complete(prefix):

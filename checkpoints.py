@@ -395,21 +395,33 @@ def find_checkpoint(output_dir):
   if not state:
     return None
   latest = _in_folder(output_dir, state.model_checkpoint_path)
-  if checkpoint_files.names_of(latest) or exists(latest):
+  found = _find_listed(output_dir, state)
+  if found != latest:
+    tf.logging.warning("%s has no files; using %s", latest, found)
+  elif not is_listed:
+    tf.logging.warning(
+        "%s is missing or damaged; using the newest checkpoint there, %s",
+        os.path.join(output_dir, "checkpoint"), latest)
+  return found
+
+
+def _find_listed(output_dir, state):
+  """Returns the latest checkpoint of a folder's list whose files exist.
+
+  Raises:
+    ValueError: see `find_checkpoint`.
+  """
+  latest = _in_folder(output_dir, state.model_checkpoint_path)
+  if exists(latest) or checkpoint_files.names_of(latest):
     try:
       resolve(latest)
     except ValueError as error:
       raise ValueError("%s, or remove its files to use an earlier checkpoint" %
                        error) from None
-    if not is_listed:
-      tf.logging.warning(
-          "%s is missing or damaged; using the newest checkpoint there, %s",
-          os.path.join(output_dir, "checkpoint"), latest)
     return latest
   earlier = [path for path in _list_checkpoints(output_dir, state)
              if exists(path)]
   if earlier:
-    tf.logging.warning("%s has no files; using %s", latest, earlier[-1])
     return earlier[-1]
   list_file = os.path.join(output_dir, "checkpoint")
   there = state.model_checkpoint_path
@@ -477,7 +489,7 @@ def repair_list(output_dir):
                    list(state.all_model_checkpoint_paths) ==
                    _list_checkpoints(output_dir, state)):
     return
-  latest = os.path.basename(find_checkpoint(output_dir))
+  latest = os.path.basename(_find_listed(output_dir, state))
   names = [os.path.basename(path)
            for path in _list_checkpoints(output_dir, state) if exists(path)]
   names = names[:names.index(latest) + 1] if latest in names else [latest]

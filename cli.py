@@ -99,13 +99,10 @@ def run(main, define_flags, required=(), argv=None):
 
   def main_with_one_line_errors(argv):
     starting.close()
-    progress = _progress()
-    if progress:
-      progress.quiet_logging()
     program = os.path.basename(argv[0])
     try:
       _check_given(flags.FLAGS, required)
-      main(argv)
+      call_here(flags.FLAGS, lambda: main(argv))
     except UserError as error:
       _exit(program, str(error), error.exit_status)
     except KeyboardInterrupt:
@@ -114,15 +111,8 @@ def run(main, define_flags, required=(), argv=None):
     except BrokenPipeError:
       # Nobody reads the output any more, as behind `| head`; whatever is left
       # in buffers goes nowhere, and the status is the shell's for SIGPIPE.
-      if progress:
-        progress.close_all()
       os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
       sys.exit(141)
-    except Exception as error:  # pylint: disable=broad-except
-      text = _environment_fault(error)
-      if text is None:
-        raise
-      _exit(program, text, 1)
 
   def parse(argv):
     if usage.asks_for_help(argv):
@@ -174,7 +164,7 @@ def _run_here(main, required, argv):
 
 
 def call_here(flag_values, function):
-  """Calls a function as `run` does, but raises what `run` prints.
+  """Calls a function, such as a script's `main`, with mistakes as UserErrors.
 
   Args:
     flag_values: the parsed flags.
@@ -186,7 +176,7 @@ def call_here(flag_values, function):
   Raises:
     UserError: a mistake, or a fault of disk or data.
   """
-  progress = _progress()
+  progress = sys.modules.get("progress")  # None in a script without TensorFlow
   _prepare_xla(flag_values)
   if progress:
     progress.quiet_logging()
@@ -201,7 +191,7 @@ def call_here(flag_values, function):
     raise UserError(text) from None
   finally:
     if progress:
-      progress.close_all()
+      progress.close_all()  # or what follows would go on a bar's line
 
 
 def _check_given(flag_values, required):
@@ -231,14 +221,7 @@ def _describe(main):
   return (script.__doc__ or "").split("\n\n")[0]
 
 
-def _progress():
-  """Returns the module `progress`; None in a script without TensorFlow."""
-  return sys.modules.get("progress")
-
-
 def _exit(program, text, status):
-  if _progress():
-    _progress().close_all()  # or the text would go on a bar's line
   if "files" in sys.modules:  # else no name was given to TensorFlow
     text = sys.modules["files"].given_names(text)
   sys.stderr.write("%s: %s\n" % (program, text))
@@ -444,23 +427,13 @@ def expand_home(path):
   return expanded
 
 
-class _BooleanParser(flags.BooleanParser):
-  """Parses true or false; says so about anything else."""
-
-  def parse(self, argument):
-    try:
-      return super(_BooleanParser, self).parse(argument)
-    except ValueError:
-      raise ValueError("expected true or false") from None
-
-
-def _number_parser(base, expected):
-  """Returns a class that parses numbers and says what it expects."""
+def _parser_of(base, expected):
+  """Returns a subclass of a parser of absl that says what it expects."""
   class Parser(base):  # pylint: disable=missing-docstring
 
-    def convert(self, argument):
+    def parse(self, argument):
       try:
-        return super(Parser, self).convert(argument)
+        return super(Parser, self).parse(argument)
       except (TypeError, ValueError):
         raise ValueError("expected " + expected) from None
 
@@ -493,9 +466,9 @@ class _PathsParser(flags.ArgumentParser):
 # What `define_flag` takes for a kind: the class that parses it.
 _PARSERS = {
     "string": flags.ArgumentParser,
-    "integer": _number_parser(flags.IntegerParser, "a whole number"),
-    "float": _number_parser(flags.FloatParser, "a number"),
-    "bool": _BooleanParser,
+    "integer": _parser_of(flags.IntegerParser, "a whole number"),
+    "float": _parser_of(flags.FloatParser, "a number"),
+    "bool": _parser_of(flags.BooleanParser, "true or false"),
     "path": _PathParser,
     "paths": _PathsParser,
 }

@@ -71,14 +71,20 @@ def _flush():
     sys.stderr.flush()
 
 
+def open_first_session():
+  """Opens a session and closes it; the first one of TensorFlow 2.20 is noisy.
+
+  To be called within `quiet_start`. It has no GPUs, whose memory it would take.
+  """
+  with tf.Graph().as_default(), tf.Session(
+      config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+    session.run(tf.constant(0))
+
+
 def find_gpus():
   """Returns the GPUs that TensorFlow finds, without noise if asked first."""
   with quiet_start():
-    # TensorFlow 2.20's first session has a line to say, too. Without GPUs, as
-    # it would take their memory.
-    with tf.Graph().as_default(), tf.Session(
-        config=tf.ConfigProto(device_count={"GPU": 0})) as session:
-      session.run(tf.constant(0))
+    open_first_session()
     return tf.config.experimental.list_physical_devices("GPU")
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import example_writer
+import files
 import input_pipeline
 import record_files
 
@@ -184,18 +185,13 @@ def _find_descriptor(path):
 
 
 def _find_target(path):
-  """Returns the file to replace, which links lead to.
+  """Returns what `files.find_target` does, None for an open file too.
 
   Args:
     path: str, or `-` for the standard output.
-
-  Returns:
-    str; None if `path` cannot be replaced and is to be written to.
   """
-  if _find_descriptor(path) is not None or (
-      os.path.exists(path) and not os.path.isfile(path)):
-    return None
-  return os.path.realpath(path) if os.path.islink(path) else path
+  is_open = _find_descriptor(path) is not None
+  return None if is_open else files.find_target(path)
 
 
 @contextlib.contextmanager

@@ -178,12 +178,6 @@ def literal(prefix):
   return _find_link(prefix, link, "model.ckpt")
 
 
-def is_device(path):
-  """Returns whether a path is a device, pipe or socket: no file, no folder."""
-  return os.path.exists(path) and not (
-      os.path.isfile(path) or os.path.isdir(path))
-
-
 def literal_folder(folder):
   """Returns a name of a folder that TensorFlow takes as it stands.
 
@@ -245,6 +239,26 @@ def _remove_links(process_id):
 
 
 # Inputs and outputs.
+
+
+def is_device(path):
+  """Returns whether a path is a device, pipe or socket: no file, no folder."""
+  return os.path.exists(path) and not (
+      os.path.isfile(path) or os.path.isdir(path))
+
+
+def find_target(path):
+  """Returns the file to replace in order to write a path: links are followed.
+
+  Args:
+    path: str.
+
+  Returns:
+    str; None for a device, which cannot be replaced and is to be written to.
+  """
+  if is_device(path):
+    return None
+  return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def check_outputs(inputs, outputs):

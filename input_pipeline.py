@@ -70,11 +70,11 @@ def atomic_path(path):
   Yields:
     str. The name to write to meanwhile.
   """
-  if os.path.islink(path):
-    path = os.path.realpath(path)
-  if files.is_device(path):
+  target = files.find_target(path)
+  if target is None:
     yield path
     return
+  path = target
   _remove_leftovers(path)
   temporary = _temporary_name(path)
   try:

@@ -113,6 +113,7 @@ def session_config():
 
 def _new_session():
   with environment.quiet_start():  # it may be the first to look for devices
+    environment.open_first_session()
     return tf.Session(config=session_config())
 
 

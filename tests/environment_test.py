@@ -80,6 +80,15 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
 """, TF_CPP_MIN_LOG_LEVEL="2") == (0, "")
 
 
+def test_the_session_of_a_served_model_shows_nothing():
+  assert run_python("""
+import serving
+import tensorflow as tf
+with tf.Graph().as_default(), serving._new_session() as session:
+  session.run(tf.constant(1))
+""", TF_CPP_MIN_LOG_LEVEL="2") == (0, "")
+
+
 def test_the_start_of_a_script_shows_nothing(tmp_path):
   """Where TensorFlow has absl look for devices before `main`."""
   process = subprocess.run(
