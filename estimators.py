@@ -22,6 +22,7 @@ import cli
 import files
 import hooks
 import input_pipeline
+import metrics
 import modeling
 import optimization
 import serving
@@ -445,16 +446,36 @@ def log_device(use_tpu):
         "(TF_CPP_MIN_LOG_LEVEL=0 shows why)", multiprocessing.cpu_count())
 
 
-class Head(collections.namedtuple("Head", ["loss", "predictions", "metrics"])):
+class Head(collections.namedtuple(
+    "Head", ["loss", "predictions", "metrics", "tpu_metrics"],
+    defaults=[None])):
   """What a task adds to the encoder.
 
   Attributes:
     loss: float32 scalar Tensor; unused when predicting.
     predictions: dict from name to Tensor [B, ...].
-    metrics: (function, list or dict of Tensor [B, ...]); the function turns the
-      tensors, its arguments, into a dict from name to a `tf.metrics` pair.
-      Unused except in evaluation.
+    metrics: arguments for `metrics.whole_set`: NumPy function, dict from the
+      names of its arguments to Tensor [B, ...], list of the metrics' names.
+      None for no metrics but the loss. Unused except in evaluation.
+    tpu_metrics: function of the same tensors that returns a dict from the same
+      names, and maybe more, to `tf.metrics` pairs. TPUs need it, as their hosts
+      run no NumPy.
   """
+
+
+def eval_metrics(head, use_tpu):
+  """Returns a Head's metrics as a TPUEstimatorSpec takes them."""
+  if not head.metrics:
+    return None
+  function, tensors, names = head.metrics
+
+  def make_pairs(**tensors):
+    if not use_tpu:
+      return metrics.whole_set(function, tensors, names)
+    pairs = head.tpu_metrics(**tensors)
+    return {name: pairs[name] for name in names}
+
+  return make_pairs, tensors
 
 
 def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
@@ -504,7 +525,7 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions
     elif mode == tf_estimator.ModeKeys.EVAL:
-      spec.update(loss=head.loss, eval_metrics=head.metrics)
+      spec.update(loss=head.loss, eval_metrics=eval_metrics(head, use_tpu))
     else:
       spec.update(
           loss=head.loss,

@@ -39,6 +39,7 @@ import estimators
 import files
 import hooks
 import input_pipeline
+import metrics
 import modeling
 import optimization  # pylint: disable=unused-import  # programs find it here
 import progress
@@ -492,36 +493,37 @@ def classification_head(pooled_output, is_training, labels, num_labels):
             tf.nn.softmax(logits))
 
 
-def metric_fn(per_example_loss, label_ids, logits, is_real_example):
-  """Makes accuracy and mean loss; with two labels, F1 of the second one too.
+def compute_metrics(per_example_loss, label_ids, predictions, is_real_example):
+  """Computes accuracy, mean loss, and F1 of the second label.
 
   Args:
-    per_example_loss: float32 [B].
-    label_ids: int32 [B].
-    logits: float32 [B, L].
-    is_real_example: float32 [B]. 0 leaves an example out.
+    per_example_loss: float32 array [N].
+    label_ids: int32 array [N].
+    predictions: int32 array [N].
+    is_real_example: float32 array [N]. 0 leaves an example out.
 
   Returns:
-    dict from name to a `tf.metrics` pair of value and update op.
+    dict from name to float.
   """
-  predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
-  metrics = {
-      "eval_accuracy": tf.metrics.accuracy(
-          labels=label_ids, predictions=predictions, weights=is_real_example),
-      "eval_loss": tf.metrics.mean(
-          values=per_example_loss, weights=is_real_example),
+  return {
+      "eval_accuracy": metrics.accuracy(
+          label_ids, predictions, is_real_example),
+      "eval_loss": metrics.mean(per_example_loss, is_real_example),
+      "eval_f1": metrics.f1(label_ids, predictions, is_real_example),
   }
-  if modeling.get_shape_list(logits)[-1] == 2:
-    arguments = dict(
-        labels=label_ids, predictions=predictions, weights=is_real_example)
-    (hits, count_hits), (misses, count_misses), (alarms, count_alarms) = (
-        tf.metrics.true_positives(**arguments),
-        tf.metrics.false_negatives(**arguments),
-        tf.metrics.false_positives(**arguments))
-    metrics["eval_f1"] = (
-        tf.div_no_nan(2.0 * hits, 2.0 * hits + misses + alarms),
-        tf.group(count_hits, count_misses, count_alarms))
-  return metrics
+
+
+def tpu_metrics(per_example_loss, label_ids, predictions, is_real_example):
+  """Returns the same of Tensors [B], as pairs of `tf.metrics`."""
+  hits = tf.cast(label_ids * predictions, tf.float32)
+  return {
+      "eval_accuracy": tf.metrics.accuracy(
+          label_ids, predictions, is_real_example),
+      "eval_loss": tf.metrics.mean(per_example_loss, is_real_example),
+      # See `metrics.f1`; both labels are 0 or 1 where it is asked for.
+      "eval_f1": tf.metrics.mean(
+          hits, tf.cast(label_ids + predictions, tf.float32) * is_real_example),
+  }
 
 
 def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
@@ -610,11 +612,17 @@ def make_head_fn(build_model, loss_batch_size=None):
       batch = tf.range(tf.shape(per_example_loss)[0]) // loss_batch_size
       loss = tf.placeholder_with_default(
           tf.math.segment_mean(per_example_loss, batch), shape=None)
+    names = ["eval_accuracy", "eval_loss"]
+    if logits.shape[-1] == 2:
+      names.append("eval_f1")
     return estimators.Head(
         loss=loss,
         predictions={"probabilities": probabilities},
-        metrics=(metric_fn,
-                 [per_example_loss, labels, logits, is_real_example]))
+        metrics=(compute_metrics, dict(
+            per_example_loss=per_example_loss, label_ids=labels,
+            predictions=tf.argmax(logits, axis=-1, output_type=tf.int32),
+            is_real_example=is_real_example), names),
+        tpu_metrics=tpu_metrics)
 
   return head_fn
 

@@ -17,6 +17,7 @@ import os
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
 from absl import flags
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 import checkpoints
@@ -24,6 +25,7 @@ import estimators
 import files
 import hooks
 import input_pipeline
+import metrics
 import modeling
 import optimization  # pylint: disable=unused-import  # programs find it here
 import padding
@@ -231,42 +233,60 @@ def gather_indexes(sequence_tensor, positions):
   return tf.gather(tf.reshape(sequence_tensor, [-1, width]), rows)
 
 
-def metric_fn(masked_lm_example_loss, masked_lm_log_probs, masked_lm_ids,
-              masked_lm_weights, next_sentence_example_loss=None,
-              next_sentence_log_probs=None, next_sentence_labels=None):
-  """Makes the metrics of the masked words and of the next sentences.
+_MASKED_LM_METRICS = ["masked_lm_accuracy", "masked_lm_loss", "perplexity"]
+_NEXT_SENTENCE_METRICS = ["next_sentence_accuracy", "next_sentence_loss"]
+
+
+def compute_metrics(masked_lm_example_loss, masked_lm_predictions,
+                    masked_lm_ids, masked_lm_weights,
+                    next_sentence_example_loss=None,
+                    next_sentence_predictions=None, next_sentence_labels=None):
+  """Computes the metrics of the masked words and of the next sentences.
 
   Args:
-    masked_lm_example_loss: float32 [M].
-    masked_lm_log_probs: float32 [M, V].
-    masked_lm_ids: int32 [M].
-    masked_lm_weights: float32 [M].
-    next_sentence_example_loss: float32 [B]; None leaves next sentences out.
-    next_sentence_log_probs: float32 [B, 2].
-    next_sentence_labels: int32 [B].
+    masked_lm_example_loss: float32 array [M].
+    masked_lm_predictions: int32 array [M].
+    masked_lm_ids: int32 array [M].
+    masked_lm_weights: float32 array [M].
+    next_sentence_example_loss: float32 array [N]; None leaves next sentences
+      out.
+    next_sentence_predictions: int32 array [N].
+    next_sentence_labels: int32 array [N].
 
   Returns:
-    dict from name to a `tf.metrics` pair of value and update op. Perplexity is
-    the exponential of the masked words' mean loss.
+    dict from name to float. Perplexity is the exponential of the masked words'
+    mean loss.
   """
-  loss, count_loss = tf.metrics.mean(
-      masked_lm_example_loss, weights=masked_lm_weights)
-  metrics = {
-      "masked_lm_accuracy": tf.metrics.accuracy(
-          labels=masked_lm_ids,
-          predictions=tf.argmax(
-              masked_lm_log_probs, axis=-1, output_type=tf.int32),
-          weights=masked_lm_weights),
-      "masked_lm_loss": (loss, count_loss),
-      "perplexity": (tf.exp(loss), tf.exp(count_loss)),
+  loss = metrics.mean(masked_lm_example_loss, masked_lm_weights)
+  found = {
+      "masked_lm_accuracy": metrics.accuracy(
+          masked_lm_ids, masked_lm_predictions, masked_lm_weights),
+      "masked_lm_loss": loss,
+      "perplexity": np.exp(loss),
   }
   if next_sentence_example_loss is not None:
-    metrics["next_sentence_accuracy"] = tf.metrics.accuracy(
-        labels=next_sentence_labels,
-        predictions=tf.argmax(
-            next_sentence_log_probs, axis=-1, output_type=tf.int32))
-    metrics["next_sentence_loss"] = tf.metrics.mean(next_sentence_example_loss)
-  return metrics
+    found["next_sentence_accuracy"] = metrics.accuracy(
+        next_sentence_labels, next_sentence_predictions)
+    found["next_sentence_loss"] = metrics.mean(next_sentence_example_loss)
+  return found
+
+
+def tpu_metrics(masked_lm_example_loss, masked_lm_predictions, masked_lm_ids,
+                masked_lm_weights, next_sentence_example_loss=None,
+                next_sentence_predictions=None, next_sentence_labels=None):
+  """Returns the same of Tensors of a batch, as pairs of `tf.metrics`."""
+  loss, add_loss = tf.metrics.mean(masked_lm_example_loss, masked_lm_weights)
+  found = {
+      "masked_lm_accuracy": tf.metrics.accuracy(
+          masked_lm_ids, masked_lm_predictions, masked_lm_weights),
+      "masked_lm_loss": (loss, add_loss),
+      "perplexity": (tf.exp(loss), tf.exp(add_loss)),
+  }
+  if next_sentence_example_loss is not None:
+    found["next_sentence_accuracy"] = tf.metrics.accuracy(
+        next_sentence_labels, next_sentence_predictions)
+    found["next_sentence_loss"] = tf.metrics.mean(next_sentence_example_loss)
+  return found
 
 
 def model_fn_builder(bert_config, init_checkpoint, learning_rate,
@@ -324,20 +344,26 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     loss, example_loss, log_probs = masked_lm_head(
         bert_config, vectors, model.get_embedding_table(), label_ids,
         label_weights)
-    # By name, because the next sentences may be missing.
-    metrics = dict(
-        masked_lm_example_loss=example_loss, masked_lm_log_probs=log_probs,
+    # The predictions alone: log probabilities of a whole vocabulary are large.
+    tensors = dict(
+        masked_lm_example_loss=example_loss,
+        masked_lm_predictions=tf.argmax(log_probs, -1, output_type=tf.int32),
         masked_lm_ids=label_ids, masked_lm_weights=label_weights)
+    names = list(_MASKED_LM_METRICS)
     if use_next_sentence:
       labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
       next_loss, next_example_loss, next_log_probs = get_next_sentence_output(
           bert_config, model.get_pooled_output(), labels)
       loss += next_loss
-      metrics.update(
+      tensors.update(
           next_sentence_example_loss=next_example_loss,
-          next_sentence_log_probs=next_log_probs, next_sentence_labels=labels)
+          next_sentence_predictions=tf.argmax(
+              next_log_probs, -1, output_type=tf.int32),
+          next_sentence_labels=labels)
+      names += _NEXT_SENTENCE_METRICS
     return estimators.Head(
-        loss=loss, predictions=None, metrics=(metric_fn, metrics))
+        loss=loss, predictions=None, metrics=(compute_metrics, tensors, names),
+        tpu_metrics=tpu_metrics)
 
   return estimators.make_model_fn(
       head_fn, init_checkpoint, learning_rate, num_train_steps,

@@ -34,10 +34,9 @@ def head_fn(features, is_training):
   squares = tf.square(y - features["y"])  # [B]
   loss = tf.reduce_mean(squares, name="toy_loss")
 
-  def metric_fn(squares):
-    return {"mean_square": tf.metrics.mean(squares)}
-
-  return estimators.Head(loss, {"y": y}, (metric_fn, [squares]))
+  return estimators.Head(loss, {"y": y}, (
+      lambda squares: {"mean_square": np.mean(squares)},
+      {"squares": squares}, ["mean_square"]))
 
 
 def make_toy(output_dir, num_train_steps=5, init_checkpoint=None,

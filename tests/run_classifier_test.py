@@ -356,14 +356,21 @@ def test_create_model_is_that_of_numpy(remove_padding):
     np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
-def run_metrics(batches, num_labels):
-  """Feeds batches of (losses, labels, logits, weights) to metric_fn."""
+def run_metrics(batches, num_labels, use_tpu=False):
+  """Feeds batches of (losses, labels, logits, weights) to a head's metrics."""
   with tf.Graph().as_default(), tf.Session() as session:
     inputs = [tf.placeholder(tf.float32, [None]),
               tf.placeholder(tf.int32, [None]),
               tf.placeholder(tf.float32, [None, num_labels]),
               tf.placeholder(tf.float32, [None])]
-    metrics = run_classifier.metric_fn(*inputs)
+    losses, labels, logits, is_real_example = inputs
+    head_fn = run_classifier.make_head_fn(
+        lambda *unused_inputs: (losses, losses, logits, logits))
+    head = head_fn(
+        dict(input_ids=None, input_mask=None, segment_ids=None,
+             label_ids=labels, is_real_example=is_real_example), False)
+    function, tensors = estimators.eval_metrics(head, use_tpu)
+    metrics = function(**tensors)
     session.run(tf.local_variables_initializer())
     for batch in batches:
       session.run([update for _, update in metrics.values()],
@@ -371,8 +378,9 @@ def run_metrics(batches, num_labels):
     return session.run({name: value for name, (value, _) in metrics.items()})
 
 
+@pytest.mark.parametrize("use_tpu", [False, True])
 @pytest.mark.parametrize("num_labels", [2, 3])
-def test_metrics_are_those_of_numpy(num_labels):
+def test_metrics_are_those_of_numpy(num_labels, use_tpu):
   rng = np.random.RandomState(num_labels)
   losses = rng.rand(23).astype(np.float32)
   labels = rng.randint(num_labels, size=23)
@@ -380,7 +388,7 @@ def test_metrics_are_those_of_numpy(num_labels):
   real = (rng.rand(23) < 0.7).astype(np.float32)
   found = run_metrics(
       [[values[start:start + 5] for values in (losses, labels, logits, real)]
-       for start in range(0, 23, 5)], num_labels)
+       for start in range(0, 23, 5)], num_labels, use_tpu)
   kept = real == 1
   assert 5 < np.sum(kept) < 23
   right = logits.argmax(axis=1)[kept] == labels[kept]
@@ -396,9 +404,10 @@ def test_metrics_are_those_of_numpy(num_labels):
     np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
 
 
-def test_f1_without_any_positive_is_0():
+@pytest.mark.parametrize("use_tpu", [False, True])
+def test_f1_without_any_positive_is_0(use_tpu):
   found = run_metrics(
-      [[[0.1, 0.2], [0, 0], [[1.0, 0.0], [2.0, 1.0]], [1.0, 1.0]]], 2)
+      [[[0.1, 0.2], [0, 0], [[1.0, 0.0], [2.0, 1.0]], [1.0, 1.0]]], 2, use_tpu)
   assert found["eval_f1"] == 0.0
   assert found["eval_accuracy"] == 1.0
 
