@@ -7,6 +7,7 @@ from a pre-trained checkpoint, showing progress and stopping on Ctrl-C.
 
 import collections
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -188,6 +189,59 @@ def define_padding_flag():
   define_flag("bool", "remove_padding", True,
               "Compute real tokens only: the same results in less time. Always "
               "off with --use_tpu, which needs fixed shapes.")
+
+
+def _fields_given(kind, flag_values):
+  """Returns the fields of a dataclass that are flags too, as a dict."""
+  return values_of(flag_values, [
+      field.name for field in dataclasses.fields(kind)
+      if field.name in flag_values])
+
+
+def model_options(flag_values):
+  """Returns the `modeling.Options` that a script's flags ask for.
+
+  TPUs need shapes that do not depend on the data, and suit one-hot rows better
+  than a gather; XLA compiles each shape anew.
+
+  Args:
+    flag_values: the parsed flags of a script with the flags for the device.
+  """
+  use_tpu = flag_values.use_tpu
+  values = dict(
+      use_one_hot_embeddings=use_tpu,
+      few_shapes="use_xla" in flag_values and flag_values.use_xla)
+  values.update(_fields_given(modeling.Options, flag_values))
+  values["remove_padding"] = values["remove_padding"] and not use_tpu
+  return modeling.Options(**values)
+
+
+def serving_options(flag_values):
+  """Returns the `modeling.Options` of a model that answers requests.
+
+  They do not depend on what trains it: the answers come from CPU or GPU.
+
+  Args:
+    flag_values: the parsed flags of a script.
+  """
+  return dataclasses.replace(
+      serving.OPTIONS, **_fields_given(modeling.Options, flag_values))
+
+
+def optimizer_settings(flag_values, num_train_steps=None):
+  """Returns the `optimization.Settings` that a script's flags ask for.
+
+  Args:
+    flag_values: the parsed flags of a script.
+    num_train_steps: int. Steps of the training, --warmup_proportion of them
+      warm-up; None where --num_train_steps and --num_warmup_steps say it.
+  """
+  values = _fields_given(optimization.Settings, flag_values)
+  if num_train_steps is not None:
+    values.update(
+        num_train_steps=num_train_steps,
+        num_warmup_steps=int(num_train_steps * flag_values.warmup_proportion))
+  return optimization.Settings(**values)
 
 
 def make_estimator(model_fn,
@@ -478,26 +532,26 @@ def eval_metrics(head, use_tpu):
   return make_pairs, tensors
 
 
-def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
-                  num_warmup_steps, use_tpu, head_names=(), init_head="auto"):
+def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
+                  init_head="auto", use_tpu=False):
   """Makes an Estimator's `model_fn` from a task's head.
 
   Args:
     head_fn: function of the batch (dict from name to Tensor [B, ...]) and
       `is_training` (bool) that builds encoder and head and returns a Head.
     init_checkpoint: str. Checkpoint to start from; None or empty for none.
-    learning_rate: float. See `optimization.create_optimizer`, likewise below.
-    num_train_steps: int.
-    num_warmup_steps: int.
-    use_tpu: bool.
+    settings: optimization.Settings; None for prediction only.
     head_names: names of the head's variables. See
       `checkpoint_fit.find_new_head`, as for the next.
     init_head: str.
+    use_tpu: bool. Read where there are no settings that say it.
 
   Returns:
     A function (features, labels, mode, params, config) that returns a
     TPUEstimatorSpec.
   """
+  use_tpu = settings.use_tpu if settings else use_tpu
+
   def model_fn(features, labels, mode, params, config=None):
     del labels  # They come with the features.
     # Evaluation and prediction have those of the training.
@@ -529,12 +583,10 @@ def make_model_fn(head_fn, init_checkpoint, learning_rate, num_train_steps,
     else:
       spec.update(
           loss=head.loss,
-          train_op=optimization.create_optimizer(
-              head.loss, learning_rate, num_train_steps, num_warmup_steps,
-              use_tpu))
+          train_op=optimization.make_train_op(head.loss, settings))
       if not use_tpu:  # TPUs cannot write summaries from inside a step.
         spec["training_hooks"] = [hooks.LogHook(
-            head.loss, params.get("log_steps", 0), num_train_steps,
+            head.loss, params.get("log_steps", 0), settings.num_train_steps,
             params["batch_size"], config and config.model_dir,
             params.get("on_log"))]
     return tf_estimator.TPUEstimatorSpec(**spec)

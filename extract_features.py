@@ -283,37 +283,31 @@ def pool(layers, input_mask, pooling):
   return tf.reshape(vectors, [-1, num_layers * width])
 
 
-def stack_layers(bert_config, layer_indexes, use_one_hot_embeddings,
-                 remove_padding, input_ids, input_mask, segment_ids,
-                 few_shapes=False):
+def stack_layers(bert_config, layer_indexes, input_ids, input_mask, segment_ids,
+                 options=None):
   """Builds the encoder; returns the layers and the pooled output.
 
   Args:
     bert_config: BertConfig.
     layer_indexes: list of int. L layers.
-    use_one_hot_embeddings: bool. See BertModel, as for those that follow.
-    remove_padding: bool.
     input_ids: int32 [B, S].
     input_mask: int32 [B, S].
     segment_ids: int32 [B, S].
-    few_shapes: bool.
+    options: modeling.Options.
 
   Returns:
     float32 [B, S, L, W] and float32 [B, W].
   """
   model = modeling.BertModel(
       config=bert_config, is_training=False, input_ids=input_ids,
-      input_mask=input_mask, token_type_ids=segment_ids,
-      use_one_hot_embeddings=use_one_hot_embeddings,
-      remove_padding=remove_padding, few_shapes=few_shapes)
+      input_mask=input_mask, token_type_ids=segment_ids, options=options)
   layers = model.get_all_encoder_layers()
   return (tf.stack([layers[i] for i in layer_indexes], axis=2),
           model.get_pooled_output())
 
 
 def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
-                     use_one_hot_embeddings, pooling="none",
-                     remove_padding=False):
+                     use_one_hot_embeddings, pooling="none", options=None):
   """Makes the `model_fn` that predicts the layers.
 
   Args:
@@ -321,21 +315,22 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
     init_checkpoint: str. Checkpoint of the model.
     layer_indexes: list of int. Layers to predict; 0 is the first, -1 the last.
     use_tpu: bool.
-    use_one_hot_embeddings: bool. See BertModel.
+    use_one_hot_embeddings: bool. See `modeling.make_options`.
     pooling: str. "none", or see `pool`.
-    remove_padding: bool. See BertModel; off on TPUs.
+    options: modeling.Options.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`. It predicts "unique_id", int32
     [B], and "layer_output_0" and so on, float32 [B, S, W] in the order of
     `layer_indexes`; with pooling, "vector", float32 [B, L * W].
   """
+  options = modeling.make_options(options, use_one_hot_embeddings)
+
   def head_fn(features, is_training):
     del is_training
     layers, _ = stack_layers(
-        bert_config, layer_indexes, use_one_hot_embeddings,
-        remove_padding and not use_tpu, features["input_ids"],
-        features["input_mask"], features["input_type_ids"])
+        bert_config, layer_indexes, features["input_ids"],
+        features["input_mask"], features["input_type_ids"], options)
     predictions = {"unique_id": features["unique_ids"]}
     if pooling == "none":
       predictions.update(name_layers(layers))
@@ -344,8 +339,7 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
     return estimators.Head(loss=None, predictions=predictions, metrics=None)
 
   predict = estimators.make_model_fn(
-      head_fn, init_checkpoint, learning_rate=None, num_train_steps=None,
-      num_warmup_steps=None, use_tpu=use_tpu)
+      head_fn, init_checkpoint, settings=None, use_tpu=use_tpu)
 
   def model_fn(features, labels, mode, params, config=None):
     if mode != tf_estimator.ModeKeys.PREDICT:
@@ -363,7 +357,7 @@ def name_layers(layers):
 
 
 def serving_task(bert_config, layer_indexes, pooling="none",
-                 remove_padding=True):
+                 options=serving.OPTIONS):
   """Makes the ServingTask of features.
 
   Args:
@@ -371,7 +365,7 @@ def serving_task(bert_config, layer_indexes, pooling="none",
     layer_indexes: list of int. L layers.
     pooling: str. "none" gives "layer_output_0" and so on, float32 [B, S, W];
       with another, see `pool`, it is "vector", float32 [B, L * W].
-    remove_padding: bool. See BertModel.
+    options: modeling.Options.
 
   Returns:
     ServingTask; "pooled_output", float32 [B, W], is there in any case.
@@ -380,8 +374,8 @@ def serving_task(bert_config, layer_indexes, pooling="none",
     inputs, cut = serving.round_up_request(
         inputs, bert_config.max_position_embeddings)
     layers, pooled_output = stack_layers(
-        bert_config, layer_indexes, False, remove_padding,
-        *[inputs[name] for name in serving.SEQUENCE_INPUTS], few_shapes=True)
+        bert_config, layer_indexes,
+        *[inputs[name] for name in serving.SEQUENCE_INPUTS], options=options)
     outputs = {"pooled_output": cut(pooled_output)}
     if pooling == "none":
       outputs.update(name_layers(cut(layers, "input_ids")))
@@ -395,8 +389,7 @@ def serving_task(bert_config, layer_indexes, pooling="none",
 
 
 def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
-                        batch_size, use_one_hot_embeddings=False,
-                        remove_padding=True):
+                        batch_size, options=serving.OPTIONS):
   """Makes a function that computes windows of features in one session.
 
   Args:
@@ -406,8 +399,7 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
     pooling: str. One of POOLINGS.
     batch_size: int. Sequences at a time, those of similar lengths; fewer
       where they are long.
-    use_one_hot_embeddings: bool. See BertModel.
-    remove_padding: bool. See BertModel.
+    options: modeling.Options; a long text has batches of every shape.
 
   Returns:
     A function of a list of InputFeatures that returns, in their order, a list
@@ -419,9 +411,8 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
   """
   def build(inputs):
     layers, _ = stack_layers(
-        bert_config, layer_indexes, use_one_hot_embeddings, remove_padding,
-        *[inputs[name] for name in serving.SEQUENCE_INPUTS],
-        few_shapes=True)  # a long text has batches of every shape
+        bert_config, layer_indexes,
+        *[inputs[name] for name in serving.SEQUENCE_INPUTS], options=options)
     if pooling != "none":
       return {"run": {"values": pool(layers, inputs["input_mask"], pooling)}}
     # Of real tokens only: half of what is copied out would be padding.
@@ -569,15 +560,15 @@ def main(_):
       window_size = _BATCHES_PER_TPU_WINDOW * FLAGS.batch_size
       run = make_estimator_runner(
           model_fn_builder(
-              bert_config, FLAGS.init_checkpoint, layer_indexes, True,
-              FLAGS.use_one_hot_embeddings, FLAGS.pooling),
+              bert_config, FLAGS.init_checkpoint, layer_indexes, True, False,
+              FLAGS.pooling, estimators.model_options(FLAGS)),
           FLAGS.max_seq_length, FLAGS.batch_size,
           **estimators.device_values(FLAGS))
     else:
       window_size = _BATCHES_PER_WINDOW * FLAGS.batch_size
       run = make_session_runner(
           bert_config, FLAGS.init_checkpoint, layer_indexes, FLAGS.pooling,
-          FLAGS.batch_size, FLAGS.use_one_hot_embeddings, FLAGS.remove_padding)
+          FLAGS.batch_size, estimators.serving_options(FLAGS))
     # An error must end its threads here: while Python exits they cannot end.
     with contextlib.closing(extract(
         check_pairs(

@@ -14,6 +14,7 @@ Sizes, as the comments at the ends of lines name them:
 
 import collections
 import copy
+import dataclasses
 import functools
 import inspect
 import json
@@ -212,6 +213,42 @@ def get_layer_norm_eps(config):
   return getattr(config, "layer_norm_eps", kernels.LAYER_NORM_EPSILON)
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How a BertModel is computed, not what: the outputs are the same.
+
+  A new option is a field here, the line that uses it and, for the scripts, a
+  flag of the field's name, which `estimators.model_options` finds.
+
+  Attributes:
+    use_one_hot_embeddings: Looks words up by a matrix product with one-hot
+      rows, which suits TPUs, instead of a gather.
+    remove_padding: Computes real tokens only; outputs are zero at padding, and
+      so is the pooled output where the first token is padding. At real tokens,
+      and for gradients of losses that read only those, the result is the same.
+      Shapes depend on the data, which TPUs do not allow.
+    few_shapes: With `remove_padding`, computes a few percent more so that fewer
+      shapes occur: oneDNN keeps memory for each, and XLA compiles each. See
+      `padding.Packing`.
+  """
+  use_one_hot_embeddings: bool = False
+  remove_padding: bool = False
+  few_shapes: bool = False
+
+
+def make_options(options=None, use_one_hot_embeddings=False):
+  """Returns the Options that an argument next to them means as well.
+
+  Args:
+    options: Options; None for the defaults.
+    use_one_hot_embeddings: bool. True switches the option on.
+  """
+  options = options or Options()
+  if use_one_hot_embeddings:
+    options = dataclasses.replace(options, use_one_hot_embeddings=True)
+  return options
+
+
 class BertModel(object):
   """The encoder, from token ids to one vector per token and per sequence.
 
@@ -234,9 +271,8 @@ class BertModel(object):
                token_type_ids=None,
                use_one_hot_embeddings=False,
                scope=None,
-               remove_padding=False,
                output_positions=None,
-               few_shapes=False):
+               options=None):
     """Builds the graph.
 
     Args:
@@ -246,21 +282,14 @@ class BertModel(object):
       input_mask: int32 [B, S]. 1 for real tokens, 0 for padding; all ones if
         None.
       token_type_ids: int32 [B, S]. Segments; all zeros if None.
-      use_one_hot_embeddings: bool. Looks words up by a matrix product with
-        one-hot rows, which suits TPUs, instead of a gather.
+      use_one_hot_embeddings: bool. As that of `options`; one of them suffices.
       scope: str. Variable scope; "bert" if None.
-      remove_padding: bool. Computes real tokens only; outputs are zero at
-        padding, and so is the pooled output where the first token is padding.
-        At real tokens, and for gradients of losses that read only those, the
-        result is the same. Shapes depend on the data, which TPUs do not allow.
       output_positions: int32 [B, P]. Positions of real tokens that
         `get_positions_output` returns. Without padding, the last layer is then
         computed for these and, for the pooled output, the first token alone; a
         tensor [B, 0] suits who needs nothing but that. The sequence output is
         there all the same, but computed apart, with dropout of its own.
-      few_shapes: bool. With `remove_padding`, computes a few percent more so
-        that fewer shapes occur: oneDNN keeps memory for each, and XLA compiles
-        each. See `padding.Packing`.
+      options: Options; None for the defaults.
 
     Raises:
       ValueError: the config is invalid, a tensor has the wrong rank, S exceeds
@@ -271,68 +300,30 @@ class BertModel(object):
           "BertModel builds a TensorFlow 1.x graph: call "
           "tf.disable_v2_behavior() at the start of the program, or build it "
           "inside `with tf.Graph().as_default():`")
+    options = make_options(options, use_one_hot_embeddings)
     config = copy.deepcopy(config)
     check_config(config)
     if not is_training:
       config.hidden_dropout_prob = 0.0
       config.attention_probs_dropout_prob = 0.0
-
-    batch_size, seq_length = get_shape_list(input_ids, expected_rank=2)
-    with tf.control_dependencies(
-        check_seq_length(seq_length, config.max_position_embeddings)):
-      input_ids = tf.identity(input_ids)
-      if input_mask is not None:  # without padding, positions come from it
-        input_mask = tf.identity(input_mask)
-    packing = None
-    if input_mask is None:
-      input_mask = tf.ones([batch_size, seq_length], tf.int32)
-    elif remove_padding:
-      packing = padding.Packing(
-          input_mask, batch_size, seq_length, few_shapes,
-          num_groups=_count_groups(batch_size, is_training, few_shapes))
-    if token_type_ids is None:
-      token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
+    input_ids, input_mask, token_type_ids, packing = _complete_inputs(
+        config, is_training, input_ids, input_mask, token_type_ids, options)
 
     with tf.variable_scope(scope, default_name="bert"), \
         kernels.gradients_by_hand(packing is not None):
-      embedding_output, self.embedding_table = _embed(
-          config, input_ids, token_type_ids, use_one_hot_embeddings, packing)
+      embeddings, self.embedding_table = _embed(
+          config, input_ids, token_type_ids, options.use_one_hot_embeddings,
+          packing)
       positions = None
       if output_positions is not None:
         positions = tf.concat(  # [B, 1 + P]
-            [tf.zeros([batch_size, 1], tf.int32),
+            [tf.zeros([get_shape_list(input_ids)[0], 1], tf.int32),
              tf.cast(output_positions, tf.int32)], axis=1)
-      with tf.variable_scope("encoder"):
-        layers = transformer_model(
-            embedding_output,
-            attention_mask=(
-                None if packing else
-                tf.cast(input_mask, tf.float32)[:, tf.newaxis]),  # [B, 1, T]
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            intermediate_size=config.intermediate_size,
-            intermediate_act_fn=get_activation(config.hidden_act),
-            hidden_dropout_prob=config.hidden_dropout_prob,
-            attention_probs_dropout_prob=config.attention_probs_dropout_prob,
-            initializer_range=config.initializer_range,
-            do_return_all_layers=True,
-            packing=packing,
-            positions=positions if packing else None,
-            layer_norm_eps=get_layer_norm_eps(config))
-
-      at_positions = None
-      if packing:
-        if positions is not None:
-          layers, at_positions = layers
-          at_positions = tf.reshape(
-              at_positions, get_shape_list(positions) + [config.hidden_size])
-        # A session runs only those of these that somebody asks for.
-        embedding_output = packing.unpack(embedding_output)
-        layers = [packing.unpack(x) for x in layers]
-      elif positions is not None:
-        at_positions = tf.gather(layers[-1], positions, batch_dims=1)
-      self.embedding_output = embedding_output  # [B, S, W]
+      layers, at_positions = _encode(
+          config, embeddings, input_mask, packing, positions)
+      # A session runs only those of these that somebody asks for.
+      self.embedding_output = (
+          packing.unpack(embeddings) if packing else embeddings)  # [B, S, W]
       self.all_encoder_layers = layers
       self.sequence_output = layers[-1]
       if at_positions is None:
@@ -380,6 +371,40 @@ class BertModel(object):
     return self.embedding_table
 
 
+def _complete_inputs(config, is_training, input_ids, input_mask,
+                     token_type_ids, options):
+  """Checks what a BertModel reads and fills in what was left out.
+
+  Args:
+    config: BertConfig.
+    is_training: bool.
+    input_ids: int32 [B, S].
+    input_mask: int32 [B, S], or None.
+    token_type_ids: int32 [B, S], or None.
+    options: Options.
+
+  Returns:
+    input_ids, input_mask and token_type_ids, int32 [B, S] each, and the Packing
+    of their real tokens; None if padding is computed too.
+  """
+  batch_size, seq_length = get_shape_list(input_ids, expected_rank=2)
+  with tf.control_dependencies(
+      check_seq_length(seq_length, config.max_position_embeddings)):
+    input_ids = tf.identity(input_ids)
+    if input_mask is not None:  # without padding, positions come from it
+      input_mask = tf.identity(input_mask)
+  packing = None
+  if input_mask is None:
+    input_mask = tf.ones([batch_size, seq_length], tf.int32)
+  elif options.remove_padding:
+    packing = padding.Packing(
+        input_mask, batch_size, seq_length, options.few_shapes,
+        num_groups=_count_groups(batch_size, is_training, options.few_shapes))
+  if token_type_ids is None:
+    token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
+  return input_ids, input_mask, token_type_ids, packing
+
+
 def _embed(config, input_ids, token_type_ids, use_one_hot_embeddings, packing):
   """Embeds `[B, S]` ids; returns `[B, S, W]`, or `[R, W]`, and the table."""
   position_ids = None
@@ -404,6 +429,49 @@ def _embed(config, input_ids, token_type_ids, use_one_hot_embeddings, packing):
         dropout_prob=config.hidden_dropout_prob,
         position_ids=position_ids,
         layer_norm_eps=get_layer_norm_eps(config)), table
+
+
+def _encode(config, embeddings, input_mask, packing, positions):
+  """Builds the Transformer layers on the embeddings.
+
+  Args:
+    config: BertConfig.
+    embeddings: float32 [B, S, W], or [R, W] with `packing`.
+    input_mask: int32 [B, S].
+    packing: Packing, or None.
+    positions: int32 [B, P], or None.
+
+  Returns:
+    list of float32 [B, S, W], one for each layer, and float32 [B, P, W], the
+    last one at `positions`; None without them.
+  """
+  with tf.variable_scope("encoder"):
+    layers = transformer_model(
+        embeddings,
+        attention_mask=(
+            None if packing else
+            tf.cast(input_mask, tf.float32)[:, tf.newaxis]),  # [B, 1, T]
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
+        intermediate_act_fn=get_activation(config.hidden_act),
+        hidden_dropout_prob=config.hidden_dropout_prob,
+        attention_probs_dropout_prob=config.attention_probs_dropout_prob,
+        initializer_range=config.initializer_range,
+        do_return_all_layers=True,
+        packing=packing,
+        positions=positions if packing else None,
+        layer_norm_eps=get_layer_norm_eps(config))
+  if not packing:
+    return layers, None if positions is None else tf.gather(
+        layers[-1], positions, batch_dims=1)
+  at_positions = None
+  if positions is not None:
+    layers, at_positions = layers
+    at_positions = tf.reshape(
+        at_positions, get_shape_list(positions) + [config.hidden_size])
+  return [packing.unpack(x) for x in layers], at_positions
 
 
 def _count_groups(batch_size, is_training, few_shapes):

@@ -6,6 +6,7 @@ correction; Loshchilov and Hutter, "Decoupled Weight Decay Regularization"
 recurrent neural networks" (arXiv 1211.5063, algorithm 1) for the clipping.
 """
 
+import dataclasses
 import re
 import warnings
 
@@ -15,6 +16,106 @@ import tensorflow.compat.v1 as tf
 
 # How the message of the error begins that stops a training gone wrong.
 NOT_FINITE = "The gradient norm is not finite at global step"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a training updates the weights.
+
+  A new setting is a field here, the line that uses it and, for the scripts, a
+  flag of the field's name, which `estimators.optimizer_settings` finds.
+
+  Attributes:
+    learning_rate: Peak learning rate, see `learning_rate_schedule`.
+    num_train_steps: Steps of the whole training.
+    num_warmup_steps: Steps of warm-up; 0 or None for none.
+    use_tpu: Sums gradients over TPU cores.
+    weight_decay_rate: See AdamWeightDecayOptimizer.
+    clip_norm: Global norm that the gradients are clipped to.
+  """
+  learning_rate: float
+  num_train_steps: int
+  num_warmup_steps: int
+  use_tpu: bool = False
+  weight_decay_rate: float = 0.01
+  clip_norm: float = 1.0
+
+
+def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
+  """`make_train_op` with the reference's arguments.
+
+  Args:
+    loss: float32 scalar Tensor.
+    init_lr: float. See Settings, as for those that follow.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+
+  Returns:
+    The training op.
+  """
+  return make_train_op(
+      loss, Settings(init_lr, num_train_steps, num_warmup_steps, use_tpu))
+
+
+def make_train_op(loss, settings):
+  """Makes the op that takes one training step.
+
+  Rows gathered from the word embedding table enter the norm one by one, even
+  where a word occurs twice: that is how `tf.clip_by_global_norm` counts
+  IndexedSlices, and published models were trained that way.
+
+  Args:
+    loss: float32 scalar Tensor.
+    settings: Settings.
+
+  Returns:
+    The training op. "learning_rate:0" and "global_norm:0" name the step's
+    figures in the graph. Running it raises `tf.errors.InvalidArgumentError`,
+    with NOT_FINITE and the step in its message, where the norm is not finite.
+  """
+  _warn_of_long_warmup(settings)
+  global_step = tf.train.get_or_create_global_step()
+  # One read for everything below: the count before this step.
+  step = tf.identity(global_step)
+
+  # Gradients, each of its variable's shape or IndexedSlices of its rows.
+  variables = tf.trainable_variables()
+  with warnings.catch_warnings():
+    # TensorFlow 1.15 warns of memory for the gradient of the embeddings.
+    warnings.filterwarnings("ignore", "Converting sparse IndexedSlices")
+    gradients = tf.gradients(loss, variables)
+
+  # Clipping. A norm that is not finite stops the training before any variable
+  # changes (not on TPUs, which leave assertions out).
+  norm = tf.identity(tf.global_norm(gradients, name="gradient_norm"),
+                     name="global_norm")
+  is_finite = tf.Assert(
+      tf.is_finite(norm),
+      [NOT_FINITE, step, "norm:", norm, "loss:", loss,
+       "- this step changed no variable. Try a lower learning rate and check "
+       "the input; the same command goes on from the last checkpoint"])
+  with tf.control_dependencies([is_finite]):
+    norm = tf.identity(norm)
+  gradients, _ = tf.clip_by_global_norm(
+      gradients, settings.clip_norm, use_norm=norm)
+
+  # Update, at the learning rate of the global step before it.
+  learning_rate = tf.identity(
+      learning_rate_schedule(
+          settings.learning_rate, settings.num_train_steps,
+          settings.num_warmup_steps, step), name="learning_rate")
+  optimizer = AdamWeightDecayOptimizer(
+      learning_rate=learning_rate,
+      weight_decay_rate=settings.weight_decay_rate,
+      exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"])
+  if settings.use_tpu:  # sums gradients over the TPU's cores
+    optimizer = tf.tpu.CrossShardOptimizer(optimizer)
+  update = optimizer.apply_gradients(zip(gradients, variables))
+
+  with tf.control_dependencies([update]):
+    return tf.assign_add(
+        global_step, tf.ones_like(step), name="train_op").op
 
 
 def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
@@ -43,8 +144,10 @@ def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
       tf.less(tf.cast(step, tf.int64), num_warmup_steps), warmup_rate, rate)
 
 
-def _warn_of_long_warmup(init_lr, num_train_steps, num_warmup_steps):
+def _warn_of_long_warmup(settings):
   """Warns of a training that ends before its warm-up does."""
+  num_train_steps = settings.num_train_steps
+  num_warmup_steps = settings.num_warmup_steps
   if not num_warmup_steps or num_warmup_steps < num_train_steps:
     return
   # The last step uses the rate of the count before it.
@@ -55,66 +158,8 @@ def _warn_of_long_warmup(init_lr, num_train_steps, num_warmup_steps):
       "learning rate never gets beyond " + percent + "%% of --learning_rate "
       "(%.3g); give a shorter warm-up (a smaller --num_warmup_steps, or in the "
       "fine-tuning scripts a smaller --warmup_proportion)",
-      num_warmup_steps, num_train_steps, 100 * highest, highest * init_lr)
-
-
-def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
-  """Makes the op that takes one training step.
-
-  The step uses the learning rate of the global step before it, clips the
-  gradients to a global norm of 1.0, updates the trainable variables and then
-  counts the global step. A norm that is not finite stops the training before
-  any variable changes (not on TPUs, which leave assertions out).
-
-  Rows gathered from the word embedding table enter the norm one by one, even
-  where a word occurs twice: that is how `tf.clip_by_global_norm` counts
-  IndexedSlices, and published models were trained that way.
-
-  Args:
-    loss: float32 scalar Tensor.
-    init_lr: float. See `learning_rate_schedule`.
-    num_train_steps: int. See `learning_rate_schedule`.
-    num_warmup_steps: int. See `learning_rate_schedule`.
-    use_tpu: bool. Sums gradients over TPU cores.
-
-  Returns:
-    The training op. "learning_rate:0" and "global_norm:0" name the step's
-    figures in the graph. Running it raises `tf.errors.InvalidArgumentError`,
-    with NOT_FINITE and the step in its message, where the norm is not finite.
-  """
-  _warn_of_long_warmup(init_lr, num_train_steps, num_warmup_steps)
-  global_step = tf.train.get_or_create_global_step()
-  # One read for everything below: the count before this step.
-  step = tf.identity(global_step)
-  learning_rate = tf.identity(
-      learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step),
-      name="learning_rate")
-  optimizer = AdamWeightDecayOptimizer(
-      learning_rate=learning_rate,
-      weight_decay_rate=0.01,
-      exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"])
-  if use_tpu:
-    optimizer = tf.tpu.CrossShardOptimizer(optimizer)
-
-  variables = tf.trainable_variables()
-  with warnings.catch_warnings():
-    # TensorFlow 1.15 warns of memory for the gradient of the embeddings.
-    warnings.filterwarnings("ignore", "Converting sparse IndexedSlices")
-    gradients = tf.gradients(loss, variables)
-  norm = tf.identity(tf.global_norm(gradients, name="gradient_norm"),
-                     name="global_norm")
-  is_finite = tf.Assert(
-      tf.is_finite(norm),
-      [NOT_FINITE, step, "norm:", norm, "loss:", loss,
-       "- this step changed no variable. Try a lower learning rate and check "
-       "the input; the same command goes on from the last checkpoint"])
-  with tf.control_dependencies([is_finite]):
-    norm = tf.identity(norm)
-  gradients, _ = tf.clip_by_global_norm(gradients, clip_norm=1.0, use_norm=norm)
-  update = optimizer.apply_gradients(zip(gradients, variables))
-  with tf.control_dependencies([update]):
-    return tf.assign_add(
-        global_step, tf.ones_like(step), name="train_op").op
+      num_warmup_steps, num_train_steps, 100 * highest,
+      highest * settings.learning_rate)
 
 
 class AdamWeightDecayOptimizer(tf.train.Optimizer):

@@ -41,7 +41,7 @@ import hooks
 import input_pipeline
 import metrics
 import modeling
-import optimization  # pylint: disable=unused-import  # programs find it here
+import optimization
 import progress
 import serving
 import tokenization
@@ -432,8 +432,7 @@ def input_fn_builder(features, seq_length, is_training, drop_remainder):
 
 
 def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
-                 labels, num_labels, use_one_hot_embeddings,
-                 remove_padding=False, few_shapes=False):
+                 labels, num_labels, use_one_hot_embeddings, options=None):
   """Builds the encoder and a softmax over the labels on its pooled output.
 
   Args:
@@ -444,9 +443,8 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
     segment_ids: int32 [B, S].
     labels: int32 [B].
     num_labels: int. L.
-    use_one_hot_embeddings: bool. See BertModel.
-    remove_padding: bool. See BertModel.
-    few_shapes: bool. See BertModel.
+    use_one_hot_embeddings: bool. See BertModel, as for the next.
+    options: modeling.Options.
 
   Returns:
     loss: float32 scalar, the mean of the next.
@@ -458,8 +456,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
       config=bert_config, is_training=is_training, input_ids=input_ids,
       input_mask=input_mask, token_type_ids=segment_ids,
       use_one_hot_embeddings=use_one_hot_embeddings,
-      remove_padding=remove_padding, few_shapes=few_shapes,
-      output_positions=tf.zeros_like(input_ids[:, :0]))
+      output_positions=tf.zeros_like(input_ids[:, :0]), options=options)
   return classification_head(
       model.get_pooled_output(), is_training, labels, num_labels)
 
@@ -528,23 +525,43 @@ def tpu_metrics(per_example_loss, label_ids, predictions, is_real_example):
 
 def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
-                     use_one_hot_embeddings, remove_padding=False,
-                     few_shapes=False, loss_batch_size=None, init_head="auto"):
+                     use_one_hot_embeddings, options=None, **others):
+  """`make_model_fn` with the reference's arguments.
+
+  Args:
+    bert_config: BertConfig.
+    num_labels: int.
+    init_checkpoint: str, or None.
+    learning_rate: float. See `optimization.Settings`, as for the three that
+      follow.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+    use_one_hot_embeddings: bool. See `modeling.make_options`, as for the next.
+    options: modeling.Options.
+    **others: further arguments of `make_model_fn`.
+
+  Returns:
+    A `model_fn` for `estimators.make_estimator`.
+  """
+  return make_model_fn(
+      bert_config, num_labels, init_checkpoint,
+      optimization.Settings(
+          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
+      modeling.make_options(options, use_one_hot_embeddings), **others)
+
+
+def make_model_fn(bert_config, num_labels, init_checkpoint, settings,
+                  options=None, loss_batch_size=None, init_head="auto"):
   """Makes the `model_fn` of a classifier.
 
   Args:
     bert_config: BertConfig.
     num_labels: int.
-    init_checkpoint: str, or None. See `estimators.make_model_fn`, as for the
-      four that follow.
-    learning_rate: float.
-    num_train_steps: int.
-    num_warmup_steps: int.
-    use_tpu: bool.
-    use_one_hot_embeddings: bool. See BertModel.
-    remove_padding: bool. See BertModel; off on TPUs.
-    few_shapes: bool. See BertModel.
-    loss_batch_size: int. See `make_head_fn`.
+    init_checkpoint: str, or None. See `estimators.make_model_fn`.
+    settings: optimization.Settings.
+    options: modeling.Options.
+    loss_batch_size: int. See `make_head_fn`; off on TPUs.
     init_head: str. See `checkpoint_fit.find_new_head`.
 
   Returns:
@@ -553,22 +570,20 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
   def build_model(is_training, input_ids, input_mask, segment_ids, labels):
     return create_model(
         bert_config, is_training, input_ids, input_mask, segment_ids, labels,
-        num_labels, use_one_hot_embeddings, remove_padding and not use_tpu,
-        few_shapes)
+        num_labels, use_one_hot_embeddings=False, options=options)
 
   return estimators.make_model_fn(
-      make_head_fn(build_model, None if use_tpu else loss_batch_size),
-      init_checkpoint, learning_rate, num_train_steps, num_warmup_steps,
-      use_tpu, checkpoint_fit.CLASSIFIER_HEAD, init_head)
+      make_head_fn(build_model, None if settings.use_tpu else loss_batch_size),
+      init_checkpoint, settings, checkpoint_fit.CLASSIFIER_HEAD, init_head)
 
 
-def serving_task(bert_config, labels, remove_padding=True):
+def serving_task(bert_config, labels, options=serving.OPTIONS):
   """Makes the ServingTask of a classifier.
 
   Args:
     bert_config: BertConfig.
     labels: list of str. L labels.
-    remove_padding: bool. See BertModel.
+    options: modeling.Options.
 
   Returns:
     ServingTask with the output "probabilities", float32 [B, L].
@@ -579,8 +594,7 @@ def serving_task(bert_config, labels, remove_padding=True):
     no_labels = tf.zeros([tf.shape(inputs["input_ids"])[0]], tf.int32)
     probabilities = create_model(
         bert_config, False, labels=no_labels, num_labels=len(labels),
-        use_one_hot_embeddings=False, remove_padding=remove_padding,
-        few_shapes=True, **inputs)[-1]
+        use_one_hot_embeddings=False, options=options, **inputs)[-1]
     return {serving.SIGNATURE: {"probabilities": cut(probabilities)}}
 
   return serving.ServingTask(
@@ -751,7 +765,7 @@ def write_features(examples, labels, max_seq_length, tokenizer, output_dir):
   return input_files
 
 
-def run_steps(flag_values, tokenizer, make_model_fn, config=None,
+def run_steps(flag_values, tokenizer, make_model, config=None,
               brought_by=None, type_vocab_size=None, processor=None,
               on_log=None):
   """Reads the data, then trains, evaluates and predicts, as the flags say.
@@ -759,8 +773,8 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
   Args:
     flag_values: the parsed flags of `define_flags`.
     tokenizer: FullTokenizer.
-    make_model_fn: function (num_labels, num_train_steps, num_warmup_steps) that
-      returns a `model_fn`.
+    make_model: function of the number of labels and `optimization.Settings`
+      that returns a `model_fn`.
     config: BertConfig, or None where the model is not made from one.
     brought_by: str. What the weights come from if not from --init_checkpoint.
     type_vocab_size: int. Segments that the model knows, where there is no
@@ -773,11 +787,11 @@ def run_steps(flag_values, tokenizer, make_model_fn, config=None,
     --do_eval.
   """
   with estimators.sole_training(flag_values):
-    return _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
+    return _run_steps(flag_values, tokenizer, make_model, config, brought_by,
                       type_vocab_size, processor, on_log)
 
 
-def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
+def _run_steps(flag_values, tokenizer, make_model, config, brought_by,
                type_vocab_size, processor, on_log):
   max_seq_length = flag_values.max_seq_length
   output_dir = flag_values.output_dir
@@ -817,8 +831,9 @@ def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
 
   eval_batch_size = estimators.batch_size_of(flag_values, "eval_batch_size")
   estimator = estimators.make_estimator(
-      make_model_fn(len(labels), num_train_steps,
-                    int(num_train_steps * flag_values.warmup_proportion)),
+      make_model(
+          len(labels),
+          estimators.optimizer_settings(flag_values, num_train_steps)),
       output_dir,
       train_batch_size=flag_values.train_batch_size,
       eval_batch_size=eval_batch_size,
@@ -851,7 +866,7 @@ def _run_steps(flag_values, tokenizer, make_model_fn, config, brought_by,
             num_examples["predict"], flag_values.use_tpu, checkpoint)
   if flag_values.export_dir:
     estimators.export(
-        serving_task(config, labels, flag_values.remove_padding),
+        serving_task(config, labels, estimators.serving_options(flag_values)),
         checkpoint or start.init_checkpoint,
         config, tokenizer.basic_tokenizer, flag_values)
   return results
@@ -876,17 +891,14 @@ def run_with(flag_values, processor=None, on_log=None):
         flag_values.max_seq_length, bert_config.max_position_embeddings)
     tokenizer = estimators.make_tokenizer(flag_values, bert_config)
 
-  def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
-    return model_fn_builder(
-        bert_config, num_labels, flag_values.init_checkpoint,
-        flag_values.learning_rate, num_train_steps, num_warmup_steps,
-        flag_values.use_tpu, use_one_hot_embeddings=flag_values.use_tpu,
-        remove_padding=flag_values.remove_padding,
-        few_shapes=flag_values.use_xla,
+  def make_model(num_labels, settings):
+    return make_model_fn(
+        bert_config, num_labels, flag_values.init_checkpoint, settings,
+        estimators.model_options(flag_values),
         loss_batch_size=flag_values.eval_batch_size,
         init_head=flag_values.init_head)
 
-  return run_steps(flag_values, tokenizer, make_model_fn, bert_config,
+  return run_steps(flag_values, tokenizer, make_model, bert_config,
                    processor=processor, on_log=on_log)
 
 

@@ -23,7 +23,7 @@ import files
 import hub_modules
 import input_pipeline
 import modeling
-import optimization  # pylint: disable=unused-import  # programs find it here
+import optimization
 import progress
 import run_classifier
 import tokenization
@@ -151,18 +151,38 @@ def create_model(is_training, input_ids, input_mask, segment_ids, labels,
 
 def model_fn_builder(num_labels, learning_rate, num_train_steps,
                      num_warmup_steps, use_tpu, bert_hub_module_handle,
-                     loss_batch_size=None):
-  """Makes the `model_fn` of a classifier on a module.
+                     **others):
+  """`make_model_fn` with the reference's arguments.
 
   Args:
     num_labels: int.
-    learning_rate: float. See `optimization.create_optimizer`, as for the two
-      that follow.
+    learning_rate: float. See `optimization.Settings`, as for the three that
+      follow.
     num_train_steps: int.
     num_warmup_steps: int.
     use_tpu: bool.
     bert_hub_module_handle: str. Folder or address of the module.
-    loss_batch_size: int. See `run_classifier.make_head_fn`.
+    **others: further arguments of `make_model_fn`.
+
+  Returns:
+    A `model_fn` for `estimators.make_estimator`.
+  """
+  return make_model_fn(
+      num_labels,
+      optimization.Settings(
+          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
+      bert_hub_module_handle, **others)
+
+
+def make_model_fn(num_labels, settings, bert_hub_module_handle,
+                  loss_batch_size=None):
+  """Makes the `model_fn` of a classifier on a module.
+
+  Args:
+    num_labels: int.
+    settings: optimization.Settings.
+    bert_hub_module_handle: str. Folder or address of the module.
+    loss_batch_size: int. See `run_classifier.make_head_fn`; off on TPUs.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
@@ -173,8 +193,8 @@ def model_fn_builder(num_labels, learning_rate, num_train_steps,
 
   return estimators.make_model_fn(
       run_classifier.make_head_fn(
-          build_model, None if use_tpu else loss_batch_size),
-      None, learning_rate, num_train_steps, num_warmup_steps, use_tpu)
+          build_model, None if settings.use_tpu else loss_batch_size),
+      None, settings)
 
 
 def main(_):
@@ -202,13 +222,12 @@ def main(_):
         FLAGS.bert_hub_module_handle, FLAGS.max_seq_length,
         tokenization.parse_strip_accents(FLAGS.strip_accents))
 
-  def make_model_fn(num_labels, num_train_steps, num_warmup_steps):
-    return model_fn_builder(
-        num_labels, FLAGS.learning_rate, num_train_steps, num_warmup_steps,
-        FLAGS.use_tpu, FLAGS.bert_hub_module_handle, FLAGS.eval_batch_size)
+  def make_model(num_labels, settings):
+    return make_model_fn(num_labels, settings, FLAGS.bert_hub_module_handle,
+                         FLAGS.eval_batch_size)
 
   run_classifier.run_steps(
-      FLAGS, tokenizer, make_model_fn,
+      FLAGS, tokenizer, make_model,
       brought_by="the module %s" % FLAGS.bert_hub_module_handle,
       type_vocab_size=num_segments)
 

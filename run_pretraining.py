@@ -27,7 +27,7 @@ import hooks
 import input_pipeline
 import metrics
 import modeling
-import optimization  # pylint: disable=unused-import  # programs find it here
+import optimization
 import padding
 import progress
 import record_files
@@ -291,51 +291,68 @@ def tpu_metrics(masked_lm_example_loss, masked_lm_predictions, masked_lm_ids,
 
 def model_fn_builder(bert_config, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
-                     use_one_hot_embeddings, remove_padding=False,
-                     use_next_sentence=True, few_shapes=False):
-  """Makes the `model_fn` of pre-training.
+                     use_one_hot_embeddings, options=None, **others):
+  """`make_model_fn` with the reference's arguments.
 
   Args:
     bert_config: BertConfig.
-    init_checkpoint: str, or None. See `estimators.make_model_fn`, as for the
-      four that follow.
-    learning_rate: float.
+    init_checkpoint: str, or None.
+    learning_rate: float. See `optimization.Settings`, as for the three that
+      follow.
     num_train_steps: int.
     num_warmup_steps: int.
     use_tpu: bool.
-    use_one_hot_embeddings: bool. See BertModel.
-    remove_padding: bool. See BertModel; predictions with weight 0 are not
-      computed either. Off on TPUs.
-    use_next_sentence: bool. Adds the head for next sentences.
-    few_shapes: bool. See BertModel; rounds the number of predictions up too.
+    use_one_hot_embeddings: bool. See `modeling.make_options`, as for the next.
+    options: modeling.Options.
+    **others: further arguments of `make_model_fn`.
 
   Returns:
     A `model_fn` for `estimators.make_estimator`.
   """
-  remove_padding = remove_padding and not use_tpu
+  return make_model_fn(
+      bert_config, init_checkpoint,
+      optimization.Settings(
+          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
+      modeling.make_options(options, use_one_hot_embeddings), **others)
+
+
+def make_model_fn(bert_config, init_checkpoint, settings, options=None,
+                  use_next_sentence=True):
+  """Makes the `model_fn` of pre-training.
+
+  Args:
+    bert_config: BertConfig.
+    init_checkpoint: str, or None. See `estimators.make_model_fn`.
+    settings: optimization.Settings.
+    options: modeling.Options. With `remove_padding`, predictions with weight 0
+      are not computed either; `few_shapes` rounds their number up too.
+    use_next_sentence: bool. Adds the head for next sentences.
+
+  Returns:
+    A `model_fn` for `estimators.make_estimator`.
+  """
+  options = modeling.make_options(options)
 
   def head_fn(features, is_training):
     positions = features["masked_lm_positions"]  # [B, P]
     model = modeling.BertModel(
         config=bert_config, is_training=is_training,
         input_ids=features["input_ids"], input_mask=features["input_mask"],
-        token_type_ids=features["segment_ids"],
-        use_one_hot_embeddings=use_one_hot_embeddings,
-        remove_padding=remove_padding, output_positions=positions,
-        few_shapes=few_shapes)
+        token_type_ids=features["segment_ids"], output_positions=positions,
+        options=options)
     vectors = model.get_positions_output()  # [B, P, W]
     label_ids = features["masked_lm_ids"]  # [B, P]
     label_weights = features["masked_lm_weights"]  # [B, P]
-    if remove_padding:
+    if options.remove_padding:
       is_real = label_weights > 0
-      if few_shapes:
+      if options.few_shapes:
         real, is_row = padding.find_cells(is_real)  # [M, 2], [M]
       else:
         real = tf.where(is_real)  # [M, 2], row and prediction
       vectors = tf.gather_nd(vectors, real)  # [M, W]
       label_ids = tf.gather_nd(label_ids, real)  # [M]
       label_weights = tf.gather_nd(label_weights, real)  # [M]
-      if few_shapes:
+      if options.few_shapes:
         label_weights *= is_row
     else:
       vectors = modeling.reshape_to_matrix(vectors)  # [B * P, W]
@@ -365,9 +382,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
         loss=loss, predictions=None, metrics=(compute_metrics, tensors, names),
         tpu_metrics=tpu_metrics)
 
-  return estimators.make_model_fn(
-      head_fn, init_checkpoint, learning_rate, num_train_steps,
-      num_warmup_steps, use_tpu)
+  return estimators.make_model_fn(head_fn, init_checkpoint, settings)
 
 
 # Word pieces that an exported model names for each masked one.
@@ -377,12 +392,12 @@ _NUM_CANDIDATES = 10
 LOG_PROBS_SIGNATURE = "log_probs"
 
 
-def serving_task(bert_config, remove_padding=True):
+def serving_task(bert_config, options=serving.OPTIONS):
   """Makes the ServingTask of filling in masked word pieces.
 
   Args:
     bert_config: BertConfig.
-    remove_padding: bool. See BertModel.
+    options: modeling.Options.
 
   Returns:
     ServingTask whose further input "masked_lm_positions", int32 [B, P], says
@@ -397,8 +412,7 @@ def serving_task(bert_config, remove_padding=True):
     model = modeling.BertModel(
         config=bert_config, is_training=False, input_ids=inputs["input_ids"],
         input_mask=inputs["input_mask"], token_type_ids=inputs["segment_ids"],
-        remove_padding=remove_padding, output_positions=positions,
-        few_shapes=True)
+        output_positions=positions, options=options)
     vectors = modeling.reshape_to_matrix(model.get_positions_output())
     no_labels = tf.zeros([tf.size(positions)], tf.int32)
     _, _, log_probs = masked_lm_head(
@@ -628,13 +642,10 @@ def _run_steps():
 
   def make_estimator(start_step):
     return estimators.make_estimator(
-        model_fn_builder(
-            bert_config, FLAGS.init_checkpoint, FLAGS.learning_rate,
-            FLAGS.num_train_steps, FLAGS.num_warmup_steps, FLAGS.use_tpu,
-            use_one_hot_embeddings=FLAGS.use_tpu,
-            remove_padding=FLAGS.remove_padding,
-            use_next_sentence=FLAGS.use_next_sentence,
-            few_shapes=FLAGS.use_xla),
+        make_model_fn(
+            bert_config, FLAGS.init_checkpoint,
+            estimators.optimizer_settings(FLAGS),
+            estimators.model_options(FLAGS), FLAGS.use_next_sentence),
         FLAGS.output_dir, train_batch_size=FLAGS.train_batch_size,
         eval_batch_size=FLAGS.eval_batch_size, start_step=start_step,
         **estimators.hardware_values(FLAGS))

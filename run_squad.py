@@ -114,8 +114,7 @@ def define_flags():
 
 
 def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
-                 use_one_hot_embeddings, remove_padding=False,
-                 few_shapes=False):
+                 use_one_hot_embeddings, options=None):
   """Builds the encoder and a dense layer that scores every position.
 
   Args:
@@ -125,19 +124,17 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
     input_mask: int32 [B, S].
     segment_ids: int32 [B, S].
     use_one_hot_embeddings: bool. See BertModel.
-    remove_padding: bool. See BertModel. The logits at padding are then -1e30,
-      so that neither a softmax nor an n-best list has it.
-    few_shapes: bool. See BertModel.
+    options: modeling.Options. With `remove_padding` the logits at padding are
+      -1e30, so that neither a softmax nor an n-best list has it.
 
   Returns:
     start_logits: float32 [B, S].
     end_logits: float32 [B, S].
   """
+  options = modeling.make_options(options, use_one_hot_embeddings)
   model = modeling.BertModel(
       config=bert_config, is_training=is_training, input_ids=input_ids,
-      input_mask=input_mask, token_type_ids=segment_ids,
-      use_one_hot_embeddings=use_one_hot_embeddings,
-      remove_padding=remove_padding, few_shapes=few_shapes)
+      input_mask=input_mask, token_type_ids=segment_ids, options=options)
   sequence_output = model.get_sequence_output()  # [B, S, W]
   batch_size, seq_length, width = modeling.get_shape_list(
       sequence_output, expected_rank=3)
@@ -151,7 +148,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
       transpose_b=True)
   logits = tf.nn.bias_add(logits, output_bias)  # [B * S, 2]
   logits = tf.reshape(logits, [batch_size, seq_length, 2])
-  if remove_padding:
+  if options.remove_padding:
     is_real = tf.equal(input_mask, 1)  # [B, S]
     logits = tf.where(
         tf.stack([is_real, is_real], axis=-1), logits,
@@ -173,21 +170,40 @@ def position_loss(logits, positions):
 
 def model_fn_builder(bert_config, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
-                     use_one_hot_embeddings, remove_padding=False,
-                     few_shapes=False, init_head="auto"):
+                     use_one_hot_embeddings, options=None, **others):
+  """`make_model_fn` with the reference's arguments.
+
+  Args:
+    bert_config: BertConfig.
+    init_checkpoint: str, or None.
+    learning_rate: float. See `optimization.Settings`, as for the three that
+      follow.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+    use_one_hot_embeddings: bool. See `modeling.make_options`, as for the next.
+    options: modeling.Options.
+    **others: further arguments of `make_model_fn`.
+
+  Returns:
+    A `model_fn` for `estimators.make_estimator`.
+  """
+  return make_model_fn(
+      bert_config, init_checkpoint,
+      optimization.Settings(
+          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
+      modeling.make_options(options, use_one_hot_embeddings), **others)
+
+
+def make_model_fn(bert_config, init_checkpoint, settings, options=None,
+                  init_head="auto"):
   """Makes the `model_fn` of question answering.
 
   Args:
     bert_config: BertConfig.
-    init_checkpoint: str, or None. See `estimators.make_model_fn`, as for the
-      four that follow.
-    learning_rate: float.
-    num_train_steps: int.
-    num_warmup_steps: int.
-    use_tpu: bool.
-    use_one_hot_embeddings: bool. See BertModel.
-    remove_padding: bool. See BertModel; off on TPUs.
-    few_shapes: bool. See BertModel.
+    init_checkpoint: str, or None. See `estimators.make_model_fn`.
+    settings: optimization.Settings.
+    options: modeling.Options.
     init_head: str. See `checkpoint_fit.find_new_head`.
 
   Returns:
@@ -197,7 +213,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     start_logits, end_logits = create_model(
         bert_config, is_training, features["input_ids"],
         features["input_mask"], features["segment_ids"],
-        use_one_hot_embeddings, remove_padding and not use_tpu, few_shapes)
+        use_one_hot_embeddings=False, options=options)
     loss = None
     if "start_positions" in features:
       loss = (position_loss(start_logits, features["start_positions"]) +
@@ -212,16 +228,15 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
         metrics=None)
 
   return estimators.make_model_fn(
-      head_fn, init_checkpoint, learning_rate, num_train_steps,
-      num_warmup_steps, use_tpu, checkpoint_fit.SQUAD_HEAD, init_head)
+      head_fn, init_checkpoint, settings, checkpoint_fit.SQUAD_HEAD, init_head)
 
 
-def serving_task(bert_config, remove_padding=True, **settings):
+def serving_task(bert_config, options=serving.OPTIONS, **settings):
   """Makes the ServingTask of question answering.
 
   Args:
     bert_config: BertConfig.
-    remove_padding: bool. See BertModel.
+    options: modeling.Options.
     **settings: values of flags that a program needs to ask questions.
 
   Returns:
@@ -231,8 +246,8 @@ def serving_task(bert_config, remove_padding=True, **settings):
     inputs, cut = serving.round_up_request(
         inputs, bert_config.max_position_embeddings)
     start_logits, end_logits = create_model(
-        bert_config, False, use_one_hot_embeddings=False,
-        remove_padding=remove_padding, few_shapes=True, **inputs)
+        bert_config, False, use_one_hot_embeddings=False, options=options,
+        **inputs)
     return {serving.SIGNATURE: {
         "start_logits": cut(start_logits, "input_ids"),
         "end_logits": cut(end_logits, "input_ids")}}
@@ -520,12 +535,10 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
         flag_values, record, num_train_steps, checkpoint_fit.SQUAD_HEAD,
         _SHARED_FLAGS, _TRAINING_FLAGS)
   estimator = estimators.make_estimator(
-      model_fn_builder(
-          bert_config, flag_values.init_checkpoint, flag_values.learning_rate,
-          num_train_steps, int(num_train_steps * flag_values.warmup_proportion),
-          flag_values.use_tpu, use_one_hot_embeddings=flag_values.use_tpu,
-          remove_padding=flag_values.remove_padding,
-          few_shapes=flag_values.use_xla, init_head=flag_values.init_head),
+      make_model_fn(
+          bert_config, flag_values.init_checkpoint,
+          estimators.optimizer_settings(flag_values, num_train_steps),
+          estimators.model_options(flag_values), flag_values.init_head),
       output_dir, train_batch_size=flag_values.train_batch_size,
       predict_batch_size=estimators.batch_size_of(
           flag_values, "predict_batch_size"),
@@ -583,7 +596,7 @@ def export(flag_values, bert_config, tokenizer):
     checkpoint = (checkpoints.find_checkpoint(flag_values.output_dir) or
                   flag_values.init_checkpoint)
   estimators.export(
-      serving_task(bert_config, flag_values.remove_padding,
+      serving_task(bert_config, estimators.serving_options(flag_values),
                    **estimators.values_of(flag_values, SERVING_SETTINGS)),
       checkpoint, bert_config, tokenizer.basic_tokenizer, flag_values)
 

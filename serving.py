@@ -20,11 +20,15 @@ import checkpoints
 import cli
 import files
 import input_pipeline
+import modeling
 import padding
 
 # What every task reads, int32 [B, S] each.
 SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
 SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+# Requests come in every size, and the process that answers them may live for
+# months; see `padding.Packing` for what a shape costs.
+OPTIONS = modeling.Options(remove_padding=True, few_shapes=True)
 # Assets of a SavedModel.
 VOCAB_FILE = "vocab.txt"
 SETTINGS_FILE = "model.json"
@@ -68,8 +72,7 @@ class Served(collections.namedtuple(
 def round_up_request(inputs, max_length):
   """Pads the inputs of a served model to one of a few shapes.
 
-  Requests come in every size, and the process that answers them may live for
-  months; see `padding.Packing` for what a shape costs.
+  That goes with the `few_shapes` of OPTIONS.
 
   Args:
     inputs: dict from name to int32 [B, S], SEQUENCE_INPUTS among them; further

@@ -5,6 +5,7 @@ tells most of it; the rest, or all of it without that file, is given.
 """
 
 import collections
+import dataclasses
 import difflib
 import inspect
 import os
@@ -44,7 +45,7 @@ class TrainedModel(collections.namedtuple("TrainedModel", [
   """
 
 
-def _classifier(config, options, training, checkpoint, remove_padding):
+def _classifier(config, options, training, checkpoint, model_options):
   """Makes the task; without labels, numbers stand for them."""
   del training
   labels = options.get("labels")
@@ -54,17 +55,17 @@ def _classifier(config, options, training, checkpoint, remove_padding):
       raise ValueError("%s: has no output_weights, so it is no classifier" %
                        checkpoint)
     labels = [str(i) for i in range(shapes["output_weights"][0])]
-  return run_classifier.serving_task(config, labels, remove_padding)
+  return run_classifier.serving_task(config, labels, model_options)
 
 
-def _squad(config, options, training, checkpoint, remove_padding):
+def _squad(config, options, training, checkpoint, model_options):
   del options, checkpoint
   settings = {name: training.get(name, default)
               for name, default in run_squad.SERVING_SETTINGS.items()}
-  return run_squad.serving_task(config, remove_padding, **settings)
+  return run_squad.serving_task(config, model_options, **settings)
 
 
-def _features(config, options, training, checkpoint, remove_padding):
+def _features(config, options, training, checkpoint, model_options):
   del training, checkpoint
   pooling = options.get("pooling") or "none"
   extract_features.check_choice("pooling", pooling, extract_features.POOLINGS)
@@ -75,15 +76,17 @@ def _features(config, options, training, checkpoint, remove_padding):
     layers = ",".join(
         map(str, layers if isinstance(layers, (list, tuple)) else [layers]))
   layers = extract_features.parse_layers(layers, config.num_hidden_layers)
-  return extract_features.serving_task(config, layers, pooling, remove_padding)
+  return extract_features.serving_task(config, layers, pooling, model_options)
 
 
-def _masked_lm(config, options, training, checkpoint, remove_padding):
+def _masked_lm(config, options, training, checkpoint, model_options):
   del options, training, checkpoint
-  return run_pretraining.serving_task(config, remove_padding)
+  return run_pretraining.serving_task(config, model_options)
 
 
-# From the name of a task to the function that makes its ServingTask.
+# From the name of a task to the function that makes its ServingTask, from the
+# BertConfig, the task's options, what run.json has about the training, the
+# checkpoint, and the `modeling.Options` to compute with.
 TASKS = {
     _CLASSIFIER: _classifier,
     "features": _features,
@@ -108,7 +111,7 @@ def find(model_dir=None, task=None, init_checkpoint=None,
     vocab_file: str.
     do_lower_case: bool.
     max_seq_length: int.
-    remove_padding: bool. See BertModel.
+    remove_padding: bool. See `modeling.Options`.
     strip_accents: bool. See FullTokenizer; None for what was used in training.
     **options: "labels", list of str, or str with commas, of classifiers;
       "layers", str with commas or list of int, and "pooling", str, of the task
@@ -182,7 +185,8 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   modeling.check_seq_length(length, config.max_position_embeddings)
   options["labels"] = options.get("labels") or record.get("labels")
   served = TASKS[task](
-      config, options, training, init_checkpoint, remove_padding)
+      config, options, training, init_checkpoint, dataclasses.replace(
+          serving.OPTIONS, remove_padding=remove_padding))
   return TrainedModel(served, init_checkpoint, config, vocab_file,
                       serving.make_settings(
                           served, length, do_lower_case, strip_accents,

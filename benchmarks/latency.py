@@ -28,6 +28,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # pylint: disable=wrong-import-position
 import checkpoints
 import estimators
+import modeling
 import predictor
 import pretraining_data
 import random_models
@@ -59,7 +60,8 @@ def make_estimator_answer(folder, config, tokenizer):
   estimator = estimators.make_estimator(
       run_classifier.model_fn_builder(
           config, len(_LABELS), None, 0.0, 0, 0, False, False,
-          remove_padding=True), folder, predict_batch_size=32)
+          modeling.Options(remove_padding=True)), folder,
+      predict_batch_size=32)
 
   def answer(pairs):
     features = run_classifier.convert_examples_to_features(

@@ -22,6 +22,8 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 import lengths
+import modeling
+import optimization
 import random_models
 import run_classifier
 import run_pretraining
@@ -141,32 +143,29 @@ def turns(counts):
     yield turn, turn if turn > 0 else "warm-up", make_batch(random, counts)
 
 
-# Each takes the BertConfig, remove_padding, the arguments that all `model_fn`
-# builders share, and the inputs; it returns the `model_fn` and its features.
+# Each takes the BertConfig, the arguments that all `make_model_fn` share, and the
+# inputs; it returns the `model_fn` and its features.
 
 
-def _classifier(config, remove_padding, training, inputs):
+def _classifier(config, training, inputs):
   features = {name: inputs[name] for name in serving.SEQUENCE_INPUTS}
   features["label_ids"] = inputs["labels"]
-  return run_classifier.model_fn_builder(
-      config, num_labels=2, remove_padding=remove_padding,
-      **training), features
+  return run_classifier.make_model_fn(
+      config, num_labels=2, **training), features
 
 
-def _squad(config, remove_padding, training, inputs):
+def _squad(config, training, inputs):
   features = {name: inputs[name] for name in serving.SEQUENCE_INPUTS}
   # Answers begin and end at the labels.
   features["start_positions"] = features["end_positions"] = inputs["labels"]
   features["unique_ids"] = inputs["labels"]
-  return run_squad.model_fn_builder(
-      config, remove_padding=remove_padding, **training), features
+  return run_squad.make_model_fn(config, **training), features
 
 
-def _pretraining(config, remove_padding, training, inputs):
+def _pretraining(config, training, inputs):
   features = dict(inputs)
   features["next_sentence_labels"] = features.pop("labels")
-  return run_pretraining.model_fn_builder(
-      config, remove_padding=remove_padding, **training), features
+  return run_pretraining.make_model_fn(config, **training), features
 
 
 HEADS = {"classifier": _classifier, "squad": _squad,
@@ -194,7 +193,7 @@ def make_training(config, remove_padding, use_xla=False):
 
   Args:
     config: BertConfig.
-    remove_padding: bool. See BertModel.
+    remove_padding: bool. See `modeling.Options`.
     use_xla: bool. As --use_xla of the scripts.
 
   Returns:
@@ -205,11 +204,13 @@ def make_training(config, remove_padding, use_xla=False):
     tf.set_random_seed(FLAGS.seed)
     tf.train.get_or_create_global_step()
     inputs = make_inputs()
-    model_fn, features = HEADS[FLAGS.head](config, remove_padding, dict(
-        init_checkpoint=None, learning_rate=2e-5, num_train_steps=1000,
-        num_warmup_steps=100, use_tpu=False, use_one_hot_embeddings=False,
-        few_shapes=use_xla),
-                                           inputs)
+    training = dict(
+        init_checkpoint=None,
+        settings=optimization.Settings(
+            learning_rate=2e-5, num_train_steps=1000, num_warmup_steps=100),
+        options=modeling.Options(
+            remove_padding=remove_padding, few_shapes=use_xla))
+    model_fn, features = HEADS[FLAGS.head](config, training, inputs)
     spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
                     {"batch_size": FLAGS.batch_size})
     session = tf.Session(config=xla.session_config(use_xla))

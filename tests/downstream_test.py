@@ -1,6 +1,7 @@
 """Programs written against the modules the way notebooks and forks do."""
 
 import collections
+import inspect
 import json
 import os
 import re
@@ -441,3 +442,40 @@ def test_flags_of_a_script_as_readme_says(tmp_path):
       [sys.executable, str(path), "--doc_stride=64"],
       env=dict(os.environ, PYTHONPATH=helpers.TOP))
   assert output.decode().split("\n")[-3:] == ["256 128", "256 64", ""]
+
+
+@pytest.mark.parametrize("function, expected", [
+    (modeling.BertModel.__init__,
+     "self config is_training input_ids input_mask token_type_ids "
+     "use_one_hot_embeddings scope"),
+    (optimization.create_optimizer,
+     "loss init_lr num_train_steps num_warmup_steps use_tpu"),
+    (run_classifier.create_model,
+     "bert_config is_training input_ids input_mask segment_ids labels "
+     "num_labels use_one_hot_embeddings"),
+    (run_classifier.model_fn_builder,
+     "bert_config num_labels init_checkpoint learning_rate num_train_steps "
+     "num_warmup_steps use_tpu use_one_hot_embeddings"),
+    (run_squad.create_model,
+     "bert_config is_training input_ids input_mask segment_ids "
+     "use_one_hot_embeddings"),
+    (run_squad.model_fn_builder,
+     "bert_config init_checkpoint learning_rate num_train_steps "
+     "num_warmup_steps use_tpu use_one_hot_embeddings"),
+    (run_pretraining.model_fn_builder,
+     "bert_config init_checkpoint learning_rate num_train_steps "
+     "num_warmup_steps use_tpu use_one_hot_embeddings"),
+    (extract_features.model_fn_builder,
+     "bert_config init_checkpoint layer_indexes use_tpu "
+     "use_one_hot_embeddings"),
+    (run_classifier_with_tfhub.model_fn_builder,
+     "num_labels learning_rate num_train_steps num_warmup_steps use_tpu "
+     "bert_hub_module_handle")])
+def test_arguments_are_those_that_programs_pass(function, expected):
+  """In this order, and whatever comes after them may be left out."""
+  expected = expected.split()
+  parameters = inspect.signature(function).parameters
+  assert list(parameters)[:len(expected)] == expected
+  for parameter in list(parameters.values())[len(expected):]:
+    assert (parameter.kind is parameter.VAR_KEYWORD or
+            parameter.default is not parameter.empty)

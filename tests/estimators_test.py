@@ -1,5 +1,6 @@
 """Tests of estimators: a toy head on CPU, checkpoints, log lines, mistakes."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -9,10 +10,17 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import cli
 import estimators
+import extract_features
 import input_pipeline
 import modeling
+import optimization
 import progress
+import run_classifier
+import run_pretraining
+import run_squad
+import tf_estimator
 from helpers import captured_log, make_variables, save_checkpoint
 
 TOP = os.path.dirname(os.path.abspath(estimators.__file__))
@@ -42,8 +50,9 @@ def head_fn(features, is_training):
 def make_toy(output_dir, num_train_steps=5, init_checkpoint=None,
              head_fn=head_fn, **kwargs):
   model_fn = estimators.make_model_fn(
-      head_fn, init_checkpoint, learning_rate=0.01,
-      num_train_steps=num_train_steps, num_warmup_steps=2, use_tpu=False)
+      head_fn, init_checkpoint, optimization.Settings(
+          learning_rate=0.01, num_train_steps=num_train_steps,
+          num_warmup_steps=2))
   return estimators.make_estimator(
       model_fn, str(output_dir), train_batch_size=4, eval_batch_size=3,
       predict_batch_size=5, **kwargs)
@@ -162,7 +171,8 @@ def test_a_checkpoint_of_another_config_stops_the_training(tmp_path, changes):
   checkpoint, theirs = bert_checkpoint(tmp_path / "theirs.ckpt", **changes)
   output_dir = tmp_path / "out"
   estimator = estimators.make_estimator(
-      estimators.make_model_fn(bert_head_fn, checkpoint, 0.01, 5, 0, False),
+      estimators.make_model_fn(
+          bert_head_fn, checkpoint, optimization.Settings(0.01, 5, 0)),
       str(output_dir))
   ids = np.zeros([32, 3], np.int32)
   with pytest.raises(estimators.UserError) as error:
@@ -496,3 +506,79 @@ def test_write_results_sorts_logs_and_writes(tmp_path):
   assert path.read_text() == "accuracy = 0.25\nglobal_step = 3\nloss = 0.5\n"
   assert lines == ["***** Eval results *****", "  accuracy = 0.25",
                    "  global_step = 3", "  loss = 0.5"]
+
+
+# Options and settings from flags.
+
+
+def make_flags(script, **values):
+  return cli.make_flag_values(script.define_flags, values, [])
+
+
+@pytest.mark.parametrize("script, values, expected", [
+    (run_squad, {}, dict(remove_padding=True)),
+    (run_classifier, dict(remove_padding=False), {}),
+    (run_pretraining, dict(use_xla=True),
+     dict(remove_padding=True, few_shapes=True)),
+    (run_classifier, dict(use_tpu=True), dict(use_one_hot_embeddings=True)),
+    (extract_features, dict(use_tpu=True), {}),
+    (extract_features, dict(use_one_hot_embeddings=True),
+     dict(use_one_hot_embeddings=True, remove_padding=True))])
+def test_options_follow_the_flags(script, values, expected):
+  assert (estimators.model_options(make_flags(script, **values)) ==
+          modeling.Options(**expected))
+
+
+def test_a_tpu_that_trains_does_not_answer_requests():
+  flag_values = make_flags(run_squad, use_tpu=True)
+  assert estimators.serving_options(flag_values) == modeling.Options(
+      remove_padding=True, few_shapes=True)
+  flag_values = make_flags(run_squad, remove_padding=False)
+  assert not estimators.serving_options(flag_values).remove_padding
+
+
+def test_settings_follow_the_flags():
+  flag_values = make_flags(
+      run_classifier, learning_rate=2e-5, warmup_proportion=0.1, use_tpu=True)
+  assert (estimators.optimizer_settings(flag_values, num_train_steps=59) ==
+          optimization.Settings(2e-5, 59, 5, use_tpu=True))
+  flag_values = make_flags(
+      run_pretraining, learning_rate=1e-4, num_train_steps=20,
+      num_warmup_steps=7)
+  assert (estimators.optimizer_settings(flag_values) ==
+          optimization.Settings(1e-4, 20, 7))
+
+
+@pytest.mark.parametrize("module", [run_squad, run_pretraining])
+@pytest.mark.parametrize("given", [False, True])
+def test_an_option_is_a_field_a_flag_and_the_line_that_uses_it(
+    monkeypatch, module, given):
+  @dataclasses.dataclass(frozen=True)
+  class Options(modeling.Options):
+    ignore_segments: bool = False
+
+  def define_flags():
+    module.define_flags()
+    estimators.define_flag("bool", "ignore_segments", False, "See Options.")
+
+  def complete_inputs(config, is_training, ids, mask, types, options):
+    return original(config, is_training, ids, mask,
+                    None if options.ignore_segments else types, options)
+
+  original = modeling._complete_inputs
+  monkeypatch.setattr(modeling, "Options", Options)
+  monkeypatch.setattr(modeling, "_complete_inputs", complete_inputs)
+  flag_values = cli.make_flag_values(
+      define_flags, dict(ignore_segments=given), [])
+  model_fn = module.make_model_fn(
+      modeling.BertConfig(30, 8, 1, 2, 12), None,
+      optimization.Settings(1e-3, 10, 0),
+      estimators.model_options(flag_values))
+  with tf.Graph().as_default():
+    features = {name: tf.placeholder(tf.int32, [2, 8]) for name in (
+        "unique_ids", "input_ids", "input_mask", "segment_ids",
+        "masked_lm_positions", "masked_lm_ids", "next_sentence_labels")}
+    features["next_sentence_labels"] = tf.placeholder(tf.int32, [2, 1])
+    features["masked_lm_weights"] = tf.placeholder(tf.float32, [2, 8])
+    model_fn(features, None, tf_estimator.ModeKeys.PREDICT, {})
+    assert bool(features["segment_ids"].consumers()) != given

@@ -60,7 +60,7 @@ def make_models(config, shape=(None, None), is_training=False):
     with tf.variable_scope("", reuse=tf.AUTO_REUSE):
       models.append(modeling.BertModel(
           config, is_training, *inputs, scope="bert",
-          remove_padding=remove_padding))
+          options=modeling.Options(remove_padding=remove_padding)))
   return inputs, models[0], models[1]
 
 
@@ -118,7 +118,8 @@ def test_without_mask_and_types_all_are_ones_and_zeros(session, remove_padding):
   config = make_config()
   ids = np.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
   model = modeling.BertModel(
-      config, False, tf.constant(ids), remove_padding=remove_padding)
+      config, False, tf.constant(ids), options=modeling.Options(
+          remove_padding=remove_padding))
   expected = numpy_bert.encode(
       randomize(session), config.num_attention_heads, ids)
   check_against_numpy(session.run(outputs_of(model)), expected,
@@ -243,7 +244,8 @@ def test_positions_of_sorted_groups_are_those_of_padded(session):
       model = modeling.BertModel(
           config, True, tf.constant(ids, tf.int32), tf.constant(mask),
           tf.constant(types, tf.int32), scope="bert",
-          remove_padding=remove_padding, output_positions=positions)
+          options=modeling.Options(
+              remove_padding=remove_padding), output_positions=positions)
     outputs = model.get_positions_output(), model.get_pooled_output()
     weights = [normal_weights(output.shape.as_list()) for output in outputs]
     loss = sum(tf.reduce_sum(output * weight)
@@ -268,7 +270,8 @@ def normal_weights(shape):
 def test_packed_padding_is_zero_and_gradients_are_finite(session):
   config = make_config(dropout=0.1, num_hidden_layers=1)
   inputs = [tf.placeholder(tf.int32, [None, None]) for _ in range(3)]
-  model = modeling.BertModel(config, True, *inputs, remove_padding=True)
+  model = modeling.BertModel(config, True, *inputs, options=modeling.Options(
+      remove_padding=True))
   # This loss reads padding as well.
   loss = tf.reduce_sum(tf.square(model.get_pooled_output() - 1.0)) + (
       tf.reduce_sum(tf.square(model.get_sequence_output() - 1.0)))
@@ -292,12 +295,32 @@ def test_packed_padding_is_zero_and_gradients_are_finite(session):
       assert np.isfinite(gradient).all()
 
 
+def test_one_hot_is_the_same_as_an_option_and_as_an_argument():
+  def build(**arguments):
+    with tf.Graph().as_default() as graph:
+      ids = tf.placeholder(tf.int32, [2, 8])
+      modeling.BertModel(make_config(), True, ids, ids, **arguments)
+      return [operation.type for operation in graph.get_operations()]
+
+  plain = build()
+  assert plain == build(options=modeling.Options())
+  one_hot = build(use_one_hot_embeddings=True)
+  assert "OneHot" in one_hot and "OneHot" not in plain
+  assert one_hot == build(options=modeling.Options(use_one_hot_embeddings=True))
+  packed = modeling.Options(remove_padding=True)
+  packed_one_hot = build(use_one_hot_embeddings=True, options=packed)
+  assert packed_one_hot not in (one_hot, build(options=packed))
+  assert packed_one_hot == build(options=modeling.Options(
+      use_one_hot_embeddings=True, remove_padding=True))
+
+
 @pytest.mark.parametrize("remove_padding", [False, True])
 def test_packed_computes_real_tokens_only(session, remove_padding):
   config = make_config(dropout=0.1, num_hidden_layers=1)
   inputs = [tf.placeholder(tf.int32, [None, None]) for _ in range(3)]
   model = modeling.BertModel(
-      config, True, *inputs, remove_padding=remove_padding)
+      config, True, *inputs, options=modeling.Options(
+          remove_padding=remove_padding))
   gradients_of(tf.reduce_sum(tf.square(model.get_pooled_output())))
   randomize(session)
   mask = np.zeros([3, 10], int)
@@ -341,7 +364,7 @@ def test_packed_training_drops_at_random_and_repeats_with_a_seed():
       ids, mask, types = random_inputs(np.random.RandomState(8), MASK, config)
       model = modeling.BertModel(
           config, True, tf.constant(ids), tf.constant(mask), tf.constant(types),
-          remove_padding=True)
+          options=modeling.Options(remove_padding=True))
       randomize(session)
       return [session.run(model.get_sequence_output()) for _ in range(2)]
 
@@ -573,10 +596,11 @@ def test_sequence_longer_than_the_position_table(session, remove_padding):
   with pytest.raises(ValueError, match="max_position_embeddings"):
     modeling.BertModel(
         config, False, tf.ones([2, 17], tf.int32), tf.ones([2, 17], tf.int32),
-        remove_padding=remove_padding, scope="static")
+        options=modeling.Options(remove_padding=remove_padding), scope="static")
   ids = tf.placeholder(tf.int32, [None, None])
   model = modeling.BertModel(config, False, ids, tf.ones_like(ids),
-                             remove_padding=remove_padding)
+                             options=modeling.Options(
+                                 remove_padding=remove_padding))
   session.run(tf.global_variables_initializer())
   output = model.get_sequence_output()
   assert session.run(output, {ids: np.ones([2, 16])}).shape == (2, 16, 8)
@@ -734,7 +758,8 @@ def test_one_hot_embeddings_do_not_change_the_model(session):
       with tf.variable_scope("", reuse=tf.AUTO_REUSE):
         outputs.append(modeling.BertModel(
             config, False, *inputs, use_one_hot_embeddings=use_one_hot,
-            scope="bert", remove_padding=remove_padding).get_pooled_output())
+            scope="bert", options=modeling.Options(
+                remove_padding=remove_padding)).get_pooled_output())
   randomize(session)
   gathered, gathered_packed, one_hot, one_hot_packed = session.run(outputs)
   assert_near(one_hot, gathered, 1e-6)

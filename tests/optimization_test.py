@@ -153,6 +153,26 @@ def test_each_step_has_the_rate_of_the_count_before_it(session, use_resource):
   assert session.run(global_step) == steps
 
 
+@pytest.mark.parametrize("changes, rate, decay, clip_norm", [
+    ({}, 0.5, 0.01, 1.0),
+    ({"weight_decay_rate": 0.2}, 0.5, 0.2, 1.0),
+    ({"clip_norm": 1e-6}, 0.5, 0.01, 1e-6),
+    ({"num_warmup_steps": 4}, 0.0, 0.01, 1.0)])
+def test_a_step_follows_the_settings(session, changes, rate, decay, clip_norm):
+  value, gradient = np.array([3.0, 4.0]), np.array([6.0, 8.0])
+  kernel = tf.get_variable("kernel", initializer=tf.constant(value, tf.float32))
+  settings = optimization.Settings(
+      **dict(dict(learning_rate=0.5, num_train_steps=10, num_warmup_steps=0),
+             **changes))
+  train_op = optimization.make_train_op(
+      tf.reduce_sum(tf.square(kernel)), settings)
+  session.run(tf.global_variables_initializer())
+  session.run(train_op)
+  expected, _, _ = adamw_step(
+      value, 0.0, 0.0, gradient * clip_norm / 10.0, rate, decay)
+  np.testing.assert_allclose(session.run(kernel), expected, rtol=1e-5)
+
+
 def slowly(value):
   """A tensor that takes its time."""
   def sleep():
@@ -269,7 +289,7 @@ def test_gradient_norm_is_the_same_packed_and_padded():
       tf.set_random_seed(1)
       model = modeling.BertModel(
           config, True, tf.constant(ids), tf.constant(mask), tf.constant(types),
-          remove_padding=remove_padding)
+          options=modeling.Options(remove_padding=remove_padding))
       loss = tf.reduce_sum(tf.square(model.get_pooled_output() - 0.5))
       train_op = optimization.create_optimizer(loss, 0.1, 10, 0, False)
       gradients = tf.gradients(loss, tf.trainable_variables())

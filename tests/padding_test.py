@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import cli
+import estimators
 import kernels
 import modeling
 import padding
@@ -157,7 +159,8 @@ def test_few_shapes_change_no_output(real):
       with tf.variable_scope("", reuse=tf.AUTO_REUSE):
         model = modeling.BertModel(
             make_config(), False, ids, tf.constant(mask), scope="bert",
-            remove_padding=True, few_shapes=few_shapes)
+            options=modeling.Options(
+                remove_padding=True, few_shapes=few_shapes))
       outputs.append([model.get_sequence_output(), model.get_pooled_output()])
     session.run(tf.global_variables_initializer())
     plain, few = session.run(outputs)
@@ -183,7 +186,8 @@ def test_few_shapes_change_no_gradient(real, read):
       with tf.variable_scope("", reuse=tf.AUTO_REUSE):
         model = modeling.BertModel(
             config, True, ids, tf.constant(mask), scope="bert",
-            remove_padding=True, few_shapes=few_shapes,
+            options=modeling.Options(
+                remove_padding=True, few_shapes=few_shapes),
             output_positions=positions)
       output = (model.get_positions_output() if read == "positions" else
                 model.get_sequence_output())
@@ -204,7 +208,8 @@ def test_static_shapes_are_kept(batch_size, few_shapes):
   with tf.Graph().as_default():
     ids = tf.placeholder(tf.int32, [batch_size, 8])
     model = modeling.BertModel(make_config(), False, ids, tf.ones_like(ids),
-                               remove_padding=True, few_shapes=few_shapes)
+                               options=modeling.Options(
+                                   remove_padding=True, few_shapes=few_shapes))
     assert model.get_sequence_output().shape.as_list() == [batch_size, 8, 12]
     assert model.get_embedding_output().shape.as_list() == [batch_size, 8, 12]
     assert model.get_pooled_output().shape.as_list() == [batch_size, 12]
@@ -220,9 +225,13 @@ def test_bert_model_computes_padding_unless_told_otherwise():
 @pytest.mark.parametrize("remove_padding", [True, False])
 @pytest.mark.parametrize("use_tpu", [True, False])
 def test_model_fn_follows_the_flags(remove_padding, use_tpu):
-  model_fn = run_classifier.model_fn_builder(
-      make_config(), 2, None, 1e-4, 10, 1, use_tpu=use_tpu,
-      use_one_hot_embeddings=use_tpu, remove_padding=remove_padding)
+  flag_values = cli.make_flag_values(
+      run_classifier.define_flags,
+      dict(use_tpu=use_tpu, remove_padding=remove_padding), [])
+  model_fn = run_classifier.make_model_fn(
+      make_config(), 2, None,
+      estimators.optimizer_settings(flag_values, num_train_steps=10),
+      estimators.model_options(flag_values))
   with tf.Graph().as_default():
     ids = tf.placeholder(tf.int32, [2, 8])
     features = {"input_ids": ids, "input_mask": ids, "segment_ids": ids,

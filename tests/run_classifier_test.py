@@ -13,6 +13,7 @@ import estimators
 import input_pipeline
 import modeling
 import numpy_bert
+import optimization
 import run_classifier
 import tokenization
 from helpers import (
@@ -340,7 +341,7 @@ def test_create_model_is_that_of_numpy(remove_padding):
     outputs = run_classifier.create_model(
         modeling.BertConfig(**CONFIG), False, tf.constant(ids),
         tf.constant(mask), tf.constant(types), tf.constant(labels), 3, False,
-        remove_padding=remove_padding)
+        options=modeling.Options(remove_padding=remove_padding))
     variables = {v.op.name: rng.normal(0.0, 0.5, v.shape.as_list())
                  for v in tf.trainable_variables()}
     session.run([tf.assign(v, variables[v.op.name]).op
@@ -429,7 +430,7 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_its_batches(
       estimators.make_model_fn(
           run_classifier.make_head_fn(build_model, loss_batch_size=4),
           save_checkpoint(str(tmp_path / "model.ckpt"), {"scale": 1.0}),
-          0.1, 1, 0, use_tpu=False),
+          optimization.Settings(0.1, 1, 0)),
       output_dir, eval_batch_size=8)
   path = str(tmp_path / "eval.tf_record")
   input_pipeline.write_examples(path, (

@@ -337,7 +337,8 @@ def test_few_shapes_change_no_loss():
       spec = run_pretraining.model_fn_builder(
           config, init_checkpoint=None, learning_rate=1e-3, num_train_steps=10,
           num_warmup_steps=1, use_tpu=False, use_one_hot_embeddings=False,
-          remove_padding=True, few_shapes=few_shapes)(
+          options=modeling.Options(
+              remove_padding=True, few_shapes=few_shapes))(
               features, None, tf_estimator.ModeKeys.EVAL, {})
       for i, variable in enumerate(tf.trainable_variables()):
         session.run(tf.assign(variable, np.random.RandomState(i).normal(

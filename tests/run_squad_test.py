@@ -104,7 +104,7 @@ def test_create_model_is_that_of_numpy(remove_padding):
     outputs = run_squad.create_model(
         modeling.BertConfig(**CONFIG), False, tf.constant(ids),
         tf.constant(mask), tf.constant(types), False,
-        remove_padding=remove_padding)
+        options=modeling.Options(remove_padding=remove_padding))
     variables = {v.op.name: rng.normal(0.0, 0.5, v.shape.as_list())
                  for v in tf.trainable_variables()}
     session.run([tf.assign(v, variables[v.op.name]).op
@@ -135,7 +135,7 @@ def test_a_step_with_padding_in_every_row_is_finite(remove_padding):
     tf.set_random_seed(1)
     model_fn = run_squad.model_fn_builder(
         modeling.BertConfig(**CONFIG), None, 0.1, 10, 0, False, False,
-        remove_padding=remove_padding)
+        options=modeling.Options(remove_padding=remove_padding))
     tf.train.get_or_create_global_step()
     spec = model_fn({name: tf.constant(value) for name, value in
                      dict(features, unique_ids=[1, 2, 3]).items()}, None,
