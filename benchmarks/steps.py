@@ -143,8 +143,8 @@ def turns(counts):
     yield turn, turn if turn > 0 else "warm-up", make_batch(random, counts)
 
 
-# Each takes the BertConfig, the arguments that all `make_model_fn` share, and the
-# inputs; it returns the `model_fn` and its features.
+# Each takes the BertConfig, the arguments that all `make_model_fn` share, and
+# the inputs; it returns the `model_fn` and its features.
 
 
 def _classifier(config, training, inputs):

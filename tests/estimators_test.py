@@ -549,10 +549,12 @@ def test_settings_follow_the_flags():
           optimization.Settings(1e-4, 20, 7))
 
 
-@pytest.mark.parametrize("module", [run_squad, run_pretraining])
+@pytest.mark.parametrize("module, mode", [
+    (run_squad, tf_estimator.ModeKeys.PREDICT),
+    (run_pretraining, tf_estimator.ModeKeys.EVAL)])
 @pytest.mark.parametrize("given", [False, True])
 def test_an_option_is_a_field_a_flag_and_the_line_that_uses_it(
-    monkeypatch, module, given):
+    monkeypatch, module, mode, given):
   @dataclasses.dataclass(frozen=True)
   class Options(modeling.Options):
     ignore_segments: bool = False
@@ -580,5 +582,5 @@ def test_an_option_is_a_field_a_flag_and_the_line_that_uses_it(
         "masked_lm_positions", "masked_lm_ids", "next_sentence_labels")}
     features["next_sentence_labels"] = tf.placeholder(tf.int32, [2, 1])
     features["masked_lm_weights"] = tf.placeholder(tf.float32, [2, 8])
-    model_fn(features, None, tf_estimator.ModeKeys.PREDICT, {})
+    model_fn(features, None, mode, {})
     assert bool(features["segment_ids"].consumers()) != given
