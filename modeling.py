@@ -236,17 +236,21 @@ class Options:
   few_shapes: bool = False
 
 
-def make_options(options=None, use_one_hot_embeddings=False):
-  """Returns the Options that an argument next to them means as well.
+def make_options(options=None, use_one_hot_embeddings=False,
+                 remove_padding=False):
+  """Returns Options with what arguments next to them switch on.
 
   Args:
     options: Options; None for the defaults.
     use_one_hot_embeddings: bool. True switches the option on.
+    remove_padding: bool. The same.
   """
   options = options or Options()
-  if use_one_hot_embeddings:
-    options = dataclasses.replace(options, use_one_hot_embeddings=True)
-  return options
+  return dataclasses.replace(
+      options,
+      use_one_hot_embeddings=(
+          use_one_hot_embeddings or options.use_one_hot_embeddings),
+      remove_padding=remove_padding or options.remove_padding)
 
 
 class BertModel(object):
@@ -272,7 +276,8 @@ class BertModel(object):
                use_one_hot_embeddings=False,
                scope=None,
                output_positions=None,
-               options=None):
+               options=None,
+               remove_padding=False):
     """Builds the graph.
 
     Args:
@@ -290,6 +295,7 @@ class BertModel(object):
         tensor [B, 0] suits who needs nothing but that. The sequence output is
         there all the same, but computed apart, with dropout of its own.
       options: Options; None for the defaults.
+      remove_padding: bool. As that of `options`; one of them suffices.
 
     Raises:
       ValueError: the config is invalid, a tensor has the wrong rank, S exceeds
@@ -300,7 +306,7 @@ class BertModel(object):
           "BertModel builds a TensorFlow 1.x graph: call "
           "tf.disable_v2_behavior() at the start of the program, or build it "
           "inside `with tf.Graph().as_default():`")
-    options = make_options(options, use_one_hot_embeddings)
+    options = make_options(options, use_one_hot_embeddings, remove_padding)
     config = copy.deepcopy(config)
     check_config(config)
     if not is_training:

@@ -295,7 +295,7 @@ def test_packed_padding_is_zero_and_gradients_are_finite(session):
       assert np.isfinite(gradient).all()
 
 
-def test_one_hot_is_the_same_as_an_option_and_as_an_argument():
+def test_an_option_is_the_same_as_an_argument_of_its_own():
   def build(**arguments):
     with tf.Graph().as_default() as graph:
       ids = tf.placeholder(tf.int32, [2, 8])
@@ -308,6 +308,7 @@ def test_one_hot_is_the_same_as_an_option_and_as_an_argument():
   assert one_hot.count("OneHot") == plain.count("OneHot") + 1  # segments, too
   assert one_hot == build(options=modeling.Options(use_one_hot_embeddings=True))
   packed = modeling.Options(remove_padding=True)
+  assert build(remove_padding=True) == build(options=packed)
   packed_one_hot = build(use_one_hot_embeddings=True, options=packed)
   assert packed_one_hot not in (one_hot, build(options=packed))
   assert packed_one_hot == build(options=modeling.Options(
