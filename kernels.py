@@ -44,9 +44,53 @@ def gradients_by_hand(by_hand=True):
     _local.by_hand = before
 
 
+# Registered for each copy of this module that a program may have.
+_GRADIENT_TYPE = "GradientByHand%x" % id(_local)
+
+
+def custom_gradient(function):
+  """`tf.custom_gradient` of a graph that can be freed.
+
+  TensorFlow's keeps every graph that uses it as long as the process lives: tens
+  of megabytes for each training and each evaluation.
+
+  Args:
+    function: function of Tensors that returns a Tensor or a list of them, and a
+      function from the gradients of the loss to those, to the gradients to its
+      arguments; None where there is none.
+
+  Returns:
+    A function of the same Tensors that returns the Tensor or the list.
+  """
+  @functools.wraps(function)
+  def call(*tensors):
+    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+    output, gradient = function(*tensors)
+    if tf.executing_eagerly():
+      return output
+    outputs = tf.nest.flatten(output)
+    graph = tf.get_default_graph()
+    with graph.gradient_override_map({"IdentityN": _GRADIENT_TYPE}):
+      same = tf.identity_n(outputs + tensors)[:len(outputs)]
+    if not hasattr(graph, _GRADIENT_TYPE):
+      setattr(graph, _GRADIENT_TYPE, {})  # kept by the graph alone
+    getattr(graph, _GRADIENT_TYPE)[same[0].op.name] = len(outputs), gradient
+    return tf.nest.pack_sequence_as(output, same)
+
+  return call
+
+
+@tf.RegisterGradient(_GRADIENT_TYPE)
+def _call_gradient(op, *upstream):
+  """Returns the gradients of the IdentityN that `custom_gradient` adds."""
+  num_outputs, gradient = getattr(op.graph, _GRADIENT_TYPE)[op.name]
+  return [None] * num_outputs + tf.nest.flatten(
+      gradient(*upstream[:num_outputs]))
+
+
 def with_gradient(function):
-  """`tf.custom_gradient` in `gradients_by_hand`, else the function alone."""
-  by_hand = tf.custom_gradient(function)
+  """`custom_gradient` in `gradients_by_hand`, else the function alone."""
+  by_hand = custom_gradient(function)
 
   @functools.wraps(function)
   def call(*tensors):

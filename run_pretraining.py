@@ -25,6 +25,7 @@ import estimators
 import files
 import hooks
 import input_pipeline
+import kernels
 import metrics
 import modeling
 import optimization
@@ -162,7 +163,7 @@ def masked_lm_head(bert_config, vectors, output_weights, label_ids,
   return loss, per_example_loss, tf.nn.log_softmax(logits)
 
 
-@tf.custom_gradient
+@kernels.custom_gradient
 def vocab_cross_entropy(logits, label_ids):
   """Returns what tf.nn.sparse_softmax_cross_entropy_with_logits returns.
 

@@ -1,5 +1,8 @@
 """Tests of the gradients by hand, against those that TensorFlow derives."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -49,6 +52,18 @@ def test_gradients_are_those_of_tensorflow(build, arrays):
   for one, other in zip(by_hand, derived):
     assert one.shape == other.shape
     np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
+def test_a_graph_with_gradients_by_hand_is_freed():
+  with tf.Graph().as_default() as graph:
+    x = tf.constant([1.0, 2.0])
+    with kernels.gradients_by_hand():
+      y = kernels.normalize(kernels.gelu(x), x, x)
+    tf.gradients(y, x)
+  freed = weakref.ref(graph)
+  del graph, x, y
+  gc.collect()
+  assert freed() is None
 
 
 def test_attention_drops_probabilities_and_their_gradients():
