@@ -585,6 +585,7 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
           loss=head.loss,
           train_op=optimization.make_train_op(head.loss, settings))
       if not use_tpu:  # TPUs cannot write summaries from inside a step.
+        hooks.read_step_after(spec["train_op"])
         spec["training_hooks"] = [hooks.LogHook(
             head.loss, params.get("log_steps", 0), settings.num_train_steps,
             params["batch_size"], config and config.model_dir,

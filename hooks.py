@@ -16,6 +16,25 @@ import progress
 # Points that TensorBoard gets of a training, at least.
 _MIN_POINTS = 20
 
+_STEP = "step_after_run"
+
+
+def read_step_after(train_op):
+  """Has each run return the global step it leads to, for the hooks below.
+
+  To read the variable in the same run would be a race with its update, and to
+  count runs would be wrong where several make one step.
+
+  Args:
+    train_op: op or Tensor that updates the global step.
+  """
+  with tf.control_dependencies([train_op]):
+    tf.identity(tf.train.get_global_step().read_value(), name=_STEP)
+
+
+def _find_step():
+  return tf.get_default_graph().get_tensor_by_name(_STEP + ":0")
+
 
 class LogHook(tf.train.SessionRunHook):
   """Shows step, loss, learning rate, speed and time left while training.
@@ -37,6 +56,7 @@ class LogHook(tf.train.SessionRunHook):
       model_dir: str. Folder of TensorBoard's events; None for none.
       on_log: function of a dict with "step" and what TensorBoard gets of it.
     """
+    self._step_after = _find_step()
     self._tensors = {"loss": loss}
     for name in ("learning_rate", "global_norm"):
       self._tensors[name] = tf.get_default_graph().get_tensor_by_name(
@@ -56,9 +76,9 @@ class LogHook(tf.train.SessionRunHook):
   def after_create_session(self, session, coord):
     del coord
     self._step = session.run(tf.train.get_global_step())
-    # The times at which the last steps ended.
+    # The last steps and the times at which they ended.
     self._times = collections.deque(
-        [progress.clock()], maxlen=(self._log_steps or 100) + 1)
+        [(self._step, progress.clock())], maxlen=(self._log_steps or 100) + 1)
     self._progress = progress.Progress(
         "Training", self._num_train_steps, "steps", initial=self._step,
         log_every=self._log_steps)
@@ -66,17 +86,20 @@ class LogHook(tf.train.SessionRunHook):
   def before_run(self, run_context):
     del run_context
     return tf.train.SessionRunArgs(
-        [self._tensors] + [self._summaries] * (self._summaries is not None))
+        [self._step_after, self._tensors] +
+        [self._summaries] * (self._summaries is not None))
 
   def after_run(self, run_context, run_values):
     del run_context
-    values, *summaries = run_values.results
-    self._step += 1
-    self._times.append(progress.clock())
-    speed = (len(self._times) - 1) * self._batch_size / max(
-        self._times[-1] - self._times[0], 1e-9)
+    step, values, *summaries = run_values.results
+    if step == self._step:
+      return
+    before, self._step = self._step, step
+    self._times.append((step, progress.clock()))
+    (first_step, start), (_, end) = self._times[0], self._times[-1]
+    speed = (step - first_step) * self._batch_size / max(end - start, 1e-9)
     self._progress.advance(
-        details="loss %.5f, learning rate %.3g, %.1f examples/sec" % (
+        step - before, "loss %.5f, learning rate %.3g, %.1f examples/sec" % (
             values["loss"], values["learning_rate"], speed))
     if self._step % self._summary_steps and self._step < self._num_train_steps:
       return
@@ -170,18 +193,23 @@ class EvaluateHook(tf.train.SessionRunHook):
 
   def after_create_session(self, session, coord):
     del coord
-    self._step = int(session.run(tf.train.get_global_step()))
+    self._last = int(session.run(tf.train.get_global_step()))
     # The Estimator's, so that it counts which checkpoints to keep.
     self._saver, = tf.get_collection(tf.GraphKeys.SAVERS)
 
+  def before_run(self, run_context):
+    del run_context
+    return tf.train.SessionRunArgs(_find_step())
+
   def after_run(self, run_context, run_values):
-    del run_values
-    self._step += 1
-    if self._step % self._every or self._step >= self._num_train_steps:
+    step = int(run_values.results)
+    if (step == self._last or step % self._every or
+        step >= self._num_train_steps):
       return
+    self._last = step
     progress.stop_clock()
-    if not checkpoints.exists("%s-%d" % (self._path, self._step)):
-      self._saver.save(run_context.session, self._path, global_step=self._step)
+    if not checkpoints.exists("%s-%d" % (self._path, step)):
+      self._saver.save(run_context.session, self._path, global_step=step)
     self._evaluate()
     progress.start_clock()
 

@@ -92,6 +92,7 @@ def test_examples_per_second_and_time_left(tmp_path, monkeypatch):
     tf.constant(0.5, name="learning_rate")
     tf.constant(2.0, name="global_norm")
     train_op = tf.assign_add(tf.train.get_or_create_global_step(), 1)
+    hooks.read_step_after(train_op)
     tf.add_to_collection(tf.GraphKeys.SAVERS, tf.train.Saver())
     session_hooks = [
         tf.train.CheckpointSaverHook(
@@ -109,6 +110,37 @@ def test_examples_per_second_and_time_left(tmp_path, monkeypatch):
       "16.0 examples/sec, 2.0 steps/sec, 01:01 left",
       "Training: 4 of 124 steps, loss 0.25000, learning rate 0.5, "
       "16.0 examples/sec, 2.0 steps/sec, 01:00 left"]
+
+
+def test_steps_are_those_of_the_global_step_not_of_runs(tmp_path, monkeypatch):
+  """As where the gradients of two batches make one step."""
+  clock = ManualClock()
+  monkeypatch.setattr(hooks.progress, "time", clock)
+  evaluated, logged = [], []
+  with tf.Graph().as_default(), captured_log() as lines:
+    tf.constant(0.5, name="learning_rate")
+    tf.constant(2.0, name="global_norm")
+    num_runs = tf.Variable(0, dtype=tf.int64, trainable=False)
+    global_step = tf.train.get_or_create_global_step()
+    train_op = tf.assign(global_step, tf.assign_add(num_runs, 1) // 2)
+    hooks.read_step_after(train_op)
+    saver = tf.train.Saver()
+    tf.add_to_collection(tf.GraphKeys.SAVERS, saver)
+    with tf.train.MonitoredSession(hooks=[
+        hooks.EvaluateHook(lambda: evaluated.append(
+            os.path.basename(saver.last_checkpoints[-1])), str(tmp_path), 2, 6),
+        hooks.LogHook(tf.constant(0.25), 3, 6, batch_size=8,
+                      on_log=logged.append)]) as session:
+      for _ in range(12):
+        clock.now += 0.5
+        session.run(train_op)
+  assert evaluated == ["model.ckpt-2", "model.ckpt-4"]
+  assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
+  assert [line for line in lines if line.startswith("Training:")] == [
+      "Training: 3 of 6 steps, loss 0.25000, learning rate 0.5, "
+      "8.0 examples/sec, 1.0 steps/sec, 00:03 left",
+      "Training: 6 of 6 steps, loss 0.25000, learning rate 0.5, "
+      "8.0 examples/sec, 1.0 steps/sec"]
 
 
 @pytest.mark.parametrize("num_steps, log_steps, steps", [
