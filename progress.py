@@ -19,23 +19,20 @@ _SECONDS_BETWEEN_LINES = 10
 _FORMAT_WITH_DETAILS = (
     "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
 
-# Lines of the Estimator that mislead a user. For example, "Running train on
-# CPU" is logged on GPUs too; `log_device` says where. And "Saving dict" is
-# logged of figures that `write_results` logs and writes;
+# Lines that TensorFlow and the Estimator log in any case and that mislead a
+# user: "Saving dict" is logged of figures that `write_results` logs and writes;
 # "Could not find trained model" is said of --init_checkpoint; and "Saver not
 # created" of the graph that a Hub module's vocabulary is read from.
 _MISLEADING = re.compile(
-    "^Running (train|eval|infer) on CPU|eval_on_tpu|"
-    "^Skipping training since max_steps|^Saving dict for global step|"
-    "^Could not find trained model in model_dir|"
+    "^Saving dict for global step|^Could not find trained model in model_dir|"
     "^Saver not created because there are no variables")
 
 # Lines of the Estimator that are no news, or that another line has said.
 _CHATTER = re.compile(
-    "^Using config: |^Calling checkpoint listeners|_loop marked as finished|"
+    "^Using config: |^Calling checkpoint listeners|"
     "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
     "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
-    "Error recorded from|^Reraising captured error|^Evaluation \\[|"
+    "^Evaluation \\[|"
     "^(Starting|Finished) evaluation at|^Loss for final step|"
     "^Saving checkpoints for 0 into|^Assets |^No assets to |"
     "^SavedModel written to|^Signatures (IN|EX)CLUDED")

@@ -2,8 +2,9 @@
 
 Up to TensorFlow 2.15 the names below are TensorFlow's own. From 2.16 on
 `tf.estimator` is gone; the Estimator then comes from the last release of the
-package tensorflow-estimator (2.15.0), and TPUEstimator is a subclass of it
-that runs on CPU and GPU. Use it the same way everywhere:
+package tensorflow-estimator (2.15.0). TPUEstimator is TensorFlow's on TPUs; on
+CPU and GPU it is a subclass of Estimator, the same with every TensorFlow. Use
+it the same way everywhere:
 
   import tf_estimator
   estimator = tf_estimator.TPUEstimator(model_fn=..., config=..., use_tpu=False)
@@ -20,6 +21,7 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 _PACKAGE = "tensorflow_estimator"
+_MODULES = ("estimator", "model_fn", "tpu.tpu_config", "export.export")
 _TRAINING = "tensorflow.python.distribute.estimator_training"
 
 
@@ -76,8 +78,7 @@ def _import_estimator_package():
       if _TRAINING not in before and not importlib.util.find_spec(_TRAINING):
         _add_module(_TRAINING, init_run_config=_init_run_config)
       _add_module(parent + "estimator_export", estimator_export=_leave_as_is)
-    return [importlib.import_module(parent + name) for name in (
-        "estimator", "model_fn", "tpu.tpu_config", "export.export")]
+    return [importlib.import_module(parent + name) for name in _MODULES]
   except (ImportError, AttributeError) as error:
     for name in set(sys.modules) - before:  # leave no half package behind
       if name.split(".")[0] == _PACKAGE or name == _TRAINING:
@@ -87,28 +88,25 @@ def _import_estimator_package():
         "pip install tensorflow-estimator==2.15.0" % (tf.__version__, error))
 
 
-if hasattr(tf, "estimator"):
-  Estimator = tf.estimator.Estimator
-  EstimatorSpec = tf.estimator.EstimatorSpec
-  ModeKeys = tf.estimator.ModeKeys
-  RunConfig = tf.estimator.RunConfig
-  ServingInputReceiver = tf.estimator.export.ServingInputReceiver
-  # Where tf.estimator has them from, less a notice on looking them up there.
-  _tpu_config, _tpu_estimator = [
-      importlib.import_module(_PACKAGE + ".python.estimator.tpu." + name)
-      for name in ("tpu_config", "tpu_estimator")]
-  TPUEstimator = _tpu_estimator.TPUEstimator
-  TPUEstimatorSpec = _tpu_estimator.TPUEstimatorSpec
+_BUILT_IN = hasattr(tf, "estimator")
+if _BUILT_IN:
+  _estimator, _model_fn, _tpu_config, _export, _tpu_estimator = [
+      importlib.import_module(_PACKAGE + ".python.estimator." + name)
+      for name in _MODULES + ("tpu.tpu_estimator",)]
 else:
   _estimator, _model_fn, _tpu_config, _export = _import_estimator_package()
-  Estimator = _estimator.Estimator
-  EstimatorSpec = _model_fn.EstimatorSpec
-  ModeKeys = _model_fn.ModeKeys
-  RunConfig = _estimator.run_config.RunConfig
-  ServingInputReceiver = _export.ServingInputReceiver
 
-  _argument_names = _estimator.function_utils.fn_args
+Estimator = _estimator.Estimator
+EstimatorSpec = _model_fn.EstimatorSpec
+ModeKeys = _model_fn.ModeKeys
+RunConfig = _estimator.run_config.RunConfig
+ServingInputReceiver = _export.ServingInputReceiver
 
+_argument_names = _estimator.function_utils.fn_args
+
+if _BUILT_IN:
+  TPUEstimatorSpec = _tpu_estimator.TPUEstimatorSpec
+else:
   def _call(function_and_tensors):
     """Calls the first of the pair with the second, a list or a dict."""
     function, tensors = function_and_tensors
@@ -161,84 +159,98 @@ else:
           evaluation_hooks=self.evaluation_hooks + hooks,
           prediction_hooks=self.prediction_hooks + hooks)
 
-  # Estimator forbids its subclasses to override methods, except in a class of
-  # exactly this name.
-  class TPUEstimator(Estimator):
-    """TensorFlow's TPUEstimator as it behaves on CPU and GPU."""
 
-    def __init__(self, model_fn=None, model_dir=None, config=None, params=None,
-                 use_tpu=False, train_batch_size=None, eval_batch_size=None,
-                 predict_batch_size=None, batch_axis=None, eval_on_tpu=True,
-                 export_to_tpu=True, export_to_cpu=True, warm_start_from=None,
-                 embedding_config_spec=None, export_saved_model_api_version=1):
-      """Takes TensorFlow's arguments; those not listed are ignored without TPU.
+# Estimator forbids its subclasses to override methods, except in a class of
+# exactly this name.
+class TPUEstimator(Estimator):
+  """TensorFlow's TPUEstimator as it behaves on CPU and GPU.
 
-      Args:
-        model_fn: function of features and any of labels, mode, params, config;
-          returns a TPUEstimatorSpec or an EstimatorSpec.
-        model_dir: str, folder of the checkpoints; may be in `config` instead.
-        config: TPURunConfig or RunConfig.
-        params: dict, goes to input_fn and model_fn, with the batch size of the
-          mode as "batch_size".
-        use_tpu: bool, must be False.
-        train_batch_size: int, examples a step while training.
-        eval_batch_size: int, examples a step while evaluating.
-        predict_batch_size: int, examples a step while predicting.
-        warm_start_from: str or WarmStartSettings, as for Estimator.
+  TensorFlow's own logs there what holds for TPUs alone, and that it computes on
+  a CPU where there is a GPU.
+  """
 
-      Raises:
-        ValueError: use_tpu is True, or params holds "batch_size".
-      """
-      del batch_axis, eval_on_tpu, export_to_tpu, export_to_cpu
-      del embedding_config_spec, export_saved_model_api_version
-      if use_tpu:
-        raise ValueError("TPU training needs TensorFlow 2.15 or older; this is "
-                         "TensorFlow %s." % tf.__version__)
-      if params is None and "params" in _argument_names(model_fn):
-        params = {}
-      if "batch_size" in (params or {}):
-        raise ValueError("params may not hold 'batch_size': give "
-                         "train_, eval_ and predict_batch_size instead.")
-      _model_fn.verify_model_fn_args(model_fn, params)
-      self._given_model_fn = model_fn
-      self._batch_sizes = {ModeKeys.TRAIN: train_batch_size,
-                           ModeKeys.EVAL: eval_batch_size,
-                           ModeKeys.PREDICT: predict_batch_size}
-      super().__init__(self._model_fn_with_batch_size, model_dir, config,
-                       params or {}, warm_start_from)
+  def __new__(cls, model_fn=None, model_dir=None, config=None, params=None,
+              use_tpu=False, *args, **kwargs):
+    if _BUILT_IN and use_tpu:
+      return _tpu_estimator.TPUEstimator(
+          model_fn, model_dir, config, params, use_tpu, *args, **kwargs)
+    return super().__new__(cls)
 
-    def _add_batch_size(self, params, mode):
-      if self._batch_sizes.get(mode) is not None:
-        params["batch_size"] = self._batch_sizes[mode]
+  def __init__(self, model_fn=None, model_dir=None, config=None, params=None,
+               use_tpu=False, train_batch_size=None, eval_batch_size=None,
+               predict_batch_size=None, batch_axis=None, eval_on_tpu=True,
+               export_to_tpu=True, export_to_cpu=True, warm_start_from=None,
+               embedding_config_spec=None, export_saved_model_api_version=1):
+    """Takes TensorFlow's arguments; those not listed are ignored without TPU.
 
-    def _call_input_fn(self, input_fn, mode, input_context=None):
-      if "params" in _argument_names(input_fn):
-        params = self.params  # a deep copy
-        self._add_batch_size(params, mode)
-        input_fn = functools.partial(input_fn, params=params)
-      return super()._call_input_fn(input_fn, mode, input_context)
+    Args:
+      model_fn: function of features and any of labels, mode, params, config;
+        returns a TPUEstimatorSpec or an EstimatorSpec.
+      model_dir: str, folder of the checkpoints; may be in `config` instead.
+      config: TPURunConfig or RunConfig.
+      params: dict, goes to input_fn and model_fn, with the batch size of the
+        mode as "batch_size".
+      use_tpu: bool. True returns TensorFlow's TPUEstimator.
+      train_batch_size: int, examples a step while training.
+      eval_batch_size: int, examples a step while evaluating.
+      predict_batch_size: int, examples a step while predicting.
+      warm_start_from: str or WarmStartSettings, as for Estimator.
 
-    def _model_fn_with_batch_size(self, features, labels, mode, params, config):
-      """Calls the given model_fn; returns an EstimatorSpec."""
-      self._add_batch_size(params, mode)  # params is a deep copy
-      params["use_tpu"] = False
-      names = _argument_names(self._given_model_fn)
-      if labels is not None and "labels" not in names:
-        raise ValueError("input_fn returns labels, but model_fn takes none.")
-      kwargs = dict(labels=labels, mode=mode, params=params, config=config)
-      spec = self._given_model_fn(
-          features=features, **{k: kwargs[k] for k in kwargs if k in names})
-      if isinstance(spec, TPUEstimatorSpec):
-        return spec.as_estimator_spec()
-      return spec
+    Raises:
+      ValueError: params holds "batch_size", or use_tpu is True and TensorFlow
+        has no TPUEstimator.
+    """
+    del batch_axis, eval_on_tpu, export_to_tpu, export_to_cpu
+    del embedding_config_spec, export_saved_model_api_version
+    if use_tpu:
+      raise ValueError("TPU training needs TensorFlow 2.15 or older; this is "
+                       "TensorFlow %s." % tf.__version__)
+    if params is None and "params" in _argument_names(model_fn):
+      params = {}
+    if "batch_size" in (params or {}):
+      raise ValueError("params may not hold 'batch_size': give "
+                       "train_, eval_ and predict_batch_size instead.")
+    _model_fn.verify_model_fn_args(model_fn, params)
+    self._given_model_fn = model_fn
+    self._batch_sizes = {ModeKeys.TRAIN: train_batch_size,
+                         ModeKeys.EVAL: eval_batch_size,
+                         ModeKeys.PREDICT: predict_batch_size}
+    super().__init__(self._model_fn_with_batch_size, model_dir, config,
+                     params or {}, warm_start_from)
 
-    def _add_meta_graph_for_mode(self, *args, **kwargs):
-      """Exports a graph; its model_fn gets no batch size, to take any."""
-      sizes, self._batch_sizes = self._batch_sizes, {}
-      try:
-        super()._add_meta_graph_for_mode(*args, **kwargs)
-      finally:
-        self._batch_sizes = sizes
+  def _add_batch_size(self, params, mode):
+    if self._batch_sizes.get(mode) is not None:
+      params["batch_size"] = self._batch_sizes[mode]
+
+  def _call_input_fn(self, input_fn, mode, input_context=None):
+    if "params" in _argument_names(input_fn):
+      params = self.params  # a deep copy
+      self._add_batch_size(params, mode)
+      input_fn = functools.partial(input_fn, params=params)
+    return super()._call_input_fn(input_fn, mode, input_context)
+
+  def _model_fn_with_batch_size(self, features, labels, mode, params, config):
+    """Calls the given model_fn; returns an EstimatorSpec."""
+    self._add_batch_size(params, mode)  # params is a deep copy
+    params["use_tpu"] = False
+    names = _argument_names(self._given_model_fn)
+    if labels is not None and "labels" not in names:
+      raise ValueError("input_fn returns labels, but model_fn takes none.")
+    kwargs = dict(labels=labels, mode=mode, params=params, config=config)
+    spec = self._given_model_fn(
+        features=features, **{k: kwargs[k] for k in kwargs if k in names})
+    if hasattr(spec, "as_estimator_spec"):
+      return spec.as_estimator_spec()
+    return spec
+
+  def _add_meta_graph_for_mode(self, *args, **kwargs):
+    """Exports a graph; its model_fn gets no batch size, to take any."""
+    sizes, self._batch_sizes = self._batch_sizes, {}
+    try:
+      super()._add_meta_graph_for_mode(*args, **kwargs)
+    finally:
+      self._batch_sizes = sizes
+
 
 # These only hold settings, so they need nothing that is gone.
 InputPipelineConfig = _tpu_config.InputPipelineConfig

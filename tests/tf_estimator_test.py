@@ -345,9 +345,11 @@ def test_loss_is_logged_at_info(tmp_path, monkeypatch):
     tf.logging.set_verbosity(level)
   assert any(line.startswith("Loss for final step: ") for line in lines)
   assert any(line.startswith("global_step/sec: ") for line in lines)
-  if not BRINGS_ESTIMATOR:  # TensorFlow's TPUEstimator leaves these out
-    assert [line.split(" = ")[0] for line in lines
-            if line.startswith("loss = ")] == ["loss", "loss"]
+  assert [line.split(" = ")[0] for line in lines
+          if line.startswith("loss = ")] == ["loss", "loss"]
+  # What TensorFlow's TPUEstimator says of TPUs, and wrongly of GPUs.
+  for text in ("on CPU", "marked as finished", "eval_on_tpu"):
+    assert not [line for line in lines if text in line], text
 
 
 @pytest.mark.parametrize("master", [None, ""])
@@ -393,6 +395,14 @@ def test_a_strategy_over_machines_is_refused(monkeypatch):
   strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
   with pytest.raises(ValueError, match="several machines needs TensorFlow 2.1"):
     tf_estimator.RunConfig(train_distribute=strategy)
+
+
+@pytest.mark.skipif(not BRINGS_ESTIMATOR, reason="no TPUs from 2.16 on")
+def test_use_tpu_gives_the_estimator_of_tensorflow(tmp_path):
+  estimator = tf_estimator.TPUEstimator(
+      use_tpu=True, model_fn=make_model_fn(), train_batch_size=8,
+      config=tf_estimator.TPURunConfig(model_dir=str(tmp_path)))
+  assert type(estimator) is tf.estimator.tpu.TPUEstimator
 
 
 @from_2_16_on
