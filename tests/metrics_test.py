@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 import estimators
 import input_pipeline
 import metrics
+import optimization
 import run_pretraining
 
 RNG = np.random.RandomState(5)
@@ -51,7 +52,8 @@ def test_an_evaluation_gives_metrics_of_the_whole_set(tmp_path):
         (spearman, {"predictions": y, "labels": features["y"]}, ["spearman"]))
 
   estimator = estimators.make_estimator(
-      estimators.make_model_fn(head_fn, None, 0.01, 1, 0, use_tpu=False),
+      estimators.make_model_fn(head_fn, None, optimization.Settings(
+          learning_rate=0.01, num_train_steps=1, num_warmup_steps=0)),
       str(tmp_path), train_batch_size=4, eval_batch_size=3)
   data = {"x": X, "y": Y}
   estimator.train(
