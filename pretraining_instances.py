@@ -10,7 +10,6 @@ Source: Devlin et al., arXiv 1810.04805, section 3.1 and appendix A.2.
 import collections
 import functools
 import itertools
-import random
 
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
@@ -363,7 +362,7 @@ def create_masked_lm_predictions(tokens, masked_lm_prob,
 def _mask(tokens, masked_lm_prob, max_predictions_per_seq, symbols, rng):
   """As `create_masked_lm_predictions`, for tokens that are str or int."""
   words, rest = _find_words(tokens, symbols)
-  shuffle(words, rng)
+  rng.shuffle(words)
 
   num_to_predict = min(max_predictions_per_seq,
                        max(1, int(round(len(tokens) * masked_lm_prob))))
@@ -405,27 +404,3 @@ def _find_words(tokens, symbols):
     else:
       words.append(place)
   return words, rest
-
-
-def shuffle(items, rng):
-  """Does what rng.shuffle(items) does, from the same random bits, faster.
-
-  Args:
-    items: list.
-    rng: random.Random, or of a class derived from it.
-  """
-  if type(rng) is not random.Random:  # it may have changed any method
-    rng.shuffle(items)
-    return
-  getrandbits = rng.getrandbits
-  last = len(items) - 1
-  while last > 0:
-    # Numbers up to `last` take as many bits down to the next power of two.
-    num_bits = (last + 1).bit_length()
-    lowest = max(2 ** (num_bits - 1) - 1, 1)
-    for last in range(last, lowest - 1, -1):
-      drawn = getrandbits(num_bits)
-      while drawn > last:
-        drawn = getrandbits(num_bits)
-      items[last], items[drawn] = items[drawn], items[last]
-    last -= 1

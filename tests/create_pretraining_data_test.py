@@ -416,18 +416,6 @@ def test_masked_tokens_become_what_they_should():
   assert abs(counts["tea"] + counts["far"] - 400) < 100
 
 
-@pytest.mark.parametrize("make_rng", [
-    random.Random, type("Derived", (random.Random,), {})])
-def test_shuffle_is_that_of_random(make_rng):
-  ours, theirs = make_rng(8), random.Random(8)
-  for length in list(range(70)) + [127, 128, 129, 1000]:
-    items, expected = list(range(length)), list(range(length))
-    pretraining_instances.shuffle(items, ours)
-    theirs.shuffle(expected)
-    assert items == expected
-    assert ours.getstate()[1] == theirs.getstate()[1]
-
-
 def test_truncate_seq_pair_takes_from_both_ends():
   a, b = list(range(10)), list(range(30, 34))
   create_pretraining_data.truncate_seq_pair(a, b, 8, random.Random(2))
