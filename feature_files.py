@@ -19,10 +19,10 @@ import environment  # pylint: disable=unused-import  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import checksums
 import example_writer
 import files
 import input_pipeline
-import record_files
 
 STANDARD_OUTPUT = "-"
 
@@ -384,7 +384,7 @@ def record_writer(path, layers, is_pooled=False, width=None):
     # TensorFlow would open it by its name, and truncate what is there.
     with open_output(path) as stream:
       def write_record(data):
-        stream.write(record_files.frame(data))
+        stream.write(checksums.frame(data))
 
       yield write
     return

@@ -1,7 +1,6 @@
 """Looks for what is wrong with files of examples.
 
-A TFRecord file is a chain of records, each of them four parts: the length of
-the data (8 bytes), a checksum of those (4), the data, a checksum of the data.
+What a record is made of, `checksums` says.
 """
 
 import collections
@@ -14,9 +13,9 @@ import struct
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
 from google.protobuf import message
-import numpy as np
 import tensorflow.compat.v1 as tf
 
+import checksums
 import cli
 import files
 import gzip_files
@@ -24,7 +23,6 @@ import input_pipeline
 import progress
 
 _OVERHEAD = 16  # bytes of a record that are not data
-_CASTAGNOLI = 0x82F63B78  # CRC-32C, bits reversed
 _BLOCK_BYTES = 2 ** 20  # what is unpacked at once
 _BATCH_SIZE = 1000  # records that are looked at together
 _NUM_SHOWN = 3  # bad records to tell of
@@ -312,7 +310,7 @@ def scan(path):
       continue
     start, stop = offset + 12, offset + 12 + length
     data = content[start:stop]
-    is_good = content[stop:stop + 4] == checksum(data)
+    is_good = content[stop:stop + 4] == checksums.masked_crc(data)
     yield offset, data if is_good else None
     offset = stop + 4
 
@@ -320,68 +318,7 @@ def scan(path):
 def _read_length(content, offset):
   """Returns the length at an offset, None if it is damaged or too large."""
   length = content[offset:offset + 8]
-  if len(length) < 8 or content[offset + 8:offset + 12] != checksum(length):
+  if len(length) < 8 or content[offset + 8:offset + 12] != checksums.masked_crc(length):
     return None
   length, = struct.unpack("<Q", length)
   return length if offset + 16 + length <= len(content) else None
-
-
-def _make_table():
-  table = []
-  for value in range(256):
-    for _ in range(8):
-      value = value >> 1 ^ (_CASTAGNOLI if value & 1 else 0)
-    table.append(value)
-  return table
-
-
-_TABLE = _make_table()
-_ROW = 256  # bytes; rows of so many are gone through side by side
-
-
-def _make_shift():
-  """Returns, for each byte of a sum, what a row of zeros makes of it."""
-  table = np.array(_TABLE, np.uint32)
-  states = np.arange(256, dtype=np.uint32) << np.array(
-      [[0], [8], [16], [24]], np.uint32)  # [4, 256]
-  for _ in range(_ROW):
-    states = table[states & 0xFF] ^ states >> np.uint32(8)
-  return states.tolist()
-
-
-_SHIFT = _make_shift()
-
-
-def checksum(data):
-  """Returns the four bytes of TFRecord's masked CRC-32C.
-
-  Args:
-    data: bytes.
-  """
-  crc = 0xFFFFFFFF
-  rest = len(data) % _ROW
-  for byte in bytearray(data[:rest]):
-    crc = _TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
-  if len(data) > rest:
-    for row in _sum_rows(np.frombuffer(data, np.uint8, offset=rest)):
-      crc = (_SHIFT[0][crc & 0xFF] ^ _SHIFT[1][crc >> 8 & 0xFF] ^
-             _SHIFT[2][crc >> 16 & 0xFF] ^ _SHIFT[3][crc >> 24] ^ row)
-  crc ^= 0xFFFFFFFF
-  masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-  return struct.pack("<I", masked)
-
-
-def _sum_rows(data):
-  """Sums each row of uint8 [rows * _ROW], from 0; returns a list of int."""
-  columns = np.ascontiguousarray(data.reshape([-1, _ROW]).T)
-  table = np.array(_TABLE, np.int64)
-  sums = np.zeros([columns.shape[1]], np.int64)  # as indexes are
-  for column in columns:
-    sums = np.take(table, (sums ^ column) & 0xFF) ^ sums >> 8
-  return sums.tolist()
-
-
-def frame(data):
-  """Returns the four parts of a record of bytes, as a file has them."""
-  length = struct.pack("<Q", len(data))
-  return b"".join([length, checksum(length), data, checksum(data)])

@@ -281,13 +281,3 @@ def test_damage_of_another_file_stays_what_it_is(five):
   with pytest.raises(tf.errors.DataLossError):
     with record_files.naming_bad_records([five[0]], EXPECTED):
       raise tf.errors.DataLossError(None, None, "a checkpoint")
-
-
-@pytest.mark.parametrize("size", [0, 1, 8, 255, 256, 257, 5000])
-def test_a_frame_is_what_tensorflow_writes(tmp_path, size):
-  data = np.random.RandomState(size).bytes(size)
-  path = str(tmp_path / "one.tf_record")
-  with tf.python_io.TFRecordWriter(path) as writer:
-    writer.write(data)
-  with open(path, "rb") as reader:
-    assert reader.read() == record_files.frame(data)

@@ -1,0 +1,67 @@
+"""The checksum of TFRecord files, masked CRC-32C, and records that have it.
+
+A TFRecord file is a chain of records, each of them four parts: the length of
+the data (8 bytes), a checksum of those (4), the data, a checksum of the data.
+"""
+
+import functools
+import struct
+
+import numpy as np
+
+_CASTAGNOLI = 0x82F63B78  # CRC-32C, bits reversed
+_ROW = 256  # bytes; rows of this length are summed side by side
+
+
+@functools.lru_cache(maxsize=None)
+def _make_tables():
+  """Returns what a byte makes of a sum, and what a row of zeros makes of it.
+
+  Returns:
+    table: list of 256 int, for the lowest byte of a sum.
+    shift: list of four such lists, one for each byte of a sum.
+  """
+  table = np.arange(256, dtype=np.int64)
+  for _ in range(8):
+    table = table >> 1 ^ np.where(table & 1, _CASTAGNOLI, 0)
+  states = np.arange(256, dtype=np.int64) << np.array(
+      [[0], [8], [16], [24]])  # [4, 256]
+  for _ in range(_ROW):
+    states = table[states & 0xFF] ^ states >> 8
+  return table.tolist(), states.tolist()
+
+
+def masked_crc(data):
+  """Returns the four bytes of TFRecord's masked CRC-32C.
+
+  Args:
+    data: bytes.
+  """
+  table, shift = _make_tables()
+  crc = 0xFFFFFFFF
+  rest = len(data) % _ROW
+  for byte in data[:rest]:
+    crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
+  if len(data) > rest:
+    for row in _sum_rows(np.frombuffer(data, np.uint8, offset=rest), table):
+      crc = (shift[0][crc & 0xFF] ^ shift[1][crc >> 8 & 0xFF] ^
+             shift[2][crc >> 16 & 0xFF] ^ shift[3][crc >> 24] ^ row)
+  crc ^= 0xFFFFFFFF
+  masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+  return struct.pack("<I", masked)
+
+
+def _sum_rows(data, table):
+  """Sums each row of uint8 [rows * _ROW], from 0; returns a list of int."""
+  columns = np.ascontiguousarray(data.reshape([-1, _ROW]).T)
+  table = np.array(table, np.int64)
+  sums = np.zeros([columns.shape[1]], np.int64)  # as indexes are
+  for column in columns:
+    sums = np.take(table, (sums ^ column) & 0xFF) ^ sums >> 8
+  return sums.tolist()
+
+
+def frame(data):
+  """Returns the four parts of a record of bytes, as a file has them."""
+  length = struct.pack("<Q", len(data))
+  return b"".join([length, masked_crc(length), data, masked_crc(data)])
