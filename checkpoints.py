@@ -15,7 +15,6 @@ import re
 import environment  # pylint: disable=unused-import  # before TensorFlow
 
 from google.protobuf import text_format
-import six
 import tensorflow.compat.v1 as tf
 
 import checkpoint_files
@@ -193,7 +192,7 @@ def read_record(output_dir):
 
 
 def _is_text(value):
-  return isinstance(value, six.string_types)
+  return isinstance(value, str)
 
 
 def _is_count(value):
@@ -306,7 +305,7 @@ def _show(value):
   if isinstance(value, list):
     shown = ", ".join(map(str, value[:8]))
     return "[%s%s]" % (shown, ", ..." if len(value) > 8 else "")
-  return value if isinstance(value, six.text_type) else str(value)
+  return value if isinstance(value, str) else str(value)
 
 
 def find_start(output_dir, init_checkpoint, record, is_training,

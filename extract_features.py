@@ -12,7 +12,6 @@ many they are. --pooling=mean gives one vector per line instead.
 """
 
 import contextlib
-import io
 import os
 import sys
 import threading
@@ -141,7 +140,7 @@ def stream_examples(input_file):
     return
   # TensorFlow asks for a file's size, and a pipe has none.
   is_pipe = os.path.exists(input_file) and not os.path.isfile(input_file)
-  make_reader = io.open if is_pipe else tf.gfile.GFile
+  make_reader = open if is_pipe else tf.gfile.GFile
   with make_reader(input_file, "rb") as reader:
     for example in _parse_lines(reader, input_file):
       yield example

@@ -17,7 +17,6 @@ last a line each, of the medians:
   second pass: <ours> MB/s, Rust <theirs> MB/s, ratio <r>
 """
 
-import io
 import os
 import platform
 import statistics
@@ -55,7 +54,7 @@ def define_flags():
 
 def read_lines(path, megabytes):
   """Returns the lines of the first part of a text, and its size in bytes."""
-  with io.open(path, "rb") as reader:
+  with open(path, "rb") as reader:
     content = reader.read(int(megabytes * 1e6))
   content = content[:content.rfind(b"\n") + 1] or content
   return content.decode("utf-8", "ignore").split("\n"), len(content)
