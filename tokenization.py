@@ -6,7 +6,7 @@
 
 BasicTokenizer cleans the text and cuts it into words and punctuation,
 WordpieceTokenizer cuts a word into entries of the vocabulary, FullTokenizer
-does both and remembers the pieces of the words it has met.
+does both and remembers the words it has met.
 
 Characters are classed as Unicode 11 classes them, on every version of Python,
 so that a text has the same ids everywhere.
@@ -27,11 +27,11 @@ import tensorflow.compat.v1 as tf
 
 import vocab_files
 
-# What FullTokenizer may remember: two tables, of words as written and of words
-# as BasicTokenizer gives them. An entry takes some 150 bytes, at worst 400, so
-# both tables full take about 40 MB, at worst 100 MB. (The tables of characters
-# below, shared by all tokenizers, take at worst 10 MB each.)
-MAX_CACHED_WORDS = 2 ** 17  # entries of a table; a full one is emptied
+# What FullTokenizer may remember: words as written, with what BasicTokenizer
+# makes of them. An entry takes some 150 bytes, at worst 400, so all of them
+# take about 20 MB, at worst 50 MB. (The tables of characters below, shared by
+# all tokenizers, take at worst 10 MB each.)
+MAX_CACHED_WORDS = 2 ** 17  # the table is emptied when it is full
 MAX_CACHED_CHARS = 16  # longer words, and text without spaces, are not kept
 
 _LOWER_CASED_MODELS = (
@@ -164,51 +164,6 @@ def printable_text(text):
   return convert_to_unicode(text)
 
 
-def _noting_change(name):
-  """Returns OrderedDict's method of that name, made to tell a _Vocab of it."""
-  method = getattr(collections.OrderedDict, name)
-
-  @functools.wraps(method)
-  def change(self, *args, **kwargs):
-    self._changed()
-    return method(self, *args, **kwargs)
-
-  return change
-
-
-class _Vocab(collections.OrderedDict):
-  """OrderedDict of token to id that knows when its tokens may have changed."""
-
-  __setitem__ = _noting_change("__setitem__")  # update calls it
-  __delitem__ = _noting_change("__delitem__")
-  clear = _noting_change("clear")
-  pop = _noting_change("pop")
-  popitem = _noting_change("popitem")
-
-  def __init__(self, *args, **kwargs):
-    self._changed()
-    super(_Vocab, self).__init__(*args, **kwargs)
-
-  def _changed(self):
-    self.version = object()  # equal to no other version of any vocabulary
-    self._reach = None
-
-  def reach(self):
-    """Returns {beginning: length of the longest entry that begins so}.
-
-    A beginning is the first character, for "##..." also the first three: no
-    match that begins with these characters can be longer.
-    """
-    if self._reach is None:
-      reach = {}
-      for token in sorted(self, key=len):
-        reach[token[:1]] = len(token)
-        if token.startswith("##"):
-          reach[token[:3]] = len(token)
-      self._reach = reach
-    return self._reach
-
-
 def load_vocab(vocab_file):
   """Reads a vocabulary, one token a line; a token's id is its line, from 0.
 
@@ -224,14 +179,13 @@ def load_vocab(vocab_file):
   Raises:
     ValueError: see `vocab_files.read_tokens`.
   """
-  vocab, duplicates = _Vocab(), []
-  put = super(_Vocab, vocab).__setitem__  # fast: nobody holds vocab yet
+  vocab, duplicates = collections.OrderedDict(), []
   for index, token in enumerate(map(
       sys.intern, vocab_files.read_tokens(vocab_file))):
     if token in vocab:
       duplicates.append("%s (lines %d and %d)" %
                         (shorten(token), vocab[token] + 1, index + 1))
-    put(token, index)
+    vocab[token] = index
   if duplicates:
     tf.logging.warning(
         "%s: %d entries repeat an earlier one, the last gives the id: %s%s",
@@ -304,12 +258,13 @@ class FullTokenizer(object):
   """Text to word pieces: BasicTokenizer, then WordpieceTokenizer.
 
   `vocab`, `inv_vocab`, `basic_tokenizer` and `wordpiece_tokenizer` may be
-  replaced or changed at any time; the next call follows. Remembers the pieces
-  of words, see MAX_CACHED_WORDS, as long as both tokenizers are this module's
-  and the vocabulary is load_vocab's. A subclass need not call this constructor.
+  replaced or changed at any time; the next call follows. Remembers what
+  BasicTokenizer makes of words, see MAX_CACHED_WORDS, as long as both
+  tokenizers are this module's. Nothing that depends on the vocabulary is
+  remembered. A subclass need not call this constructor.
   """
 
-  _cached_for = None  # settings; the caches are made at the first text
+  _cached_for = None  # settings; the cache is made at the first text
 
   def __init__(self, vocab_file, do_lower_case=True, never_split=(),
                strip_accents=None):
@@ -343,37 +298,35 @@ class FullTokenizer(object):
     basic, wordpiece = self.basic_tokenizer, self.wordpiece_tokenizer
     if not (type(basic) is BasicTokenizer
             and type(wordpiece) is WordpieceTokenizer
-            and type(wordpiece.vocab) is _Vocab
             and "tokenize" not in basic.__dict__
             and _HELPER_NAMES.isdisjoint(basic.__dict__)
             and _helpers_of(BasicTokenizer) == _HELPERS
             and "tokenize" not in wordpiece.__dict__):
       return [piece for word in basic.tokenize(text)
               for piece in wordpiece.tokenize(word)]
-    settings = (basic.do_lower_case, basic.strip_accents, wordpiece,
-                wordpiece.vocab.version, wordpiece.unk_token,
-                wordpiece.max_input_chars_per_word)
+    settings = basic.do_lower_case, basic.strip_accents
     if settings != self._cached_for:
-      self._cache = _WordCache(wordpiece.tokenize)
-      self._cache_as_written = _WordCache(self._split)
+      self._cache = _WordCache(self._split)
       self._cached_for = settings
-    if _find_never_split(text, basic.never_split):
-      return self._split(text)
     # A space always ends a word, and what is on one side of it has no effect on
     # the other. Any other white space or control character stays in its word,
     # where BasicTokenizer sees to it.
+    parts = (
+        [basic.tokenize(text)] if _find_never_split(text, basic.never_split)
+        else map(self._cache.__getitem__, text.split(" ")))
+    vocab, longest = wordpiece.vocab, wordpiece.max_input_chars_per_word
     pieces = []
-    for word_pieces in map(self._cache_as_written.__getitem__, text.split(" ")):
-      pieces += word_pieces
+    for words in parts:
+      for word in words:
+        if word in vocab and len(word) <= longest:  # most words, so no call
+          pieces.append(word)
+        else:
+          pieces += wordpiece._split_word(word)
     return pieces
 
   def _split(self, text):
-    """Returns the pieces of a text that is not remembered as written."""
-    pieces = []
-    for word_pieces in map(self._cache.__getitem__,
-                           self.basic_tokenizer.tokenize(text)):
-      pieces += word_pieces
-    return pieces
+    """Returns the words of a text, by the BasicTokenizer that is there now."""
+    return self.basic_tokenizer.tokenize(text)
 
   def convert_tokens_to_ids(self, tokens):
     """Returns the ids, list of int, of tokens, list of str."""
@@ -385,19 +338,19 @@ class FullTokenizer(object):
 
 
 class _WordCache(dict):
-  """Word to tuple of its pieces, filled as words are asked for."""
+  """Word as written to tuple of its words, filled as they are asked for."""
 
   def __init__(self, split):
     super(_WordCache, self).__init__()
     self.split = split
 
   def __missing__(self, word):
-    pieces = tuple(self.split(word))
+    words = tuple(self.split(word))
     if len(word) <= MAX_CACHED_CHARS:
       if len(self) >= MAX_CACHED_WORDS:
         self.clear()
-      self[word] = pieces
-    return pieces
+      self[word] = words
+    return words
 
 
 class BasicTokenizer(object):
@@ -580,26 +533,23 @@ class WordpieceTokenizer(object):
     Returns:
       list of str.
     """
-    reach = self.vocab.reach() if type(self.vocab) is _Vocab else None
     pieces = []
     for word in whitespace_tokenize(convert_to_unicode(text)):
-      pieces.extend(self._split_word(word, reach))
+      pieces.extend(self._split_word(word))
     return pieces
 
-  def _split_word(self, word, reach):
-    """Returns the pieces of a word; reach is _Vocab's, or None."""
+  def _split_word(self, word):
+    """Returns the pieces of a word."""
     if len(word) > self.max_input_chars_per_word:
       return [self.unk_token]
     if word in self.vocab:
       return [word]
-    pieces, rest, shortest = [], word, 1
+    vocab, pieces, rest, shortest = self.vocab, [], word, 1
     while len(rest) >= shortest:
-      end = len(rest)
-      if reach is not None:
-        end = min(end, reach.get(rest[:shortest], 0))
-      while end >= shortest and rest[:end] not in self.vocab:
-        end -= 1
-      if end < shortest:
+      for end in range(len(rest), shortest - 1, -1):
+        if rest[:end] in vocab:
+          break
+      else:
         return [self.unk_token]
       pieces.append(sys.intern(rest[:end]))
       rest, shortest = "##" + rest[end:], len("##") + 1

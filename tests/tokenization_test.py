@@ -379,10 +379,10 @@ def test_cache_is_bounded(tmp_path, monkeypatch):
     expected = [piece for part in slow_words(word, True)
                 for piece in slow_pieces(part, tokenizer.vocab)]
     assert tokenizer.tokenize(word) == expected
-    for cache in (tokenizer._cache, tokenizer._cache_as_written):
-      assert len(cache) <= 10
-      assert all(len(word) <= tokenization.MAX_CACHED_CHARS for word in cache)
-  assert tokenizer._cache_as_written["b,a"] == ("b", "[UNK]", "a")
+    assert len(tokenizer._cache) <= 10
+    assert all(len(word) <= tokenization.MAX_CACHED_CHARS
+               for word in tokenizer._cache)
+  assert tokenizer._cache["b,a"] == ("b", ",", "a")
 
 
 def test_copies(tmp_path):
