@@ -371,29 +371,28 @@ def read_train_examples(flag_values):
 
 
 def read_answered_dataset(flag_values):
-  """Reads the articles of --predict_file for scoring.
+  """Reads the questions of --predict_file for scoring.
 
   Returns:
-    list of dict.
+    squad_files.Questions.
 
   Raises:
     ValueError: it has no answers to score by, or in SQuAD 1.1 a question
       without.
   """
   dataset, _ = squad_files.read_dataset(flag_values.predict_file)
-  if not any(isinstance(question, dict) and (
-      question.get("answers") or question.get("is_impossible"))
-             for _, _, question in squad_files.iterate_questions(
+  if not any(question.item.get("answers") or question.item.get("is_impossible")
+             for question in squad_files.iterate_questions(
                  dataset, flag_values.predict_file)):
     raise ValueError(
         "%s: has no answers, which --do_eval and "
         "--null_score_diff_threshold=best score by; leave them out" %
         flag_values.predict_file)
-  questions = squad_metrics.read_questions(dataset, flag_values.predict_file)
+  questions = squad_files.read_questions(dataset, flag_values.predict_file)
   if not (flag_values.version_2_with_negative or
           squad_metrics.is_version_2(questions)):
     squad_metrics.check_answers(questions, flag_values.predict_file)
-  return dataset
+  return questions
 
 
 def write_features(examples, path, is_training, tokenizer, flag_values):
@@ -517,7 +516,8 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
     tokenizer: FullTokenizer.
     train_examples: list of SquadExample.
     predict_examples: list of SquadExample.
-    dataset: list of dict. What the threshold "best" is found by, or None.
+    dataset: squad_files.Questions, which the threshold "best" is found by; or
+      None.
 
   Returns:
     float: the null_score_diff_threshold of the prediction; None without one.

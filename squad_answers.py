@@ -69,7 +69,8 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
     null_score_diff_threshold: float, or str of one. A question whose odds are
       greater is answered with "". Or "best", for the one with the best F1.
     verbose_logging: bool. Logs why an answer could not be found in the text.
-    dataset: list of dict. The articles of the file, with answers, for "best".
+    dataset: list of dict. The articles of the file, with answers, for "best";
+      or what `squad_files.read_questions` made of them.
     strip_accents: bool or None. As the tokenizer of the features.
 
   Returns:

@@ -172,27 +172,26 @@ def read_squad_examples(input_file, is_training, version_2_with_negative=False):
   notes = collections.OrderedDict()  # what is odd, to a list of ids
   ids, examples = collections.Counter(), []
   last_paragraph = None
-  for where, paragraph, question in squad_files.iterate_questions(
-      dataset, input_file):
-    key = squad_files.read_id(question, where)
-    if paragraph is not last_paragraph:
+  for question in squad_files.iterate_questions(dataset, input_file):
+    key, item = question.id, question.item
+    if question.paragraph is not last_paragraph:
+      last_paragraph = question.paragraph
       context = _read_text(
-          paragraph, "context", where.rsplit(", question ", 1)[0])
+          last_paragraph, "context", question.where.rsplit(", question ", 1)[0])
       words, word_starts = split_words(context)
-      last_paragraph = paragraph
-    where = "%s (id %s)" % (where, key)
+    where = "%s (id %s)" % (question.where, key)
     example = SquadExample(
-        key, _read_text(question, "question", where), words, context=context,
+        key, _read_text(item, "question", where), words, context=context,
         word_starts=word_starts)
     ids[key] += 1
-    is_version_2 = is_version_2 or bool(question.get("is_impossible"))
+    is_version_2 = is_version_2 or bool(item.get("is_impossible"))
     note = None
     if is_training:
       if is_version_2 and not version_2_with_negative:
         raise ValueError(
             "%s: is SQuAD 2.0, in which questions may have no answer; give "
             "--version_2_with_negative" % where)
-      note = _read_answer(example, question, version_2_with_negative, where)
+      note = _read_answer(example, item, version_2_with_negative, where)
     elif not words:
       note = _EMPTY
     if note:

@@ -1,4 +1,4 @@
-"""Reads files in the JSON of SQuAD; a message says where one is not that.
+"""Reads SQuAD's JSON into Question; a message says where a file is not that.
 
 Knows nothing of TensorFlow, which takes longer to import than most files to
 read.
@@ -70,6 +70,70 @@ def _describe_lines(text, path, expected):
       path, describe(first), expected)
 
 
+class Question(object):
+  """A question as its file has it; what it holds is checked on use.
+
+  Attributes:
+    id: str.
+    where: str. Its place in the file, for messages.
+    paragraph: what the file has for its paragraph.
+    item: dict. What the file has for the question.
+  """
+
+  def __init__(self, item, paragraph, where):
+    key = item.get("id") if isinstance(item, dict) else None
+    if not isinstance(key, (str, int, float)):
+      raise ValueError("%s: is not SQuAD: found %s, expected an object with an "
+                       "id and answers" % (where, describe(item)))
+    self.id, self.where = text_id(key), where
+    self.paragraph, self.item = paragraph, item
+    self._answers = None
+
+  @property
+  def answers(self):
+    """The texts of all answers, a list of str; raises ValueError."""
+    if self._answers is None:
+      self._answers = self._read_answers()
+    return self._answers
+
+  def _read_answers(self):
+    if self.item.get("is_impossible") and self.item.get("answers") is None:
+      return []
+    texts = []
+    for answer in member(self.item, "answers", self.where):
+      text = answer.get("text") if isinstance(answer, dict) else None
+      if not isinstance(text, str):
+        raise ValueError("%s: is not SQuAD: found %s as an answer, expected an "
+                         "object with a text" % (self.where, describe(answer)))
+      texts.append(text)
+    return texts
+
+
+class Questions(list):
+  """The questions of a dataset, their answers checked; list of Question."""
+
+
+def read_questions(dataset, source):
+  """Returns the Questions of a dataset, all of it checked.
+
+  Args:
+    dataset: list of dict, the articles; or Questions, which are returned.
+    source: str. What a message calls it.
+
+  Raises:
+    ValueError: it is not SQuAD, or has no questions.
+  """
+  if isinstance(dataset, Questions):
+    return dataset
+  questions = Questions()
+  for question in iterate_questions(dataset, source):
+    _ = question.answers  # which are now checked
+    questions.append(question)
+  if not questions:
+    raise ValueError("%s: has no questions" % source)
+  return questions
+
+
 def iterate_questions(dataset, source):
   """Goes through the questions of a dataset.
 
@@ -78,9 +142,7 @@ def iterate_questions(dataset, source):
     source: str. What a message calls it.
 
   Yields:
-    where: str. Place of the question, for messages.
-    paragraph: dict.
-    question: dict.
+    Question.
 
   Raises:
     ValueError: it is not SQuAD.
@@ -92,17 +154,8 @@ def iterate_questions(dataset, source):
     where = "%s: article %d" % (source, i + 1)
     for j, paragraph in enumerate(member(article, "paragraphs", where)):
       place = "%s, paragraph %d" % (where, j + 1)
-      for k, question in enumerate(member(paragraph, "qas", place)):
-        yield "%s, question %d" % (place, k + 1), paragraph, question
-
-
-def read_id(question, where):
-  """Returns the id of a question as text, or raises ValueError."""
-  key = question.get("id") if isinstance(question, dict) else None
-  if not isinstance(key, (str, int, float)):
-    raise ValueError("%s: is not SQuAD: found %s, expected an object with an "
-                     "id and answers" % (where, describe(question)))
-  return text_id(key)
+      for k, item in enumerate(member(paragraph, "qas", place)):
+        yield Question(item, paragraph, "%s, question %d" % (place, k + 1))
 
 
 def member(value, name, where):

@@ -39,9 +39,6 @@ _LOGGER = logging.getLogger("tensorflow")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _DELETE_PUNCTUATION = {ord(character): None for character in string.punctuation}
 
-_Question = collections.namedtuple(
-    "_Question", ["id", "answers", "has_is_impossible"])
-
 # What the messages of `score` call its first three arguments.
 _ARGUMENTS = ("dataset", "predictions", "null_odds")
 
@@ -127,7 +124,8 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
   best, the threshold is 0.0. `best_threshold` has neither flaw.
 
   Args:
-    dataset: list of dict. The articles, which are "data" in a SQuAD file.
+    dataset: list of dict. The articles, which are "data" in a SQuAD file; or
+      what `squad_files.read_questions` made of them.
     predictions: dict from question id to str. For thresholds to make sense, the
       best answers that are not empty.
     null_odds: dict from question id to float, of SQuAD 2.0: by how much the
@@ -211,7 +209,7 @@ def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS,
 
 def is_version_2(questions):
   """Returns whether any question says if it is impossible."""
-  return any(question.has_is_impossible for question in questions)
+  return any("is_impossible" in question.item for question in questions)
 
 
 def check_answers(questions, source):
@@ -354,7 +352,7 @@ def _sweep(answers, gains, null_odds, splits_ties):
 
 def _check(dataset, predictions, sources, warns):
   """Returns the questions of the dataset, and predictions with ids of text."""
-  questions = read_questions(dataset, sources[0])
+  questions = squad_files.read_questions(dataset, sources[0])
   keyed = _with_text_ids(predictions, "predictions.json", "answer", sources[1])
   for key, text in keyed.items():
     if not isinstance(text, str):
@@ -418,45 +416,6 @@ def _with_text_ids(values, file_name, kind, source):
             source, squad_files.describe(values), kind, file_name))
   return collections.OrderedDict(
       (squad_files.text_id(key), value) for key, value in values.items())
-
-
-def read_questions(dataset, source):
-  """Returns the questions of a dataset, all of it checked.
-
-  Args:
-    dataset: see `score`.
-    source: str. What a message calls it.
-
-  Returns:
-    list of namedtuple with `id`, `answers` and `has_is_impossible`.
-
-  Raises:
-    ValueError: it is not SQuAD, or has no questions.
-  """
-  questions = [
-      _read_question(question, where) for where, _, question in
-      squad_files.iterate_questions(dataset, source)]
-  if not questions:
-    raise ValueError("%s: has no questions" % source)
-  return questions
-
-
-def _read_question(question, where):
-  """Returns the _Question of an item of "qas"."""
-  key = squad_files.read_id(question, where)
-  if question.get("is_impossible") and question.get("answers") is None:
-    answers = []
-  else:
-    answers = squad_files.member(question, "answers", where)
-  texts = []
-  for answer in answers:
-    text = answer.get("text") if isinstance(answer, dict) else None
-    if not isinstance(text, str):
-      raise ValueError("%s: is not SQuAD: found %s as an answer, expected an "
-                       "object with a text" % (
-                           where, squad_files.describe(answer)))
-    texts.append(text)
-  return _Question(key, texts, "is_impossible" in question)
 
 
 def _warn_of_missing(missing, questions, sources, what_happens):

@@ -64,7 +64,8 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
   needs, so that a second prediction is not.
 
   Args:
-    dataset: list of dict. The articles, with answers.
+    dataset: list of dict. The articles, with answers; or what
+      `squad_files.read_questions` made of them.
     predict_file: str. Where they are from, for messages.
     output_dir: str.
     version_2: bool. Predictions were made for SQuAD 2.0.
@@ -81,7 +82,8 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
                      texts_path)
   sources = (predict_file, texts_path, odds_path)
   texts = squad_files.read_json(texts_path)
-  check_coverage(dataset, texts, sources)
+  questions = squad_files.read_questions(dataset, predict_file)
+  check_coverage(questions, texts, sources)
   is_rethresholded = version_2 and threshold is not None
   if is_rethresholded:
     missing = [path for path in paths if not tf.gfile.Exists(path)]
@@ -98,7 +100,7 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
     applied_threshold = squad_metrics.parse_threshold(threshold)
     if applied_threshold == squad_metrics.BEST:
       applied_threshold = squad_metrics.best_threshold(
-          dataset, best_texts, null_odds, sources, warns=False)
+          questions, best_texts, null_odds, sources, warns=False)
       tf.logging.info("Best null_score_diff_threshold: %s", applied_threshold)
     texts = squad_answers.apply_threshold(
         best_texts, null_odds, applied_threshold)
@@ -106,7 +108,7 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
   elif null_odds is not None and applied_threshold is None:
     applied_threshold = _find_threshold(
         output_dir, texts, best_texts, null_odds)
-  results = _score(dataset, texts, best_texts, null_odds, version_2, sources)
+  results = _score(questions, texts, best_texts, null_odds, version_2, sources)
   if null_odds is not None and applied_threshold is not None:
     results[_THRESHOLD] = (
         applied_threshold if math.isfinite(applied_threshold)
@@ -117,13 +119,13 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
   estimators.write_results(scores_path(output_dir), "Eval results", results)
 
 
-def _score(dataset, texts, best_texts, null_odds, version_2, sources):
+def _score(questions, texts, best_texts, null_odds, version_2, sources):
   """Returns the figures of texts and, of the best texts, all `best_*`."""
   results = squad_metrics.score(
-      dataset, texts, version_2=version_2 or None, sources=sources)
+      questions, texts, version_2=version_2 or None, sources=sources)
   if null_odds is not None:
-    swept = squad_metrics.score(dataset, best_texts, null_odds, version_2=True,
-                                sources=sources, warns=False)
+    swept = squad_metrics.score(questions, best_texts, null_odds,
+                                version_2=True, sources=sources, warns=False)
     results.update(
         (name, value) for name, value in swept.items()
         if name.startswith("best_"))
@@ -151,18 +153,17 @@ def _find_threshold(output_dir, texts, best_texts, null_odds):
   return None
 
 
-def check_coverage(dataset, texts, sources):
+def check_coverage(questions, texts, sources):
   """Raises ValueError if predictions are of other questions, or of few.
 
   `squad_metrics` scores those too; here they would replace other results.
 
   Args:
-    dataset: list of dict. The articles.
+    questions: squad_files.Questions.
     texts: dict from id to str, as predictions.json holds it.
     sources: (str, str, ...). What messages call both.
   """
-  asked = set(question.id for question in
-              squad_metrics.read_questions(dataset, sources[0]))
+  asked = set(question.id for question in questions)
   if not isinstance(texts, dict):
     return  # Scoring says what is expected.
   common = asked.intersection(texts)

@@ -208,3 +208,14 @@ def test_the_script_ends_with_one_line(paths, arguments, message):
   assert (status, stdout) == (1, "")
   assert stderr.startswith("squad_metrics.py: ") and message in stderr
   assert len(stderr.splitlines()) == 1
+
+
+def test_questions_that_were_read_are_not_read_again(monkeypatch):
+  questions = squad_files.read_questions(VERSION_2, "dev.json")
+  monkeypatch.setattr(squad_files, "iterate_questions", None)
+  texts = {"a": "red cat", "b": "", "c": "", "d": "tea"}
+  odds = {"a": -1.0, "b": 2.0, "c": 3.0, "d": 1.0}
+  threshold = squad_metrics.best_threshold(questions, texts, odds)
+  assert threshold == -1.0
+  results = squad_metrics.score(questions, texts, odds, threshold)
+  assert results["total"] == 4 and results["exact"] == 75.0
