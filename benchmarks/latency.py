@@ -26,14 +26,14 @@ import tensorflow.compat.v1 as tf
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-import checkpoints
-import estimators
+from bert_suite import checkpoints
+from bert_suite import training
 import modeling
 import predictor
 import pretraining_data
 import random_models
 import run_classifier
-import serving
+from bert_suite import serving
 import tokenization
 
 FLAGS = flags.FLAGS
@@ -57,7 +57,7 @@ def define_flags():
 
 def make_estimator_answer(folder, config, tokenizer):
   """Makes a function that answers pairs with `estimator.predict`."""
-  estimator = estimators.make_estimator(
+  estimator = training.make_estimator(
       run_classifier.model_fn_builder(
           config, len(_LABELS), None, 0.0, 0, 0, False, False,
           modeling.Options(remove_padding=True)), folder,

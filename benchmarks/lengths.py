@@ -26,10 +26,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 # pylint: disable=wrong-import-position
-import input_pipeline
 import run_classifier
-import squad_data
+from bert_suite.squad import data as squad_data
 import tokenization
+from bert_suite import files
 
 FLAGS = flags.FLAGS
 
@@ -117,7 +117,7 @@ def write(path, lengths):
                            (str(length), counts[length])
                            for length in sorted(counts))))
            for name, counts in sorted(lengths.items())]
-  input_pipeline.write_text(path, "{\n%s\n}\n" % ",\n".join(lines))
+  files.write_text(path, "{\n%s\n}\n" % ",\n".join(lines))
 
 
 def make_batch(random, counts, batch_size, seq_length, vocab_size):

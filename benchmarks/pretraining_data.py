@@ -33,9 +33,9 @@ import tensorflow.compat.v1 as tf
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-import corpus
+from bert_suite.pretraining import corpus
 import create_pretraining_data
-import pretraining_instances
+from bert_suite.pretraining import instances as pretraining_instances
 
 FLAGS = flags.FLAGS
 

@@ -8,13 +8,13 @@ from absl import flags
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-import environment  # pylint: disable=unused-import  # before TensorFlow
+from bert_suite import environment  # pylint: disable=unused-import  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
-import checkpoints
+from bert_suite import checkpoints
 import modeling
 import run_classifier
-import serving
+from bert_suite import serving
 import tokenization
 
 SIZE_PER_HEAD = 64  # as in every published model

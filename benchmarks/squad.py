@@ -35,8 +35,8 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 # pylint: disable=wrong-import-position
 import pretraining_data
-import squad_answers
-import squad_data
+from bert_suite.squad import answers as squad_answers
+from bert_suite.squad import data as squad_data
 import tokenization
 
 FLAGS = flags.FLAGS

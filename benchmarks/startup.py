@@ -24,6 +24,7 @@ import time
 
 from absl import app
 from absl import flags
+from bert_suite import cli
 
 FLAGS = flags.FLAGS
 
@@ -55,7 +56,7 @@ def find_scripts():
   scripts = []
   for path in sorted(glob.glob(os.path.join(TOP, "*.py"))):
     with open(path) as reader:
-      if "\n  estimators.run(" in reader.read():
+      if "\n  cli.run(" in reader.read():
         scripts.append(path)
   return scripts
 

@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 # pylint: disable=wrong-import-position
-import environment  # pylint: disable=unused-import  # before TensorFlow
+from bert_suite import environment  # pylint: disable=unused-import  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 import lengths
@@ -28,9 +28,9 @@ import random_models
 import run_classifier
 import run_pretraining
 import run_squad
-import serving
-import tf_estimator
-import xla
+from bert_suite import serving
+from bert_suite import tf_estimator
+from bert_suite import xla
 
 FLAGS = flags.FLAGS
 

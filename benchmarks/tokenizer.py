@@ -29,7 +29,7 @@ from absl import flags
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-import environment  # pylint: disable=unused-import  # before TensorFlow
+from bert_suite import environment  # pylint: disable=unused-import  # before TensorFlow
 import tokenization
 
 FLAGS = flags.FLAGS

@@ -37,7 +37,7 @@ import random_models  # before TensorFlow
 import lengths
 import tensorflow.compat.v1 as tf
 
-import checkpoints
+from bert_suite import checkpoints
 import predictor
 import pretraining_data
 import tokenization

@@ -35,7 +35,7 @@ def define_flags():
                       required=True)
 
 
-class Peer(object):
+class Peer:
   """The process; see transformers_worker.py for settings and requests."""
 
   def __init__(self, **settings):

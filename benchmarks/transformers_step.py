@@ -39,7 +39,7 @@ import numpy as np
 
 import steps  # before TensorFlow
 import arithmetic
-import serving
+from bert_suite import serving
 import tensorflow.compat.v1 as tf
 import transformers_peer
 

@@ -22,7 +22,7 @@ import numpy as np
 
 import steps
 import tensorflow.compat.v1 as tf
-import xla
+from bert_suite import xla
 
 FLAGS = flags.FLAGS
 

@@ -6,12 +6,13 @@ import zipfile
 import numpy as np
 import pytest
 
-import checkpoint_files
-import checkpoints
-import estimators
+from bert_suite import checkpoint_files
+from bert_suite import checkpoints
+from bert_suite import training
 import extract_features
 import predictor
-import trained_models
+from bert_suite import trained_models
+from bert_suite import cli
 from helpers import save_checkpoint, write_config, write_vocab
 
 CONVERT = ("expected a checkpoint of TensorFlow 1; convert it, or download the "
@@ -182,14 +183,14 @@ def test_a_file_system_that_is_none_is_named():
 @pytest.mark.parametrize("load", [
     predictor.Predictor,
     lambda path: trained_models.find(init_checkpoint=path),
-    lambda path: estimators.initialize_from_checkpoint(path),
+    lambda path: training.initialize_from_checkpoint(path),
     lambda path: extract_features.make_session_runner(
         None, path, [-1], "none", 8),
     lambda path: checkpoints.find_start("new", path, {"task": "mrpc"}, True),
 ])
 def test_everything_that_takes_a_checkpoint_names_it(folder, load):
   (folder / "pytorch_model.bin").write_bytes(b"weights")
-  with pytest.raises((ValueError, estimators.UserError), match=(
+  with pytest.raises((ValueError, cli.UserError), match=(
       "^pytorch_model.bin: found a PyTorch file, expected a checkpoint")):
     load("pytorch_model.bin")
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checkpoint_fit
-import checkpoints
-import files
+from bert_suite import checkpoint_fit
+from bert_suite import checkpoints
+from bert_suite import files
 import modeling
 import predictor
-import training_lock
+from bert_suite import training_lock
 from helpers import CONFIG, captured_log, make_variables, save_checkpoint
 
 VOCAB = {"[PAD]": 0, "[UNK]": 1, "tea": 2}

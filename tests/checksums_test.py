@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checksums
+from bert_suite import checksums
 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 255, 256, 257, 5000])

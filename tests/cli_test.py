@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import cli
+from bert_suite import cli
 import create_pretraining_data
-import estimators
 import export_model
 import extract_features
 import modeling
@@ -25,7 +24,8 @@ import run_classifier_with_tfhub
 import run_pretraining
 import run_squad
 import squad_metrics
-import usage
+from bert_suite import usage
+from bert_suite import run_settings
 from helpers import captured_log
 
 FLAGS = flags.FLAGS
@@ -34,13 +34,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def define_toy_flags():
   """What another script would define, with one default of its own."""
-  estimators.define_flag("integer", "max_seq_length", 384, "Longest input.")
-  estimators.define_flag("string", "toy_file", None, "A file.")
-  estimators.define_hardware_flags()
+  cli.define_flag("integer", "max_seq_length", 384, "Longest input.")
+  cli.define_flag("string", "toy_file", None, "A file.")
+  run_settings.define_hardware_flags()
 
 
 def parse(*arguments):
-  assert estimators.parse_flags(["toy.py"] + list(arguments)) == ["toy.py"]
+  assert cli.parse_flags(["toy.py"] + list(arguments)) == ["toy.py"]
 
 
 def test_scripts_imported_side_by_side_define_no_flags_yet():
@@ -111,7 +111,7 @@ def test_value_of_the_command_line_stays(no_flags):
   assert FLAGS.do_eval is False
   assert FLAGS.learning_rate == 0.5
   assert FLAGS.vocab_file == ""
-  assert estimators.hardware_values(FLAGS)["save_checkpoints_steps"] == 1000
+  assert run_settings.hardware_values(FLAGS)["save_checkpoints_steps"] == 1000
 
 
 def test_assigned_value_stays(no_flags):
@@ -261,7 +261,7 @@ def test_flags_for_files_and_folders_expand_a_tilde(no_flags, home, script):
 def test_wrong_argument_ends_with_one_line(no_flags, argument, parts):
   run_classifier.define_flags()
   with pytest.raises(SystemExit) as error:
-    estimators.parse_flags(["/some/where/toy.py", argument])
+    cli.parse_flags(["/some/where/toy.py", argument])
   assert error.value.code.startswith("toy.py: ")
   assert "\n" not in error.value.code
   for part in parts:
@@ -454,8 +454,8 @@ def test_flags_of_their_own_leave_the_command_lines_alone(no_flags):
           first.do_eval, first.warmup_proportion, first.data_dir) == (
               1.0, 4, False, True, 0.1, "data")
   assert (second.learning_rate, second.do_lower_case) == (5e-5, True)
-  assert estimators.given(first, "learning_rate") == 1.0
-  assert estimators.given(second, "learning_rate") is None
+  assert cli.given(first, "learning_rate") == 1.0
+  assert cli.given(second, "learning_rate") is None
 
 
 @pytest.mark.parametrize("values, text", [

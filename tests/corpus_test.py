@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-import corpus
+from bert_suite.pretraining import corpus
 import tokenization
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] tea is near ##ly .".split()

@@ -21,13 +21,13 @@ import time
 import pytest
 import tensorflow.compat.v1 as tf
 
-import corpus
+from bert_suite.pretraining import corpus
 import create_pretraining_data
-import estimators
-import example_writer
-import pretraining_instances
+from bert_suite import example_writer
+from bert_suite.pretraining import instances as pretraining_instances
 import tokenization
-import workers
+from bert_suite.pretraining import workers
+from bert_suite import cli
 from helpers import captured_log
 from helpers import run_main
 from helpers import run_script
@@ -505,7 +505,7 @@ def test_a_killed_worker_is_named_and_only_its_shard_made_again(
 
   monkeypatch.setattr(
       create_pretraining_data, "write_records", write_and_be_killed)
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     run(files, output="a@4", num_workers=2)
   assert "1 of 4 shards could not be made: " in str(error.value)
   assert "a-00002-of-00004: its worker was killed by SIGKILL" in str(
@@ -534,12 +534,12 @@ def test_shards_of_other_settings_are_not_reused(files):
       ({"do_lower_case": False}, "do_lower_case is True there and False here"),
       ({"strip_accents": "false"},
        "strip_accents is not known there and False here")):
-    with pytest.raises(estimators.UserError) as error:
+    with pytest.raises(cli.UserError) as error:
       run(files, output="a@4", **changes)
     assert message in str(error.value) and "remove " in str(error.value)
     assert contents(files / "a-*") == made
   write(files / "vocab.txt", "".join(word + "\n" for word in WORDS + ["tree"]))
-  with pytest.raises(estimators.UserError, match="vocabulary is [0-9a-f]+"):
+  with pytest.raises(cli.UserError, match="vocabulary is [0-9a-f]+"):
     run(files, output="a@4")
   os.remove(str(files / ".a-of-00004.json"))
   run(files, output="a@4", random_seed=12)
@@ -550,7 +550,7 @@ def test_a_changed_text_is_not_taken_for_the_old_one(files):
   run(files, output="a@4")
   write(files / "text.txt", make_text().replace("tea", "cat"))
   os.utime(str(files / "text.txt"), (1, 1))
-  with pytest.raises(estimators.UserError, match="text is [0-9a-f]+ there"):
+  with pytest.raises(cli.UserError, match="text is [0-9a-f]+ there"):
     run(files, output="a@4")
 
 
@@ -567,7 +567,7 @@ def test_a_mistake_in_a_shard_is_one_line(files):
   with io.open(str(files / "text.txt"), "ab") as writer:
     writer.write(b"\ntea\n\nthe tea\xff is far\n")
   number = make_text().count("\n") + 4
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     run(files, output="a@4")
   assert ("1 of 4 shards could not be made: %s: %s, line %d: found the byte "
           "0xff at place 8" % (files / "a-00003-of-00004", files / "text.txt",
@@ -662,7 +662,7 @@ def test_mistakes_are_one_line(files, changes, message):
   with io.open(str(files / "damaged.gz"), "wb") as writer:
     writer.write(b"\x1f\x8b\x08\x00 and no more of it")
   before = sorted(os.listdir(str(files)))
-  with pytest.raises(estimators.UserError, match=message) as error:
+  with pytest.raises(cli.UserError, match=message) as error:
     run(files, **changes)
   assert "\n" not in str(error.value)
   assert sorted(os.listdir(str(files))) == before
@@ -672,7 +672,7 @@ def test_mistakes_are_one_line(files, changes, message):
 def test_a_vocabulary_without_special_tokens_is_refused(files, missing):
   write(files / "vocab.txt",
         "".join(word + "\n" for word in WORDS if word != missing))
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     run(files)
   assert "vocab.txt: has no %s, which records need" % missing in str(
       error.value)
@@ -869,5 +869,5 @@ def test_accents_stay_where_asked_for(files):
   share = "  share of [UNK] = %s of the tokens"
   assert share % "66.67%" in run(files)
   assert share % "0.00%" in run(files, strip_accents="false")
-  with pytest.raises(estimators.UserError, match="^strip_accents=no: "):
+  with pytest.raises(cli.UserError, match="^strip_accents=no: "):
     run(files, strip_accents="no")

@@ -15,15 +15,16 @@ import tensorflow.compat.v1 as tf
 import create_pretraining_data
 import extract_features
 import helpers
-import input_pipeline
+from bert_suite import input_pipeline
 import modeling
 import optimization
 import run_classifier
 import run_classifier_with_tfhub
 import run_pretraining
 import run_squad
-import tf_estimator
+from bert_suite import tf_estimator
 import tokenization
+from bert_suite import files
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "##s",
          "was", "were", "good", "bad", "very", "un", "##ex", "##citing", "."]
@@ -286,7 +287,7 @@ class ConfigOfAPath(modeling.BertConfig):
 
   def __init__(self, path, num_labels):
     values = json.load(open(path))
-    super(ConfigOfAPath, self).__init__(**values)
+    super().__init__(**values)
     self.num_labels = num_labels
 
 
@@ -392,7 +393,7 @@ def test_an_optimizer_that_names_variables_in_its_own_way(session):
   class Optimizer(optimization.AdamWeightDecayOptimizer):
 
     def _get_variable_name(self, param_name):
-      name = super(Optimizer, self)._get_variable_name(param_name)
+      name = super()._get_variable_name(param_name)
       return {"first/w": "first/bias"}.get(name, name)
 
   variables = [tf.get_variable(name, initializer=[2.0])

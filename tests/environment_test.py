@@ -72,7 +72,7 @@ def run_python(code, **given):
 def test_the_start_of_tensorflow_and_of_a_session_show_nothing():
   assert run_python("""
 import modeling
-import environment
+from bert_suite import environment
 import tensorflow as tf
 environment.find_gpus()
 with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -82,7 +82,7 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
 
 def test_the_session_of_a_served_model_shows_nothing():
   assert run_python("""
-import serving
+from bert_suite import serving
 import tensorflow as tf
 with tf.Graph().as_default(), serving._new_session() as session:
   session.run(tf.constant(1))

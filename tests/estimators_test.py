@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import cli
-import estimators
+from bert_suite import cli
+from bert_suite import training
 import extract_features
-import input_pipeline
+from bert_suite import input_pipeline
 import modeling
 import optimization
-import progress
+from bert_suite import progress
 import run_classifier
 import run_pretraining
 import run_squad
-import tf_estimator
+from bert_suite import tf_estimator
 from helpers import captured_log, make_variables, save_checkpoint
 
-TOP = os.path.dirname(os.path.abspath(estimators.__file__))
+TOP = os.path.dirname(os.path.abspath(training.__file__))
 RNG = np.random.RandomState(1)
 X = RNG.normal(size=[11, 2]).astype(np.float32)
 Y = (X.dot([1.0, -2.0]) + 0.5).astype(np.float32)
@@ -42,18 +42,18 @@ def head_fn(features, is_training):
   squares = tf.square(y - features["y"])  # [B]
   loss = tf.reduce_mean(squares, name="toy_loss")
 
-  return estimators.Head(loss, {"y": y}, (
+  return training.Head(loss, {"y": y}, (
       lambda squares: {"mean_square": np.mean(squares)},
       {"squares": squares}, ["mean_square"]))
 
 
 def make_toy(output_dir, num_train_steps=5, init_checkpoint=None,
              head_fn=head_fn, **kwargs):
-  model_fn = estimators.make_model_fn(
+  model_fn = training.make_model_fn(
       head_fn, init_checkpoint, optimization.Settings(
           learning_rate=0.01, num_train_steps=num_train_steps,
           num_warmup_steps=2))
-  return estimators.make_estimator(
+  return training.make_estimator(
       model_fn, str(output_dir), train_batch_size=4, eval_batch_size=3,
       predict_batch_size=5, **kwargs)
 
@@ -137,7 +137,7 @@ def test_use_tpu_needs_an_older_tensorflow(tmp_path, monkeypatch):
 
   monkeypatch.setattr(  # a name must not be looked up before the check
       tf.distribute.cluster_resolver, "TPUClusterResolver", look_up)
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     make_toy(tmp_path, use_tpu=True, tpu_name="my-tpu")
   assert re.search("TPU training needs TensorFlow 2.15 or older.* %s" %
                    re.escape(tf.__version__), str(error.value))
@@ -151,7 +151,7 @@ def bert_head_fn(features, is_training):
   model = modeling.BertModel(
       modeling.BertConfig(**BERT), is_training, features["ids"])
   loss = tf.reduce_mean(tf.square(model.get_pooled_output()))
-  return estimators.Head(loss, {}, None)
+  return training.Head(loss, {}, None)
 
 
 def bert_checkpoint(path, **changes):
@@ -170,12 +170,12 @@ def test_a_checkpoint_of_another_config_stops_the_training(tmp_path, changes):
   _, ours = bert_checkpoint(tmp_path / "ours.ckpt")
   checkpoint, theirs = bert_checkpoint(tmp_path / "theirs.ckpt", **changes)
   output_dir = tmp_path / "out"
-  estimator = estimators.make_estimator(
-      estimators.make_model_fn(
+  estimator = training.make_estimator(
+      training.make_model_fn(
           bert_head_fn, checkpoint, optimization.Settings(0.01, 5, 0)),
       str(output_dir))
   ids = np.zeros([32, 3], np.int32)
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     estimator.train(input_pipeline.make_array_input_fn({"ids": ids}, True),
                     max_steps=1)
   expected = {
@@ -195,10 +195,10 @@ def test_initialize_from_checkpoint_sets_and_lists_what_it_finds(tmp_path):
   with tf.Graph().as_default(), tf.Session() as session:
     a, b, new = make_variables([("a", [1, 2]), ("scope/b", [1]), ("new", [1])])
     with captured_log() as lines:
-      assert estimators.initialize_from_checkpoint(checkpoint) is None
+      assert training.initialize_from_checkpoint(checkpoint) is None
     with captured_log() as debug_lines:
       progress.start_logging(verbose=True)
-      estimators.initialize_from_checkpoint(checkpoint)
+      training.initialize_from_checkpoint(checkpoint)
     session.run(tf.global_variables_initializer())
     values = session.run([a, b, new])
   np.testing.assert_array_equal(values[0], [[1.0, 2.0]])
@@ -229,8 +229,8 @@ def test_a_checkpoint_with_none_of_the_encoder_is_refused(
       tmp_path / "model.ckpt", {name: [5.0] for name in names})
   with tf.Graph().as_default():
     make_variables([("bert/w", [1]), ("output_bias", [1])])
-    with pytest.raises(estimators.UserError) as error:
-      estimators.initialize_from_checkpoint(
+    with pytest.raises(cli.UserError) as error:
+      training.initialize_from_checkpoint(
           checkpoint, must_have_all=must_have_all)
   assert str(error.value) == (
       "%s holds none of the model's variables (the first names found: %s%s), "
@@ -245,7 +245,7 @@ def test_a_checkpoint_with_none_of_the_encoder_is_refused(
 def test_without_a_checkpoint_nothing_is_read(init_checkpoint):
   with tf.Graph().as_default(), captured_log() as lines:
     make_variables([("a", [1])])
-    assert estimators.initialize_from_checkpoint(init_checkpoint) is None
+    assert training.initialize_from_checkpoint(init_checkpoint) is None
   assert lines == ["Variables: 1, 1 parameters, all new"]
 
 
@@ -254,7 +254,7 @@ def test_scaffold_for_tpus_reads_the_checkpoint_when_it_is_called(tmp_path):
   values = []
   with tf.Graph().as_default():
     variable, = make_variables([("a", [1])])
-    scaffold_fn = estimators.initialize_from_checkpoint(
+    scaffold_fn = training.initialize_from_checkpoint(
         checkpoint, use_tpu=True)
     for call in (lambda: None, scaffold_fn):
       scaffold = call()
@@ -287,7 +287,7 @@ def test_init_checkpoint_starts_a_training_but_not_a_second_time(tmp_path):
 def test_an_output_folder_of_another_model_is_refused(tmp_path, step):
   train_toy(tmp_path, 1)
   wide = np.concatenate([X, X[:, :1]], axis=1)  # w was [2], now it is [3]
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     if step == "train":
       make_toy(tmp_path).train(toy_input_fn(True, x=wide), max_steps=2)
     else:
@@ -301,7 +301,7 @@ def test_a_checkpoint_without_the_head_serves_for_training_only(tmp_path, step):
     tf.get_variable("w", [2])  # but no "b"
     session.run(tf.global_variables_initializer())
     checkpoint = tf.train.Saver().save(session, str(tmp_path / "w.ckpt"))
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     list(getattr(make_toy(tmp_path / "out", init_checkpoint=checkpoint), step)(
         toy_input_fn()))
   assert "b: not in the checkpoint" in str(error.value)
@@ -316,7 +316,7 @@ def start_with_head(checkpoint, init_head, **kwargs):
   """Starts a model with a head; returns the log and the variables' values."""
   with tf.Graph().as_default(), captured_log() as lines:
     make_variables([("bert/w", [1])] + [(name, [1]) for name in HEAD])
-    estimators.initialize_from_checkpoint(
+    training.initialize_from_checkpoint(
         checkpoint, head=HEAD, init_head=init_head, **kwargs)
     with tf.Session() as session:
       session.run(tf.global_variables_initializer())
@@ -359,7 +359,7 @@ def test_a_head_that_fits_is_kept_and_another_one_starts_anew(
      "output_bias is [2] there and [1] here")])
 def test_a_head_to_keep_must_fit(tmp_path, saved, reason):
   checkpoint = save_checkpoint(tmp_path / "model.ckpt", saved)
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     start_with_head(checkpoint, "keep")
   assert str(error.value) == (
       "--init_head=keep: %s has another head: %s; give --init_head=auto to "
@@ -376,7 +376,7 @@ def test_an_encoder_or_a_model_to_predict_with_must_fit_all_the_same(
   for checkpoint, kwargs, name in (
       (other_encoder, {}, "bert/w"),
       (other_head, dict(must_have_all=True), "output_bias")):
-    with pytest.raises(estimators.UserError, match=(
+    with pytest.raises(cli.UserError, match=(
         r"does not fit the model .*\n  %s: \[2\] in the checkpoint, \[1\]" %
         name)):
       start_with_head(checkpoint, init_head, **kwargs)
@@ -384,7 +384,7 @@ def test_an_encoder_or_a_model_to_predict_with_must_fit_all_the_same(
 
 def test_an_unknown_value_of_init_head_is_named(tmp_path):
   checkpoint = save_checkpoint(tmp_path / "model.ckpt", FITTING)
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       "^--init_head=old: expected one of auto, keep, new$")):
     start_with_head(checkpoint, "old")
 
@@ -393,7 +393,7 @@ def test_an_encoder_that_is_there_in_part_is_warned_of():
   with tf.Graph().as_default(), captured_log() as lines:
     variables = [tf.get_variable(name, [1]) for name in (
         "bert/layer_0", "bert/layer_1", "output_bias")]
-    estimators.warn_of_random_weights(
+    training.warn_of_random_weights(
         variables, {"bert/layer_0": 1, "bert/layer_0:0": 1}, "some.ckpt")
   line, = lines
   assert line.startswith("some.ckpt lacks 1 variables of the model")
@@ -410,8 +410,8 @@ def test_an_encoder_that_is_there_in_part_is_warned_of():
     (OSError("no network"), "no network"),
 ])
 def test_user_errors_turns_mistakes_into_one_kind(error, text):
-  with pytest.raises(estimators.UserError) as caught:
-    with estimators.user_errors():
+  with pytest.raises(cli.UserError) as caught:
+    with cli.user_errors():
       raise error
   assert str(caught.value) == text
 
@@ -419,7 +419,7 @@ def test_user_errors_turns_mistakes_into_one_kind(error, text):
 @pytest.mark.parametrize("kind", [KeyError, RuntimeError, KeyboardInterrupt])
 def test_user_errors_leaves_faults_of_the_program_alone(kind):
   with pytest.raises(kind):
-    with estimators.user_errors():
+    with cli.user_errors():
       raise kind("a fault")
 
 
@@ -431,7 +431,7 @@ def test_misleading_lines_of_the_estimator_are_left_out(tmp_path):
     with captured_log() as lines:
       make_toy(tmp_path).train(toy_input_fn(is_training=True), max_steps=1)
       make_toy(tmp_path).evaluate(toy_input_fn())
-      estimators.log_device(use_tpu=False)
+      run_settings.log_device(use_tpu=False)
   finally:
     logger.filters[:], logger.propagate = before
   assert any(line.startswith("Computes on ") for line in lines)
@@ -473,19 +473,21 @@ def test_run_shows_a_mistake_as_one_line(tmp_path):
 import sys
 sys.path.insert(0, %r)
 from absl import flags
-import estimators
-import input_pipeline
+from bert_suite import training
+from bert_suite import input_pipeline
+from bert_suite import run_settings
+from bert_suite import tables
 
 def define_flags():
-  estimators.define_flag("string", "table", None, "A table.")
+  cli.define_flag("string", "table", None, "A table.")
 
 def main(argv):
   sys.stderr.write("main runs with %%s\\n" %% argv[1:])
-  with estimators.user_errors():
-    input_pipeline.read_tsv(flags.FLAGS.table)
+  with cli.user_errors():
+    tables.read_tsv(flags.FLAGS.table)
 
 if __name__ == "__main__":
-  estimators.run(main, define_flags, required=["table"])
+  cli.run(main, define_flags, required=["table"])
 """ % TOP)
   table = str(tmp_path / "table.tsv")
   process = subprocess.run(
@@ -501,7 +503,7 @@ if __name__ == "__main__":
 def test_write_results_sorts_logs_and_writes(tmp_path):
   path = tmp_path / "eval_results.txt"
   with captured_log() as lines:
-    estimators.write_results(str(path), "Eval results", {
+    training.write_results(str(path), "Eval results", {
         "loss": np.float32(0.5), "accuracy": 0.25, "global_step": np.int64(3)})
   assert path.read_text() == "accuracy = 0.25\nglobal_step = 3\nloss = 0.5\n"
   assert lines == ["***** Eval results *****", "  accuracy = 0.25",
@@ -525,27 +527,27 @@ def make_flags(script, **values):
     (extract_features, dict(use_one_hot_embeddings=True),
      dict(use_one_hot_embeddings=True, remove_padding=True))])
 def test_options_follow_the_flags(script, values, expected):
-  assert (estimators.model_options(make_flags(script, **values)) ==
+  assert (run_settings.model_options(make_flags(script, **values)) ==
           modeling.Options(**expected))
 
 
 def test_a_tpu_that_trains_does_not_answer_requests():
   flag_values = make_flags(run_squad, use_tpu=True)
-  assert estimators.serving_options(flag_values) == modeling.Options(
+  assert run_settings.serving_options(flag_values) == modeling.Options(
       remove_padding=True, few_shapes=True)
   flag_values = make_flags(run_squad, remove_padding=False)
-  assert not estimators.serving_options(flag_values).remove_padding
+  assert not run_settings.serving_options(flag_values).remove_padding
 
 
 def test_settings_follow_the_flags():
   flag_values = make_flags(
       run_classifier, learning_rate=2e-5, warmup_proportion=0.1, use_tpu=True)
-  assert (estimators.optimizer_settings(flag_values, num_train_steps=59) ==
+  assert (run_settings.optimizer_settings(flag_values, num_train_steps=59) ==
           optimization.Settings(2e-5, 59, 5, use_tpu=True))
   flag_values = make_flags(
       run_pretraining, learning_rate=1e-4, num_train_steps=20,
       num_warmup_steps=7)
-  assert (estimators.optimizer_settings(flag_values) ==
+  assert (run_settings.optimizer_settings(flag_values) ==
           optimization.Settings(1e-4, 20, 7))
 
 
@@ -561,7 +563,7 @@ def test_an_option_is_a_field_a_flag_and_the_line_that_uses_it(
 
   def define_flags():
     module.define_flags()
-    estimators.define_flag("bool", "ignore_segments", False, "See Options.")
+    cli.define_flag("bool", "ignore_segments", False, "See Options.")
 
   def complete_inputs(config, is_training, ids, mask, types, options):
     return original(config, is_training, ids, mask,
@@ -575,7 +577,7 @@ def test_an_option_is_a_field_a_flag_and_the_line_that_uses_it(
   model_fn = module.make_model_fn(
       modeling.BertConfig(30, 8, 1, 2, 12), None,
       optimization.Settings(1e-3, 10, 0),
-      estimators.model_options(flag_values))
+      run_settings.model_options(flag_values))
   with tf.Graph().as_default():
     features = {name: tf.placeholder(tf.int32, [2, 8]) for name in (
         "unique_ids", "input_ids", "input_mask", "segment_ids",

@@ -6,8 +6,9 @@ import os
 import pytest
 import tensorflow.compat.v1 as tf
 
-import example_writer
-import input_pipeline
+from bert_suite import example_writer
+from bert_suite import input_pipeline
+from bert_suite import model_inputs
 from helpers import captured_log
 
 Instance = collections.namedtuple("Instance", [
@@ -30,7 +31,7 @@ def make_instance(length, num_masked, is_random_next=True):
 def test_examples_are_those_that_tensorflow_makes(
     length, num_masked, max_length, max_masked, is_random_next):
   instance = make_instance(length, num_masked, is_random_next)
-  pad = input_pipeline.pad_to_length
+  pad = model_inputs.pad_to_length
   expected = input_pipeline.make_example({
       "input_ids": pad(instance.tokens, max_length),
       "input_mask": pad([1] * length, max_length),

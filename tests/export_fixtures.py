@@ -4,11 +4,11 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-import checkpoints
+from bert_suite import checkpoints
 import helpers
 import modeling
 import tokenization
-import trained_models
+from bert_suite import trained_models
 
 LENGTH = 16
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checkpoints
-import estimators
+from bert_suite import checkpoints
 import export_model
 import helpers
-import hub_modules
-import input_pipeline
+from bert_suite import hub_modules
 import modeling
 import optimization
 import predictor
 import run_classifier
 import run_classifier_with_tfhub
 import run_squad
-import serving
-import trained_models
+from bert_suite import serving
+from bert_suite import trained_models
+from bert_suite import cli
+from bert_suite import files
 from export_fixtures import LENGTH, MODELS, write_model
 
 try:
@@ -77,7 +77,7 @@ def export(model_dir, export_dir, **flags):
   helpers.run_main(export_model, [
       "--%s=%s" % item for item in sorted(dict(
           flags, model_dir=model_dir, export_dir=export_dir).items())])
-  return input_pipeline.newest_version(str(export_dir))
+  return files.newest_version(str(export_dir))
 
 
 def make_request(task):
@@ -192,7 +192,7 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path, monkeypatch):
     raise ValueError("no room")
 
   monkeypatch.setattr(tf.saved_model.Builder, "save", fail)
-  with pytest.raises(estimators.UserError, match="no room"):
+  with pytest.raises(cli.UserError, match="no room"):
     export(trained["classifier"], tmp_path)
   assert os.listdir(str(tmp_path)) == []
 
@@ -205,10 +205,10 @@ def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
   leftover, = os.listdir(str(tmp_path))
   (tmp_path / leftover / "saved_model.pb").write_text(u"half")
   # Of another host, where a process of that number may well run.
-  elsewhere = leftover.replace(input_pipeline._place(), "0" * 8)
+  elsewhere = leftover.replace(files._place(), "0" * 8)
   assert elsewhere != leftover
   (tmp_path / elsewhere).mkdir()
-  assert input_pipeline.newest_version(str(tmp_path)) is None
+  assert files.newest_version(str(tmp_path)) is None
   path = export(trained["classifier"], tmp_path)
   assert sorted(os.listdir(str(tmp_path))) == [
       elsewhere, os.path.basename(path)]
@@ -226,7 +226,7 @@ def test_a_model_that_loses_a_file_meanwhile_gets_no_version(
     os.remove(str(tmp_path / leftover / name))
 
   monkeypatch.setattr(tf.saved_model.Builder, "save", lose)
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       "the model lost its %s while" % name)):
     export(trained["classifier"], tmp_path)
   assert os.listdir(str(tmp_path)) == []
@@ -300,7 +300,7 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
       tmp_path / "model.ckpt-4", {"module/bert/w": 1.0})
   for flags in (["--model_dir=" + str(tmp_path)],
                 ["--task=classifier", "--init_checkpoint=" + checkpoint]):
-    with pytest.raises(estimators.UserError, match=(
+    with pytest.raises(cli.UserError, match=(
         "model.ckpt-4: was trained on a Hub module by .* cannot be exported")):
       helpers.run_main(export_model, flags + [
           "--task=classifier", "--export_dir=" + str(tmp_path / "out")])
@@ -381,7 +381,7 @@ def test_a_mistake_is_told_and_nothing_is_written(
     trained, tmp_path, make_flags, message):
   flags = dict({"export_dir": str(tmp_path / "out")},
                **make_flags(trained, tmp_path))
-  with pytest.raises(estimators.UserError, match=message) as error:
+  with pytest.raises(cli.UserError, match=message) as error:
     helpers.run_main(export_model, [
         "--%s=%s" % item for item in sorted(flags.items())])
   if "does not fit" not in message:
@@ -400,7 +400,7 @@ def test_the_classifier_exports_after_training(tmp_path):
   helpers.run_main(run_classifier, [
       "--%s=%s" % item for item in sorted(arguments.items())])
   served, settings, _ = serving.load_saved_model(
-      input_pipeline.newest_version(str(tmp_path / "exported")))
+      files.newest_version(str(tmp_path / "exported")))
   assert settings["labels"] == ["0", "1"]
   batch, = helpers.read_batches(run_classifier.file_based_input_fn_builder(
       str(tmp_path / "out" / "predict.tf_record"), LENGTH, False, False), 100)
@@ -440,7 +440,7 @@ def test_squad_exports_after_all_else(tmp_path, monkeypatch):
   assert [answer["text"] for answer in answers] == [
       expected[text] for _, text in questions]
   arguments.update(do_train=False, do_predict=False)
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       "^--export_dir: give also --do_train or --do_predict; ")):
     helpers.run_main(run_squad, [
         "--%s=%s" % item for item in sorted(arguments.items())])
@@ -456,7 +456,7 @@ def test_a_module_says_whether_accents_are_stripped(tmp_path):
   hub_dir = str(tmp_path / "hub")
   helpers.run_main(export_model, [
       "--model_dir=" + model_dir, "--hub_dir=" + hub_dir])
-  handle = input_pipeline.newest_version(hub_dir)
+  handle = files.newest_version(hub_dir)
   tokenizer, num_segments = run_classifier_with_tfhub.read_module(handle)
   assert tokenizer.basic_tokenizer.strip_accents is False
   assert num_segments == 1
@@ -472,7 +472,7 @@ def test_fine_tuning_from_the_module_is_that_from_the_checkpoint(
   hub_dir = str(tmp_path / "hub")
   helpers.run_main(export_model, ["--model_dir=" + model_dir,
                                   "--hub_dir=" + hub_dir])
-  handle = input_pipeline.newest_version(hub_dir)
+  handle = files.newest_version(hub_dir)
   tokenizer = run_classifier_with_tfhub.create_tokenizer_from_hub_module(handle)
   assert tokenizer.vocab == {word: i for i, word in enumerate(helpers.WORDS)}
   assert tokenizer.basic_tokenizer.do_lower_case is True
@@ -522,20 +522,20 @@ def test_the_module_has_two_graphs_and_no_slots(tmp_path):
     helpers.run_main(export_model, ["--model_dir=" + model_dir,
                                     "--hub_dir=" + hub_dir])
   assert len(os.listdir(hub_dir)) == 2
-  spec = hub.load_module_spec(input_pipeline.newest_version(hub_dir))
+  spec = hub.load_module_spec(files.newest_version(hub_dir))
   assert sorted(map(sorted, spec.get_tags())) == [[], ["train"]]
   for tags in (set(), {"train"}):
     assert sorted(spec.get_signature_names(tags)) == [
         "tokenization_info", "tokens"]
   names = [name for name, _ in tf.train.list_variables(os.path.join(
-      input_pipeline.newest_version(hub_dir), "variables", "variables"))]
+      files.newest_version(hub_dir), "variables", "variables"))]
   assert names and all(
       name.startswith("bert/") and "adam" not in name for name in names)
 
 
 @without_module
 def test_without_hub_module_the_script_says_so(trained, tmp_path):
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       "(needs hub.Module|cannot be imported).*export a SavedModel only")):
     helpers.run_main(export_model, ["--model_dir=" + trained["squad"],
                                     "--hub_dir=" + str(tmp_path / "hub")])

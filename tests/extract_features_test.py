@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checkpoints
-import estimators
+from bert_suite import checkpoints
 import extract_features
-import feature_files
+from bert_suite import feature_files
 import helpers
-import input_pipeline
+from bert_suite import input_pipeline
 import modeling
-import serving
+from bert_suite import serving
 import tokenization
+from bert_suite import cli
 
 LINES = ["The kettle sings.", "", "It rains. ||| Tea is near.", "cat",
          "a ||| b ||| c", "the the the the the the the the the the the the",
@@ -468,7 +468,7 @@ def test_a_mistake_is_one_line(model, tmp_path, flags, message):
   arguments = dict(model, input_file=write_input(tmp_path),
                    output_file=str(tmp_path / "out"), layers="-1")
   arguments.update(flags)
-  with pytest.raises(estimators.UserError, match=message) as error:
+  with pytest.raises(cli.UserError, match=message) as error:
     helpers.run_main(extract_features, [
         "--%s=%s" % item for item in sorted(arguments.items())])
   assert "\n" not in str(error.value)
@@ -486,7 +486,7 @@ def test_an_input_is_not_replaced(model, tmp_path, name, flag):
   (tmp_path / "weights").symlink_to(model["init_checkpoint"] + ".index")
   with io.open(path, "rb") as reader:
     before = reader.read()
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       r"/%s \(--output_file\) is the file .* \(--%s\), which it would "
       "replace; name another file" % (name, flag))):
     helpers.run_main(extract_features, [
@@ -502,7 +502,7 @@ def test_bytes_that_are_not_utf8_are_named_and_nothing_is_left(model, tmp_path):
   with io.open(path, "wb") as writer:
     writer.write(b"tea\n" * 30 + b"te\xff\n")
   for output_format in sorted(feature_files.WRITERS):
-    with pytest.raises(estimators.UserError, match=(
+    with pytest.raises(cli.UserError, match=(
         r"in\.txt, line 31: byte 3 is not UTF-8; save the file as UTF-8")):
       helpers.run_main(extract_features, [
           "--%s=%s" % item for item in sorted(dict(
@@ -542,7 +542,7 @@ def test_the_vocabulary_of_the_training_is_needed(model, tmp_path):
   checkpoints.write_record(
       folder, checkpoints.make_record("pretraining", vocab={"other": 0}), 0)
   try:
-    with pytest.raises(estimators.UserError, match=(
+    with pytest.raises(cli.UserError, match=(
         "model.ckpt of another run: vocabulary is 1 tokens, hash .* there and "
         ".* here. Give the flags of that run, or another --init_checkpoint$")):
       helpers.run_main(extract_features, [

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checkpoints
-import files
+from bert_suite import checkpoints
+from bert_suite import files
 from helpers import TOP, save_checkpoint
 
 ODD_NAMES = ["run[lr=3e-4]", "a*b", "what?", "a, b", "tab\\n", "[", "x[1-3] y"]

@@ -14,9 +14,10 @@ from absl.testing import flagsaver
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import estimators
+from bert_suite import training
+from bert_suite import cli
 
-TOP = os.path.dirname(os.path.abspath(estimators.__file__))
+TOP = os.path.dirname(os.path.abspath(training.__file__))
 WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the a kettle cat sing sleep ##s ##ing "
          "is not near far it . , rains tea").split()
 CONFIG = dict(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1,
@@ -32,7 +33,7 @@ PAIRS = [("The kettle sings.", "The kettle is singing."),
 LABELS = [1, 0, 0, 1, 1, 0, 1]
 
 
-class ManualClock(object):
+class ManualClock:
   """Stands in for the module `time`; tests set `now`, in seconds."""
 
   def __init__(self):
@@ -150,7 +151,7 @@ def run_command(script, arguments):
   try:
     with flagsaver.flagsaver(), captured_log(), contextlib.redirect_stderr(
         stderr):
-      estimators.run(script.main, script.define_flags, script.REQUIRED_FLAGS)
+      cli.run(script.main, script.define_flags, script.REQUIRED_FLAGS)
   except SystemExit as end:
     if isinstance(end.code, str):  # as Python does when nobody catches it
       return 1, stderr.getvalue() + end.code + "\n"
@@ -164,7 +165,7 @@ def run_main(script, arguments):
   """Runs a script's `main` in this process, with flags of its own."""
   with flagsaver.flagsaver(), captured_log():
     script.define_flags()
-    estimators.parse_flags([script.__name__ + ".py"] + arguments)
+    cli.parse_flags([script.__name__ + ".py"] + arguments)
     script.main([])
 
 

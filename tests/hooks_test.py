@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import estimators
-import hooks
+from bert_suite import training
+from bert_suite import hooks
+from bert_suite import cli
 from estimators_test import head_fn, make_toy, toy_input_fn, train_toy
 from helpers import ManualClock, captured_log, read_events
 
@@ -195,14 +196,14 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, number):
     monkey = lambda input_fn, hooks, **kwargs: inner(
         input_fn, hooks=[hook] + hooks, **kwargs)
     estimator.train = monkey
-    estimators.train(estimator, toy_input_fn(True), 9,
+    training.train(estimator, toy_input_fn(True), 9,
                      start_step=0 if hook.count == 0 else 3)
     return estimator
 
   sender = Sender()
   before = signal.getsignal(number)
   with captured_log() as lines:
-    with pytest.raises(estimators.Interrupted) as error:
+    with pytest.raises(cli.Interrupted) as error:
       train(sender)
   assert str(error.value) == (
       "stopped at step 3 of 9, which %s holds; the same command goes on from "

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import input_pipeline
+from bert_suite import input_pipeline
 import tokenization
+from bert_suite import files
+from bert_suite import model_inputs
 from helpers import captured_log
 from helpers import gzip_file
 from helpers import read_batches
@@ -50,7 +52,7 @@ def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, error, before):
   if before is not None:
     path.write_text(before)
   with pytest.raises(error):
-    with input_pipeline.atomic_path(str(path)) as temporary:
+    with files.atomic_path(str(path)) as temporary:
       with tf.gfile.GFile(temporary, "w") as writer:
         writer.write("half of the new")
       assert os.path.dirname(temporary) == str(tmp_path)
@@ -62,23 +64,23 @@ def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, error, before):
 
 def test_an_error_before_anything_is_written_stays_that_error(tmp_path):
   with pytest.raises(ZeroDivisionError):
-    with input_pipeline.atomic_path(str(tmp_path / "out.txt")):
+    with files.atomic_path(str(tmp_path / "out.txt")):
       raise ZeroDivisionError()
   assert os.listdir(str(tmp_path)) == []
 
 
 def test_write_text_replaces_the_file(tmp_path):
   path = tmp_path / "out.txt"
-  input_pipeline.write_text(str(path), "first, and longer\n")
-  input_pipeline.write_text(str(path), u"zw\u00f6lf\n")
+  files.write_text(str(path), "first, and longer\n")
+  files.write_text(str(path), u"zw\u00f6lf\n")
   assert path.read_bytes() == u"zw\u00f6lf\n".encode("utf-8")
   assert os.listdir(str(tmp_path)) == ["out.txt"]
 
 
 def test_two_that_write_one_file_do_not_share_a_temporary_name(tmp_path):
   path = str(tmp_path / "out.txt")
-  with input_pipeline.atomic_path(path) as first:
-    with input_pipeline.atomic_path(path) as second:
+  with files.atomic_path(path) as first:
+    with files.atomic_path(path) as second:
       assert first != second
       for temporary in (first, second):
         with open(temporary, "w") as writer:
@@ -90,15 +92,15 @@ def test_two_that_write_one_file_do_not_share_a_temporary_name(tmp_path):
 
 def test_a_pipe_or_device_is_written_to_and_a_link_stays(tmp_path):
   assert not os.path.isfile(os.devnull)
-  with input_pipeline.atomic_path(os.devnull) as path:
+  with files.atomic_path(os.devnull) as path:
     assert path == os.devnull
   pipe, link = tmp_path / "pipe", tmp_path / "link"
   os.mkfifo(str(pipe))
-  with input_pipeline.atomic_path(str(pipe)) as path:
+  with files.atomic_path(str(pipe)) as path:
     assert path == str(pipe)
   (tmp_path / "file").write_text("before")
   link.symlink_to(tmp_path / "file")
-  input_pipeline.write_text(str(link), "after")
+  files.write_text(str(link), "after")
   assert link.is_symlink() and (tmp_path / "file").read_text() == "after"
 
 
@@ -245,7 +247,7 @@ def tokenizer(tmp_path_factory):
 ])
 def test_truncate_pair_cuts_the_longer_one(a, b, max_length, shortened):
   tokens_a, tokens_b = list(a), list(b)
-  input_pipeline.truncate_pair(tokens_a, tokens_b, max_length)
+  model_inputs.truncate_pair(tokens_a, tokens_b, max_length)
   assert ("".join(tokens_a), "".join(tokens_b)) == shortened
 
 
@@ -263,7 +265,7 @@ def test_truncate_pair_cuts_the_longer_one(a, b, max_length, shortened):
 def test_make_model_input(
     tokenizer, a, b, max_seq_length, tokens, segment_ids):
   given = list(a), None if b is None else list(b)
-  found = input_pipeline.make_model_input(
+  found = model_inputs.make_model_input(
       given[0], given[1], max_seq_length, tokenizer)
   tokens = tokens.split()
   num_padding = max_seq_length - len(tokens)
@@ -276,14 +278,14 @@ def test_make_model_input(
 
 
 def test_pad_to_length():
-  assert input_pipeline.pad_to_length((1, 2), 4) == [1, 2, 0, 0]
-  assert input_pipeline.pad_to_length([1, 2], 4, -1) == [1, 2, -1, -1]
-  assert input_pipeline.pad_to_length([1, 2], 2) == [1, 2]
+  assert model_inputs.pad_to_length((1, 2), 4) == [1, 2, 0, 0]
+  assert model_inputs.pad_to_length([1, 2], 4, -1) == [1, 2, -1, -1]
+  assert model_inputs.pad_to_length([1, 2], 2) == [1, 2]
 
 
 def test_log_example_shows_the_first_in_short_and_all_as_debug(tokenizer):
   def log(index):
-    input_pipeline.log_example("train-7", input_pipeline.make_model_input(
+    model_inputs.log_example("train-7", model_inputs.make_model_input(
         ["a"], ["b"], 6, tokenizer), "yes (id = 1)", index)
 
   with captured_log() as lines:
@@ -310,6 +312,6 @@ def test_log_example_shows_the_first_in_short_and_all_as_debug(tokenizer):
     (1, [[1], [3], [0], [4], [2]])])
 def test_batches_by_length_are_halved_until_they_are_small(
     max_tokens, expected):
-  batches = input_pipeline.batches_by_length(
+  batches = model_inputs.batches_by_length(
       [4, 1, 30, 3, 6], 4, max_tokens)
   assert [batch.tolist() for batch in batches] == expected

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import kernels
+from bert_suite import kernels
 
 
 def values_of(build, arrays, by_tensorflow):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import estimators
-import input_pipeline
-import metrics
+from bert_suite import training
+from bert_suite import input_pipeline
+from bert_suite import metrics
 import optimization
 import run_pretraining
 
@@ -47,12 +47,12 @@ def test_an_evaluation_gives_metrics_of_the_whole_set(tmp_path):
     del is_training
     w = tf.get_variable("w", [], initializer=tf.ones_initializer())
     y = w * features["x"]
-    return estimators.Head(
+    return training.Head(
         tf.reduce_mean(tf.square(y - features["y"])), {"y": y},
         (spearman, {"predictions": y, "labels": features["y"]}, ["spearman"]))
 
-  estimator = estimators.make_estimator(
-      estimators.make_model_fn(head_fn, None, optimization.Settings(
+  estimator = training.make_estimator(
+      training.make_model_fn(head_fn, None, optimization.Settings(
           learning_rate=0.01, num_train_steps=1, num_warmup_steps=0)),
       str(tmp_path), train_batch_size=4, eval_batch_size=3)
   data = {"x": X, "y": Y}

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checkpoints
-import estimators
-import files
+from bert_suite import checkpoints
+from bert_suite import training
+from bert_suite import files
 import predictor
-import progress
+from bert_suite import progress
 import run_classifier
 import run_pretraining
 import run_squad
+from bert_suite import cli
 from estimators_test import (
     checkpoint_steps, make_toy, toy_input_fn, train_toy)
 from helpers import (
@@ -43,7 +44,7 @@ def test_a_training_resumes_and_keeps_what_it_should(tmp_path, name):
   # Two steps do not lead far, random weights would.
   np.testing.assert_allclose(estimator.get_variable_value("w"), w, atol=0.05)
   checkpoint = str(folder / "model.ckpt-4")
-  assert estimators.evaluate(
+  assert training.evaluate(
       estimator, toy_input_fn(), None, [], checkpoint)["global_step"] == 4
   assert estimator.evaluate(toy_input_fn())["global_step"] == 5
   for neighbour in neighbours:
@@ -97,23 +98,23 @@ def test_figures_of_another_step_are_refused(tmp_path):
   train_toy(tmp_path, 3, save_checkpoints_steps=1)
   start = checkpoints.Start(None, 0, None)
   path = str(tmp_path / "model.ckpt-3")
-  assert estimators.checkpoint_to_use(str(tmp_path), start, 3) == path
-  assert estimators.checkpoint_to_use(str(tmp_path), start, 0) == path
-  with pytest.raises(estimators.UserError, match=(
+  assert training.checkpoint_to_use(str(tmp_path), start, 3) == path
+  assert training.checkpoint_to_use(str(tmp_path), start, 0) == path
+  with pytest.raises(cli.UserError, match=(
       "the training ended at step 4, but the latest checkpoint is .*/model"
       r"\.ckpt-3, step 3; does something else write there\?$")):
-    estimators.checkpoint_to_use(str(tmp_path), start, 4)
-  with pytest.raises(estimators.UserError, match=(
+    training.checkpoint_to_use(str(tmp_path), start, 4)
+  with pytest.raises(cli.UserError, match=(
       "the training ended at step 4, but there is no checkpoint; ")):
-    estimators.checkpoint_to_use(str(tmp_path / "none"), start, 4)
+    training.checkpoint_to_use(str(tmp_path / "none"), start, 4)
 
-  class Other(object):
+  class Other:
     def evaluate(self, **unused_arguments):
       return {"global_step": 0, "loss": 1.0}
 
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       r"/model\.ckpt-3 holds step 3, but step 0 was evaluated")):
-    estimators.evaluate(Other(), None, None, [], path)
+    training.evaluate(Other(), None, None, [], path)
 
 
 def test_a_whole_run_under_odd_names(tmp_path):
@@ -162,11 +163,11 @@ def test_logs_and_messages_have_the_names_that_the_user_knows(tmp_path, capsys):
   assert lines == ["Lost %s/model.ckpt, 100%%" % folder, "100% lost"]
 
   def main(unused_argv):
-    raise estimators.UserError("%s/a is damaged" % link)
+    raise cli.UserError("%s/a is damaged" % link)
 
   with mock.patch.object(sys, "argv", ["script.py"]):
     with pytest.raises(SystemExit):
-      estimators.run(main, lambda: None)
+      cli.run(main, lambda: None)
   assert capsys.readouterr().err == "script.py: %s/a is damaged\n" % folder
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import cli
-import estimators
-import kernels
+from bert_suite import cli
+from bert_suite import kernels
 import modeling
-import padding
+from bert_suite import padding
 import run_classifier
-import tf_estimator
+from bert_suite import tf_estimator
+from bert_suite import run_settings
 
 
 def make_config():
@@ -230,8 +230,8 @@ def test_model_fn_follows_the_flags(remove_padding, use_tpu):
       dict(use_tpu=use_tpu, remove_padding=remove_padding), [])
   model_fn = run_classifier.make_model_fn(
       make_config(), 2, None,
-      estimators.optimizer_settings(flag_values, num_train_steps=10),
-      estimators.model_options(flag_values))
+      run_settings.optimizer_settings(flag_values, num_train_steps=10),
+      run_settings.model_options(flag_values))
   with tf.Graph().as_default():
     ids = tf.placeholder(tf.int32, [2, 8])
     features = {"input_ids": ids, "input_mask": ids, "segment_ids": ids,

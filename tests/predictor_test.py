@@ -10,9 +10,9 @@ import tensorflow.compat.v1 as tf
 
 import helpers
 import predictor
-import serving
-import squad_data
-import trained_models
+from bert_suite import serving
+from bert_suite.squad import data as squad_data
+from bert_suite import trained_models
 from export_fixtures import LENGTH, MODELS, write_model
 
 TEXTS = ["The kettle sings.", ("It rains.", "Tea is near."), "cat", ("a", ""),

@@ -7,8 +7,8 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
-import cli
-import progress
+from bert_suite import cli
+from bert_suite import progress
 from helpers import ManualClock, captured_log
 
 
@@ -65,7 +65,7 @@ def test_an_error_ends_the_bar_before_its_text(monkeypatch):
 
 
 def test_a_terminal_without_a_size_has_no_bar():
-  class Stream(object):
+  class Stream:
 
     def isatty(self):
       return True

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import input_pipeline
-import files
-import record_files
+from bert_suite import input_pipeline
+from bert_suite import files
+from bert_suite import record_files
 from helpers import captured_log
 from helpers import gzip_file
 from helpers import read_batches

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-import checkpoints
+from bert_suite import checkpoints
 import create_pretraining_data
 import helpers
-import record_origins
+from bert_suite.pretraining import record_origins
 import tokenization
 
 SIZE = len(helpers.WORDS)

@@ -10,8 +10,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import helpers
-import input_pipeline
+from bert_suite import input_pipeline
 import run_classifier
+from bert_suite import cli
+from bert_suite import files
 
 # Runs a script in which `die` is called at some moment, as kill -9 would.
 KILLED = """
@@ -36,7 +38,7 @@ def at_call(number, function):
   return counted
 
 %(patch)s
-estimators.run(script.main, script.define_flags, script.REQUIRED_FLAGS)
+cli.run(script.main, script.define_flags, script.REQUIRED_FLAGS)
 """
 
 # Where it dies: what to do to make it, and the step to go on from. Training
@@ -72,14 +74,14 @@ management.update_checkpoint_state_internal = at_call(
     3, management.update_checkpoint_state_internal)
 """, 2),
     "while writing results": ("""
-write = input_pipeline.write_text
+write = files.write_text
 def write_in_part(path, text):
   if "eval_results" in path:
-    with open(input_pipeline._temporary_name(path), "w") as writer:
+    with open(files._temporary_name(path), "w") as writer:
       writer.write(text[:10])
     die()
   write(path, text)
-input_pipeline.write_text = write_in_part
+files.write_text = write_in_part
 """, 6),
 }
 

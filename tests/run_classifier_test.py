@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checkpoints
-import estimators
-import input_pipeline
+from bert_suite import checkpoints
+from bert_suite import training
+from bert_suite import input_pipeline
 import modeling
 import numpy_bert
 import optimization
 import run_classifier
 import tokenization
+from bert_suite import run_settings
+from bert_suite import cli
 from helpers import (
     LABELS, CONFIG, PAIRS, WORDS, captured_log, check_mrpc_results,
     read_batches, read_eval_results, read_events, read_probabilities, run_main,
@@ -370,7 +372,7 @@ def run_metrics(batches, num_labels, use_tpu=False):
     head = head_fn(
         dict(input_ids=None, input_mask=None, segment_ids=None,
              label_ids=labels, is_real_example=is_real_example), False)
-    function, tensors = estimators.eval_metrics(head, use_tpu)
+    function, tensors = training.eval_metrics(head, use_tpu)
     metrics = function(**tensors)
     session.run(tf.local_variables_initializer())
     for batch in batches:
@@ -426,8 +428,8 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_its_batches(
     return tf.reduce_mean(per_example_loss), per_example_loss, logits, logits
 
   output_dir = str(tmp_path / "out")
-  estimator = estimators.make_estimator(
-      estimators.make_model_fn(
+  estimator = training.make_estimator(
+      training.make_model_fn(
           run_classifier.make_head_fn(build_model, loss_batch_size=4),
           save_checkpoint(str(tmp_path / "model.ckpt"), {"scale": 1.0}),
           optimization.Settings(0.1, 1, 0)),
@@ -585,7 +587,7 @@ def test_a_model_of_another_task_lends_its_encoder(
       (dict(init_head="old"), "--init_head=old: expected one of auto, keep"),
       (dict(init_head="new", do_train=False, do_eval=True), "--init_head=new: a "
        "new head is of use only with --do_train")):
-    with pytest.raises(estimators.UserError, match=message):
+    with pytest.raises(cli.UserError, match=message):
       run_main(run_classifier, arguments_for(
           output_dir=str(tmp_path / "other"), **dict(values, **changes)))
 
@@ -630,7 +632,7 @@ def test_a_processor_of_the_user_runs(task, tmp_path, monkeypatch):
   write_lines(path, rows + [["snow", "white"]])
   before = input_pipeline.count_records(
       os.path.join(output_dir, "train.tf_record"))
-  with pytest.raises(estimators.UserError, match="Example row-3: found the "
+  with pytest.raises(cli.UserError, match="Example row-3: found the "
                      "label 'white'"):
     run_main(run_classifier, arguments)
   assert before == 6 == input_pipeline.count_records(
@@ -645,7 +647,7 @@ def test_accents_are_recorded_as_the_flag_says(task, tmp_path, monkeypatch):
   def find_start(flag_values, record, *unused):
     raise Started(record)
 
-  monkeypatch.setattr(estimators, "find_start", find_start)
+  monkeypatch.setattr(training, "find_start", find_start)
   for value, expected in (("auto", None), ("false", False), ("true", True)):
     with pytest.raises(Started) as started:
       run_main(run_classifier, arguments_for(
@@ -662,11 +664,11 @@ def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
     assert kwargs["use_tpu"]
     raise FeaturesAreWritten()
 
-  monkeypatch.setattr(estimators, "check_tpu", lambda use_tpu: None)
+  monkeypatch.setattr(run_settings, "check_tpu", lambda use_tpu: None)
   monkeypatch.setattr(checkpoints, "resolve", lambda path: path)
   monkeypatch.setattr(checkpoints, "check_readable", lambda *unused: {
       "output_weights": [2, 16], "output_bias": [2]})
-  monkeypatch.setattr(estimators, "make_estimator", make_estimator)
+  monkeypatch.setattr(training, "make_estimator", make_estimator)
   output_dir = str(tmp_path / "out")
   with pytest.raises(FeaturesAreWritten):
     run_main(run_classifier, arguments_for(
@@ -760,7 +762,7 @@ def test_train_and_evaluate_takes_the_class_of_a_processor(settings):
       **{name: value for name, value in settings.items()
          if name not in ("do_eval", "num_train_epochs")})
   assert training.history
-  with pytest.raises(estimators.UserError, match="expected a DataProcessor"):
+  with pytest.raises(cli.UserError, match="expected a DataProcessor"):
     run_classifier.train_and_evaluate("MRPC", **settings)
 
 
@@ -769,6 +771,6 @@ def test_train_and_evaluate_raises_mistakes(settings):
       ({"learning_rat": 1}, "unknown setting learning_rat; did you mean "),
       ({"vocab_file": None}, "also pass --vocab_file"),
       ({"data_dir": "/nowhere"}, "--data_dir=/nowhere: a file of the task is ")):
-    with pytest.raises(estimators.UserError) as error:
+    with pytest.raises(cli.UserError) as error:
       run_classifier.train_and_evaluate(**dict(settings, **changes))
     assert str(error.value).startswith(text)

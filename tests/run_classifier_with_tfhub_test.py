@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import estimators
 import modeling
 import helpers
 import run_classifier_with_tfhub
 import tokenization
+from bert_suite import cli
 
 try:
   import tensorflow_hub as hub
@@ -169,7 +169,7 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
 @with_module
 def test_without_a_checkpoint_only_training_is_named(exported, tmp_path):
   with pytest.raises(
-      estimators.UserError, match="holds no checkpoint: give --do_train$"):
+      cli.UserError, match="holds no checkpoint: give --do_train$"):
     helpers.run_main(run_classifier_with_tfhub, [
         "--task_name=MRPC", "--do_eval", "--max_seq_length=16",
         "--data_dir=" + helpers.write_mrpc(tmp_path / "data"),
@@ -183,7 +183,7 @@ def test_a_handle_that_is_no_module_is_named(tmp_path):
   arguments = ["--task_name=MRPC", "--do_train", "--data_dir=" + str(tmp_path),
                "--bert_hub_module_handle=" + handle,
                "--output_dir=" + str(tmp_path / "out")]
-  with pytest.raises(estimators.UserError) as error:
+  with pytest.raises(cli.UserError) as error:
     helpers.run_main(run_classifier_with_tfhub, arguments)
   assert handle in str(error.value)
   assert "\n" not in str(error.value)
@@ -195,12 +195,12 @@ def test_what_does_not_fit_the_modules_tables_is_one_line(
   arguments = ["--task_name=MRPC", "--do_train", "--data_dir=" + str(tmp_path),
                "--bert_hub_module_handle=" + exported[0],
                "--output_dir=" + str(tmp_path / "out")]
-  with pytest.raises(estimators.UserError, match="at most 20 positions"):
+  with pytest.raises(cli.UserError, match="at most 20 positions"):
     helpers.run_main(
         run_classifier_with_tfhub, arguments + ["--max_seq_length=21"])
   monkeypatch.setattr(helpers, "WORDS", helpers.WORDS + ["one", "more"])
   handle, _ = export_module(tmp_path)
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       "has ids up to %d, but the model's vocab_size is %d" % (
           len(helpers.WORDS) - 1, len(helpers.WORDS) - 2))) as error:
     helpers.run_main(run_classifier_with_tfhub, arguments + [
@@ -212,7 +212,7 @@ def test_what_does_not_fit_the_modules_tables_is_one_line(
 @pytest.mark.parametrize(
     "name", ["init_checkpoint", "vocab_file", "bert_config_file"])
 def test_what_the_module_brings_may_not_be_given(tmp_path, name):
-  with pytest.raises(estimators.UserError, match="^--%s: the module" % name):
+  with pytest.raises(cli.UserError, match="^--%s: the module" % name):
     helpers.run_main(run_classifier_with_tfhub, [
         "--task_name=MRPC", "--do_eval", "--data_dir=" + str(tmp_path),
         "--bert_hub_module_handle=" + str(tmp_path), "--%s=x" % name,

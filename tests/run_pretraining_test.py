@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checkpoints
-import estimators
+from bert_suite import checkpoints
 import helpers
 import hooks_test
-import input_pipeline
+from bert_suite import input_pipeline
 import modeling
 import numpy_bert
 import resume_test
 import run_pretraining
-import tf_estimator
+from bert_suite import tf_estimator
 import tokenization
+from bert_suite import cli
+from bert_suite import model_inputs
 
 # B sequences of S tokens, W wide; P predictions each of V words.
 B, S, W, P, V = 3, 5, 8, 2, 11
@@ -208,7 +209,7 @@ def make_record(rng, length=LENGTH, predictions=PREDICTIONS):
   """Returns the features of one record, with padding at both kinds of end."""
   used = rng.randint(4, length + 1)
   masked = rng.randint(1, predictions + 1)
-  pad = input_pipeline.pad_to_length
+  pad = model_inputs.pad_to_length
   return {
       "input_ids": pad(rng.randint(5, WORD_COUNT, size=used), length),
       "input_mask": pad([1] * used, length),
@@ -297,7 +298,7 @@ def test_the_vocabulary_is_recorded_and_kept(records, tmp_path):
   assert "or give a larger --num_train_steps to train" in warning
   helpers.write_lines(
       vocab_file, [["[UNK]"], ["[PAD]"], ["[CLS]"], ["[SEP]"], ["[MASK]"]])
-  with pytest.raises(estimators.UserError, match="vocabulary is 5 tokens, "):
+  with pytest.raises(cli.UserError, match="vocabulary is 5 tokens, "):
     run(records, do_train=True, vocab_file=vocab_file)
 
 
@@ -355,7 +356,7 @@ def test_next_sentences_can_be_left_out(records):
   variables = tf.train.list_variables(str(records / "out" / "model.ckpt-6"))
   assert not [n for n, _ in variables if n.startswith("cls/seq_relationship")]
   # A folder of the one is not taken for the other.
-  with pytest.raises(estimators.UserError, match="use_next_sentence is False "
+  with pytest.raises(cli.UserError, match="use_next_sentence is False "
                      "there and True here"):
     run(records, do_train=True)
 
@@ -375,7 +376,7 @@ def test_it_evaluates_while_training(records):
 
 
 def test_eval_steps_need_records_to_evaluate_on(records):
-  with pytest.raises(estimators.UserError, match="^--eval_steps=2 needs "
+  with pytest.raises(cli.UserError, match="^--eval_steps=2 needs "
                      "--eval_input_file, records to evaluate on$"):
     run(records, do_train=True, eval_steps=2)
 

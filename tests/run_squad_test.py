@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import estimators
-import input_pipeline
+from bert_suite import input_pipeline
 import modeling
 import numpy_bert
 import run_squad
 import squad_metrics
+from bert_suite import cli
 from helpers import (
     CONFIG, WORDS, captured_log, run_main, run_script, save_checkpoint,
     write_config, write_vocab)
@@ -304,7 +304,7 @@ def test_scores_of_few_questions_do_not_replace_others(
   write_json(tmp_path / "predictions.json", dict.fromkeys(ids, "tea"))
   write_json(tmp_path / "eval_results.json", {"f1": 1})
   before = read_results(tmp_path)
-  with pytest.raises(estimators.UserError, match=message):
+  with pytest.raises(cli.UserError, match=message):
     run_main(run_squad, arguments_for(task, tmp_path, do_eval=True))
   assert read_results(tmp_path) == before
 
@@ -401,7 +401,7 @@ def test_version_2_without_its_flag_warns_in_prediction(
 
 def test_an_untrained_model_is_refused_before_all_else(task, tmp_path):
   given = save_checkpoint(tmp_path / "bert_model.ckpt", {"bert/w": 1.0})
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       "has no cls/squad/output_weights, cls/squad/output_bias, so it was not")):
     run_main(run_squad, arguments_for(
         task, tmp_path / "out", do_predict=True, init_checkpoint=given))
@@ -497,7 +497,7 @@ def test_what_has_no_effect_is_warned_of(
 def test_a_mistake_is_one_line_and_nothing_is_written(
     task, tmp_path, make_changes, message):
   output_dir = tmp_path / "out"
-  with pytest.raises(estimators.UserError, match=message) as error:
+  with pytest.raises(cli.UserError, match=message) as error:
     run_main(run_squad, arguments_for(
         task, output_dir, **make_changes(tmp_path)))
   assert "\n" not in str(error.value)
@@ -507,7 +507,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 def test_a_threshold_needs_what_a_prediction_wrote(task, tmp_path):
   write_json(tmp_path / "predictions.json", dict.fromkeys(
       ["q%d%d" % (i, j) for i in range(3) for j in range(3)], "tea"))
-  with pytest.raises(estimators.UserError, match=(
+  with pytest.raises(cli.UserError, match=(
       "there is no .*nbest_predictions.json, .*null_odds.json; give also "
       "--do_predict$")):
     run_main(run_squad, arguments_for(

@@ -2,7 +2,7 @@
 
 import pytest
 
-import sentences
+from bert_suite.pretraining import sentences
 
 
 @pytest.mark.parametrize("parts", [

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-import squad_answers
-import squad_data
+from bert_suite.squad import answers as squad_answers
+from bert_suite.squad import data as squad_data
 import tokenization
 from helpers import captured_log, write_lines
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import squad_data
-import squad_files
+from bert_suite.squad import data as squad_data
+from bert_suite.squad import reader as squad_files
 import tokenization
 from helpers import WORDS, captured_log, gzip_file, write_vocab
 

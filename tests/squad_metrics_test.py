@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import squad_files
+from bert_suite.squad import reader as squad_files
 import squad_metrics
 from helpers import captured_log, run_script
 

@@ -14,7 +14,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 import tensorflow.compat.v2 as tf2
 
-import tf_estimator
+from bert_suite import tf_estimator
 
 BRINGS_ESTIMATOR = hasattr(tf, "estimator")  # TensorFlow 2.15 and older
 from_2_16_on = pytest.mark.skipif(
@@ -455,7 +455,7 @@ except ImportError:
 def keras_modules():
   return {m for m in sys.modules if m.split(".")[0] in ("keras", "tf_keras")}
 before = keras_modules()
-import tf_estimator
+from bert_suite import tf_estimator
 tf_estimator.TPURunConfig(tpu_config=tf_estimator.TPUConfig())
 assert keras_modules() == before, keras_modules() - before
 import tensorflow_estimator.python.estimator.gc

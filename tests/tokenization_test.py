@@ -330,7 +330,7 @@ def test_changes_are_followed(tmp_path):
   assert tokenizer.tokenize(text) == ["[UNK]", "wax"]
   tokenizer.wordpiece_tokenizer.vocab["Unwanted"] = 1
   assert tokenizer.tokenize(text) == ["Unwanted", "wax"]
-  class Letters(object):
+  class Letters:
 
     def tokenize(self, text):
       return list(text)
@@ -403,7 +403,7 @@ def test_helpers_make_the_words_of_the_fast_path(do_lower_case, strip_accents):
   class Slow(tokenization.BasicTokenizer):
 
     def _clean_text(self, text):
-      return super(Slow, self)._clean_text(text)
+      return super()._clean_text(text)
 
   slow, fast = [kind(do_lower_case, ["[MASK]"], strip_accents)
                 for kind in (Slow, tokenization.BasicTokenizer)]

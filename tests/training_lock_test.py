@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-import training_lock
+from bert_suite import training_lock
 from helpers import TOP
 
 HOLDS = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
-import training_lock
+from bert_suite import training_lock
 with training_lock.TrainingLock(sys.argv[2]):
   print("has it", flush=True)
   time.sleep(60)

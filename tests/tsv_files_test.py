@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 
-import tsv_files
+from bert_suite import tables
 from helpers import captured_log
 from helpers import gzip_file
 
@@ -29,7 +29,7 @@ def write_bytes(tmp_path, content):
     (codecs.BOM_UTF8, []),
 ])
 def test_read_tsv(tmp_path, content, rows):
-  found = tsv_files.read_tsv(write_bytes(tmp_path, content))
+  found = tables.read_tsv(write_bytes(tmp_path, content))
   assert [list(row) for row in found] == rows
 
 
@@ -37,31 +37,31 @@ def test_read_tsv(tmp_path, content, rows):
     "separator", [u"\u2028", u"\u2029", u"\x85", u"\x0b", u"\x0c", u"\x1c"])
 def test_only_a_line_feed_ends_a_row(tmp_path, separator):
   line = u"1\tone%stwo\n" % separator
-  rows = tsv_files.read_tsv(write_bytes(tmp_path, line.encode("utf-8")))
+  rows = tables.read_tsv(write_bytes(tmp_path, line.encode("utf-8")))
   assert rows == [["1", u"one%stwo" % separator]]
 
 
 def test_quotechar_joins_columns_with_tabs_inside(tmp_path):
   path = write_bytes(tmp_path, b'1\t"a\tb"\t"say ""c"""\n2\td\te\n')
-  assert tsv_files.read_tsv(path, quotechar='"') == [
+  assert tables.read_tsv(path, quotechar='"') == [
       ["1", "a\tb", 'say "c"'], ["2", "d", "e"]]
-  assert tsv_files.read_tsv(path)[0] == [
+  assert tables.read_tsv(path)[0] == [
       "1", '"a', 'b"', '"say ""c"""']
 
 
 def test_gzip_is_unpacked_whatever_the_name_is(tmp_path):
   path = gzip_file(write_bytes(tmp_path, b"a\tb\r\nc\td\n"))
-  assert tsv_files.read_tsv(path) == [["a", "b"], ["c", "d"]]
+  assert tables.read_tsv(path) == [["a", "b"], ["c", "d"]]
   with open(path, "rb+") as writer:
     writer.truncate(20)
   with pytest.raises(ValueError, match="is a damaged gzip file .*; get it"):
-    tsv_files.read_tsv(path)
+    tables.read_tsv(path)
 
 
 def test_a_line_that_is_not_utf_8_is_named(tmp_path):
   path = write_bytes(tmp_path, b"1\tfine\n2\tcaf\xe9\n3\tfine\n")
   with pytest.raises(ValueError) as error:
-    tsv_files.read_tsv(path)
+    tables.read_tsv(path)
   assert str(error.value) == (
       "%s, row 2: byte 6 is not UTF-8; save the file as UTF-8" % path)
 
@@ -69,12 +69,12 @@ def test_a_line_that_is_not_utf_8_is_named(tmp_path):
 def test_a_row_that_cannot_be_split_is_named(tmp_path):
   path = write_bytes(tmp_path, b"1\tfine\n2\tcarriage\rreturn\n")
   with pytest.raises(ValueError, match="table.tsv, row 2: "):
-    tsv_files.read_tsv(path, quotechar='"')
+    tables.read_tsv(path, quotechar='"')
 
 
 def test_a_missing_column_is_named(tmp_path):
   path = write_bytes(tmp_path, b"0\tx\ty\n1\tx\n")
-  full, short = tsv_files.read_tsv(path)
+  full, short = tables.read_tsv(path)
   assert (full[2], full[-1], full[1:]) == ("y", "y", ["x", "y"])
   with pytest.raises(ValueError) as error:
     short[2]  # pylint: disable=pointless-statement
@@ -86,7 +86,7 @@ def test_a_missing_column_is_named(tmp_path):
 def test_quoted_columns_may_have_line_breaks(tmp_path):
   path = write_bytes(
       tmp_path, b'1\t"a\r\n\tb\n\n"\tx\r\n2\t"c"\n\n3\td\n\n')
-  rows = tsv_files.read_tsv(path, quotechar='"')
+  rows = tables.read_tsv(path, quotechar='"')
   assert rows == [["1", "a\n\tb\n\n", "x"], ["2", "c"], [], ["3", "d"]]
   assert [row.number for row in rows] == [1, 5, 6, 7]
   assert rows[3].where == "%s, row 7" % path
@@ -100,13 +100,13 @@ def test_quoted_columns_may_have_line_breaks(tmp_path):
 def test_a_quote_that_is_not_closed_is_named(tmp_path, content, row):
   path = write_bytes(tmp_path, content)
   with pytest.raises(ValueError, match="table.tsv, row %d: .*not closed" % row):
-    tsv_files.read_tsv(path, quotechar='"')
+    tables.read_tsv(path, quotechar='"')
 
 
 @pytest.mark.parametrize("line, name", [
     (b"1,It rains, still.", "commas"), (b"1;It rains.", "semicolons")])
 def test_a_row_of_another_separator_is_named(tmp_path, line, name):
-  row, = tsv_files.read_tsv(write_bytes(tmp_path, line))
+  row, = tables.read_tsv(write_bytes(tmp_path, line))
   with pytest.raises(ValueError) as error:
     row[1]  # pylint: disable=pointless-statement
   assert str(error.value) == (
@@ -117,7 +117,7 @@ def test_a_row_of_another_separator_is_named(tmp_path, line, name):
 
 def warnings_of(rows, *arguments):
   with captured_log() as lines:
-    tsv_files.warn_of_first_row(rows, *arguments)
+    tables.warn_of_first_row(rows, *arguments)
   return lines
 
 
@@ -127,7 +127,7 @@ def warnings_of(rows, *arguments):
     ["label", "id", "no end but many words"],
 ])
 def test_a_first_row_that_looks_like_data_is_named(tmp_path, first):
-  row = tsv_files.TsvRow(first, "dev.tsv", 1)
+  row = tables.TsvRow(first, "dev.tsv", 1)
   assert warnings_of([row], (2,), 0, ["0", "1"]) == [
       "dev.tsv, row 1: looks like data, but is taken for a header and left "
       "out; add a header to the file"]
@@ -144,7 +144,7 @@ def test_a_header_is_not_named(first):
 
 def test_rows_with_more_columns_than_the_header_are_named():
   rows = [
-      tsv_files.TsvRow(columns, "dev.tsv", number)
+      tables.TsvRow(columns, "dev.tsv", number)
       for number, columns in enumerate([
           ["label", "text"], ["1", "a", "", ""], ["1", "a", "b"], ["0", "c"],
           ["0", "c", "", "d"]], 1)]
@@ -159,4 +159,4 @@ def test_a_carriage_return_outside_quotes_is_named(tmp_path):
   path = tmp_path / "a.tsv"
   path.write_bytes(b'"a"\tb\nc\td\re\tf\n')
   with pytest.raises(ValueError, match="row 2: found a carriage return outside"):
-    tsv_files.read_tsv(str(path), quotechar='"')
+    tables.read_tsv(str(path), quotechar='"')

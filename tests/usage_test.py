@@ -8,7 +8,7 @@ import sys
 from absl import flags
 import pytest
 
-import cli
+from bert_suite import cli
 import create_pretraining_data
 import export_model
 import extract_features
@@ -17,7 +17,7 @@ import run_classifier_with_tfhub
 import run_pretraining
 import run_squad
 import squad_metrics
-import usage
+from bert_suite import usage
 
 TOP = os.path.dirname(os.path.abspath(usage.__file__))
 SCRIPTS = {script.__name__: script for script in (
@@ -116,16 +116,15 @@ def test_a_program_with_a_task_of_its_own_prints_its_help(tmp_path):
 import sys
 sys.path.insert(0, %r)
 from absl import flags
-import estimators
 import run_classifier
 
 def define_flags():
   run_classifier.define_flags()
-  estimators.define_flag("integer", "stars", 3, "Stars of a good review.")
+  cli.define_flag("integer", "stars", 3, "Stars of a good review.")
   flags.DEFINE_enum("kind", "book", ["book", "film"], "What is reviewed.")
 
 if __name__ == "__main__":
-  estimators.run(run_classifier.main, define_flags,
+  cli.run(run_classifier.main, define_flags,
                  run_classifier.REQUIRED_FLAGS)
 """ % TOP)
   status, text, _ = run(["reviews.py", "--nonsense", "-h"], tmp_path)

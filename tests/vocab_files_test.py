@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-import vocab_files
+from bert_suite import vocab_files
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "tea", "##s"]
 LINES = "\n".join(TOKENS) + "\n"

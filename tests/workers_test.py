@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-import workers
+from bert_suite.pretraining import workers
 from helpers import captured_log
 
 

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import estimators
+from bert_suite import training
 from helpers import (
     captured_log, run_script, write_config, write_mrpc, write_vocab)
-import xla
+from bert_suite import xla
+from bert_suite import run_settings
+from bert_suite import cli
 
 
 def graph_options(**kwargs):
-  estimator = estimators.make_estimator(
+  estimator = training.make_estimator(
       lambda features, labels, mode, params: None, "unused", **kwargs)
   return estimator.config.session_config.graph_options
 
@@ -43,13 +45,13 @@ def test_options_that_were_given_stay(monkeypatch, given, expected):
 def test_without_the_flag_nothing_is_done(monkeypatch):
   monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
   with captured_log() as lines:
-    estimators.check_xla(False)
+    run_settings.check_xla(False)
   assert "TF_XLA_FLAGS" not in os.environ and not lines
 
 
 def test_tpus_are_refused():
-  with pytest.raises(estimators.UserError, match="TPUs always compile"):
-    estimators.check_xla(True, use_tpu=True)
+  with pytest.raises(cli.UserError, match="TPUs always compile"):
+    run_settings.check_xla(True, use_tpu=True)
 
 
 def load(output_dir):

@@ -1,0 +1,142 @@
+"""Whether the weights of a checkpoint fit a model, and its head a task.
+
+A head is what a task puts on the encoder; training may start from a model of
+another task, and then needs a head of its own.
+"""
+
+import collections
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import checkpoints
+
+# What --init_head can be.
+INIT_HEADS = ("auto", "keep", "new")
+# The variables of all tasks' heads.
+CLASSIFIER_HEAD = ("output_weights", "output_bias")
+SQUAD_HEAD = ("cls/squad/output_weights", "cls/squad/output_bias")
+HEADS = CLASSIFIER_HEAD + SQUAD_HEAD
+
+# How names end in the checkpoints of TensorFlow 2's Keras models.
+_OBJECT_BASED = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def check_init_head(init_head):
+  """Raises ValueError unless a value of --init_head is one there is."""
+  if init_head not in INIT_HEADS:
+    raise ValueError("--init_head=%s: expected one of %s" % (
+        init_head, ", ".join(INIT_HEADS)))
+
+
+def find_new_head(variables, checkpoint, head, init_head):
+  """Decides whether a task's head comes from a checkpoint, and logs it.
+
+  Args:
+    variables: list of variables. Those of the model.
+    checkpoint: str. Prefix of the checkpoint.
+    head: names of variables that only training on the task makes.
+    init_head: str. "auto" takes the head if it fits by names and shapes, "keep"
+      insists on it, "new" never takes it.
+
+  Returns:
+    Set of the names that start anew: all those of the head, or none.
+
+  Raises:
+    ValueError: the head does not fit and is to be kept.
+  """
+  check_init_head(init_head)
+  ours = collections.OrderedDict(
+      (variable.op.name, variable.shape.as_list()) for variable in variables
+      if variable.op.name in head)
+  if not ours:
+    return set()
+  shapes = checkpoints.check_readable(checkpoint)
+  shown = "The head (%s)" % ", ".join(ours)
+  missing = [name for name in ours if name not in shapes]
+  misfits = ["%s is %s there and %s here" % (name, list(shapes[name]), shape)
+             for name, shape in ours.items()
+             if name in shapes and list(shapes[name]) != shape]
+  misfits += ["there is no " + name for name in missing]
+  if init_head == "keep" and misfits:
+    raise ValueError(
+        "--init_head=keep: %s has another head: %s; give --init_head=auto to "
+        "start the head anew" % (checkpoint, ", ".join(misfits)))
+  if init_head != "new" and not misfits:
+    tf.logging.info("%s is kept: its weights start from %s; --init_head=new "
+                    "starts it anew", shown, checkpoint)
+    return set()
+  others = sorted(name for name in shapes if name in HEADS and name not in ours)
+  if init_head == "new" or len(missing) == len(ours) and not others:
+    tf.logging.info("%s starts from random weights", shown)
+  else:
+    tf.logging.warning(
+        "%s starts anew, from random weights: in %s %s%s", shown, checkpoint,
+        ", ".join(misfits),
+        ", but the head of another task: " + ", ".join(others)
+        if others else "")
+  return set(ours)
+
+
+def check_shapes(variables, checkpoint, must_have_all=False,
+                 cure="give another checkpoint"):
+  """Raises ValueError unless a checkpoint exists and its shapes fit.
+
+  Args:
+    variables: list of variables.
+    checkpoint: str. Prefix of the checkpoint.
+    must_have_all: bool. Every variable must be in it.
+    cure: str. What to do, or look at, if it does not fit.
+  """
+  check_shapes_of(
+      collections.OrderedDict((variable.name.split(":")[0],
+                               variable.shape.as_list())
+                              for variable in variables),
+      checkpoint, must_have_all, cure)
+
+
+def check_shapes_of(expected, checkpoint, must_have_all, cure):
+  """The same, of a dict from name in the checkpoint to list of int."""
+  shapes = checkpoints.check_readable(checkpoint)
+  # A head alone, which others name alike, is no model.
+  encoder = [name for name in expected if name.startswith("bert/")]
+  if expected and not set(encoder or expected) & set(shapes):
+    raise ValueError(_describe_stranger(
+        expected, checkpoint, shapes, cure if must_have_all else
+        "leave --init_checkpoint out to start from random weights"))
+  problems = []
+  for name, ours in expected.items():
+    if name not in shapes:
+      if must_have_all:
+        problems.append("%s: not in the checkpoint" % name)
+    elif list(shapes[name]) != ours:
+      problems.append("%s: %s in the checkpoint, %s in the model" %
+                      (name, list(shapes[name]), ours))
+  if problems:
+    raise ValueError(
+        "%s does not fit the model (%s):\n  %s" %
+        (checkpoint, cure, "\n  ".join(problems)))
+
+
+def _describe_stranger(expected, checkpoint, shapes, cure):
+  """Returns a line on a checkpoint with none of the model's variables."""
+  names = sorted(name for name in shapes if not name.startswith("_"))
+  # The scope of variables that have the right names but for it.
+  scope = next((name[:-len(ours)] for ours in expected for name in names
+                if "/" in ours and name.endswith("/" + ours)), None)
+  if any(name.endswith(_OBJECT_BASED) for name in names):
+    what = ("not a BERT checkpoint of TensorFlow 1, but an object-based one of "
+            "TensorFlow 2")
+  elif scope == "module/":
+    what = ("one that run_classifier_with_tfhub.py trained on a Hub module; "
+            "give the checkpoint that the module was made from")
+  elif scope:
+    what = ("one with all names under the scope %s; save it again without that "
+            "scope" % scope)
+  else:
+    what = "not a BERT checkpoint of TensorFlow 1"
+  return ("%s holds none of the model's variables (the first names found: %s%s)"
+          ", so it is %s; %s" % (
+              checkpoint, ", ".join(names[:5]) or "none at all",
+              ", ..." if len(names) > 5 else "", what, cure))

@@ -1,0 +1,551 @@
+"""The command line of every script: flags, and mistakes shown as one line.
+
+Nothing here imports TensorFlow before it is needed, so that scripts without it
+start at once. What knows its errors looks whether it has been imported.
+"""
+
+import builtins
+import contextlib
+import errno
+import operator
+import os
+import re
+import sys
+
+from absl import app
+from absl import flags
+
+from . import usage
+
+# Flags defined by functions of this module belong to the script that calls
+# them, so that its --helpshort lists them.
+flags.disclaim_key_flags()
+
+# Where `define_flag` defines flags.
+_flags = flags.FLAGS
+
+
+class UserError(Exception):
+  """A mistake in a flag or a file: `run` prints its text, no stack trace."""
+
+  exit_status = 1
+
+  def _render_traceback_(self):
+    """Returns what IPython shows, a list of lines."""
+    return ["%s: %s" % (type(self).__name__, self)]
+
+
+class InvalidValue(UserError, ValueError):
+  """A UserError that programs may also catch as the ValueError it was."""
+
+
+class Interrupted(UserError):
+  """Ctrl-C, or a request to end, stopped the training; the text says where."""
+
+  exit_status = 130  # what shells report for Ctrl-C
+
+
+@contextlib.contextmanager
+def user_errors():
+  """Turns a ValueError, an unusable file or a missing method into a UserError.
+
+  For the steps that read what the user gave. Elsewhere a ValueError is a fault
+  of the program and keeps its stack trace. A BrokenPipeError stays one.
+  """
+  try:
+    yield
+  except (BrokenPipeError, UserError):
+    raise
+  except Exception as error:  # pylint: disable=broad-except
+    if isinstance(error, ValueError):
+      raise InvalidValue(str(error)) from None
+    if isinstance(error, NotImplementedError):
+      raise UserError(str(error)) from None
+    if not isinstance(error, OSError) and not _is_of_tensorflow(error):
+      raise
+    if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
+      raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    raise UserError(_environment_fault(error) or getattr(
+        error, "message", None) or str(error)) from None
+
+
+def _is_of_tensorflow(error):
+  """Returns whether an exception is a `tf.errors.OpError`."""
+  errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+  return errors is not None and isinstance(error, errors.OpError)
+
+
+def run(main, define_flags, required=(), argv=None):
+  """Runs a script: defines and parses its flags, calls `main(argv)`, exits.
+
+  In a notebook, or with `argv`, it returns instead and raises mistakes.
+
+  Args:
+    main: function of the list of remaining arguments.
+    define_flags: function that defines the script's flags.
+    required: names of the flags that must be given.
+    argv: list of str. Flags; None for those of the command line, of which a
+      notebook has none.
+
+  Raises:
+    UserError: a mistake in a flag or a file; not where it exits.
+  """
+  define_flags()
+  if argv is not None or hasattr(builtins, "__IPYTHON__"):
+    _run_here(main, required, _own_argv() if argv is None else argv)
+    return
+
+  starting = contextlib.ExitStack()
+
+  def main_with_one_line_errors(argv):
+    starting.close()
+    program = os.path.basename(argv[0])
+    try:
+      _check_given(flags.FLAGS, required)
+      call_here(flags.FLAGS, lambda: main(argv))
+    except UserError as error:
+      _exit(program, str(error), error.exit_status)
+    except KeyboardInterrupt:
+      _exit(program, "stopped; no file was left half-written, and the same "
+            "command goes on from the last checkpoint, if any", 130)
+    except BrokenPipeError:
+      # Nobody reads the output any more, as behind `| head`; whatever is left
+      # in buffers goes nowhere, and the status is the shell's for SIGPIPE.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+      sys.exit(141)
+
+  def parse(argv):
+    if usage.asks_for_help(argv):
+      sys.stdout.write(usage.format_help(
+          os.path.basename(argv[0]), _describe(main), required))
+      sys.exit(0)
+    rest = parse_flags(argv)
+    _prepare_xla(flags.FLAGS)
+    if "environment" in sys.modules:
+      # TensorFlow has absl call it before `main`, and looks for devices then.
+      starting.enter_context(sys.modules["environment"].quiet_start())
+    return rest
+
+  app.run(main_with_one_line_errors, flags_parser=parse)
+
+
+def _own_argv():
+  """Returns the arguments after a script's name in a notebook's `%run`.
+
+  In its cells there are none: sys.argv has those of the notebook's kernel.
+  """
+  script = getattr(sys.modules["__main__"], "__file__", None)
+  if script and os.path.basename(script) == os.path.basename(sys.argv[0]):
+    return sys.argv[1:]
+  return []
+
+
+def _run_here(main, required, argv):
+  """Runs a script within a program, from the defaults and `argv`.
+
+  Args:
+    main: function of the list of remaining arguments.
+    required: names of the flags that must be given.
+    argv: list of str. Flags.
+  """
+  argv = [main.__module__ + ".py"] + argv
+  if usage.asks_for_help(argv):
+    print(usage.format_help(
+        argv[0], sys.modules[main.__module__].__doc__, required))
+    return
+  for name in flags.FLAGS:
+    # In an earlier call; flags of the program's own stay.
+    if flags.FLAGS[name].present and hasattr(flags.FLAGS[name], "kind"):
+      flags.FLAGS[name].unparse()
+  with user_errors():
+    rest = _parse(argv)
+    _check_given(flags.FLAGS, required)
+  call_here(flags.FLAGS, lambda: main(rest))
+
+
+def call_here(flag_values, function):
+  """Calls a function, such as a script's `main`, with mistakes as UserErrors.
+
+  Args:
+    flag_values: the parsed flags.
+    function: function without arguments.
+
+  Returns:
+    What the function returns.
+
+  Raises:
+    UserError: a mistake, or a fault of disk or data.
+  """
+  progress = sys.modules.get("progress")  # None in a script without TensorFlow
+  _prepare_xla(flag_values)
+  if progress:
+    progress.quiet_logging()
+  try:
+    return function()
+  except UserError:
+    raise
+  except Exception as error:  # pylint: disable=broad-except
+    text = _environment_fault(error)
+    if text is None:
+      raise
+    raise UserError(text) from None
+  finally:
+    if progress:
+      progress.close_all()  # or what follows would go on a bar's line
+
+
+def _check_given(flag_values, required):
+  missing = [name for name in required
+             if flag_values[name].value in (None, "")]
+  if missing:
+    raise UserError("also pass --" + ", --".join(missing))
+
+
+def _prepare_xla(flag_values):
+  if "use_xla" in flag_values and flag_values.use_xla:
+    from . import xla  # pylint: disable=g-import-not-at-top  # has TensorFlow
+    xla.let_cpu_compile()  # before TensorFlow looks for devices
+
+
+def _describe(main):
+  """Returns what a script says of itself, for --help.
+
+  Args:
+    main: the function that `run` is given. Of a program that brings another
+      script's and says nothing, the first words are that script's.
+  """
+  program = sys.modules["__main__"]
+  script = sys.modules[main.__module__]
+  if program.__doc__ or script is program:
+    return program.__doc__
+  return (script.__doc__ or "").split("\n\n")[0]
+
+
+def _exit(program, text, status):
+  if "files" in sys.modules:  # else no name was given to TensorFlow
+    text = sys.modules["files"].given_names(text)
+  sys.stderr.write("%s: %s\n" % (program, text))
+  sys.exit(status)
+
+
+def _environment_fault(error):
+  """Returns one line for a fault of disk or data, None for one of the program.
+
+  Args:
+    error: Exception, of Python or of TensorFlow.
+  """
+  text = getattr(error, "message", None) or str(error)
+  of_tensorflow = _is_of_tensorflow(error)
+  if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    text = str(error)
+  elif not of_tensorflow:
+    return None
+  if of_tensorflow and _fault_of_records(text):
+    return _fault_of_records(text)
+  # TensorFlow 2 puts a title before what the matter is.
+  first_line = next(
+      (line for line in text.split("\n")
+       if line.strip() and not line.startswith("Graph execution error")), "")
+  if re.search("No space left|Disk quota|File too large", text):
+    return ("no room to write to (%s); what was complete is still there: free "
+            "some space, or name a folder on another disk, and give the same "
+            "command again" % first_line)
+  if of_tensorflow and _want_of_memory(text):
+    return _want_of_memory(text)
+  kind = type(error).__name__
+  if kind == "DataLossError":
+    return ("a file is damaged (%s); if it is a checkpoint, remove its files "
+            "to go on from the one before, else write it again" % first_line)
+  if kind == "PermissionDeniedError":
+    return "no permission to write or read: %s" % first_line
+  return None
+
+
+# How TensorFlow says that memory ran out, and how it says that a library of the
+# GPU did not start, for which that is the usual reason.
+_NO_MEMORY = re.compile(
+    "OOM when allocating|out.of.memory|failed to alloc|"
+    "CU(DNN|BLAS)_STATUS_ALLOC_FAILED|Dst tensor is not initialized", re.I)
+_NO_LIBRARY = re.compile(
+    "CU(DNN|BLAS)_STATUS_NOT_INITIALIZED|(create|creating) (cudnn|cublas)|"
+    "without BLAS support|BLAS x?GEMM launch failed|(DNN|BLAS) library init",
+    re.I)
+
+# The flags that say how much is computed at once, and what asks for it.
+_BATCH_SIZES = [("train_batch_size", "do_train"),
+                ("eval_batch_size", "do_eval"),
+                ("predict_batch_size", "do_predict"),
+                ("batch_size", "batch_size")]
+
+
+def _want_of_memory(text):
+  """Returns one line if memory ran out, with the figures to lower, or None.
+
+  Args:
+    text: str. The message of TensorFlow's error.
+  """
+  line = next((line.strip() for line in text.split("\n")
+               if _NO_MEMORY.search(line) or _NO_LIBRARY.search(line)), None)
+  if line is None:
+    return None
+  known = flags.FLAGS
+  figures = []
+  for name in [name for name, wanted_by in _BATCH_SIZES
+               if name in known and wanted_by in known and
+               known[wanted_by].value] + ["max_seq_length"]:
+    if name in known:
+      value = given(known, name)
+      if value is None:  # what --help tells of the default starts with it
+        value = (getattr(known[name], "default_text", None) or
+                 str(known[name].default)).split(" ")[0]
+      figures.append("--%s=%s" % (name, value))
+  return "%s (%s); lower %s, or end other programs on the device (nvidia-smi " \
+         "lists those on a GPU)" % (
+             "out of memory" if _NO_MEMORY.search(line) else
+             "a library of the GPU did not start, usually for want of memory",
+             line[:200], " or ".join(figures) or "the batch size")
+
+
+def _fault_of_records(text):
+  """Returns one line about records that a step could not use, or None.
+
+  Args:
+    text: str. The message of TensorFlow's error.
+  """
+  # pylint: disable=g-import-not-at-top
+  from . import input_pipeline
+  from . import optimization
+  # tf.Assert puts each part of its message into brackets.
+  found = re.search(r"\[((%s|%s).*)\]" % (
+      re.escape(optimization.NOT_FINITE),
+      re.escape(input_pipeline.BAD_RECORDS)), text)
+  if found:
+    return found.group(1).replace("] [", " ")
+  found = re.search(
+      r"Key: (\w+).*(?:Can't parse serialized Example|values != expected)",
+      text)
+  if found:
+    return ("a record has not as many %s as the flags say; give the lengths "
+            "that the records were written with" % found.group(1))
+  return None
+
+
+def parse_flags(argv):
+  """Parses flags; stops with one line about one that is unknown or wrong.
+
+  Args:
+    argv: list of str, the program's name first.
+
+  Returns:
+    list of str, the program's name.
+  """
+  try:
+    return _parse(argv)
+  except UserError as error:
+    sys.exit("%s: %s" % (os.path.basename(argv[0]), error))
+
+
+def _parse(argv):
+  """Parses flags; raises UserError for one that is unknown or wrong."""
+  try:
+    rest = flags.FLAGS(argv)
+  except flags.UnrecognizedFlagError as error:
+    advice = usage.advise(error.flagname)
+    raise UserError("unknown flag --%s%s (--help lists all flags)" % (
+        error.flagname, advice and "; " + advice)) from None
+  except flags.Error as error:
+    raise UserError(str(error).replace("\n", " ")) from None
+  if len(rest) > 1:
+    raise UserError("found the argument %r outside any flag; write "
+                    "--flag=value, also for true and false" % rest[1])
+  return rest
+
+
+def make_flag_values(define_flags, values, required=()):
+  """Makes flags of their own, apart from the command line's.
+
+  Args:
+    define_flags: function that defines them with `define_flag`.
+    values: dict from name to value, of the flag's type or as text; None for
+      the default.
+    required: names of those that must be given.
+
+  Returns:
+    absl FlagValues.
+
+  Raises:
+    UserError: a name or value is wrong, or one is missing.
+  """
+  global _flags
+  own, before = flags.FlagValues(), _flags
+  _flags = own
+  try:
+    define_flags()
+  finally:
+    _flags = before
+  for name, value in values.items():
+    if name not in own:
+      advice = usage.advise(name, own).replace("--", "")
+      raise UserError("unknown setting %s%s" % (
+          name, advice and "; " + advice))
+  try:
+    for name, value in values.items():
+      if value is not None:
+        own[name].parse(_plain(value))
+        own[name].using_default_value = False
+    own.mark_as_parsed()
+    own.validate_all_flags()
+  except flags.Error as error:
+    raise UserError(str(error).replace("\n", " ")) from None
+  _check_given(own, required)
+  return own
+
+
+def _plain(value):
+  """Returns a path as str and a number of NumPy's as one of Python's."""
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  return value.item() if hasattr(value, "item") else value
+
+
+def expand_home(path):
+  """Returns a path with `~` or `~user` at its start made a home folder.
+
+  Args:
+    path: str or os.PathLike; None and what does not start with `~` stay.
+
+  Raises:
+    ValueError: there is neither such a user nor a file of that name.
+  """
+  if path is None or not os.fspath(path).startswith("~"):
+    return path
+  expanded = os.path.expanduser(path)
+  if expanded.startswith("~") and not os.path.lexists(expanded):
+    raise ValueError(
+        "%s: there is no user named %r; for a name that starts with ~ write "
+        "./%s" % (path, expanded.split(os.sep)[0][1:], path))
+  return expanded
+
+
+def _parser_of(base, expected):
+  """Returns a subclass of a parser of absl that says what it expects."""
+  class Parser(base):  # pylint: disable=missing-docstring
+
+    def parse(self, argument):
+      try:
+        return super().parse(argument)
+      except (TypeError, ValueError):
+        raise ValueError("expected " + expected) from None
+
+  return Parser
+
+
+class _PathParser(flags.ArgumentParser):
+  """Parses one path."""
+
+  syntactic_help = "a path"
+
+  def parse(self, argument):
+    return expand_home(argument)
+
+
+class _PathsParser(flags.ArgumentParser):
+  """Parses paths with commas between them, or one whose name has commas."""
+
+  syntactic_help = "paths with commas between them"
+
+  def parse(self, argument):
+    if not argument.startswith("~") and os.path.lexists(argument):
+      return argument
+    # What is only white space before a path is none of its name.
+    parts = [re.match(r"(\s*)(.*)", part, re.DOTALL).groups()
+             for part in argument.split(",")]
+    return ",".join(space + expand_home(path) for space, path in parts)
+
+
+# What `define_flag` takes for a kind: the class that parses it.
+_PARSERS = {
+    "string": flags.ArgumentParser,
+    "integer": _parser_of(flags.IntegerParser, "a whole number"),
+    "float": _parser_of(flags.FloatParser, "a number"),
+    "bool": _parser_of(flags.BooleanParser, "true or false"),
+    "path": _PathParser,
+    "paths": _PathsParser,
+}
+
+
+def define_flag(kind, name, default, help_text, lower_bound=None,
+                upper_bound=None, above=None, default_text=None):
+  """Defines a flag, or defines it anew where it is there already.
+
+  Scripts share flag names with different defaults, and programs import several
+  scripts: the script whose `define_flags` ran last says what the flag is. A
+  value that was given on the command line or assigned stays.
+
+  Args:
+    kind: str. "string", "integer", "float", "bool", "path" (a file or folder)
+      or "paths" (several, with commas between them). Paths may start with `~`.
+    name: str.
+    default: the default, or None.
+    help_text: str.
+    lower_bound: number. The least value of an integer or float.
+    upper_bound: number. The greatest value.
+    above: number. What the value must be greater than.
+    default_text: str. What --help says happens without the flag, where
+      `default` does not.
+  """
+  parser = _PARSERS[kind]()
+  serializer = None if kind == "bool" else flags.ArgumentSerializer()
+  if name not in _flags:
+    flags.DEFINE_flag(flags.Flag(parser, serializer, name, default, help_text,
+                                 boolean=kind == "bool"), _flags)
+  else:
+    flag = _flags[name]  # changed in place: aliases and programs hold it
+    # An alias marks the flag as present, but not as given.
+    flag.using_default_value = flag.using_default_value and not flag.present
+    flag.parser, flag.serializer = parser, serializer
+    flag.boolean, flag.help = kind == "bool", help_text
+    flag.validators[:] = [
+        validator for validator in flag.validators
+        if not hasattr(validator.checker, "bound")]
+    _flags.set_default(name, default)
+  _flags[name].kind = kind  # this and the next for --help
+  _flags[name].default_text = default_text
+  bounds = [("%s or more", lower_bound, operator.ge),
+            ("%s at most", upper_bound, operator.le),
+            ("more than %s", above, operator.gt)]
+  for text, bound, is_within in bounds:
+    if bound is not None:
+      flags.register_validator(
+          name, _Bound(bound, is_within), "expected " + text % bound, _flags)
+
+
+class _Bound:
+  """Checks the value of a flag against a bound that `define_flag` was given."""
+
+  def __init__(self, bound, is_within):
+    self.bound = bound
+    self._is_within = is_within
+
+  def __call__(self, value):
+    return value is None or self._is_within(value, self.bound)  # NaN never is
+
+
+def define_flag_alias(name, original):
+  """Gives the flag `original` a second name."""
+  if name not in _flags:
+    flags.DEFINE_alias(name, original, _flags)
+    _flags[name].alias_of = original
+
+
+def given(flag_values, name):
+  """Returns the value of a flag, None where it was not given."""
+  flag = flag_values[name]
+  # An alias marks the flag as present alone.
+  is_default = flag.using_default_value and not flag.present
+  return None if is_default else flag.value
+
+
+def values_of(flag_values, names):
+  """Returns a dict from flag name to value."""
+  return {name: flag_values[name].value for name in names}

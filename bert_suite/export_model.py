@@ -1,0 +1,124 @@
+r"""Exports a trained model: a SavedModel to serve, a Hub module to train on.
+
+  python export_model.py --model_dir=/tmp/mrpc_output --export_dir=/tmp/exported
+
+takes the output directory of a training, which tells what it was.
+
+  export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
+  python export_model.py --task=features --layers=-2 --pooling=mean \
+    --init_checkpoint=$BERT_DIR/bert_model.ckpt \
+    --bert_config_file=$BERT_DIR/bert_config.json \
+    --vocab_file=$BERT_DIR/vocab.txt --export_dir=/tmp/features \
+    --hub_dir=/tmp/module
+
+Every export makes a new folder in --export_dir or --hub_dir, whose name is a
+number: the version, as TensorFlow Serving counts them.
+"""
+
+import os
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+from absl import flags
+
+from . import cli
+from . import hub_modules
+from . import progress
+from . import run_settings
+from . import serving
+from . import tokenization
+from . import trained_models
+from . import training
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+  """Defines the flags; may be called again, see `cli.define_flag`."""
+  define = cli.define_flag
+  define("path", "model_dir", None,
+         "Output directory of a training. What follows need not be given then.")
+  define("string", "task", None,
+         "What to export: %s. Without it, what was trained." %
+         ", ".join(sorted(trained_models.TASKS)))
+  run_settings.define_model_flags(
+      "Checkpoint to export; the latest of --model_dir without it.",
+      "that of the training, else " + run_settings.CASING_DEFAULT)
+  define("integer", "max_seq_length", 128,
+         "Word pieces to cut texts to, for programs that tokenize. The model "
+         "itself takes any length.", lower_bound=3,
+         default_text="that of the training, else 128, or 384 for squad")
+  define("string", "labels", None,
+         "Labels of a classifier, with commas, in the order of training.")
+  define("string", "layers", "-1", "Layers of features, with commas.")
+  define("string", "pooling", "none",
+         "Pooling of features; see extract_features.py.")
+  define("path", "export_dir", None, "Folder for versions of a SavedModel.")
+  define("path", "hub_dir", None,
+         "Folder for versions of a TF1 Hub module of the encoder.")
+  run_settings.define_padding_flag()
+  run_settings.define_verbose_flag()
+
+
+def find_model(flag_values):
+  """Finds the model that the flags name; raises ValueError if they do not."""
+  given = cli.given
+  return trained_models.find(
+      flag_values.model_dir, flag_values.task, flag_values.init_checkpoint,
+      flag_values.bert_config_file, flag_values.vocab_file,
+      given(flag_values, "do_lower_case"), given(flag_values, "max_seq_length"),
+      flag_values.remove_padding,
+      tokenization.parse_strip_accents(flag_values.strip_accents),
+      labels=flag_values.labels or None,
+      layers=given(flag_values, "layers"),
+      pooling=given(flag_values, "pooling"))
+
+
+def check_folders(flag_values):
+  """Raises ValueError if two flags name one folder.
+
+  Versions of two kinds would be mixed, and a training's folder be taken for
+  that of exports.
+  """
+  folders = {}
+  for name in ("model_dir", "export_dir", "hub_dir"):
+    folder = flag_values[name].value
+    if folder:
+      found = os.path.realpath(folder) if "://" not in folder else (
+          folder.rstrip("/"))
+      if found in folders:
+        raise ValueError("--%s=%s: is also --%s; give it a folder of its own" %
+                         (name, folder, folders[found]))
+      folders[found] = name
+
+
+def main(_):
+  """Exports what is asked for."""
+  progress.start_logging(FLAGS.verbose)
+  folders = [(name, FLAGS[name].value) for name in ("export_dir", "hub_dir")
+             if FLAGS[name].value]
+  with cli.user_errors():
+    if not folders:
+      raise ValueError("nothing to do; give --export_dir or --hub_dir")
+    if not FLAGS.model_dir and not FLAGS.task and not FLAGS.init_checkpoint:
+      raise ValueError("give --model_dir, or --task with --init_checkpoint, "
+                       "--bert_config_file and --vocab_file")
+    check_folders(FLAGS)
+    if FLAGS.hub_dir:
+      hub_modules.import_hub()
+    model = find_model(FLAGS)
+    for name, folder in folders:
+      training.check_output_dir(folder, name)
+    if FLAGS.export_dir:
+      serving.export_saved_model(
+          model.task, model.checkpoint, model.vocab_file, model.settings,
+          FLAGS.export_dir)
+    if FLAGS.hub_dir:
+      hub_modules.export_module(
+          model.config, model.checkpoint, model.vocab_file,
+          model.settings["do_lower_case"], FLAGS.hub_dir,
+          model.settings.get("strip_accents"))
+
+
+if __name__ == "__main__":
+  cli.run(main, define_flags)

@@ -1,0 +1,587 @@
+r"""Writes the vectors that BERT gives the word pieces of texts.
+
+  export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
+  python extract_features.py --input_file=sample_text.txt \
+    --output_file=/tmp/features.jsonl --vocab_file=$BERT_DIR/vocab.txt \
+    --bert_config_file=$BERT_DIR/bert_config.json \
+    --init_checkpoint=$BERT_DIR/bert_model.ckpt --layers=-1,-2,-3,-4
+
+A line of the input is a text, or two, written `text a ||| text b`. Lines are
+read, run and written as a stream, in their order and in the same memory however
+many they are. --pooling=mean gives one vector per line instead.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+from absl import flags
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from . import checkpoints
+from . import cli
+from . import feature_files
+from . import files
+from . import gzip_files
+from . import input_pipeline
+from . import model_inputs
+from . import modeling
+from . import progress
+from . import run_settings
+from . import serving
+from . import tf_estimator
+from . import tokenization  # pylint: disable=unused-import  # programs find it here
+from . import training
+
+FLAGS = flags.FLAGS
+
+REQUIRED_FLAGS = ("input_file", "output_file", "vocab_file", "bert_config_file",
+                  "init_checkpoint")
+
+POOLINGS = ("none", "cls", "mean", "max")
+
+# A name of the reference that programs use.
+_truncate_seq_pair = model_inputs.truncate_pair
+
+# Batches that are read before they are sorted by length. With more of them less
+# is padded, and more results wait for their turn to be written.
+_BATCHES_PER_WINDOW = 8
+# Batches of more than this fraction of batch_size * max_seq_length tokens are
+# halved. The largest batch decides about the memory; without this, one of long
+# lines, somewhere in a long text, would be three times the average.
+_TOKENS_DIVISOR = 4
+# TPUs build the graph anew for each window.
+_BATCHES_PER_TPU_WINDOW = 512
+
+
+def define_flags():
+  """Defines the flags; may be called again, see `cli.define_flag`."""
+  define = cli.define_flag
+  run_settings.define_model_flags("Checkpoint of the model.")
+  define("path", "input_file", None,
+         "Text to read, UTF-8, one example per line; - for standard input.")
+  define("path", "output_file", None,
+         "File to write; - for standard output.")
+  define("string", "layers", "-1,-2,-3,-4",
+         "Layers to write, with commas: 0 is the first, -1 the last.")
+  define("integer", "max_seq_length", 128,
+         "Word pieces per example; longer ones are cut.", lower_bound=3)
+  define("integer", "batch_size", 32,
+         "Examples to compute at once; of long ones a half or a quarter of "
+         "it, for the memory.", lower_bound=1)
+  define("bool", "use_one_hot_embeddings", False,
+         "Look words up by a matrix product, which suits TPUs.")
+  define("string", "output_format", "jsonl",
+         "Kind of file: %s." % ", ".join(sorted(feature_files.WRITERS)))
+  define("string", "pooling", "none",
+         "none writes a vector per word piece; cls, mean and max write one per "
+         "line: that of [CLS], or of all word pieces ([CLS] and [SEP] "
+         "included). The vectors of several layers are put end to end.")
+  run_settings.define_padding_flag()
+  run_settings.define_device_flags()
+
+
+class InputExample:
+  """One line: a text, or a pair of texts."""
+
+  def __init__(self, unique_id, text_a, text_b):
+    """Makes an example.
+
+    Args:
+      unique_id: int. The line's number, from 0.
+      text_a: str. The (first) text, not tokenized.
+      text_b: str. The second text of a pair, or None.
+    """
+    self.unique_id = unique_id
+    self.text_a = text_a
+    self.text_b = text_b
+
+
+class InputFeatures:
+  """A line as the model reads it."""
+
+  def __init__(self, unique_id, tokens, input_ids, input_mask, input_type_ids):
+    """Holds features: the tokens, and three lists of seq_length int."""
+    self.unique_id = unique_id
+    self.tokens = tokens
+    self.input_ids = input_ids
+    self.input_mask = input_mask
+    self.input_type_ids = input_type_ids
+
+  @property
+  def segment_ids(self):
+    """The segments under the name that the other scripts use."""
+    return self.input_type_ids
+
+
+def read_examples(input_file):
+  """Reads all lines of a file; returns a list of InputExample."""
+  return list(stream_examples(input_file))
+
+
+def stream_examples(input_file):
+  """Reads a file line by line.
+
+  Args:
+    input_file: str, or `-` for the standard input.
+
+  Yields:
+    InputExample, for empty lines too.
+
+  Raises:
+    ValueError: a line is not UTF-8, or a gzip file is damaged.
+  """
+  if input_file == "-":
+    # A copy: a thread that waits for a line must not hold Python's own.
+    with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as reader:
+      for example in _parse_lines(reader, "standard input"):
+        yield example
+    return
+  # TensorFlow asks for a file's size, and a pipe has none.
+  is_pipe = os.path.exists(input_file) and not os.path.isfile(input_file)
+  make_reader = open if is_pipe else tf.gfile.GFile
+  with make_reader(input_file, "rb") as reader:
+    for example in _parse_lines(reader, input_file):
+      yield example
+
+
+def _parse_lines(reader, name):
+  for index, line in enumerate(gzip_files.unpacked(reader, name)):
+    try:
+      text = line.decode("utf-8-sig" if index == 0 else "utf-8").strip()
+    except UnicodeDecodeError as error:
+      raise ValueError("%s, line %d: byte %d is not UTF-8; save the file as "
+                       "UTF-8" % (name, index + 1, error.start + 1)) from None
+    text_a, separator, text_b = text.rpartition(" ||| ")
+    if separator:
+      yield InputExample(index, text_a, text_b)
+    else:
+      yield InputExample(index, text, None)
+
+
+def check_pairs(examples, type_vocab_size):
+  """Yields examples; raises ValueError at a pair that a model cannot read.
+
+  Args:
+    examples: iterable of InputExample.
+    type_vocab_size: int. Segments that the model knows.
+  """
+  for example in examples:
+    if example.text_b:
+      model_inputs.check_pair(
+          "line %d" % (example.unique_id + 1), type_vocab_size)
+    yield example
+
+
+def convert_examples_to_features(examples, seq_length, tokenizer):
+  """Turns examples into a list of InputFeatures; the first five are logged.
+
+  Args:
+    examples: list of InputExample.
+    seq_length: int. S, at least 3.
+    tokenizer: FullTokenizer.
+  """
+  return list(_stream_features(examples, seq_length, tokenizer))
+
+
+def _stream_features(examples, seq_length, tokenizer):
+  cuts = model_inputs.CutCount("lines")
+  for index, example in enumerate(examples):
+    model_input = model_inputs.make_model_input(
+        tokenizer.tokenize(example.text_a),
+        tokenizer.tokenize(example.text_b) if example.text_b else None,
+        seq_length, tokenizer, cuts)
+    if index < 5:
+      model_inputs.log_example(
+          str(example.unique_id), model_input, index=index)
+    yield InputFeatures(
+        example.unique_id, model_input.tokens, model_input.input_ids,
+        model_input.input_mask, model_input.segment_ids)
+  cuts.report()
+
+
+def input_fn_builder(features, seq_length):
+  """Makes an `input_fn` over a list of InputFeatures.
+
+  Args:
+    features: list of InputFeatures.
+    seq_length: int. S.
+
+  Returns:
+    A function of `params` that returns a `tf.data.Dataset` of batches. Where
+    the number of features is a multiple of the batch size, that is known to
+    the graph, as TPUs want it.
+  """
+  shape = [len(features), seq_length]
+  arrays = {
+      "unique_ids": np.array([f.unique_id for f in features], np.int32)}
+  for name in ("input_ids", "input_mask", "input_type_ids"):
+    arrays[name] = np.reshape(
+        [getattr(f, name) for f in features], shape).astype(np.int32)
+
+  def input_fn(params):
+    is_multiple = len(features) % params["batch_size"] == 0
+    return input_pipeline.make_array_input_fn(
+        arrays, is_training=False, drop_remainder=is_multiple)(params)
+
+  return input_fn
+
+
+def parse_layers(text, num_layers):
+  """Reads the value of --layers.
+
+  Args:
+    text: str. Numbers with commas.
+    num_layers: int. Layers of the model.
+
+  Returns:
+    list of int.
+
+  Raises:
+    ValueError: it is not a list of layers that the model has.
+  """
+  expected = "expected numbers from %d to %d, with commas, for this model" % (
+      -num_layers, num_layers - 1)
+  try:
+    layers = [int(part) for part in text.split(",")]
+  except ValueError:
+    raise ValueError("--layers=%s: %s" % (text, expected)) from None
+  wrong = [layer for layer in layers
+           if not -num_layers <= layer < num_layers]
+  if wrong:
+    raise ValueError("--layers=%s: there is no layer %d; %s" % (
+        text, wrong[0], expected))
+  return layers
+
+
+def pool(layers, input_mask, pooling):
+  """Makes one vector of those of a sequence.
+
+  Args:
+    layers: float32 [B, S, L, W].
+    input_mask: int32 [B, S].
+    pooling: str. "cls" takes the first token's; "mean" and "max" those of all
+      tokens that are not padding.
+
+  Returns:
+    float32 [B, L * W], the layers' end to end.
+  """
+  if pooling == "cls":
+    vectors = layers[:, 0]  # [B, L, W]
+  else:
+    mask = tf.cast(input_mask, tf.float32)[:, :, tf.newaxis, tf.newaxis]
+    if pooling == "mean":
+      vectors = tf.reduce_sum(layers * mask, axis=1) / tf.maximum(
+          tf.reduce_sum(mask, axis=1), 1.0)
+    else:
+      vectors = tf.reduce_max(
+          tf.where(tf.broadcast_to(mask > 0, tf.shape(layers)), layers,
+                   tf.fill(tf.shape(layers), layers.dtype.min)), axis=1)
+  _, num_layers, width = layers.shape.as_list()[1:]
+  return tf.reshape(vectors, [-1, num_layers * width])
+
+
+def stack_layers(bert_config, layer_indexes, input_ids, input_mask, segment_ids,
+                 options=None):
+  """Builds the encoder; returns the layers and the pooled output.
+
+  Args:
+    bert_config: BertConfig.
+    layer_indexes: list of int. L layers.
+    input_ids: int32 [B, S].
+    input_mask: int32 [B, S].
+    segment_ids: int32 [B, S].
+    options: modeling.Options.
+
+  Returns:
+    float32 [B, S, L, W] and float32 [B, W].
+  """
+  model = modeling.BertModel(
+      config=bert_config, is_training=False, input_ids=input_ids,
+      input_mask=input_mask, token_type_ids=segment_ids, options=options)
+  layers = model.get_all_encoder_layers()
+  return (tf.stack([layers[i] for i in layer_indexes], axis=2),
+          model.get_pooled_output())
+
+
+def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
+                     use_one_hot_embeddings, pooling="none", options=None):
+  """Makes the `model_fn` that predicts the layers.
+
+  Args:
+    bert_config: BertConfig.
+    init_checkpoint: str. Checkpoint of the model.
+    layer_indexes: list of int. Layers to predict; 0 is the first, -1 the last.
+    use_tpu: bool.
+    use_one_hot_embeddings: bool. See `modeling.make_options`.
+    pooling: str. "none", or see `pool`.
+    options: modeling.Options.
+
+  Returns:
+    A `model_fn` for `training.make_estimator`. It predicts "unique_id", int32
+    [B], and "layer_output_0" and so on, float32 [B, S, W] in the order of
+    `layer_indexes`; with pooling, "vector", float32 [B, L * W].
+  """
+  options = modeling.make_options(options, use_one_hot_embeddings)
+
+  def head_fn(features, is_training):
+    del is_training
+    layers, _ = stack_layers(
+        bert_config, layer_indexes, features["input_ids"],
+        features["input_mask"], features["input_type_ids"], options)
+    predictions = {"unique_id": features["unique_ids"]}
+    if pooling == "none":
+      predictions.update(name_layers(layers))
+    else:
+      predictions["vector"] = pool(layers, features["input_mask"], pooling)
+    return training.Head(loss=None, predictions=predictions, metrics=None)
+
+  predict = training.make_model_fn(
+      head_fn, init_checkpoint, settings=None, use_tpu=use_tpu)
+
+  def model_fn(features, labels, mode, params, config=None):
+    if mode != tf_estimator.ModeKeys.PREDICT:
+      raise ValueError("Features are predicted; the mode %r is none that this "
+                       "model has" % mode)
+    return predict(features, labels, mode, params, config)
+
+  return model_fn
+
+
+def name_layers(layers):
+  """Splits float32 [B, S, L, W] into a dict of L outputs, [B, S, W] each."""
+  return {"layer_output_%d" % i: layer
+          for i, layer in enumerate(tf.unstack(layers, axis=2))}
+
+
+def serving_task(bert_config, layer_indexes, pooling="none",
+                 options=serving.OPTIONS):
+  """Makes the ServingTask of features.
+
+  Args:
+    bert_config: BertConfig.
+    layer_indexes: list of int. L layers.
+    pooling: str. "none" gives "layer_output_0" and so on, float32 [B, S, W];
+      with another, see `pool`, it is "vector", float32 [B, L * W].
+    options: modeling.Options.
+
+  Returns:
+    ServingTask; "pooled_output", float32 [B, W], is there in any case.
+  """
+  def build(inputs):
+    inputs, cut = serving.round_up_request(
+        inputs, bert_config.max_position_embeddings)
+    layers, pooled_output = stack_layers(
+        bert_config, layer_indexes,
+        *[inputs[name] for name in serving.SEQUENCE_INPUTS], options=options)
+    outputs = {"pooled_output": cut(pooled_output)}
+    if pooling == "none":
+      outputs.update(name_layers(cut(layers, "input_ids")))
+    else:
+      outputs["vector"] = cut(pool(layers, inputs["input_mask"], pooling))
+    return {serving.SIGNATURE: outputs}
+
+  return serving.ServingTask(
+      "features", build,
+      settings={"layers": layer_indexes, "pooling": pooling})
+
+
+def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
+                        batch_size, options=serving.OPTIONS):
+  """Makes a function that computes windows of features in one session.
+
+  Args:
+    bert_config: BertConfig.
+    init_checkpoint: str. Checkpoint of the model.
+    layer_indexes: list of int. L layers.
+    pooling: str. One of POOLINGS.
+    batch_size: int. Sequences at a time, those of similar lengths; fewer
+      where they are long.
+    options: modeling.Options; a long text has batches of every shape.
+
+  Returns:
+    A function of a list of InputFeatures that returns, in their order, a list
+    of float32 [T, L, W], T being the number of tokens, or, with pooling, of
+    float32 [L * W].
+
+  Raises:
+    ValueError: the checkpoint cannot be read or does not fit.
+  """
+  def build(inputs):
+    layers, _ = stack_layers(
+        bert_config, layer_indexes,
+        *[inputs[name] for name in serving.SEQUENCE_INPUTS], options=options)
+    if pooling != "none":
+      return {"run": {"values": pool(layers, inputs["input_mask"], pooling)}}
+    # Of real tokens only: half of what is copied out would be padding.
+    real = tf.where(tf.equal(inputs["input_mask"], 1))  # [R, 2]
+    return {"run": {"values": tf.gather_nd(layers, real)}}  # [R, L, W]
+
+  served = serving.open_session(
+      serving.ServingTask("features", build), init_checkpoint)
+
+  def run(features):
+    results = [None] * len(features)
+    seq_length = len(features[0].input_ids) if features else 0
+    for batch in model_inputs.batches_by_length(
+        [len(f.tokens) for f in features], batch_size,
+        batch_size * seq_length // _TOKENS_DIVISOR):
+      values = serving.run(
+          served, "run",
+          model_inputs.stack_inputs([features[i] for i in batch]))["values"]
+      if pooling == "none":
+        ends = np.cumsum([len(features[i].tokens) for i in batch])
+        values = np.split(values, ends[:-1])
+      for i, result in zip(batch, values):
+        results[i] = result
+    return results
+
+  return run
+
+
+def make_estimator_runner(model_fn, seq_length, batch_size, **device):
+  """Makes a function like that of `make_session_runner`, with an estimator.
+
+  Args:
+    model_fn: function, from `model_fn_builder`.
+    seq_length: int. S, to which sequences are padded.
+    batch_size: int. Sequences at a time; a last batch is filled up.
+    **device: see `training.make_estimator`.
+  """
+  estimator = training.make_estimator(
+      model_fn, None, predict_batch_size=batch_size, **device)
+
+  def run(features):
+    filling = [features[-1]] * (-len(features) % batch_size)
+    results = []
+    for one, result in zip(features, estimator.predict(
+        input_fn_builder(features + filling, seq_length),
+        yield_single_examples=True)):
+      if "vector" in result:
+        results.append(result["vector"])
+      else:
+        layers = [result["layer_output_%d" % i]
+                  for i in range(len(result) - 1)]
+        results.append(np.stack(layers, axis=1)[:len(one.tokens)])
+    return results
+
+  return run
+
+
+def extract(examples, seq_length, tokenizer, run, window_size):
+  """Computes the vectors of a stream of examples.
+
+  Tokenizing, computing and what is done with the results happen at the same
+  time. At most a few windows are in memory.
+
+  Args:
+    examples: iterable of InputExample.
+    seq_length: int. S.
+    tokenizer: FullTokenizer.
+    run: function, from `make_session_runner` or `make_estimator_runner`.
+    window_size: int. Examples that `run` gets at once.
+
+  Yields:
+    feature_files.LineFeatures, in the order of the examples.
+  """
+  def make_windows():
+    window = []
+    for one in _stream_features(examples, seq_length, tokenizer):
+      window.append(one)
+      if len(window) == window_size:
+        yield window
+        window = []
+    if window:
+      yield window
+
+  def run_windows():
+    for window in input_pipeline.in_background(make_windows(), 1, stop):
+      yield [feature_files.LineFeatures(one.unique_id, one.tokens, values)
+             for one, values in zip(window, run(window))]
+
+  stop = threading.Event()
+  with contextlib.closing(input_pipeline.in_background(
+      run_windows(), 1, stop, waits_for_end=True)) as windows:
+    for lines in windows:
+      for line in lines:
+        yield line
+
+
+def write_features(lines, path, output_format, layer_indexes, is_pooled=False,
+                   width=None):
+  """Writes a stream of LineFeatures; returns how many they were."""
+  count = 0
+  with feature_files.WRITERS[output_format](
+      path, layer_indexes, is_pooled, width) as write:
+    with progress.Progress("Extracting", unit="lines") as shown:
+      for line in lines:
+        write(line)
+        shown.advance()
+        count += 1
+  return count
+
+
+def check_choice(name, value, choices):
+  """Raises ValueError if a flag's value is none of those there are."""
+  if value not in choices:
+    raise ValueError("--%s=%s: expected one of %s" % (
+        name, value, ", ".join(choices)))
+
+
+def main(_):
+  """Reads, computes and writes."""
+  progress.start_logging(FLAGS.verbose)
+  run_settings.check_tpu(FLAGS.use_tpu)
+  run_settings.log_device(FLAGS.use_tpu)
+  with cli.user_errors():
+    check_choice("output_format", FLAGS.output_format,
+                 sorted(feature_files.WRITERS))
+    check_choice("pooling", FLAGS.pooling, POOLINGS)
+    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+    layer_indexes = parse_layers(FLAGS.layers, bert_config.num_hidden_layers)
+    modeling.check_seq_length(
+        FLAGS.max_seq_length, bert_config.max_position_embeddings)
+    tokenizer = run_settings.make_tokenizer(FLAGS, bert_config)
+    checkpoints.check_readable(FLAGS.init_checkpoint)
+    checkpoints.check_record(
+        os.path.dirname(FLAGS.init_checkpoint), checkpoints.make_record(
+            None, bert_config, vocab=tokenizer.vocab,
+            do_lower_case=tokenizer.basic_tokenizer.do_lower_case,
+            strip_accents=tokenizer.basic_tokenizer.strip_accents),
+        FLAGS.init_checkpoint, "another --init_checkpoint")
+    feature_files.check_paths(FLAGS.input_file, FLAGS.output_file)
+    files.check_outputs(
+        run_settings.files_read(
+            FLAGS, ("input_file", "vocab_file", "bert_config_file")),
+        [("--output_file", FLAGS.output_file)])
+    if FLAGS.use_tpu:
+      window_size = _BATCHES_PER_TPU_WINDOW * FLAGS.batch_size
+      run = make_estimator_runner(
+          model_fn_builder(
+              bert_config, FLAGS.init_checkpoint, layer_indexes, True, False,
+              FLAGS.pooling, run_settings.model_options(FLAGS)),
+          FLAGS.max_seq_length, FLAGS.batch_size,
+          **run_settings.device_values(FLAGS))
+    else:
+      window_size = _BATCHES_PER_WINDOW * FLAGS.batch_size
+      run = make_session_runner(
+          bert_config, FLAGS.init_checkpoint, layer_indexes, FLAGS.pooling,
+          FLAGS.batch_size, run_settings.serving_options(FLAGS))
+    # An error must end its threads here: while Python exits they cannot end.
+    with contextlib.closing(extract(
+        check_pairs(
+            stream_examples(FLAGS.input_file), bert_config.type_vocab_size),
+        FLAGS.max_seq_length, tokenizer, run, window_size)) as lines:
+      count = write_features(
+          lines, FLAGS.output_file, FLAGS.output_format, layer_indexes,
+          FLAGS.pooling != "none", bert_config.hidden_size)
+  tf.logging.info("Wrote the features of %d lines to %s", count,
+                  FLAGS.output_file)
+
+
+if __name__ == "__main__":
+  cli.run(main, define_flags, REQUIRED_FLAGS)

@@ -1,0 +1,70 @@
+"""Reads files that may be gzip: their first bytes show it, not their names.
+
+Knows nothing of TensorFlow, as `squad_files` does not.
+"""
+
+import gzip
+import io
+import zlib
+
+# With the only method that there is. No UTF-8 text begins so, and no file of
+# records either, unless its first record has 560 KB.
+_MAGIC = b"\x1f\x8b\x08"
+_BUFFER_BYTES = 2 ** 16
+
+
+def is_gzip(reader):
+  """Tells whether a file is gzip.
+
+  Args:
+    reader: binary file at its beginning, where it stays: one that has `peek`,
+      as a pipe needs, or that can go back.
+  """
+  if hasattr(reader, "peek"):
+    return reader.peek(len(_MAGIC))[:len(_MAGIC)] == _MAGIC
+  magic = reader.read(len(_MAGIC))
+  reader.seek(0)
+  return magic == _MAGIC
+
+
+def unpacked(reader, name):
+  """Returns an io.BufferedReader of what a file holds, unpacked if it is gzip.
+
+  Its lines end at "\\n" alone, which those of `tf.gfile.GFile` do not: that
+  drops carriage returns.
+
+  Args:
+    reader: binary file at its beginning, see `is_gzip`.
+    name: str. What a message calls it.
+
+  Returns:
+    io.BufferedReader, whose methods raise ValueError for a damaged gzip file.
+  """
+  if is_gzip(reader):
+    reader = gzip.GzipFile(fileobj=reader)
+  return io.BufferedReader(_Raw(reader, name), _BUFFER_BYTES)
+
+
+class _Raw(io.RawIOBase):
+  """What `io.BufferedReader` wants, of any reader."""
+
+  def __init__(self, reader, name):
+    super().__init__()
+    # Of a pipe, `read` would wait until there is as much as asked for.
+    self._read = getattr(reader, "read1", reader.read)
+    self._is_gzip = isinstance(reader, gzip.GzipFile)
+    self._name = name
+
+  def readable(self):
+    return True
+
+  def readinto(self, buffer):
+    try:
+      data = self._read(len(buffer))
+    except (EOFError, OSError, zlib.error) as error:
+      if not self._is_gzip:
+        raise
+      raise ValueError("%s: is a damaged gzip file (%s); get it again" % (
+          self._name, error)) from None
+    buffer[:len(data)] = data
+    return len(data)

@@ -1,0 +1,275 @@
+"""Hooks that the Estimator calls at every step: show progress, stop in time."""
+
+import collections
+import contextlib
+import os
+import signal
+import threading
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import checkpoints
+from . import progress
+
+# Points that TensorBoard gets of a training, at least.
+_MIN_POINTS = 20
+
+_STEP = "step_after_run"
+
+
+def read_step_after(train_op):
+  """Has each run return the global step it leads to, for the hooks below.
+
+  To read the variable in the same run would be a race with its update, and to
+  count runs would be wrong where several make one step.
+
+  Args:
+    train_op: op or Tensor that updates the global step.
+  """
+  with tf.control_dependencies([train_op]):
+    tf.identity(tf.train.get_global_step().read_value(), name=_STEP)
+
+
+def _find_step():
+  return tf.get_default_graph().get_tensor_by_name(_STEP + ":0")
+
+
+class LogHook(tf.train.SessionRunHook):
+  """Shows step, loss, learning rate, speed and time left while training.
+
+  TensorBoard gets the loss, the learning rate, the gradients' global norm and
+  the examples per second, and the summaries that the graph has when the hook is
+  made.
+  """
+
+  def __init__(self, loss, log_steps, num_train_steps, batch_size,
+               model_dir=None, on_log=None):
+    """Makes the hook.
+
+    Args:
+      loss: float32 scalar Tensor.
+      log_steps: int. Steps from one line to the next; 0 for none.
+      num_train_steps: int. Steps of the whole training.
+      batch_size: int. Examples per step.
+      model_dir: str. Folder of TensorBoard's events; None for none.
+      on_log: function of a dict with "step" and what TensorBoard gets of it.
+    """
+    self._step_after = _find_step()
+    self._tensors = {"loss": loss}
+    for name in ("learning_rate", "global_norm"):
+      self._tensors[name] = tf.get_default_graph().get_tensor_by_name(
+          name + ":0")
+    # A session optimizes the graph anew for every set of tensors that it is
+    # asked for, so the summaries are asked for at every step. The Estimator's
+    # own are not among them: it would add the loss under another name.
+    self._summaries = tf.summary.merge_all()
+    self._summary_steps = max(
+        1, min(log_steps or 100, num_train_steps // _MIN_POINTS))
+    self._log_steps = log_steps
+    self._num_train_steps = num_train_steps
+    self._batch_size = batch_size
+    self._model_dir = model_dir
+    self._on_log = on_log
+
+  def after_create_session(self, session, coord):
+    del coord
+    self._step = session.run(tf.train.get_global_step())
+    # The last steps and the times at which they ended.
+    self._times = collections.deque(
+        [(self._step, progress.clock())], maxlen=(self._log_steps or 100) + 1)
+    self._progress = progress.Progress(
+        "Training", self._num_train_steps, "steps", initial=self._step,
+        log_every=self._log_steps)
+
+  def before_run(self, run_context):
+    del run_context
+    return tf.train.SessionRunArgs(
+        [self._step_after, self._tensors] +
+        [self._summaries] * (self._summaries is not None))
+
+  def after_run(self, run_context, run_values):
+    del run_context
+    step, values, *summaries = run_values.results
+    if step == self._step:
+      return
+    before, self._step = self._step, step
+    self._times.append((step, progress.clock()))
+    (first_step, start), (_, end) = self._times[0], self._times[-1]
+    speed = (step - first_step) * self._batch_size / max(end - start, 1e-9)
+    self._progress.advance(
+        step - before, "loss %.5f, learning rate %.3g, %.1f examples/sec" % (
+            values["loss"], values["learning_rate"], speed))
+    if self._step % self._summary_steps and self._step < self._num_train_steps:
+      return
+    row = {name: float(value) for name, value in values.items()}
+    row["examples_per_second"] = speed
+    if self._on_log:
+      self._on_log(dict(row, step=int(self._step)))
+    if self._model_dir:
+      writer = tf.summary.FileWriterCache.get(self._model_dir)
+      # Not `tf.summary.scalar`: its tags would not be the tensors' names.
+      writer.add_summary(tf.Summary(value=[
+          tf.Summary.Value(tag=name, simple_value=value)
+          for name, value in sorted(row.items())]), self._step)
+      for summary in summaries:
+        writer.add_summary(summary, self._step)
+
+  def end(self, session):
+    del session
+    self._progress.close()
+    if self._model_dir:
+      tf.summary.FileWriterCache.get(self._model_dir).flush()
+
+
+class EvalProgressHook(tf.train.SessionRunHook):
+  """Shows how far an evaluation is."""
+
+  def __init__(self, num_examples, batch_size):
+    """Makes the hook.
+
+    Args:
+      num_examples: int. Examples of the whole evaluation, None if not known.
+      batch_size: int. Examples per batch.
+    """
+    self._num_examples = num_examples
+    self._batch_size = batch_size
+
+  def after_create_session(self, session, coord):
+    del session, coord
+    self._left = self._num_examples
+    self._progress = progress.Progress("Evaluating", self._num_examples)
+
+  def after_run(self, run_context, run_values):
+    del run_context, run_values
+    count = self._batch_size
+    if self._left is not None:
+      count = min(count, self._left)  # the last batch may be a small one
+      self._left -= count
+    self._progress.advance(count)
+
+  def end(self, session):
+    del session
+    self._progress.close()
+
+
+def eval_hooks(num_examples, batch_size, use_tpu):
+  """Returns the hooks of an evaluation, see EvalProgressHook.
+
+  On a TPU there are none: it takes all steps in one call.
+  """
+  return [] if use_tpu else [EvalProgressHook(num_examples, batch_size)]
+
+
+class StartHook(tf.train.SessionRunHook):
+  """Calls a function once the model is built and has its weights."""
+
+  def __init__(self, function):
+    """Takes a function without arguments."""
+    self._function = function
+
+  def after_create_session(self, session, coord):
+    del session, coord
+    self._function()
+
+
+class EvaluateHook(tf.train.SessionRunHook):
+  """Saves and evaluates a training every so many steps, except at its end."""
+
+  def __init__(self, evaluate, model_dir, every, num_train_steps):
+    """Makes the hook.
+
+    Args:
+      evaluate: function without arguments; evaluates the latest checkpoint.
+      model_dir: str. Folder of the checkpoints.
+      every: int. Steps from one evaluation to the next.
+      num_train_steps: int. Steps of the whole training.
+    """
+    self._evaluate = evaluate
+    self._path = os.path.join(model_dir, "model.ckpt")
+    self._every = every
+    self._num_train_steps = num_train_steps
+
+  def after_create_session(self, session, coord):
+    del coord
+    self._last = int(session.run(tf.train.get_global_step()))
+    # The Estimator's, so that it counts which checkpoints to keep.
+    self._saver, = tf.get_collection(tf.GraphKeys.SAVERS)
+
+  def before_run(self, run_context):
+    del run_context
+    return tf.train.SessionRunArgs(_find_step())
+
+  def after_run(self, run_context, run_values):
+    step = int(run_values.results)
+    if (step == self._last or step % self._every or
+        step >= self._num_train_steps):
+      return
+    self._last = step
+    progress.stop_clock()
+    if not checkpoints.exists("%s-%d" % (self._path, step)):
+      self._saver.save(run_context.session, self._path, global_step=step)
+    self._evaluate()
+    progress.start_clock()
+
+
+class SavingListener(tf.train.CheckpointSaverListener):
+  """Leaves the time that saving checkpoints takes out of the speed shown."""
+
+  def before_save(self, session, global_step_value):
+    progress.stop_clock()
+
+  def after_save(self, session, global_step_value):
+    progress.start_clock()
+
+
+class StopHook(tf.train.SessionRunHook):
+  """Ends the training after the current step when a signal asks for it.
+
+  The Estimator then saves a checkpoint, as at any end. A second signal stops at
+  once. Source of the signals: Ctrl-C, and SIGTERM of whoever takes the machine
+  back.
+  """
+
+  def __init__(self):
+    self.step = None  # where a signal stopped it
+    self._asked = self._is_training = False
+
+  @contextlib.contextmanager
+  def on_signals(self):
+    """Listens to signals within a `with` block."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+      before = {number: signal.getsignal(number)
+                for number in (signal.SIGINT, signal.SIGTERM)}
+    # Who starts a job with a signal ignored wants it ignored.
+    before = {number: handler for number, handler in before.items()
+              if handler not in (signal.SIG_IGN, None)}
+    try:
+      for number in before:
+        signal.signal(number, self._ask)
+      yield
+    finally:
+      for number, handler in before.items():
+        signal.signal(number, handler)
+
+  def _ask(self, unused_number, unused_frame):
+    if self._asked or not self._is_training:
+      raise KeyboardInterrupt()
+    self._asked = True
+    tf.logging.info("Saving a checkpoint, then stopping; Ctrl-C again stops "
+                    "without saving")
+
+  def after_create_session(self, session, coord):
+    del session, coord
+    self._is_training = True
+
+  def after_run(self, run_context, run_values):
+    del run_values
+    if self._asked:
+      run_context.request_stop()
+
+  def end(self, session):
+    if self._asked:
+      self.step = int(session.run(tf.train.get_global_step()))

@@ -1,0 +1,285 @@
+"""Files of examples: TFRecords out and back in, and batches of them.
+
+Every script stores its features as `tf.train.Example` records and reads them
+back as batches of int32 and float32 tensors.
+"""
+
+import queue
+import threading
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from . import files
+from . import gzip_files
+
+
+def create_int_feature(values):
+  """Makes an int64 `tf.train.Feature` of a list of int."""
+  return tf.train.Feature(
+      int64_list=tf.train.Int64List(value=[int(v) for v in values]))
+
+
+def create_float_feature(values):
+  """Makes a float `tf.train.Feature` of a list of float."""
+  return tf.train.Feature(
+      float_list=tf.train.FloatList(value=[float(v) for v in values]))
+
+
+def make_example(features):
+  """Makes a `tf.train.Example` from a dict of name to list of int or of float.
+
+  A list with a float in it becomes a float feature.
+  """
+  example = tf.train.Example()
+  for name, values in features.items():
+    is_float = any(isinstance(v, (float, np.floating)) for v in values)
+    create = create_float_feature if is_float else create_int_feature
+    example.features.feature[name].CopyFrom(create(values))
+  return example
+
+
+def write_examples(path, examples):
+  """Writes dicts of features as a TFRecord file, or nothing.
+
+  Args:
+    path: str. The file to write.
+    examples: iterable of dict, from feature name to list of int or of float.
+
+  Returns:
+    int. The number of records written.
+  """
+  count = 0
+  with files.atomic_path(path) as temporary:
+    with tf.python_io.TFRecordWriter(temporary) as writer:
+      for features in examples:
+        writer.write(make_example(features).SerializeToString())
+        count += 1
+  return count
+
+
+def compression_of(path):
+  """Returns how TensorFlow calls a TFRecord file's compression: GZIP or ""."""
+  with tf.gfile.GFile(path, "rb") as reader:
+    return "GZIP" if gzip_files.is_gzip(reader) else ""
+
+
+def iterate_records(path):
+  """Returns an iterator over the records, bytes, of a TFRecord file."""
+  return tf.python_io.tf_record_iterator(
+      path, tf.python_io.TFRecordOptions(compression_of(path)))
+
+
+def count_records(path):
+  """Returns the number of records of a TFRecord file."""
+  return sum(1 for _ in iterate_records(path))
+
+
+def decode_batch(serialized, name_to_features):
+  """Parses a batch of records, or one record.
+
+  Args:
+    serialized: string Tensor [B], or a scalar for one.
+    name_to_features: dict from name to `tf.FixedLenFeature`.
+
+  Returns:
+    dict from name to Tensor [B, ...]; int64 becomes int32, because TPUs have no
+    int64.
+  """
+  parse = (tf.io.parse_single_example if serialized.shape.ndims == 0 else
+           tf.io.parse_example)
+  batch = parse(serialized, name_to_features)
+  return {name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
+          for name, value in batch.items()}
+
+
+# Orders of files to go through before they come again.
+_NUM_ORDERS = 16
+
+# Begins the message of a batch that does not fit the model.
+BAD_RECORDS = "a record does not fit the model:"
+
+
+def make_input_fn(input_files, name_to_features, is_training,
+                  drop_remainder=False, shuffle_buffer_size=100,
+                  num_skipped=0, num_parallel_files=1, file_seed=None,
+                  repeat=None, limits=None):
+  """Makes an Estimator's `input_fn` that reads TFRecord files.
+
+  Args:
+    input_files: str or list of str. TFRecord files, plain or gzip.
+    name_to_features: dict from name to `tf.FixedLenFeature`.
+    is_training: bool. Repeats without end and shuffles.
+    drop_remainder: bool. Drops a last batch that is not full (TPUs need one
+      size).
+    shuffle_buffer_size: int. Records that shuffling chooses from.
+    num_skipped: int. Examples that training has used before, to go on in the
+      data too. What was in the shuffle buffer then is left out.
+    num_parallel_files: int. With more than one, training reads the files in
+      random order, another one each time, so many at a time.
+    file_seed: int. The seed of that order; the same when training goes on, or
+      it would not know what it has used. None for 0.
+    repeat: bool. Repeats without end; None for `is_training`.
+    limits: dict from name to int. Values of a batch must be at least 0 and less
+      than this, or the run stops with a message that begins with BAD_RECORDS.
+
+  Returns:
+    A function of `params`, whose "batch_size" it uses, that returns a
+    `tf.data.Dataset` of the dicts of `decode_batch`.
+  """
+  def decode(records):
+    return check_limits(decode_batch(records, name_to_features), limits or {})
+
+  def input_fn(params):
+    batch_size = params["batch_size"]
+    files = [input_files] if isinstance(input_files, str) else input_files
+    if is_training and num_parallel_files > 1:
+      dataset = _name_files(
+          _orders_of_files(files, file_seed or 0)).repeat().interleave(
+              _read_file,
+              cycle_length=min(num_parallel_files, len(files)), block_length=16,
+              num_parallel_calls=min(num_parallel_files, len(files)))
+    else:
+      dataset = read_records(files)
+    dataset = _batches(dataset, batch_size, is_training, drop_remainder,
+                       shuffle_buffer_size, num_skipped, repeat)
+    return dataset.map(decode, num_parallel_calls=2).prefetch(2)
+
+  return input_fn
+
+
+def read_records(files):
+  """Returns a `tf.data.Dataset` of the records of TFRecord files.
+
+  Args:
+    files: list of str. Each is plain or gzip.
+  """
+  return _name_files(files).flat_map(_read_file)
+
+
+def _name_files(files):
+  """Returns a dataset of the names of files and of their compressions."""
+  compressions = {path: compression_of(path) for path in set(files)}
+  return tf.data.Dataset.from_tensor_slices(
+      (files, [compressions[path] for path in files]))
+
+
+def _read_file(path, compression):
+  return tf.data.TFRecordDataset(path, compression_type=compression)
+
+
+def _orders_of_files(files, seed):
+  """Returns the files in some random orders, one behind the other."""
+  random = np.random.RandomState(seed)
+  return [files[index] for _ in range(_NUM_ORDERS)
+          for index in random.permutation(len(files))]
+
+
+def check_limits(batch, limits):
+  """Returns a batch that stops the run if values are beyond their limits.
+
+  Args:
+    batch: dict from name to Tensor.
+    limits: dict from name to int, see `make_input_fn`.
+  """
+  checks = []
+  for name, limit in sorted(limits.items()):
+    lowest, highest = tf.reduce_min(batch[name]), tf.reduce_max(batch[name])
+    checks.append(tf.Assert(
+        tf.logical_and(lowest >= 0, highest < limit),
+        ["%s %s must be from 0 to %d; give the config and lengths that the "
+         "records were made for. Found from" % (BAD_RECORDS, name, limit - 1),
+         lowest, "to", highest]))
+  with tf.control_dependencies(checks):
+    return {name: tf.identity(value) for name, value in batch.items()}
+
+
+def make_array_input_fn(arrays, is_training, drop_remainder=False,
+                        shuffle_buffer_size=100):
+  """Makes an `input_fn` over arrays in memory, which end up in the graph.
+
+  Args:
+    arrays: dict from name to NumPy array [examples, ...].
+    is_training: bool. As in `make_input_fn`.
+    drop_remainder: bool. As in `make_input_fn`.
+    shuffle_buffer_size: int. As in `make_input_fn`.
+
+  Returns:
+    A function of `params`, as `make_input_fn` returns it.
+  """
+  def input_fn(params):
+    dataset = tf.data.Dataset.from_tensor_slices(arrays)
+    return _batches(dataset, params["batch_size"], is_training, drop_remainder,
+                    shuffle_buffer_size)
+
+  return input_fn
+
+
+def _batches(dataset, batch_size, is_training, drop_remainder,
+             shuffle_buffer_size, num_skipped=0, repeat=None):
+  if is_training if repeat is None else repeat:
+    dataset = dataset.repeat()
+  if is_training:
+    dataset = dataset.skip(num_skipped).shuffle(shuffle_buffer_size)
+  return dataset.batch(batch_size, drop_remainder=drop_remainder)
+
+
+def in_background(items, size, stop, waits_for_end=False):
+  """Goes through an iterable in a thread of its own, some items ahead.
+
+  Args:
+    items: iterable.
+    size: int. Items that may wait to be taken.
+    stop: threading.Event. Set when an error, or nobody taking the items any
+      more, ends all that have the same one.
+    waits_for_end: bool. The thread is in TensorFlow, which Python must not
+      leave alone at exit: does not end before it.
+
+  Yields:
+    The items, in order. An exception of the iterable is raised here.
+  """
+  waiting = queue.Queue(size)
+  failures = []
+
+  def put(kind, value):
+    while not stop.is_set():
+      try:
+        return waiting.put((kind, value), timeout=0.1)
+      except queue.Full:
+        pass
+
+  def work():
+    try:
+      for item in items:
+        put("item", item)
+        if stop.is_set():
+          return
+      put("end", None)
+    except BaseException as error:  # pylint: disable=broad-except
+      failures.append(error)
+      put("error", error)
+
+  # A daemon, so that waiting for input does not keep a stopped process alive.
+  thread = threading.Thread(target=work, daemon=True)
+  thread.start()
+  try:
+    while not stop.is_set():
+      try:
+        kind, value = waiting.get(timeout=0.1)
+      except queue.Empty:
+        continue
+      if kind == "error":
+        raise value
+      if kind == "end":
+        return
+      yield value
+  except BaseException:
+    stop.set()
+    raise
+  finally:
+    if waits_for_end:
+      thread.join()
+  if failures:  # one that stopped the others, and so found nobody to take it
+    raise failures[0]

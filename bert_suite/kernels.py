@@ -1,0 +1,262 @@
+"""Functions of the encoder whose gradients are written by hand.
+
+Left to itself, TensorFlow differentiates every operation of a formula and
+passes over the same activations a dozen times. Here each gradient is one
+formula with few passes and few values kept for it. Only standard operations
+are used, so the functions run wherever the rest does.
+
+Sizes are named as in `modeling.py`.
+"""
+
+import contextlib
+import functools
+import math
+import threading
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+# 2 * sqrt(2 / pi) and that times 0.044715: the polynomial inside the GELU.
+_GELU_LINEAR = 2.0 * math.sqrt(2.0 / math.pi)
+_GELU_CUBIC = 0.044715 * _GELU_LINEAR
+
+LAYER_NORM_EPSILON = 1e-12
+_RANDOM_BITS = 16
+
+
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def gradients_by_hand(by_hand=True):
+  """Builds with the gradients of this module, not those TensorFlow derives.
+
+  Outside, a graph can be written to a file and trained by programs without
+  this module, a Hub module for example: a graph names its gradient functions,
+  and only the process that built it knows them.
+  """
+  before = getattr(_local, "by_hand", False)
+  _local.by_hand = by_hand
+  try:
+    yield
+  finally:
+    _local.by_hand = before
+
+
+# Registered for each copy of this module that a program may have.
+_GRADIENT_TYPE = "GradientByHand%x" % id(_local)
+
+
+def custom_gradient(function):
+  """`tf.custom_gradient` of a graph that can be freed.
+
+  TensorFlow's keeps every graph that uses it as long as the process lives: tens
+  of megabytes for each training and each evaluation.
+
+  Args:
+    function: function of Tensors that returns a Tensor or a list of them, and a
+      function from the gradients of the loss to those, to the gradients to its
+      arguments; None where there is none.
+
+  Returns:
+    A function of the same Tensors that returns the Tensor or the list.
+  """
+  @functools.wraps(function)
+  def call(*tensors):
+    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+    output, gradient = function(*tensors)
+    if tf.executing_eagerly():
+      return output
+    outputs = tf.nest.flatten(output)
+    graph = tf.get_default_graph()
+    with graph.gradient_override_map({"IdentityN": _GRADIENT_TYPE}):
+      same = tf.identity_n(outputs + tensors)[:len(outputs)]
+    if not hasattr(graph, _GRADIENT_TYPE):
+      setattr(graph, _GRADIENT_TYPE, {})  # kept by the graph alone
+    getattr(graph, _GRADIENT_TYPE)[same[0].op.name] = len(outputs), gradient
+    return tf.nest.pack_sequence_as(output, same)
+
+  return call
+
+
+@tf.RegisterGradient(_GRADIENT_TYPE)
+def _call_gradient(op, *upstream):
+  """Returns the gradients of the IdentityN that `custom_gradient` adds."""
+  num_outputs, gradient = getattr(op.graph, _GRADIENT_TYPE)[op.name]
+  return [None] * num_outputs + tf.nest.flatten(
+      gradient(*upstream[:num_outputs]))
+
+
+def with_gradient(function):
+  """`custom_gradient` in `gradients_by_hand`, else the function alone."""
+  by_hand = custom_gradient(function)
+
+  @functools.wraps(function)
+  def call(*tensors):
+    if getattr(_local, "by_hand", False):
+      return by_hand(*tensors)
+    return function(*tensors)[0]
+
+  return call
+
+
+@with_gradient
+def gelu(x):
+  """Gaussian Error Linear Unit, in its tanh form.
+
+  Source: Hendrycks and Gimpel, arXiv 1606.08415, section 2. As 1 + tanh(z / 2)
+  is 2 * sigmoid(z), `0.5 * x * (1 + tanh(z / 2))` is `x * sigmoid(z)`.
+
+  Args:
+    x: float Tensor of any shape.
+
+  Returns:
+    `x` with the activation applied.
+  """
+  square = tf.square(x)
+  gate = tf.sigmoid(x * (_GELU_CUBIC * square + _GELU_LINEAR))
+
+  def gradient(upstream):
+    # x * dz/dx, then d(x * gate)/dx. No step needs `upstream` but the last, so
+    # that one matrix is all that is kept from the forward pass.
+    slope = x * (3.0 * _GELU_CUBIC * square + _GELU_LINEAR)
+    return upstream * (
+        gate + tf.raw_ops.SigmoidGrad(y=gate, dy=slope))
+
+  return x * gate, gradient
+
+
+@with_gradient
+def gelu_erf(x):
+  """Gaussian Error Linear Unit in its exact form, x * P(X <= x).
+
+  Source: Hendrycks and Gimpel, arXiv 1606.08415, section 2; X is a standard
+  normal variable.
+
+  Args:
+    x: float Tensor of any shape.
+
+  Returns:
+    `x` with the activation applied.
+  """
+  share = 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))  # P(X <= x)
+
+  def gradient(upstream):
+    density = math.sqrt(0.5 / math.pi) * tf.exp(-0.5 * tf.square(x))
+    return upstream * (share + x * density)
+
+  return x * share, gradient
+
+
+def normalize(x, gamma, beta, epsilon=LAYER_NORM_EPSILON):
+  """Layer norm of the last dimension (Ba et al., arXiv 1607.06450, section 3).
+
+  Args:
+    x: float Tensor [..., W].
+    gamma: float Tensor [W], the scale.
+    beta: float Tensor [W], the shift.
+    epsilon: float. Added to the variance.
+
+  Returns:
+    A Tensor of the shape of `x`.
+  """
+  @with_gradient
+  def scale_and_shift(x, gamma, beta):
+    centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+    scale = tf.rsqrt(
+        tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True) +
+        epsilon)  # [..., 1]
+    normalized = centered * scale
+
+    def gradient(upstream):
+      width = tf.cast(tf.shape(x)[-1], x.dtype)
+      rows = tf.reshape(upstream, [-1, tf.shape(x)[-1]])
+      products = rows * tf.reshape(normalized, tf.shape(rows))
+      # Sums over rows and weighted sums within rows are products with a vector.
+      ones = tf.ones([1, tf.shape(rows)[0]], x.dtype)
+      weights = tf.expand_dims(gamma / width, 1)  # [W, 1]
+      mean_shape = tf.shape(scale)
+      mean = tf.reshape(tf.matmul(rows, weights), mean_shape)
+      projection = tf.reshape(tf.matmul(products, weights), mean_shape)
+      to_x = scale * (upstream * gamma - normalized * projection - mean)
+      return (to_x, tf.squeeze(tf.matmul(ones, products), 0),
+              tf.squeeze(tf.matmul(ones, rows), 0))
+
+    return normalized * gamma + beta, gradient
+
+  return scale_and_shift(x, gamma, beta)
+
+
+def dropout_mask(shape, rate):
+  """Draws 0 with probability `rate`, else 1 / (1 - rate), for each place.
+
+  A place takes 16 random bits, so the probability is that of the nearest
+  multiple of 1 / 65,536, which is where the scale comes from as well. The bits
+  come from a counter-based generator (Salmon et al., "Parallel Random Numbers:
+  As Easy as 1, 2, 3") keyed by a draw that --tf_random_seed repeats.
+
+  Args:
+    shape: list of int and int32 scalar Tensors.
+    rate: float above 0, below 1.
+
+  Returns:
+    float32 Tensor of that shape.
+  """
+  shape = tf.stack(shape)
+  if not hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):
+    # TensorFlow 1.15 draws no bits, only numbers.
+    keep = tf.greater_equal(tf.random_uniform(shape), rate)
+    return tf.cast(keep, tf.float32) * (1.0 / (1.0 - rate))
+  # Something is left, whatever the rate, or there would be no scale.
+  dropped = min(int(round(rate * 2 ** _RANDOM_BITS)), 2 ** _RANDOM_BITS - 1)
+  scale = 1.0 / (1.0 - dropped / 2.0 ** _RANDOM_BITS)
+  size = tf.reduce_prod(shape)
+  key = tf.random_uniform([2], maxval=2 ** 31 - 1, dtype=tf.int32)
+  words = tf.raw_ops.StatelessRandomUniformFullInt(
+      shape=[(size + 3) // 4], seed=key, dtype=tf.int64)
+  bits = tf.reshape(tf.bitcast(words, tf.int16), [-1])[:size]
+  keep = tf.greater_equal(bits, dropped - 2 ** (_RANDOM_BITS - 1))
+  return tf.reshape(tf.cast(keep, tf.float32) * scale, shape)
+
+
+def attend(query, key, value, bias, dropout_rate):
+  """Attention of one set of positions to another (arXiv 1706.03762, 3.2.1).
+
+  Args:
+    query: float32 [B, N, F, H], scaled already.
+    key: float32 [B, N, T, H].
+    value: float32 [B, N, T, H].
+    bias: float32 [B, 1, 1, T], added to the scores.
+    dropout_rate: float, or None. Dropout of the probabilities.
+
+  Returns:
+    float32 [B, N, F, H], the means of the values.
+  """
+  sizes = tf.shape(query)
+  mask = dropout_mask(
+      [sizes[0], sizes[1], sizes[2], tf.shape(key)[2]],
+      dropout_rate) if dropout_rate else None  # [B, N, F, T]
+
+  @with_gradient
+  def mean_values(query, key, value):
+    probs = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+    weights = probs if mask is None else probs * mask
+    context = tf.matmul(weights, value)
+
+    def gradient(upstream):
+      to_probs = tf.matmul(upstream, value, transpose_b=True)
+      if mask is not None:
+        to_probs *= mask
+      # The sum of to_probs * probs over T, which the gradient of the softmax
+      # needs, is that of upstream * context over H (Dao et al., arXiv
+      # 2205.14135, appendix B.2): less to read where T is larger than H.
+      total = tf.reduce_sum(upstream * context, axis=-1, keepdims=True)
+      to_scores = (to_probs - total) * probs
+      return (tf.matmul(to_scores, key),
+              tf.matmul(to_scores, query, transpose_a=True),
+              tf.matmul(weights, upstream, transpose_a=True))
+
+    return context, gradient
+
+  return mean_values(query, key, value)

@@ -1,0 +1,108 @@
+"""Metrics: NumPy over the predictions of a whole set.
+
+A metric that is no mean over examples, such as a rank correlation or an F1 of
+entities, cannot be put together from those of batches. So an evaluation keeps
+what metrics need of each batch, and computes them once at its end.
+"""
+
+import numpy as np
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+
+def mean(values, weights=None):
+  """Returns the mean of some values, 0 if they weigh nothing.
+
+  Args:
+    values: array [N]; bool counts as 0 and 1.
+    weights: float array [N]; None gives all the same weight.
+
+  Returns:
+    float.
+  """
+  values = np.asarray(values, np.float64)
+  weights = np.ones_like(values) if weights is None else np.asarray(
+      weights, np.float64)
+  total = np.sum(weights)
+  return float(np.sum(values * weights) / total) if total else 0.0
+
+
+def accuracy(labels, predictions, weights=None):
+  """Returns the share of predictions that are right.
+
+  Args:
+    labels: int array [N].
+    predictions: int array [N].
+    weights: float array [N]; None gives all the same weight.
+
+  Returns:
+    float.
+  """
+  return mean(labels == predictions, weights)
+
+
+def f1(labels, predictions, weights=None, positive=1):
+  """Returns the F1 of one label, 0 if it neither occurs nor is predicted.
+
+  Args:
+    labels: int array [N].
+    predictions: int array [N].
+    weights: float array [N]; None gives all the same weight.
+    positive: int. The label.
+
+  Returns:
+    float.
+  """
+  are, said = labels == positive, predictions == positive
+  # Twice the hits, by them, the misses and the false alarms.
+  counts = are.astype(np.float64) + said
+  return mean(are & said, counts if weights is None else counts * weights)
+
+
+def whole_set(function, tensors, names):
+  """Makes metrics of an Estimator from a NumPy function.
+
+  The arrays of all batches stay in memory, so the tensors should be small:
+  predicted labels rather than log probabilities of a vocabulary.
+
+  Args:
+    function: function of arrays [N, ...], N examples of the whole set, by the
+      names of `tensors`; returns a dict from name to number.
+    tensors: dict from name to Tensor [B, ...], with a batch's examples.
+    names: list of str. The metrics that are wanted of those that it returns.
+
+  Returns:
+    dict from name to a pair as `tf.metrics` has them: the float32 value, 0
+    before the first batch, and the op that adds a batch. Initializing the local
+    variables starts a new set.
+  """
+  keys = sorted(tensors)
+  batches = []
+  # In the session, so that a new session starts a new set.
+  count = tf.Variable(
+      0, trainable=False, dtype=tf.int64, name="num_batches",
+      collections=[tf.GraphKeys.LOCAL_VARIABLES,
+                   tf.GraphKeys.METRIC_VARIABLES])
+
+  def add(num_batches, *arrays):
+    del batches[num_batches:]
+    # Copies, because TensorFlow may use their memory again.
+    batches.append([np.array(array) for array in arrays])
+    return np.int64(len(batches))
+
+  def compute(num_batches):
+    if not num_batches:
+      return [np.float32(0)] * len(names)
+    columns = zip(*batches[:num_batches])
+    with np.errstate(over="ignore", invalid="ignore"):  # inf and nan say it
+      found = function(**dict(zip(keys, map(np.concatenate, columns))))
+      return [np.float32(found[name]) for name in names]
+
+  update = tf.assign(count, tf.numpy_function(
+      add, [count] + [tensors[key] for key in keys], tf.int64))
+  values = tf.numpy_function(compute, [count], [tf.float32] * len(names))
+  for value in values:
+    value.set_shape([])
+  return {name: (value, update) for name, value in zip(names, values)}

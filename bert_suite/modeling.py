@@ -1,0 +1,792 @@
+"""The BERT encoder: configuration, embeddings, Transformer layers, pooler.
+
+Method: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers
+for Language Understanding" (arXiv 1810.04805); the layers are those of Vaswani
+et al., "Attention Is All You Need" (arXiv 1706.03762), section 3.
+
+Sizes, as the comments at the ends of lines name them:
+  B  batch            S  sequence length, padding included
+  F  "from" length    T  "to" length (equal to F in self-attention)
+  N  attention heads  H  size of one head
+  W  hidden size      R  real tokens in the batch, padding left out
+  V  vocabulary
+"""
+
+import collections
+import copy
+import dataclasses
+import functools
+import inspect
+import json
+import math
+import numbers
+import re
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import files
+from . import kernels
+from . import padding
+from . import run_settings
+# All names of the pieces are names of this module too: programs use them.
+from .layers import (  # pylint: disable=unused-import
+    ACTIVATIONS, assert_rank, check_seq_length, create_initializer, dense,
+    dense_layer_2d, dense_layer_3d, dense_layer_3d_proj, dropout,
+    embedding_lookup, embedding_postprocessor, gelu, get_activation,
+    get_shape_list, layer_norm, layer_norm_and_dropout, reshape_from_matrix,
+    reshape_to_matrix)
+
+
+class BertConfig:
+  """The shape of a BertModel. Keys it does not know are kept as attributes."""
+
+  # An attribute of the class, so that `to_dict` has the reference's keys unless
+  # a config says otherwise.
+  layer_norm_eps = kernels.LAYER_NORM_EPSILON
+
+  def __init__(self,
+               vocab_size,
+               hidden_size=768,
+               num_hidden_layers=12,
+               num_attention_heads=12,
+               intermediate_size=3072,
+               hidden_act="gelu",
+               hidden_dropout_prob=0.1,
+               attention_probs_dropout_prob=0.1,
+               max_position_embeddings=512,
+               type_vocab_size=16,
+               initializer_range=0.02,
+               layer_norm_eps=None):
+    """Makes a configuration; the defaults are BERT-Base.
+
+    Args:
+      vocab_size: int. Rows of the word embedding table; None if the caller sets
+        it later.
+      hidden_size: int. Width of the encoder layers and the pooler.
+      num_hidden_layers: int. Number of Transformer layers.
+      num_attention_heads: int. Heads per layer; must divide `hidden_size` by
+        the time that a BertModel is built.
+      intermediate_size: int. Width of the feed-forward layer.
+      hidden_act: str (see `get_activation`) or function. Feed-forward
+        activation.
+      hidden_dropout_prob: float. Dropout of embeddings and layer outputs.
+      attention_probs_dropout_prob: float. Dropout of attention probabilities.
+      max_position_embeddings: int. Longest sequence the model can read.
+      type_vocab_size: int. Number of segments (token types).
+      initializer_range: float. Standard deviation of the initial weights.
+      layer_norm_eps: float. Added to the variance in layer norm; None for
+        1e-12.
+
+    Raises:
+      ValueError: a value has the wrong type.
+    """
+    self.vocab_size = vocab_size
+    self.hidden_size = hidden_size
+    self.num_hidden_layers = num_hidden_layers
+    self.num_attention_heads = num_attention_heads
+    self.intermediate_size = intermediate_size
+    self.hidden_act = hidden_act
+    self.hidden_dropout_prob = hidden_dropout_prob
+    self.attention_probs_dropout_prob = attention_probs_dropout_prob
+    self.max_position_embeddings = max_position_embeddings
+    self.type_vocab_size = type_vocab_size
+    self.initializer_range = initializer_range
+    if layer_norm_eps is not None:
+      self.layer_norm_eps = layer_norm_eps
+    check_config(self, is_complete=False)
+
+  @classmethod
+  def from_dict(cls, json_object):
+    """Makes a config from a dict; raises ValueError if it is of no BERT.
+
+    The constructor of a subclass is called with `vocab_size` alone, or not at
+    all if it needs anything else.
+    """
+    if not isinstance(json_object, dict):
+      raise ValueError("BertConfig: found %s; expected an object of keys and "
+                       "values" % type(json_object).__name__)
+    if json_object.get("vocab_size") is None:
+      raise ValueError("BertConfig: \"vocab_size\" is missing; add the number "
+                       "of lines of the vocabulary file")
+    vocab_size = json_object["vocab_size"]
+    config = cls.__new__(cls)
+    BertConfig.__init__(config, vocab_size)
+    try:
+      inspect.signature(cls).bind(vocab_size=vocab_size)
+    except TypeError:
+      pass
+    else:
+      config.__init__(vocab_size=vocab_size)
+    config.__dict__.update(json_object)
+    check_config(config, is_complete=False)
+    return config
+
+  @classmethod
+  def from_json_file(cls, json_file):
+    """Reads the config of a model to build; a ValueError names the file."""
+    try:
+      with tf.gfile.GFile(json_file, "rb") as reader:
+        content = reader.read()
+    except tf.errors.OpError as error:
+      raise ValueError("%s: cannot be read (%s); give the bert_config.json of "
+                       "the model" % (json_file, error.message)) from None
+    try:
+      values = json.loads(content.decode("utf-8-sig"))
+    except ValueError as error:  # bytes that are not UTF-8 included
+      raise ValueError("%s: is not JSON (%s); give the bert_config.json of the "
+                       "model" % (json_file, error)) from None
+    try:
+      config = cls.from_dict(values)
+      check_config(config)
+      return config
+    except ValueError as error:
+      raise ValueError("%s: %s" % (json_file, error)) from None
+
+  def to_dict(self):
+    """Returns a copy of all keys and values, the unknown ones included."""
+    return copy.deepcopy(self.__dict__)
+
+  def to_json_string(self):
+    """Returns the configuration as JSON text with sorted keys."""
+    return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def check_config(config, is_complete=True):
+  """Raises ValueError, naming the key, if the values make no model.
+
+  Args:
+    config: BertConfig, or another object with its attributes.
+    is_complete: bool. Without it the config may yet change before a model is
+      built: `vocab_size` may be None, and the heads need not fit.
+  """
+  def is_number(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+  def check(key, is_right, expected):
+    value = getattr(config, key)
+    if not is_right(value):
+      raise ValueError("BertConfig: \"%s\" is %r; expected %s" %
+                       (key, value, expected))
+
+  for key in ("vocab_size", "hidden_size", "num_hidden_layers",
+              "num_attention_heads", "intermediate_size",
+              "max_position_embeddings", "type_vocab_size"):
+    if key == "vocab_size" and config.vocab_size is None and not is_complete:
+      continue
+    check(key, lambda v: is_number(v, numbers.Integral) and v >= 1,
+          "a whole number of at least 1")
+  for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+    # Programs may switch dropout off with None.
+    check(key, lambda v: v is None or (
+        is_number(v, numbers.Real) and 0.0 <= v < 1.0),
+          "a number from 0 up to, but not including, 1")
+  check("initializer_range", lambda v: is_number(v, numbers.Real) and v >= 0.0,
+        "a number of at least 0")
+  check("hidden_act", lambda v: (
+      v is None or callable(v) or isinstance(v, str) and
+      v.lower() in ACTIVATIONS),
+        "one of " + ", ".join(sorted(filter(None, ACTIVATIONS))))
+  if hasattr(config, "layer_norm_eps"):
+    check("layer_norm_eps", lambda v: is_number(v, numbers.Real) and
+          0.0 < v < 1.0, "a number above 0 and below 1")
+  # Keys of other models' configs, which mean another computation.
+  for key, known in (("model_type", "bert"),
+                     ("position_embedding_type", "absolute"),
+                     ("embedding_size", config.hidden_size),
+                     ("is_decoder", False), ("add_cross_attention", False)):
+    value = getattr(config, key, None)
+    if value is not None and value != known:
+      raise ValueError(
+          "BertConfig: \"%s\" is %s; this BERT is computed with %s only, so "
+          "give the config and checkpoint of such a model" % (
+              key, json.dumps(value, default=repr), json.dumps(known)))
+  if is_complete and config.hidden_size % config.num_attention_heads:
+    raise ValueError(
+        "BertConfig: \"hidden_size\" %d is not a multiple of "
+        "\"num_attention_heads\" %d" %
+        (config.hidden_size, config.num_attention_heads))
+
+
+def get_layer_norm_eps(config):
+  """Returns a config's `layer_norm_eps`; 1e-12 where the object has none."""
+  return getattr(config, "layer_norm_eps", kernels.LAYER_NORM_EPSILON)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How a BertModel is computed, not what: the outputs are the same.
+
+  A new option is a field here, the line that uses it and, for the scripts, a
+  flag of the field's name, which `run_settings.model_options` finds.
+
+  Attributes:
+    use_one_hot_embeddings: Looks words up by a matrix product with one-hot
+      rows, which suits TPUs, instead of a gather.
+    remove_padding: Computes real tokens only; outputs are zero at padding, and
+      so is the pooled output where the first token is padding. At real tokens,
+      and for gradients of losses that read only those, the result is the same.
+      Shapes depend on the data, which TPUs do not allow.
+    few_shapes: With `remove_padding`, computes a few percent more so that fewer
+      shapes occur: oneDNN keeps memory for each, and XLA compiles each. See
+      `padding.Packing`.
+  """
+  use_one_hot_embeddings: bool = False
+  remove_padding: bool = False
+  few_shapes: bool = False
+
+
+def make_options(options=None, use_one_hot_embeddings=False,
+                 remove_padding=False):
+  """Returns Options with what arguments next to them switch on.
+
+  Args:
+    options: Options; None for the defaults.
+    use_one_hot_embeddings: bool. True switches the option on.
+    remove_padding: bool. The same.
+  """
+  options = options or Options()
+  return dataclasses.replace(
+      options,
+      use_one_hot_embeddings=(
+          use_one_hot_embeddings or options.use_one_hot_embeddings),
+      remove_padding=remove_padding or options.remove_padding)
+
+
+class BertModel:
+  """The encoder, from token ids to one vector per token and per sequence.
+
+  ```python
+  config = modeling.BertConfig(vocab_size=32000, hidden_size=512,
+                               num_hidden_layers=8, num_attention_heads=8,
+                               intermediate_size=1024)
+  model = modeling.BertModel(config=config, is_training=True,
+                             input_ids=input_ids, input_mask=input_mask,
+                             token_type_ids=token_type_ids)
+  logits = tf.matmul(model.get_pooled_output(), label_embeddings)
+  ```
+  """
+
+  def __init__(self,
+               config,
+               is_training,
+               input_ids,
+               input_mask=None,
+               token_type_ids=None,
+               use_one_hot_embeddings=False,
+               scope=None,
+               output_positions=None,
+               options=None,
+               remove_padding=False):
+    """Builds the graph.
+
+    Args:
+      config: BertConfig; copied, so later changes do not reach the model.
+      is_training: bool. Applies dropout when True.
+      input_ids: int32 [B, S]. Ids of the word pieces.
+      input_mask: int32 [B, S]. 1 for real tokens, 0 for padding; all ones if
+        None.
+      token_type_ids: int32 [B, S]. Segments; all zeros if None.
+      use_one_hot_embeddings: bool. As that of `options`; one of them suffices.
+      scope: str. Variable scope; "bert" if None.
+      output_positions: int32 [B, P]. Positions of real tokens that
+        `get_positions_output` returns. Without padding, the last layer is then
+        computed for these and, for the pooled output, the first token alone; a
+        tensor [B, 0] suits who needs nothing but that. The sequence output is
+        there all the same, but computed apart, with dropout of its own.
+      options: Options; None for the defaults.
+      remove_padding: bool. As that of `options`; one of them suffices.
+
+    Raises:
+      ValueError: the config is invalid, a tensor has the wrong rank, S exceeds
+        `max_position_embeddings`, or there is no graph to build in.
+    """
+    if tf.executing_eagerly():
+      raise ValueError(
+          "BertModel builds a TensorFlow 1.x graph: call "
+          "tf.disable_v2_behavior() at the start of the program, or build it "
+          "inside `with tf.Graph().as_default():`")
+    options = make_options(options, use_one_hot_embeddings, remove_padding)
+    config = copy.deepcopy(config)
+    check_config(config)
+    if not is_training:
+      config.hidden_dropout_prob = 0.0
+      config.attention_probs_dropout_prob = 0.0
+    input_ids, input_mask, token_type_ids, packing = _complete_inputs(
+        config, is_training, input_ids, input_mask, token_type_ids, options)
+
+    with tf.variable_scope(scope, default_name="bert"), \
+        kernels.gradients_by_hand(packing is not None):
+      embeddings, self.embedding_table = _embed(
+          config, input_ids, token_type_ids, options.use_one_hot_embeddings,
+          packing)
+      positions = None
+      if output_positions is not None:
+        positions = tf.concat(  # [B, 1 + P]
+            [tf.zeros([get_shape_list(input_ids)[0], 1], tf.int32),
+             tf.cast(output_positions, tf.int32)], axis=1)
+      layers, at_positions = _encode(
+          config, embeddings, input_mask, packing, positions)
+      # A session runs only those of these that somebody asks for.
+      self.embedding_output = (
+          packing.unpack(embeddings) if packing else embeddings)  # [B, S, W]
+      self.all_encoder_layers = layers
+      self.sequence_output = layers[-1]
+      if at_positions is None:
+        first_token_output = self.sequence_output[:, 0]
+        self.positions_output = None
+      else:
+        first_token_output = at_positions[:, 0]
+        self.positions_output = at_positions[:, 1:]  # [B, P, W]
+
+      with tf.variable_scope("pooler"):
+        self.pooled_output = dense(
+            first_token_output, config.hidden_size, tf.tanh,
+            create_initializer(config.initializer_range))  # [B, W]
+      if packing:
+        self.pooled_output *= tf.cast(
+            tf.equal(tf.cast(input_mask[:, :1], tf.int32), 1), tf.float32)
+
+  def get_pooled_output(self):
+    """Returns float32 [B, W]: the first token through a dense tanh layer."""
+    return self.pooled_output
+
+  def get_sequence_output(self):
+    """Returns float32 [B, S, W]: the last encoder layer."""
+    return self.sequence_output
+
+  def get_positions_output(self):
+    """Returns float32 [B, P, W]: the last layer at `output_positions`."""
+    return self.positions_output
+
+  def get_all_encoder_layers(self):
+    """Returns a list of float32 [B, S, W], one per encoder layer."""
+    return self.all_encoder_layers
+
+  def get_embedding_output(self):
+    """Returns float32 [B, S, W]: what the first encoder layer reads.
+
+    That is the sum of word, token type and position embeddings after layer
+    norm and dropout. With `remove_padding` it is a copy laid out with padding,
+    so no output has a gradient to it.
+    """
+    return self.embedding_output
+
+  def get_embedding_table(self):
+    """Returns the word embedding variable, float32 [V, W]."""
+    return self.embedding_table
+
+
+def _complete_inputs(config, is_training, input_ids, input_mask,
+                     token_type_ids, options):
+  """Checks what a BertModel reads and fills in what was left out.
+
+  Args:
+    config: BertConfig.
+    is_training: bool.
+    input_ids: int32 [B, S].
+    input_mask: int32 [B, S], or None.
+    token_type_ids: int32 [B, S], or None.
+    options: Options.
+
+  Returns:
+    input_ids, input_mask and token_type_ids, int32 [B, S] each, and the Packing
+    of their real tokens; None if padding is computed too.
+  """
+  batch_size, seq_length = get_shape_list(input_ids, expected_rank=2)
+  with tf.control_dependencies(
+      check_seq_length(seq_length, config.max_position_embeddings)):
+    input_ids = tf.identity(input_ids)
+    if input_mask is not None:  # without padding, positions come from it
+      input_mask = tf.identity(input_mask)
+  packing = None
+  if input_mask is None:
+    input_mask = tf.ones([batch_size, seq_length], tf.int32)
+  elif options.remove_padding:
+    packing = padding.Packing(
+        input_mask, batch_size, seq_length, options.few_shapes,
+        num_groups=_count_groups(batch_size, is_training, options.few_shapes))
+  if token_type_ids is None:
+    token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
+  return input_ids, input_mask, token_type_ids, packing
+
+
+def _embed(config, input_ids, token_type_ids, use_one_hot_embeddings, packing):
+  """Embeds `[B, S]` ids; returns `[B, S, W]`, or `[R, W]`, and the table."""
+  position_ids = None
+  if packing:
+    input_ids = packing.pack(input_ids)  # [R]
+    token_type_ids = packing.pack(token_type_ids)  # [R]
+    position_ids = packing.position_ids  # [R]
+  with tf.variable_scope("embeddings"):
+    word_embeddings, table = embedding_lookup(
+        input_ids,
+        vocab_size=config.vocab_size,
+        embedding_size=config.hidden_size,
+        initializer_range=config.initializer_range,
+        use_one_hot_embeddings=use_one_hot_embeddings)
+    return embedding_postprocessor(
+        word_embeddings,
+        use_token_type=True,
+        token_type_ids=token_type_ids,
+        token_type_vocab_size=config.type_vocab_size,
+        initializer_range=config.initializer_range,
+        max_position_embeddings=config.max_position_embeddings,
+        dropout_prob=config.hidden_dropout_prob,
+        position_ids=position_ids,
+        layer_norm_eps=get_layer_norm_eps(config)), table
+
+
+def _encode(config, embeddings, input_mask, packing, positions):
+  """Builds the Transformer layers on the embeddings.
+
+  Args:
+    config: BertConfig.
+    embeddings: float32 [B, S, W], or [R, W] with `packing`.
+    input_mask: int32 [B, S].
+    packing: Packing, or None.
+    positions: int32 [B, P], or None.
+
+  Returns:
+    list of float32 [B, S, W], one for each layer, and float32 [B, P, W], the
+    last one at `positions`; None without them.
+  """
+  with tf.variable_scope("encoder"):
+    layers = transformer_model(
+        embeddings,
+        attention_mask=(
+            None if packing else
+            tf.cast(input_mask, tf.float32)[:, tf.newaxis]),  # [B, 1, T]
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
+        intermediate_act_fn=get_activation(config.hidden_act),
+        hidden_dropout_prob=config.hidden_dropout_prob,
+        attention_probs_dropout_prob=config.attention_probs_dropout_prob,
+        initializer_range=config.initializer_range,
+        do_return_all_layers=True,
+        packing=packing,
+        positions=positions if packing else None,
+        layer_norm_eps=get_layer_norm_eps(config))
+  if not packing:
+    return layers, None if positions is None else tf.gather(
+        layers[-1], positions, batch_dims=1)
+  at_positions = None
+  if positions is not None:
+    layers, at_positions = layers
+    at_positions = tf.reshape(
+        at_positions, get_shape_list(positions) + [config.hidden_size])
+  return [packing.unpack(x) for x in layers], at_positions
+
+
+def _count_groups(batch_size, is_training, few_shapes):
+  """Into how many groups of similar length attention sorts the sequences.
+
+  With two, half of them need not be as long as the longest; four were no faster
+  in training steps of BERT-Base's shape. Each group has shapes of its own, so
+  there is one where these are to be few, as in inference.
+  """
+  if few_shapes or not is_training or not isinstance(batch_size, int):
+    return 1
+  return 2 if batch_size >= 4 else 1
+
+
+def get_assignment_map_from_checkpoint(tvars, init_checkpoint):
+  """Pairs variables with those of the same name in a checkpoint.
+
+  Args:
+    tvars: list of variables.
+    init_checkpoint: str. Prefix of a checkpoint, such as "bert_model.ckpt".
+
+  Returns:
+    assignment_map: OrderedDict from name to variable, for
+      `tf.train.init_from_checkpoint`.
+    initialized_variable_names: dict with a key for each name found, with and
+      without ":0".
+  """
+  name_to_variable = collections.OrderedDict(
+      (re.sub(r":\d+$", "", v.name), v) for v in tvars)
+  assignment_map = collections.OrderedDict()
+  initialized_variable_names = {}
+  for name, _ in tf.train.list_variables(files.literal(init_checkpoint)):
+    if name in name_to_variable:
+      assignment_map[name] = name_to_variable[name]
+      initialized_variable_names[name] = 1
+      initialized_variable_names[name + ":0"] = 1
+  return assignment_map, initialized_variable_names
+
+
+def create_attention_mask_from_input_mask(from_tensor, to_mask):
+  """Lets every "from" position see the unmasked "to" positions.
+
+  Args:
+    from_tensor: Tensor [B, F, ...]; only its shape is used.
+    to_mask: int32 [B, T].
+
+  Returns:
+    float32 [B, F, T], 1 where attention is allowed.
+  """
+  from_shape = get_shape_list(from_tensor, expected_rank=[2, 3])
+  batch_size, to_seq_length = get_shape_list(to_mask, expected_rank=2)
+  to_mask = tf.cast(to_mask, tf.float32)[:, tf.newaxis]  # [B, 1, T]
+  return to_mask * tf.ones([batch_size, from_shape[1], 1])  # [B, F, T]
+
+
+def attention_layer(from_tensor,
+                    to_tensor,
+                    attention_mask=None,
+                    num_attention_heads=1,
+                    size_per_head=512,
+                    query_act=None,
+                    key_act=None,
+                    value_act=None,
+                    attention_probs_dropout_prob=0.0,
+                    initializer_range=0.02,
+                    do_return_2d_tensor=False,
+                    batch_size=None,
+                    from_seq_length=None,
+                    to_seq_length=None):
+  """Multi-head attention (Vaswani et al., arXiv 1706.03762, section 3.2).
+
+  Each "from" position asks with its query for keys of "to" positions and gets
+  the mean of their values, weighted by softmax(query . key / sqrt(H)). With the
+  same tensor for both it is self-attention.
+
+  Args:
+    from_tensor: float32 [B, F, from width], or [B * F, from width].
+    to_tensor: float32 [B, T, to width], or [B * T, to width].
+    attention_mask: int32 or float32 [B, F, T] (or [B, 1, T], the same for all
+      of F): 1 where attention is allowed, 0 where not.
+    num_attention_heads: int. N.
+    size_per_head: int. H.
+    query_act: activation of the query projection, or None.
+    key_act: activation of the key projection, or None.
+    value_act: activation of the value projection, or None.
+    attention_probs_dropout_prob: float. Dropout of the probabilities.
+    initializer_range: float. Standard deviation of the initial kernels.
+    do_return_2d_tensor: bool. Returns [B * F, N * H] instead of [B, F, N * H].
+    batch_size: int. B; needed with rank 2 tensors.
+    from_seq_length: int. F; needed with rank 2 tensors.
+    to_seq_length: int. T; needed with rank 2 tensors.
+
+  Returns:
+    float32 [B, F, N * H], or as `do_return_2d_tensor` says.
+
+  Raises:
+    ValueError: ranks differ, or rank 2 tensors come without their lengths.
+  """
+  from_shape = get_shape_list(from_tensor, expected_rank=[2, 3])
+  to_shape = get_shape_list(to_tensor, expected_rank=[2, 3])
+  if len(from_shape) != len(to_shape):
+    raise ValueError("from_tensor has rank %d and to_tensor rank %d; they must "
+                     "be equal" % (len(from_shape), len(to_shape)))
+  if len(from_shape) == 3:
+    batch_size, from_seq_length = from_shape[:2]
+    to_seq_length = to_shape[1]
+  elif None in (batch_size, from_seq_length, to_seq_length):
+    raise ValueError("Rank 2 tensors need batch_size, from_seq_length and "
+                     "to_seq_length")
+  width = num_attention_heads * size_per_head
+
+  def project(tensor, seq_length, activation, name):
+    """Projects and splits the heads: [B * S, in] to [B, N, S, H]."""
+    x = dense(reshape_to_matrix(tensor), width, activation,
+              create_initializer(initializer_range), name)
+    x = tf.reshape(
+        x, [batch_size, seq_length, num_attention_heads, size_per_head])
+    return tf.transpose(x, [0, 2, 1, 3])
+
+  query = project(from_tensor, from_seq_length, query_act, "query")
+  key = project(to_tensor, to_seq_length, key_act, "key")
+  value = project(to_tensor, to_seq_length, value_act, "value")
+
+  # Scaling the query is the cheaper place for 1 / sqrt(H): F * H values, not
+  # F * T.
+  query *= 1.0 / math.sqrt(float(size_per_head))
+  scores = tf.matmul(query, key, transpose_b=True)  # [B, N, F, T]
+  if attention_mask is not None:
+    # Far enough below any score that the softmax is exactly 0 there, yet
+    # finite, so that a row without any allowed position stays a number.
+    bias = (1.0 - tf.cast(attention_mask, tf.float32)) * -10000.0
+    scores += tf.expand_dims(bias, axis=1)  # [B, 1, F or 1, T]
+  probs = dropout(tf.nn.softmax(scores), attention_probs_dropout_prob)
+  context = tf.transpose(tf.matmul(probs, value), [0, 2, 1, 3])  # [B, F, N, H]
+
+  if do_return_2d_tensor:
+    return tf.reshape(context, [-1, width])  # [B * F, N * H]
+  return tf.reshape(context, [batch_size, from_seq_length, width])
+
+
+def _packed_attention(hidden, packing, num_heads, dropout_prob, initializer,
+                      positions=None):
+  """`attention_layer` of packed tokens to those of their own sequence.
+
+  Args:
+    hidden: float32 [R, W].
+    packing: Packing.
+    num_heads: int. N.
+    dropout_prob: float. Dropout of the probabilities.
+    initializer: initializer of the kernels.
+    positions: int32 [B, P], those that attend; all real tokens if None.
+
+  Returns:
+    float32 [R, W], or [B * P, W] with `positions`.
+  """
+  width = get_shape_list(hidden)[-1]
+  size = width // num_heads
+
+  def project(tensor, name):
+    return dense(tensor, width, None, initializer, name)
+
+  query = project(
+      hidden if positions is None else packing.take(hidden, positions),
+      "query") * (1.0 / math.sqrt(float(size)))
+  if positions is None:
+    queries = packing.split_heads(query, num_heads)
+  else:
+    batch_size, number = get_shape_list(positions)
+    query = tf.transpose(tf.reshape(
+        query, [batch_size, number, num_heads, size]), [0, 2, 1, 3])
+    queries = packing.split_sequences(query)
+  keys, values = [packing.split_heads(project(hidden, name), num_heads)
+                  for name in ("key", "value")]  # [B, N, T, H]
+  contexts = [
+      kernels.attend(query, key, value, group.attention_bias, dropout_prob)
+      for query, key, value, group in zip(
+          queries, keys, values, packing.groups)]
+  if positions is None:
+    return packing.merge_heads(contexts)
+  context = packing.merge_sequences(contexts)
+  return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, width])
+
+
+def transformer_model(input_tensor,
+                      attention_mask=None,
+                      hidden_size=768,
+                      num_hidden_layers=12,
+                      num_attention_heads=12,
+                      intermediate_size=3072,
+                      intermediate_act_fn=gelu,
+                      hidden_dropout_prob=0.1,
+                      attention_probs_dropout_prob=0.1,
+                      initializer_range=0.02,
+                      do_return_all_layers=False,
+                      packing=None,
+                      positions=None,
+                      layer_norm_eps=kernels.LAYER_NORM_EPSILON):
+  """A stack of Transformer encoder layers (arXiv 1706.03762, section 3.1).
+
+  Args:
+    input_tensor: float32 [B, S, W], or [R, W] with `packing`.
+    attention_mask: as in `attention_layer`.
+    hidden_size: int. W.
+    num_hidden_layers: int. Number of layers.
+    num_attention_heads: int. N, which must divide W.
+    intermediate_size: int. Width of the feed-forward layer.
+    intermediate_act_fn: activation of the feed-forward layer.
+    hidden_dropout_prob: float. Dropout of both sublayers' outputs.
+    attention_probs_dropout_prob: float. Dropout of attention probabilities.
+    initializer_range: float. Standard deviation of the initial kernels.
+    do_return_all_layers: bool. Returns a list, one Tensor per layer.
+    packing: Packing, if `input_tensor` is packed.
+    positions: int32 [B, P], with `packing`. Where the last layer is computed
+      once more, apart from the others.
+    layer_norm_eps: float. See `layer_norm`.
+
+  Returns:
+    A Tensor shaped as `input_tensor`, or a list of them; with `positions` a
+    pair of that and float32 [B * P, W].
+
+  Raises:
+    ValueError: N does not divide W, or the input is not W wide.
+  """
+  if hidden_size % num_attention_heads:
+    raise ValueError("hidden_size %d is not a multiple of num_attention_heads "
+                     "%d" % (hidden_size, num_attention_heads))
+  input_shape = get_shape_list(
+      input_tensor, expected_rank=2 if packing else 3)
+  if input_shape[-1] != hidden_size:
+    raise ValueError("The input is %s wide and hidden_size is %d; the residual "
+                     "connections need them equal" %
+                     (input_shape[-1], hidden_size))
+  initializer = create_initializer(initializer_range)
+  if packing:
+    attend = functools.partial(
+        _packed_attention, packing=packing, num_heads=num_attention_heads,
+        dropout_prob=attention_probs_dropout_prob, initializer=initializer)
+  else:
+    def attend(hidden):
+      return attention_layer(
+          hidden, hidden, attention_mask, num_attention_heads,
+          hidden_size // num_attention_heads,
+          attention_probs_dropout_prob=attention_probs_dropout_prob,
+          initializer_range=initializer_range, do_return_2d_tensor=True,
+          batch_size=input_shape[0], from_seq_length=input_shape[1],
+          to_seq_length=input_shape[1])
+  add_layer = functools.partial(
+      _transformer_layer, attend=attend, intermediate_size=intermediate_size,
+      activation=intermediate_act_fn, dropout_prob=hidden_dropout_prob,
+      initializer=initializer, packing=packing, layer_norm_eps=layer_norm_eps)
+
+  # Between layers everything is a matrix, one row per token: reshaping back
+  # and forth costs time on TPUs.
+  hidden = reshape_to_matrix(input_tensor)  # [B * S, W] or [R, W]
+  all_layers = []
+  for layer_index in range(num_hidden_layers):
+    before, scope = hidden, "layer_%d" % layer_index
+    with tf.variable_scope(scope):
+      hidden = add_layer(before)
+    all_layers.append(hidden)
+  if positions is not None:
+    with tf.variable_scope(scope, reuse=True):
+      at_positions = add_layer(before, positions=positions)
+
+  if not packing:
+    all_layers = [reshape_from_matrix(x, input_shape) for x in all_layers]
+  result = all_layers if do_return_all_layers else all_layers[-1]
+  return result if positions is None else (result, at_positions)
+
+
+def _transformer_layer(hidden, attend, intermediate_size, activation,
+                       dropout_prob, initializer, packing, layer_norm_eps,
+                       positions=None):
+  """One layer: self-attention, then feed-forward, each added to its input.
+
+  Args:
+    hidden: float32 [rows, W].
+    attend: function that attends from such a matrix to itself.
+    intermediate_size: int. Width between the two feed-forward matrices.
+    activation: function, applied there.
+    dropout_prob: float. Dropout of both sublayers' outputs.
+    initializer: initializer of the kernels.
+    packing: Packing of the rows, or None.
+    layer_norm_eps: float. See `layer_norm`.
+    positions: int32 [B, P], or None for all. Where the layer is computed.
+
+  Returns:
+    float32 [rows, W], or [B * P, W] with `positions`.
+  """
+  width = get_shape_list(hidden)[-1]
+
+  def add_and_normalize(output, residual):
+    return layer_norm(
+        dropout(output, dropout_prob, packed=bool(packing)) + residual,
+        epsilon=layer_norm_eps)
+
+  with tf.variable_scope("attention"):
+    with tf.variable_scope("self"):
+      if positions is None:
+        attention = attend(hidden)
+      else:
+        attention = attend(hidden, positions=positions)
+        hidden = packing.take(hidden, positions)
+    with tf.variable_scope("output"):
+      attention = dense(attention, width, None, initializer)
+      attention = add_and_normalize(attention, hidden)
+  with tf.variable_scope("intermediate"):
+    intermediate = dense(attention, intermediate_size, activation, initializer)
+  with tf.variable_scope("output"):
+    return add_and_normalize(
+        dense(intermediate, width, None, initializer), attention)

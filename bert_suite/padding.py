@@ -1,0 +1,271 @@
+"""Computing without padding: the real tokens of a batch in one matrix.
+
+Sizes are named as in `modeling.py`: B batch, S sequence length, W hidden size,
+R real tokens in the batch, T the most real tokens in one of its sequences,
+either of them rounded up if so asked, N heads of H numbers.
+"""
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import kernels
+
+# Of sizes that are rounded up: the least step and into how many steps at least
+# a size is divided. More steps make less to compute for nothing, and more
+# shapes. These cost 3% more rows with lines of prose (benchmarks/features.py),
+# and few even for a request of one short text.
+_ROW_STEPS = (8, 16)
+LENGTH_STEPS = (4, 4)
+
+
+def round_up(size, least_step, num_steps):
+  """Rounds up to one of a few sizes that lie the further apart, the larger.
+
+  Args:
+    size: int32 scalar Tensor, below 2**30.
+    least_step: int. A power of two.
+    num_steps: int.
+
+  Returns:
+    int32 scalar Tensor: the next multiple of the largest power of two that is
+    at most `least_step` or `size` / `num_steps`, whichever is larger.
+  """
+  # Were the rounding compiled too, what comes after it would be compiled for
+  # every size that goes in, not for those that come out.
+  with tf.xla.experimental.jit_scope(compile_ops=False):
+    powers = tf.constant([1 << i for i in range(30)])
+    fits = powers <= tf.maximum(size // num_steps, least_step)
+    step = tf.reduce_max(powers * tf.cast(fits, tf.int32))
+    return (size + step - 1) // step * step
+
+
+def find_cells(is_real):
+  """Finds the true cells of a matrix; their number is rounded up to R.
+
+  Args:
+    is_real: bool [B, S].
+
+  Returns:
+    int32 [R, 2], the true cells in reading order, then (0, 0) time and again;
+    and float32 [R], 1 for the true ones, 0 for the rest.
+  """
+  flat = tf.reshape(is_real, [-1])  # [B * S]
+  size = tf.size(flat)
+  rank = tf.cumsum(tf.cast(flat, tf.int32), exclusive=True)
+  # No shape must be the number itself, as that of tf.where(is_real) is. Those
+  # that are not true all go into one place after the last, left out.
+  place = tf.where(flat, rank, tf.fill([size], size))[:, tf.newaxis]
+  number = tf.reduce_sum(tf.cast(flat, tf.int32))
+  num_rows = round_up(tf.maximum(number, 1), *_ROW_STEPS)
+  # There may be more rows than cells, hence the larger of the two.
+  found = tf.scatter_nd(place, tf.range(size), [tf.maximum(size, num_rows) + 1])
+  found = found[:num_rows] * tf.sequence_mask(number, num_rows, tf.int32)
+  seq_length = tf.shape(is_real)[1]
+  return (tf.stack([found // seq_length, found % seq_length], axis=1),
+          tf.sequence_mask(number, num_rows, tf.float32))
+
+
+class _Group:
+  """Sequences of a batch that attend in one tensor, `[B, N, T, H]`.
+
+  Attributes:
+    sequences: int32 [B of the group]. Which they are.
+    length: int32 scalar Tensor. T, the most real tokens in one of them.
+    is_token: bool [B of the group, T].
+    attention_bias: float32 [B of the group, 1, 1, T], to add to scores.
+  """
+
+  def __init__(self, sequences, lengths, few_shapes):
+    self.sequences = sequences
+    self.length = tf.maximum(tf.reduce_max(lengths), 1)
+    if few_shapes:
+      self.length = round_up(self.length, *LENGTH_STEPS)
+    self.is_token = tf.sequence_mask(lengths, self.length)
+    # Far enough below any score that the softmax is exactly 0 there, yet
+    # finite, so that a sequence without any token stays a number.
+    self.attention_bias = tf.cast(
+        tf.logical_not(self.is_token), tf.float32)[
+            :, tf.newaxis, tf.newaxis] * -10000.0
+
+
+class Packing:
+  """Where the real tokens of a padded batch are.
+
+  A packed tensor holds one row per real token, `[R, W]`, in reading order. The
+  parts of the encoder that look at one token at a time (embeddings, dense
+  layers, GELU, dropout, residuals, layer norm) cost R rows instead of B * S.
+  Attention mixes the tokens of a sequence, so for it the tokens are laid out
+  again by sequence and head, `[B, N, T, H]`; the sequences may be in `groups`,
+  each with a T of its own.
+
+  With `few_shapes` both R and T are rounded up. oneDNN keeps what it has
+  prepared for each shape, so in a process that meets a new R and a new T with
+  every batch, memory grows with the batches; XLA compiles anew for each. No
+  shape then depends on the data but by R and T. The rows that fill R up are
+  computed like the others, never read, and have no gradient. A batch of padding
+  alone has one such row, because nothing can be gathered from none.
+  """
+
+  def __init__(self, input_mask, batch_size, seq_length, few_shapes=False,
+               num_groups=1):
+    """Finds the real tokens.
+
+    Args:
+      input_mask: int [B, S]. 1 for real tokens, 0 for padding; the zeros may be
+        anywhere.
+      batch_size: int, or int32 scalar Tensor where it is not known yet. B.
+      seq_length: likewise. S.
+      few_shapes: bool. Rounds R and T up to few sizes.
+      num_groups: int. Into how many groups of similar length the sequences are
+        sorted, so that not all attention is as long as the longest.
+    """
+    self.batch_size = batch_size
+    self.seq_length = seq_length
+    is_real = tf.equal(tf.cast(input_mask, tf.int32), 1)  # [B, S]
+    counts = tf.cast(is_real, tf.int32)
+    lengths = tf.reduce_sum(counts, axis=1)  # [B]
+    self._num_real = tf.reduce_sum(lengths)
+    self._is_row = None
+    if few_shapes:
+      self._cells, is_row = find_cells(is_real)  # [R, 2], [R]
+      self._is_row = is_row[:, tf.newaxis]  # [R, 1]
+    else:
+      num_rows = tf.maximum(self._num_real, 1)
+      self._cells = tf.concat(
+          [tf.cast(tf.where(is_real), tf.int32),
+           tf.zeros([num_rows - self._num_real, 2], tf.int32)],
+          axis=0)  # [R, 2]
+    self.position_ids = self._cells[:, 1]  # [R]
+
+    # A token is found by its row in packed tensors, or by its sequence and its
+    # rank among the real tokens there.
+    self._ranks = tf.cumsum(counts, axis=1, exclusive=True)  # [B, S]
+    self._starts = tf.cumsum(lengths, exclusive=True)[:, tf.newaxis]  # [B, 1]
+
+    order = self._places = tf.range(batch_size)
+    if num_groups > 1:
+      order = tf.argsort(lengths, stable=True)  # [B]
+      self._places = tf.argsort(order)  # [B], of each sequence in that order
+    bounds = [batch_size * i // num_groups for i in range(num_groups + 1)]
+    self.groups = []
+    for begin, end in zip(bounds, bounds[1:]):
+      sequences = order[begin:end]
+      self.groups.append(_Group(
+          sequences, tf.gather(lengths, sequences), few_shapes))
+    self._indices = {}
+
+  def pack(self, tensor):
+    """Takes the real tokens out of `[B, S]` or `[B, S, W]`: `[R]`, `[R, W]`."""
+    return tf.gather_nd(tensor, self._cells)
+
+  def unpack(self, packed):
+    """Lays `[R, W]` out as `[B, S, W]`, zeros at padding."""
+    sizes = [self.batch_size, self.seq_length, packed.shape.as_list()[1]]
+    if self._is_row is None:
+      # gather_nd and scatter_nd are each other's gradients, so no IndexedSlices
+      # come up that would have to be summed again.
+      result = tf.scatter_nd(self._cells[:self._num_real],
+                             packed[:self._num_real], tf.stack(sizes))
+    else:
+      result = tf.scatter_nd(self._cells, packed * self._is_row,
+                             tf.stack(sizes))
+    result.set_shape([None if tf.is_tensor(size) else size for size in sizes])
+    return result
+
+  def take(self, packed, positions):
+    """Takes the rows of `[B, P]` positions of real tokens: `[B * P, W]`."""
+    rows = self._starts + tf.gather(self._ranks, positions, batch_dims=1)
+    # A position of padding gets some row.
+    rows = tf.minimum(rows, tf.shape(self._cells)[0] - 1)
+    return tf.gather_nd(packed, tf.reshape(rows, [-1, 1]))
+
+  def split_heads(self, packed, num_heads):
+    """Lays `[R, N * H]` out by sequence and head.
+
+    Returns:
+      A `[B of the group, N, T, H]` for each of `groups`. After each sequence's
+      end come arbitrary rows, whose gradients are left out.
+    """
+    forward, backward = self._find_indices(num_heads)
+    size = packed.shape.as_list()[1] // num_heads
+
+    @kernels.with_gradient
+    def split(packed):
+      def gradient(*upstream):
+        taken = tf.gather(_join(upstream, size), backward)
+        taken = tf.reshape(taken, [-1, num_heads * size])
+        # A row that fills up would get the gradient of another one's token.
+        return taken if self._is_row is None else taken * self._is_row
+
+      rows = tf.reshape(packed, [-1, size])
+      return [tf.gather(rows, indices) for indices in forward], gradient
+
+    return split(packed)
+
+  def merge_heads(self, contexts):
+    """The way back: a `[B, N, T, H]` for each group to `[R, N * H]`."""
+    num_heads, _, size = contexts[0].shape.as_list()[1:]
+    forward, backward = self._find_indices(num_heads)
+    num_rows = tf.shape(self._cells)[0] * num_heads
+
+    @kernels.with_gradient
+    def merge(*contexts):
+      def gradient(upstream):
+        # Zero where no token is; a row of zeros stands for those.
+        rows = tf.concat([tf.reshape(upstream, [-1, size]),
+                          tf.zeros([1, size], upstream.dtype)], axis=0)
+        return [tf.gather(rows, tf.where_v2(
+            group.is_token[:, tf.newaxis], indices, num_rows))
+                for group, indices in zip(self.groups, forward)]
+
+      taken = tf.gather(_join(contexts, size), backward)
+      return tf.reshape(taken, [-1, num_heads * size]), gradient
+
+    return merge(*contexts)
+
+  def split_sequences(self, tensor):
+    """Takes the sequences of each group out of `[B, ...]`."""
+    if len(self.groups) == 1:
+      return [tensor]
+    return [tf.gather(tensor, group.sequences) for group in self.groups]
+
+  def merge_sequences(self, tensors):
+    """The way back."""
+    if len(tensors) == 1:
+      return tensors[0]
+    return tf.gather(tf.concat(tensors, axis=0), self._places)
+
+  def _find_indices(self, num_heads):
+    """Where `split_heads` finds its rows, and the way back.
+
+    Returns:
+      For each group int32 [B, N, T], of rows of [R * N, H]; and int32 [R, N],
+      of rows of all groups' [B * N * T, H], one below the other.
+    """
+    if num_heads not in self._indices:
+      head = tf.range(num_heads)
+      forward, bases, lengths, num_before = [], [], [], 0
+      for group in self.groups:
+        row = tf.gather(self._starts, group.sequences) + tf.range(
+            group.length)  # [B, T]
+        # Any row will do where there is no token: nobody attends to it.
+        row = tf.where(group.is_token, row, tf.zeros_like(row))
+        forward.append(
+            row[:, tf.newaxis] * num_heads + head[:, tf.newaxis])
+        size = tf.shape(group.sequences)[0]
+        bases.append(num_before + tf.range(size) * num_heads * group.length)
+        lengths.append(tf.fill([size], group.length))
+        num_before += size * num_heads * group.length
+      sequence = tf.gather(self._places, self._cells[:, 0])  # [R]
+      base = tf.gather(tf.concat(bases, 0), sequence)[:, tf.newaxis]
+      length = tf.gather(tf.concat(lengths, 0), sequence)[:, tf.newaxis]
+      rank = tf.gather_nd(self._ranks, self._cells)[:, tf.newaxis]  # [R, 1]
+      self._indices[num_heads] = forward, base + head * length + rank
+    return self._indices[num_heads]
+
+
+def _join(tensors, size):
+  """Puts tensors `[..., H]` one below the other, as `[rows, H]`."""
+  rows = [tf.reshape(tensor, [-1, size]) for tensor in tensors]
+  return rows[0] if len(rows) == 1 else tf.concat(rows, axis=0)

@@ -1,0 +1,419 @@
+"""Answers with a trained model from Python, loading it once.
+
+```python
+from . import predictor
+
+model = predictor.Predictor("exported")    # or a training output directory
+probabilities = model.predict([
+    ("The kettle sings.", "The kettle is singing."),   # a pair
+    "A single text."])                                 # [2, labels]
+print(model.labels[probabilities[0].argmax()])
+```
+"""
+
+import inspect
+import math
+import os
+import threading
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from .squad import answers as squad_answers
+from . import checkpoints
+from . import cli
+from .squad import data as squad_data
+from . import files
+from . import model_inputs
+from . import run_squad
+from . import serving
+from . import squad_metrics
+from . import tokenization
+from . import trained_models
+
+
+# Defaults, which models of other tasks must be left with.
+_N_BEST_SIZE = 20
+_MAX_ANSWER_LENGTH = 30
+_THRESHOLD = 0.0
+
+
+class Predictor:
+  """A model in memory; several threads may ask it at once.
+
+  `with Predictor(path) as model:` closes it at the end.
+  """
+
+  @cli.user_errors()
+  def __init__(self, path=None, vocab_file=None, batch_size=32,
+               n_best_size=_N_BEST_SIZE, max_answer_length=_MAX_ANSWER_LENGTH,
+               null_score_diff_threshold=_THRESHOLD, **model_parts):
+    """Loads the model.
+
+    Args:
+      path: str, required. A SavedModel of `export_model.py`, a folder with
+        versions of one, of which the newest is taken, a training output
+        directory, or the prefix of a checkpoint.
+      vocab_file: str. Only where `path` is no SavedModel and does not tell it.
+      batch_size: int. Sequences to compute at once; more are cut into batches.
+      n_best_size: int. Of squad, as for the two that follow: start and end
+        positions to try per window.
+      max_answer_length: int. In word pieces.
+      null_score_diff_threshold: float. Where a model of SQuAD 2.0 answers with
+        nothing, see `squad_answers.write_predictions`.
+      **model_parts: see `trained_models.find`, for checkpoints.
+
+    Raises:
+      ValueError: there is no such model, a part of it is missing, or an
+        argument is not known, has no use for the model's task or is wrong.
+    """
+    _check_names(model_parts)
+    trained_models.check_path("path", path)
+    model_inputs.check_count("batch_size", batch_size)
+    squad_answers.check_sizes(n_best_size, max_answer_length)
+    self._batch_size = batch_size
+    self._squad = (n_best_size, max_answer_length,
+                   _check_threshold(null_score_diff_threshold))
+    path = cli.expand_home(os.fspath(path))
+    saved_model = find_saved_model(path)
+    if saved_model:
+      if vocab_file or model_parts:
+        raise ValueError("%s: the SavedModel brings its own %s" % (
+            saved_model, ", ".join(
+                sorted(model_parts) + ["vocab_file"] * bool(vocab_file))))
+      self._served, self.settings, vocab_file = serving.load_saved_model(
+          saved_model)
+    else:
+      is_folder = tf.gfile.IsDirectory(path)
+      if not is_folder:
+        _check_checkpoint(path)
+        if model_parts.get("init_checkpoint") is not None:
+          raise ValueError("init_checkpoint: %s is a checkpoint already; leave "
+                           "one of them out" % path)
+      model = trained_models.find(
+          path if is_folder else None, vocab_file=vocab_file,
+          **dict(model_parts, **({} if is_folder else
+                                 {"init_checkpoint": path})))
+      self._served = serving.open_session(model.task, model.checkpoint)
+      self.settings, vocab_file = model.settings, model.vocab_file
+    try:
+      self._prepare(vocab_file)
+    except BaseException:
+      self.close()
+      raise
+
+  def _prepare(self, vocab_file):
+    """Makes what is on both sides of the model, of its settings."""
+    task = self.settings["task"]
+    if task != "squad" and self._squad != (
+        _N_BEST_SIZE, _MAX_ANSWER_LENGTH, _THRESHOLD):
+      raise ValueError(
+          "n_best_size, max_answer_length and null_score_diff_threshold are of "
+          "squad, the task of this model is %s; leave them out" % task)
+    self.labels = self.settings.get("labels")
+    self._answer = _ANSWERS[task](self)
+    # One for all calls: a program is warned once, not at every request.
+    self._cuts = (
+        model_inputs.CutCount("questions", "max_query_length")
+        if task == "squad" else model_inputs.CutCount(
+            "texts", "max_seq_length, [CLS] and [SEP] included,"))
+    # The other tasks have no use for a [MASK] that a text may have.
+    self._tokenizer = tokenization.FullTokenizer(
+        vocab_file, self.settings["do_lower_case"],
+        never_split=["[MASK]"] if task == "masked_lm" else (),
+        strip_accents=self.settings.get("strip_accents"))
+    # It remembers words, and two threads must not do so at once.
+    self._tokenizer_lock = threading.Lock()
+
+  @cli.user_errors()
+  def predict(self, texts):
+    """Answers texts.
+
+    Args:
+      texts: list of str, or of (str, str) for pairs. Questions with their
+        contexts for squad.
+
+    Returns:
+      classifier: float32 [texts, labels], probabilities. features: float32
+      [texts, W], or, without pooling, a list of float32 [T, layers, W]. squad:
+      a list of dict with "text", "probability", "start_char" and "end_char".
+      masked_lm: for each text, for each [MASK] in it, a list of (word piece,
+      probability), the likeliest first.
+
+    Raises:
+      ValueError: `texts` is no list; a text is neither str nor a pair, is no
+        UTF-8, is a pair for a model that reads single texts only, or is so long
+        that a [MASK] in it was cut off.
+    """
+    if isinstance(texts, (str, bytes)):
+      raise ValueError("predict takes a list of texts, found one text")
+    # A dict or a set has no order that the answers could be in.
+    if (isinstance(texts, (dict, set)) or not hasattr(texts, "__iter__") or
+        getattr(texts, "ndim", 1) == 0):
+      raise ValueError("predict takes a list of texts, found %s" %
+                       type(texts).__name__)
+    return self._answer([
+        _as_pair(text, "texts[%d]" % i) for i, text in enumerate(texts)])
+
+  def close(self):
+    """Frees what the model holds; it cannot answer any more."""
+    self._served.session.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    self.close()
+
+  def _make_inputs(self, pairs, kept=None):
+    """Tokenizes pairs of texts.
+
+    Args:
+      pairs: list of (str, str or None).
+      kept: str. A token that must not be cut off.
+
+    Returns:
+      list of ModelInput.
+
+    Raises:
+      ValueError: a text is too long for all of its `kept`.
+    """
+    length = self.settings["max_seq_length"]
+    inputs = []
+    with self._tokenizer_lock:
+      for text_a, text_b in pairs:
+        if text_b:
+          model_inputs.check_pair(
+              "a text", self.settings.get("type_vocab_size"))
+        tokens_a = self._tokenizer.tokenize(text_a)
+        tokens_b = self._tokenizer.tokenize(text_b) if text_b else []
+        inputs.append(model_inputs.make_model_input(
+            tokens_a, tokens_b, length, self._tokenizer, self._cuts))
+        if inputs[-1].tokens.count(kept) < (tokens_a + tokens_b).count(kept):
+          raise ValueError(
+              "texts[%d]: %s is cut to max_seq_length=%d word pieces, and a %s "
+              "with the rest; shorten it" % (
+                  len(inputs) - 1, tokenization.shorten(text_a), length, kept))
+      self._cuts.report()
+    return inputs
+
+  def _run(self, model_inputs, make_extra=lambda batch: {}):
+    """Computes inputs, those of similar lengths together.
+
+    Args:
+      model_inputs: list of ModelInput.
+      make_extra: function of a list of ModelInput that returns a dict of the
+        task's further inputs.
+
+    Returns:
+      list of dict from output name to array, for each input.
+    """
+    results = [None] * len(model_inputs)
+    for indexes in model_inputs.batches_by_length(
+        [len(one.tokens) for one in model_inputs], self._batch_size):
+      batch = [model_inputs[i] for i in indexes]
+      outputs = serving.run(
+          self._served, serving.SIGNATURE,
+          dict(model_inputs.stack_inputs(batch), **make_extra(batch)))
+      for row, index in enumerate(indexes):
+        results[index] = {name: output[row] for name, output in outputs.items()}
+    return results
+
+
+def _check_names(model_parts):
+  """Raises ValueError for an argument that Predictor does not have."""
+  if "model_dir" in model_parts:
+    raise ValueError("model_dir: there is no such argument; give it as path")
+  own = set(inspect.signature(Predictor.__init__).parameters) - {
+      "self", "model_parts"}
+  trained_models.check_names(
+      model_parts, trained_models.argument_names().union(own) - {"model_dir"})
+
+
+def _check_checkpoint(path):
+  """Raises ValueError if a path is no checkpoint; names what else it may be."""
+  try:
+    checkpoints.resolve(path)
+  except ValueError as error:
+    raise ValueError(
+        "%s (or a SavedModel of export_model.py, or the output_dir of a "
+        "training)" % error) from None
+
+
+def _check_threshold(value):
+  threshold = squad_metrics.parse_threshold(value)
+  if not isinstance(threshold, float):
+    raise ValueError("null_score_diff_threshold=%.60s: expected a number" %
+                     value)
+  return threshold
+
+
+def find_saved_model(path):
+  """Returns the SavedModel that a path means, None if it means none.
+
+  Versions of something else, such as a Hub module, are passed over.
+  """
+  def has(folder, *names):
+    return tf.gfile.Exists(os.path.join(folder, *names))
+
+  if not tf.gfile.IsDirectory(path):
+    return None
+  if has(path, "saved_model.pb"):
+    return path
+  return next(
+      (version for version in files.list_versions(path)
+       if has(version, "saved_model.pb") and
+       has(version, "assets", serving.SETTINGS_FILE) and
+       not has(version, "tfhub_module.pb")), None)
+
+
+def _as_pair(text, where):
+  """Returns (text, None) of a text, and a pair as a tuple, as str."""
+  if isinstance(text, (str, bytes)):
+    return _decode(text, where), None
+  if isinstance(text, (tuple, list, np.ndarray)) and len(text) == 2 and all(
+      isinstance(part, (str, bytes)) for part in text):
+    return tuple(_decode(part, where) for part in text)
+  raise ValueError("%s: found %s, expected a text or a pair of texts" % (
+      where, tokenization.describe(text)))
+
+
+def _decode(text, where):
+  """Returns a text, str or UTF-8 bytes, as str."""
+  try:
+    return text if isinstance(text, str) else text.decode("utf-8")
+  except UnicodeDecodeError as error:
+    raise ValueError("%s: found %s, in which byte %d is not UTF-8" % (
+        where, tokenization.shorten(text), error.start + 1)) from None
+
+
+def _classifier(predictor):
+  def answer(pairs):
+    results = predictor._run(predictor._make_inputs(pairs))
+    return np.reshape([one["probabilities"] for one in results],
+                      [len(pairs), len(predictor.labels)]).astype(np.float32)
+
+  return answer
+
+
+def _features(predictor):
+  def answer(pairs):
+    inputs = predictor._make_inputs(pairs)
+    results = predictor._run(inputs)
+    if predictor.settings["pooling"] != "none":
+      outputs = predictor._served.signatures[serving.SIGNATURE]
+      return np.reshape(
+          [one["vector"] for one in results],
+          [len(pairs), outputs["vector"].shape.as_list()[1]]).astype(np.float32)
+    names = ["layer_output_%d" % i
+             for i in range(len(predictor.settings["layers"]))]
+    return [np.stack([result[name][:len(one.tokens)] for name in names], axis=1)
+            for one, result in zip(inputs, results)]
+
+  return answer
+
+
+def _masked_lm(predictor):
+  def find_masks(model_input):
+    return [i for i, token in enumerate(model_input.tokens)
+            if token == "[MASK]"]
+
+  def make_positions(batch):
+    positions = [find_masks(one) for one in batch]
+    most = max([1] + [len(found) for found in positions])
+    return {"masked_lm_positions": np.array(
+        [model_inputs.pad_to_length(found, most) for found in positions],
+        np.int32)}
+
+  def name_candidates(ids, log_probs):
+    return list(zip(predictor._tokenizer.convert_ids_to_tokens(ids.tolist()),
+                    [math.exp(x) for x in log_probs]))
+
+  def answer(pairs):
+    inputs = predictor._make_inputs(pairs, kept="[MASK]")
+    return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
+             for i in range(len(find_masks(one)))]
+            for one, result in zip(
+                inputs, predictor._run(inputs, make_positions))]
+
+  return answer
+
+
+def _squad(predictor):
+  settings = predictor.settings
+
+  def make_windows(pairs):
+    examples, windows, words_of = [], [], {}
+    for index, (question, context) in enumerate(pairs):
+      if context is None:
+        raise ValueError(
+            "texts[%d]: found the question %s alone, expected (question, "
+            "context)" % (index, tokenization.shorten(question)))
+      if context not in words_of:  # a book is tokenized once, not per question
+        words_of[context] = squad_data.split_words(context)
+      words, starts = words_of[context]
+      examples.append(squad_data.SquadExample(
+          str(index), question, words, context=context, word_starts=starts))
+    with predictor._tokenizer_lock:
+      squad_data.convert_examples_to_features(
+          examples, predictor._tokenizer, settings["max_seq_length"],
+          settings["doc_stride"], settings["max_query_length"], False,
+          windows.append, predictor._cuts)
+    return examples, windows
+
+  def answer(pairs):
+    examples, windows = make_windows(pairs)
+    logits = {
+        window.unique_id: run_squad.RawResult(
+            window.unique_id, result["start_logits"], result["end_logits"])
+        for window, result in zip(windows, predictor._run(windows))}
+    n_best_size, max_answer_length, threshold = predictor._squad
+    version_2 = settings["version_2_with_negative"]
+    finder = squad_answers.AnswerFinder(
+        n_best_size, max_answer_length, settings["do_lower_case"], version_2,
+        False, settings.get("strip_accents"))
+    # A question without words asks nothing: no window can answer it.
+    windows_of = squad_answers.group_windows(
+        window for window in windows if window.tokens[1] != "[SEP]")
+    return [_choose(*finder.find(example, windows_of.get(index, []), logits),
+                    threshold=threshold if version_2 else None)
+            for index, example in enumerate(examples)]
+
+  return answer
+
+
+_NOTHING = squad_answers.Answer("", 0.0, 0.0, None, None)
+
+
+def _choose(answers, null_score, threshold):
+  """Returns an answer of an n-best list as a dict.
+
+  Args:
+    answers: list of squad_answers.Answer, the best first; of SQuAD 1.1 empty
+      where nothing can be an answer.
+    null_score: float. That of no answer.
+    threshold: float. Of SQuAD 2.0; None for the first answer.
+  """
+  answers = answers or [_NOTHING]
+  chosen = 0
+  if threshold is not None:
+    texts = [i for i, answer in enumerate(answers) if answer.text]
+    nothing = [i for i, answer in enumerate(answers) if not answer.text]
+    chosen, = texts[:1] or nothing[:1]
+    best = answers[chosen]
+    if null_score - best.start_logit - best.end_logit > threshold and nothing:
+      chosen = nothing[0]
+  return {"text": answers[chosen].text,
+          "probability": squad_answers.probabilities(answers)[chosen],
+          "start_char": answers[chosen].start_char,
+          "end_char": answers[chosen].end_char}
+
+
+_ANSWERS = {
+    "classifier": _classifier,
+    "features": _features,
+    "masked_lm": _masked_lm,
+    "squad": _squad,
+}

@@ -1,0 +1,234 @@
+"""Shows how far a job is: one updating line on a terminal, else log lines."""
+
+import logging
+import os
+import re
+import sys
+import time
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+import tqdm
+
+from . import files
+
+_SECONDS_BETWEEN_LINES = 10
+
+# Who chooses when lines come gives details, which hold a speed of their own.
+_FORMAT_WITH_DETAILS = (
+    "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
+
+# Lines that TensorFlow and the Estimator log in any case and that mislead a
+# user: "Saving dict" is logged of figures that `write_results` logs and writes;
+# "Could not find trained model" is said of --init_checkpoint; and "Saver not
+# created" of the graph that a Hub module's vocabulary is read from.
+_MISLEADING = re.compile(
+    "^Saving dict for global step|^Could not find trained model in model_dir|"
+    "^Saver not created because there are no variables")
+
+# Lines of the Estimator that are no news, or that another line has said.
+_CHATTER = re.compile(
+    "^Using config: |^Calling checkpoint listeners|"
+    "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
+    "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
+    "^Evaluation \\[|"
+    "^(Starting|Finished) evaluation at|^Loss for final step|"
+    "^Saving checkpoints for 0 into|^Assets |^No assets to |"
+    "^SavedModel written to|^Signatures (IN|EX)CLUDED")
+
+
+def quiet_logging():
+  """Logs each message once, and of the Estimator's lines only what is news.
+
+  Names in them are those that the user gave.
+
+  What misleads is never logged; what is no news is where DEBUG messages are.
+  """
+  logger = tf.get_logger()
+  if logger.handlers:
+    logger.propagate = False  # or the root logger would print it again
+  logger.addFilter(_is_news)  # once, however often this is called
+  logger.addFilter(_use_given_names)
+
+
+def _is_news(record):
+  message = record.getMessage()
+  return not _MISLEADING.search(message) and (
+      tf.logging.get_verbosity() <= tf.logging.DEBUG or
+      not _CHATTER.search(message))
+
+
+def _use_given_names(record):
+  """A filter that passes everything; links that TensorFlow was given, and so
+  logs, become the names that the user knows."""
+  record.msg, record.args = files.given_names(record.getMessage()), ()
+  return True
+
+
+def start_logging(verbose=False):
+  """Has TensorFlow log what a user wants to know; with `verbose`, all there is.
+
+  Args:
+    verbose: bool. Logs DEBUG messages, too: five examples per file, shapes, each
+      variable, the Estimator's lines.
+  """
+  tf.logging.set_verbosity(tf.logging.DEBUG if verbose else tf.logging.INFO)
+
+
+_open = []  # Progress objects that show a bar
+
+_aside = 0.0  # seconds that no speed counts
+_stopped_at = None
+
+
+def clock():
+  """Returns the time in seconds by which speeds are counted."""
+  return time.time() - _aside
+
+
+def stop_clock():
+  """Leaves what comes next, such as saving a checkpoint, out of all speeds."""
+  global _stopped_at
+  _stopped_at = time.time()
+
+
+def start_clock():
+  """Ends what `stop_clock` began."""
+  global _aside
+  _aside += time.time() - _stopped_at
+  for shown in _open:
+    shown.leave_out_pause()
+
+
+def close_all():
+  """Ends all bars that an error has left open."""
+  for shown in _open[:]:
+    shown.close()
+
+
+def _is_terminal(stream):
+  """Tells whether a bar can be seen; a terminal without a size shows none."""
+  try:
+    return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+  except (OSError, ValueError):
+    return False
+
+
+class Progress:
+  """Counts what a job has done and shows it, with speed and time left.
+
+  On a terminal that is a bar (tqdm), elsewhere a line in TensorFlow's log now
+  and then. Nothing is shown where INFO messages are not logged. Use it in a
+  `with` statement:
+
+    with Progress("Writing features", total=len(examples)) as progress:
+      for example in examples:
+        ...
+        progress.advance()
+  """
+
+  def __init__(self, title, total=None, unit="examples", initial=0,
+               log_every=None):
+    """Starts the clock.
+
+    Args:
+      title: str. What is being done.
+      total: int. Units of the whole job; None if not known.
+      unit: str. What is counted, in the plural.
+      initial: int. Units that were done before.
+      log_every: int. Units from one log line to the next; None for a line
+        every 10 seconds, and 0 for none.
+    """
+    self._title = title
+    self._total = total
+    self._unit = unit
+    self._log_every = log_every
+    self._done = self._logged_done = initial
+    self._logged_time = clock()
+    self._bar = None
+    self._handler = _ClearBar(self)
+    wanted = tf.logging.get_verbosity() <= tf.logging.INFO
+    if wanted and log_every != 0 and _is_terminal(sys.stderr):
+      self._bar = tqdm.tqdm(
+          desc=title, total=total, unit=" " + unit, initial=initial,
+          file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
+          bar_format=None if log_every is None else _FORMAT_WITH_DETAILS)
+      tf.get_logger().addFilter(self._handler)
+      _open.append(self)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_exception):
+    self.close()
+
+  def advance(self, count=1, details=""):
+    """Counts units as done.
+
+    Args:
+      count: int.
+      details: str. Figures to show beside the count.
+    """
+    self._done += count
+    if self._bar is not None:
+      self._bar.set_postfix_str(details, refresh=False)
+      self._bar.update(count)
+    elif self._line_is_due(count):
+      self._log(details)
+
+  def close(self):
+    """Ends the bar; without one, logs what no line has said yet."""
+    if self._bar is not None:
+      tf.get_logger().removeFilter(self._handler)
+      self._bar.close()
+      self._bar = None
+      _open.remove(self)
+    elif self._log_every is None and self._done != self._logged_done:
+      self._log("")
+
+  def clear(self):
+    """Wipes the bar off its line, which it takes again when next drawn."""
+    if self._bar is not None:
+      self._bar.clear()
+
+  def leave_out_pause(self):
+    """Leaves the time since the bar was last drawn out of its speed."""
+    self._bar.unpause()
+
+  def _line_is_due(self, count):
+    if self._log_every is None:
+      return clock() - self._logged_time >= _SECONDS_BETWEEN_LINES
+    if not self._log_every:
+      return False
+    before = self._done - count
+    return (self._done // self._log_every > before // self._log_every or
+            self._done == self._total)
+
+  def _log(self, details):
+    now = clock()
+    seconds = max(now - self._logged_time, 1e-9)
+    speed = (self._done - self._logged_done) / seconds
+    parts = ["%s: %d%s %s" % (
+        self._title, self._done,
+        "" if self._total is None else " of %d" % self._total, self._unit)]
+    if details:
+      parts.append(details)
+    parts.append("%.1f %s/sec" % (speed, self._unit))
+    if self._total is not None and speed and self._done < self._total:
+      parts.append("%s left" % tqdm.tqdm.format_interval(
+          (self._total - self._done) / speed))
+    tf.logging.info("%s", ", ".join(parts))
+    self._logged_done, self._logged_time = self._done, now
+
+
+class _ClearBar(logging.Filter):
+  """Lets every record pass, and wipes the bar first, or the two would mix."""
+
+  def __init__(self, progress):
+    super().__init__()
+    self._progress = progress
+
+  def filter(self, record):
+    self._progress.clear()
+    return True

@@ -1,0 +1,238 @@
+r"""Fine-tunes a BERT module of TensorFlow Hub on classifying sentences.
+
+  export MODULE_DIR=/path/to/module
+  export GLUE_DIR=/path/to/glue
+  python run_classifier_with_tfhub.py --task_name=MRPC \
+    --data_dir=$GLUE_DIR/MRPC --do_train=true --do_eval=true \
+    --bert_hub_module_handle=$MODULE_DIR --output_dir=/tmp/module_output
+
+Data, head and results are those of `run_classifier.py`; the module brings the
+encoder, its weights and the vocabulary. Needs `hub.Module`, which TensorFlow
+has up to 2.15 and tensorflow-hub up to 0.15.
+"""
+
+import os
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+from absl import flags
+import tensorflow.compat.v1 as tf
+
+from . import cli
+from . import files
+from . import hub_modules
+from . import model_inputs
+from . import modeling
+from . import optimization
+from . import progress
+from . import run_classifier
+from . import run_settings
+from . import tokenization
+from . import training
+
+FLAGS = flags.FLAGS
+REQUIRED_FLAGS = ("data_dir", "task_name", "bert_hub_module_handle",
+                  "output_dir")
+_BROUGHT_BY_MODULE = ("init_checkpoint", "vocab_file", "bert_config_file")
+
+
+def define_flags():
+  """Defines the flags of `run_classifier.py` and --bert_hub_module_handle."""
+  run_classifier.define_flags()
+  for name in _BROUGHT_BY_MODULE:
+    cli.define_flag("path", name, None,
+                           "Not for this script: the module brings its own.")
+  cli.define_flag(
+      "bool", "do_lower_case", True, "Has no effect: the module knows it.",
+      default_text="that of the module")
+  cli.define_flag(
+      "path", "export_dir", None, "Not for this script, see export_model.py.")
+  cli.define_flag(
+      "path", "bert_hub_module_handle", None,
+      "Folder or address of a TF1 Hub module with a BERT encoder.")
+
+
+def import_hub():
+  """Imports tensorflow-hub; raises UserError where it has no `hub.Module`."""
+  with cli.user_errors():
+    return hub_modules.import_hub("use run_classifier.py with a checkpoint")
+
+
+def create_tokenizer_from_hub_module(bert_hub_module_handle,
+                                     max_seq_length=None, strip_accents=None):
+  """Makes the tokenizer that a module's vocabulary and casing call for.
+
+  Args:
+    bert_hub_module_handle: str. Folder or address of the module.
+    max_seq_length: int. What the module must be able to read; None for
+      anything.
+    strip_accents: bool. See FullTokenizer; None for what the module says.
+
+  Returns:
+    FullTokenizer.
+
+  Raises:
+    ValueError: the module's parts do not go together, or with the length.
+  """
+  return read_module(bert_hub_module_handle, max_seq_length, strip_accents)[0]
+
+
+def read_module(bert_hub_module_handle, max_seq_length=None,
+                strip_accents=None):
+  """Returns the tokenizer of a module and the number of segments it knows.
+
+  Args:
+    bert_hub_module_handle: str. See `create_tokenizer_from_hub_module`.
+    max_seq_length: int.
+    strip_accents: bool.
+
+  Returns:
+    FullTokenizer, and int, None where the module does not say it.
+  """
+  hub = import_hub()
+  with tf.Graph().as_default():
+    module = hub.Module(_as_given(bert_hub_module_handle))
+    info = module(signature="tokenization_info", as_dict=True)
+    vocab_size = _count_rows(module, "word_embeddings")
+    num_positions = _count_rows(module, "position_embeddings")
+    num_segments = _count_rows(module, "token_type_embeddings")
+    with tf.Session() as session:
+      info = session.run(info)
+  vocab_file = info["vocab_file"].decode("utf-8")
+  if strip_accents is None and "strip_accents" in info:
+    strip_accents = bool(info["strip_accents"])
+  tokenizer = tokenization.FullTokenizer(
+      vocab_file=vocab_file, do_lower_case=bool(info["do_lower_case"]),
+      strip_accents=strip_accents)
+  if vocab_size is not None:
+    model_inputs.check_vocab(tokenizer.vocab, vocab_file, vocab_size)
+  if None not in (max_seq_length, num_positions):
+    modeling.check_seq_length(max_seq_length, num_positions)
+  return tokenizer, num_segments
+
+
+def _as_given(handle):
+  """Returns a handle; of a folder a name that TensorFlow takes as it stands."""
+  return files.literal_folder(handle) if os.path.isdir(handle) else handle
+
+
+def _count_rows(module, name):
+  """Returns the rows of a module's table, None if it has none of the name."""
+  for full_name, variable in module.variable_map.items():
+    if full_name.endswith("embeddings/" + name) and hasattr(variable, "shape"):
+      return variable.shape.as_list()[0]
+  return None
+
+
+def create_model(is_training, input_ids, input_mask, segment_ids, labels,
+                 num_labels, bert_hub_module_handle):
+  """Builds the module's encoder and a softmax over the labels.
+
+  Args:
+    is_training: bool. Uses the module's graph with dropout.
+    input_ids: int32 [B, S].
+    input_mask: int32 [B, S].
+    segment_ids: int32 [B, S].
+    labels: int32 [B].
+    num_labels: int. L.
+    bert_hub_module_handle: str. Folder or address of the module.
+
+  Returns:
+    As `run_classifier.create_model`.
+  """
+  module = import_hub().Module(
+      _as_given(bert_hub_module_handle),
+      tags={"train"} if is_training else set(), trainable=True)
+  outputs = module(
+      dict(input_ids=input_ids, input_mask=input_mask,
+           segment_ids=segment_ids),
+      signature="tokens", as_dict=True)
+  return run_classifier.classification_head(
+      outputs["pooled_output"], is_training, labels, num_labels)
+
+
+def model_fn_builder(num_labels, learning_rate, num_train_steps,
+                     num_warmup_steps, use_tpu, bert_hub_module_handle,
+                     **others):
+  """`make_model_fn` with the reference's arguments.
+
+  Args:
+    num_labels: int.
+    learning_rate: float. See `optimization.Settings`, as for the three that
+      follow.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+    bert_hub_module_handle: str. Folder or address of the module.
+    **others: further arguments of `make_model_fn`.
+
+  Returns:
+    A `model_fn` for `training.make_estimator`.
+  """
+  return make_model_fn(
+      num_labels,
+      optimization.Settings(
+          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
+      bert_hub_module_handle, **others)
+
+
+def make_model_fn(num_labels, settings, bert_hub_module_handle,
+                  loss_batch_size=None):
+  """Makes the `model_fn` of a classifier on a module.
+
+  Args:
+    num_labels: int.
+    settings: optimization.Settings.
+    bert_hub_module_handle: str. Folder or address of the module.
+    loss_batch_size: int. See `run_classifier.make_head_fn`; off on TPUs.
+
+  Returns:
+    A `model_fn` for `training.make_estimator`.
+  """
+  def build_model(is_training, input_ids, input_mask, segment_ids, labels):
+    return create_model(is_training, input_ids, input_mask, segment_ids, labels,
+                        num_labels, bert_hub_module_handle)
+
+  return training.make_model_fn(
+      run_classifier.make_head_fn(
+          build_model, None if settings.use_tpu else loss_batch_size),
+      None, settings)
+
+
+def main(_):
+  """Fine-tunes, evaluates or predicts with a module."""
+  progress.start_logging(FLAGS.verbose)
+  run_settings.check_tpu(FLAGS.use_tpu)
+  run_settings.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
+  run_settings.log_device(FLAGS.use_tpu)
+  for name in _BROUGHT_BY_MODULE:
+    if FLAGS[name].value:
+      raise cli.UserError(
+          "--%s: the module brings its own; give it to run_classifier.py" %
+          name)
+  if FLAGS.init_head == "keep":
+    raise cli.UserError(
+        "--init_head=keep: a module has no head; leave the flag out")
+  if FLAGS.export_dir:
+    raise cli.UserError(
+        "--export_dir: models on a module cannot be exported; train with "
+        "run_classifier.py, from the module's checkpoint, to export")
+  import_hub()  # without it no module can be used, whatever it is
+  with cli.user_errors():
+    hub_modules.check_module(FLAGS.bert_hub_module_handle)
+    tokenizer, num_segments = read_module(
+        FLAGS.bert_hub_module_handle, FLAGS.max_seq_length,
+        tokenization.parse_strip_accents(FLAGS.strip_accents))
+
+  def make_model(num_labels, settings):
+    return make_model_fn(num_labels, settings, FLAGS.bert_hub_module_handle,
+                         FLAGS.eval_batch_size)
+
+  run_classifier.run_steps(
+      FLAGS, tokenizer, make_model,
+      brought_by="the module %s" % FLAGS.bert_hub_module_handle,
+      type_vocab_size=num_segments)
+
+
+if __name__ == "__main__":
+  cli.run(main, define_flags, REQUIRED_FLAGS)

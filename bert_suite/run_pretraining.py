@@ -1,0 +1,684 @@
+r"""Pre-trains BERT: masked words and next sentences.
+
+  python run_pretraining.py --input_file=/tmp/sample.tfrecord \
+    --do_train=true --do_eval=true --bert_config_file=sample_config.json \
+    --max_seq_length=128 --max_predictions_per_seq=20 --num_train_steps=200 \
+    --num_warmup_steps=20 --learning_rate=1e-3 \
+    --output_dir=/tmp/sample_pretraining
+
+Reads what `create_pretraining_data.py` writes. With --init_checkpoint it starts
+from that model, without it from random weights.
+
+Source: Devlin et al., arXiv 1810.04805, section 3.1.
+"""
+
+import os
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+from absl import flags
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from . import checkpoints
+from . import cli
+from . import files
+from . import hooks
+from . import input_pipeline
+from . import kernels
+from . import metrics
+from . import modeling
+from . import optimization
+from . import padding
+from . import progress
+from . import record_files
+from .pretraining import record_origins
+from . import run_settings
+from . import serving
+from . import training
+
+FLAGS = flags.FLAGS
+
+REQUIRED_FLAGS = ("input_file", "bert_config_file", "output_dir")
+
+# What a run may change when it goes on; run.json keeps it to look up.
+_TRAINING_FLAGS = ("learning_rate", "num_train_steps", "num_warmup_steps",
+                   "train_batch_size", "max_seq_length",
+                   "max_predictions_per_seq", "input_file", "tf_random_seed")
+
+# What `training.train` advises where all steps are done.
+_HOW_TO_TRAIN_MORE = "give a larger --num_train_steps"
+
+# Records looked at before the training starts.
+_RECORDS_TO_CHECK = 1000
+
+# A name of the reference that programs use.
+_decode_record = input_pipeline.decode_batch
+
+
+def define_flags():
+  """Defines the flags; may be called again, see `cli.define_flag`."""
+  define = cli.define_flag
+  define("path", "bert_config_file", None,
+         "JSON file with the shape of the model.")
+  define("paths", "input_file", None,
+         "TFRecord files to learn from, or patterns of such, with commas.")
+  define("path", "output_dir", None, "Folder for checkpoints and results.")
+  define("path", "init_checkpoint", None,
+         "Checkpoint to start from; random weights without it.")
+  define("path", "vocab_file", None,
+         "Vocabulary of the records, which run.json records for programs that "
+         "use the model. Known of records that create_pretraining_data.py made "
+         "and that lie where it wrote them.")
+  define("integer", "max_seq_length", 128,
+         "Length of the sequences in the records.", lower_bound=1)
+  define("integer", "max_predictions_per_seq", 20,
+         "Masked words per sequence in the records.", lower_bound=1)
+  define("bool", "do_train", False, "Train.")
+  define("bool", "do_eval", False, "Evaluate at the end.")
+  define("integer", "train_batch_size", 32, "Batch size for training.",
+         lower_bound=1)
+  define("integer", "eval_batch_size", 8, "Batch size for evaluation.",
+         lower_bound=1)
+  define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.",
+         above=0)
+  define("integer", "num_train_steps", 100000, "Steps to train.",
+         lower_bound=1)
+  define("integer", "num_warmup_steps", 10000,
+         "Steps in which the learning rate rises from 0.", lower_bound=0)
+  define("integer", "max_eval_steps", 100, "Batches to evaluate on.",
+         lower_bound=1)
+  define("paths", "eval_input_file", None,
+         "Like --input_file, to evaluate on; --input_file if not given.")
+  define("integer", "eval_steps", 0,
+         "Training steps from one evaluation on --eval_input_file to the next; "
+         "0 evaluates only at the end.", lower_bound=0)
+  define("bool", "use_next_sentence", True,
+         "Learn to tell next sentences from random ones, too.")
+  define("integer", "shuffle_buffer_size", 10000,
+         "Records in memory that shuffling chooses from.", lower_bound=1)
+  define("bool", "skip_bad_records", False,
+         "Leave records out that are damaged or do not fit, and count them, "
+         "instead of stopping.")
+  run_settings.define_padding_flag()
+  run_settings.define_hardware_flags()
+
+
+def get_masked_lm_output(bert_config, input_tensor, output_weights, positions,
+                         label_ids, label_weights):
+  """Predicts the masked word pieces.
+
+  Args:
+    bert_config: BertConfig.
+    input_tensor: float32 [B, S, W]. The encoder's sequence output.
+    output_weights: float32 [V, W]. The word embedding table, which serves as
+      the output layer's weights too.
+    positions: int32 [B, P]. Positions of the masked pieces.
+    label_ids: int32 [B, P]. The pieces that were there.
+    label_weights: float32 [B, P]. 1 for predictions, 0 for padding.
+
+  Returns:
+    loss: float32 scalar, the weighted mean.
+    per_example_loss: float32 [B * P].
+    log_probs: float32 [B * P, V].
+  """
+  return masked_lm_head(
+      bert_config, gather_indexes(input_tensor, positions), output_weights,
+      tf.reshape(label_ids, [-1]),
+      tf.reshape(tf.cast(label_weights, tf.float32), [-1]))
+
+
+def masked_lm_head(bert_config, vectors, output_weights, label_ids,
+                   label_weights):
+  """Predicts word pieces from the vectors at their positions.
+
+  Args:
+    bert_config: BertConfig.
+    vectors: float32 [M, W].
+    output_weights: float32 [V, W]. The word embedding table.
+    label_ids: int32 [M].
+    label_weights: float32 [M].
+
+  Returns:
+    loss: float32 scalar, the weighted mean.
+    per_example_loss: float32 [M].
+    log_probs: float32 [M, V]. Computed only where it is used.
+  """
+  with tf.variable_scope("cls/predictions"):
+    with tf.variable_scope("transform"):
+      vectors = modeling.dense(
+          vectors, bert_config.hidden_size,
+          modeling.get_activation(bert_config.hidden_act),
+          modeling.create_initializer(bert_config.initializer_range))
+      vectors = modeling.layer_norm(  # [M, W]
+          vectors, epsilon=modeling.get_layer_norm_eps(bert_config))
+    output_bias = tf.get_variable(
+        "output_bias", [bert_config.vocab_size],
+        initializer=tf.zeros_initializer())
+    logits = tf.matmul(vectors, output_weights, transpose_b=True)
+    logits = tf.nn.bias_add(logits, output_bias)  # [M, V]
+    per_example_loss = vocab_cross_entropy(logits, label_ids)  # [M]
+
+  # The small number keeps a batch without any prediction from dividing by 0.
+  loss = tf.reduce_sum(label_weights * per_example_loss) / (
+      tf.reduce_sum(label_weights) + 1e-5)
+  return loss, per_example_loss, tf.nn.log_softmax(logits)
+
+
+@kernels.custom_gradient
+def vocab_cross_entropy(logits, label_ids):
+  """Returns what tf.nn.sparse_softmax_cross_entropy_with_logits returns.
+
+  Over a whole vocabulary that kernel takes more than twice the time.
+
+  Args:
+    logits: float32 [M, V].
+    label_ids: int32 [M].
+
+  Returns:
+    float32 [M].
+  """
+  probs = tf.nn.softmax(logits)  # [M, V]
+  labels = tf.stack(
+      [tf.range(tf.shape(label_ids)[0]), label_ids], axis=1)  # [M, 2]
+  # The largest probability is at least 1 / V, so its logarithm is exact.
+  log_sum = (tf.reduce_max(logits, axis=-1) -
+             tf.log(tf.reduce_max(probs, axis=-1)))  # [M]
+
+  def gradient(upstream):  # [M]
+    return tf.tensor_scatter_nd_sub(
+        probs * upstream[:, tf.newaxis], labels, upstream), None
+
+  return log_sum - tf.gather_nd(logits, labels), gradient
+
+
+def get_next_sentence_output(bert_config, input_tensor, labels):
+  """Predicts whether the second segment follows the first in the text.
+
+  Args:
+    bert_config: BertConfig.
+    input_tensor: float32 [B, W]. The encoder's pooled output.
+    labels: int32 [B] or [B, 1]. 0 if it follows, 1 if it is from elsewhere.
+
+  Returns:
+    loss: float32 scalar, the mean.
+    per_example_loss: float32 [B].
+    log_probs: float32 [B, 2].
+  """
+  with tf.variable_scope("cls/seq_relationship"):
+    output_weights = tf.get_variable(
+        "output_weights", [2, bert_config.hidden_size],
+        initializer=modeling.create_initializer(bert_config.initializer_range))
+    output_bias = tf.get_variable(
+        "output_bias", [2], initializer=tf.zeros_initializer())
+    logits = tf.matmul(input_tensor, output_weights, transpose_b=True)
+    logits = tf.nn.bias_add(logits, output_bias)  # [B, 2]
+    per_example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.reshape(labels, [-1]), logits=logits)  # [B]
+  return (tf.reduce_mean(per_example_loss), per_example_loss,
+          tf.nn.log_softmax(logits))
+
+
+def gather_indexes(sequence_tensor, positions):
+  """Takes the vectors at some positions of each sequence.
+
+  Args:
+    sequence_tensor: float [B, S, W].
+    positions: int32 [B, P].
+
+  Returns:
+    float [B * P, W].
+  """
+  batch_size, seq_length, width = modeling.get_shape_list(
+      sequence_tensor, expected_rank=3)
+  first_rows = tf.range(batch_size, dtype=tf.int32)[:, tf.newaxis] * seq_length
+  rows = tf.reshape(first_rows + positions, [-1])  # [B * P]
+  return tf.gather(tf.reshape(sequence_tensor, [-1, width]), rows)
+
+
+_MASKED_LM_METRICS = ["masked_lm_accuracy", "masked_lm_loss", "perplexity"]
+_NEXT_SENTENCE_METRICS = ["next_sentence_accuracy", "next_sentence_loss"]
+
+
+def compute_metrics(masked_lm_example_loss, masked_lm_predictions,
+                    masked_lm_ids, masked_lm_weights,
+                    next_sentence_example_loss=None,
+                    next_sentence_predictions=None, next_sentence_labels=None):
+  """Computes the metrics of the masked words and of the next sentences.
+
+  Args:
+    masked_lm_example_loss: float32 array [M].
+    masked_lm_predictions: int32 array [M].
+    masked_lm_ids: int32 array [M].
+    masked_lm_weights: float32 array [M].
+    next_sentence_example_loss: float32 array [N]; None leaves next sentences
+      out.
+    next_sentence_predictions: int32 array [N].
+    next_sentence_labels: int32 array [N].
+
+  Returns:
+    dict from name to float. Perplexity is the exponential of the masked words'
+    mean loss.
+  """
+  loss = metrics.mean(masked_lm_example_loss, masked_lm_weights)
+  found = {
+      "masked_lm_accuracy": metrics.accuracy(
+          masked_lm_ids, masked_lm_predictions, masked_lm_weights),
+      "masked_lm_loss": loss,
+      "perplexity": np.exp(loss),
+  }
+  if next_sentence_example_loss is not None:
+    found["next_sentence_accuracy"] = metrics.accuracy(
+        next_sentence_labels, next_sentence_predictions)
+    found["next_sentence_loss"] = metrics.mean(next_sentence_example_loss)
+  return found
+
+
+def tpu_metrics(masked_lm_example_loss, masked_lm_predictions, masked_lm_ids,
+                masked_lm_weights, next_sentence_example_loss=None,
+                next_sentence_predictions=None, next_sentence_labels=None):
+  """Returns the same of Tensors of a batch, as pairs of `tf.metrics`."""
+  loss, add_loss = tf.metrics.mean(masked_lm_example_loss, masked_lm_weights)
+  found = {
+      "masked_lm_accuracy": tf.metrics.accuracy(
+          masked_lm_ids, masked_lm_predictions, masked_lm_weights),
+      "masked_lm_loss": (loss, add_loss),
+      "perplexity": (tf.exp(loss), tf.exp(add_loss)),
+  }
+  if next_sentence_example_loss is not None:
+    found["next_sentence_accuracy"] = tf.metrics.accuracy(
+        next_sentence_labels, next_sentence_predictions)
+    found["next_sentence_loss"] = tf.metrics.mean(next_sentence_example_loss)
+  return found
+
+
+def model_fn_builder(bert_config, init_checkpoint, learning_rate,
+                     num_train_steps, num_warmup_steps, use_tpu,
+                     use_one_hot_embeddings, options=None, **others):
+  """`make_model_fn` with the reference's arguments.
+
+  Args:
+    bert_config: BertConfig.
+    init_checkpoint: str, or None.
+    learning_rate: float. See `optimization.Settings`, as for the three that
+      follow.
+    num_train_steps: int.
+    num_warmup_steps: int.
+    use_tpu: bool.
+    use_one_hot_embeddings: bool. See `modeling.make_options`, as for the next.
+    options: modeling.Options.
+    **others: further arguments of `make_model_fn`.
+
+  Returns:
+    A `model_fn` for `training.make_estimator`.
+  """
+  return make_model_fn(
+      bert_config, init_checkpoint,
+      optimization.Settings(
+          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
+      modeling.make_options(options, use_one_hot_embeddings), **others)
+
+
+def make_model_fn(bert_config, init_checkpoint, settings, options=None,
+                  use_next_sentence=True):
+  """Makes the `model_fn` of pre-training.
+
+  Args:
+    bert_config: BertConfig.
+    init_checkpoint: str, or None. See `training.make_model_fn`.
+    settings: optimization.Settings.
+    options: modeling.Options. With `remove_padding`, predictions with weight 0
+      are not computed either; `few_shapes` rounds their number up too.
+    use_next_sentence: bool. Adds the head for next sentences.
+
+  Returns:
+    A `model_fn` for `training.make_estimator`.
+  """
+  options = modeling.make_options(options)
+
+  def head_fn(features, is_training):
+    positions = features["masked_lm_positions"]  # [B, P]
+    model = modeling.BertModel(
+        config=bert_config, is_training=is_training,
+        input_ids=features["input_ids"], input_mask=features["input_mask"],
+        token_type_ids=features["segment_ids"], output_positions=positions,
+        options=options)
+    vectors = model.get_positions_output()  # [B, P, W]
+    label_ids = features["masked_lm_ids"]  # [B, P]
+    label_weights = features["masked_lm_weights"]  # [B, P]
+    if options.remove_padding:
+      is_real = label_weights > 0
+      if options.few_shapes:
+        real, is_row = padding.find_cells(is_real)  # [M, 2], [M]
+      else:
+        real = tf.where(is_real)  # [M, 2], row and prediction
+      vectors = tf.gather_nd(vectors, real)  # [M, W]
+      label_ids = tf.gather_nd(label_ids, real)  # [M]
+      label_weights = tf.gather_nd(label_weights, real)  # [M]
+      if options.few_shapes:
+        label_weights *= is_row
+    else:
+      vectors = modeling.reshape_to_matrix(vectors)  # [B * P, W]
+      label_ids = tf.reshape(label_ids, [-1])
+      label_weights = tf.reshape(label_weights, [-1])
+    loss, example_loss, log_probs = masked_lm_head(
+        bert_config, vectors, model.get_embedding_table(), label_ids,
+        label_weights)
+    # The predictions alone: log probabilities of a whole vocabulary are large.
+    tensors = dict(
+        masked_lm_example_loss=example_loss,
+        masked_lm_predictions=tf.argmax(log_probs, -1, output_type=tf.int32),
+        masked_lm_ids=label_ids, masked_lm_weights=label_weights)
+    names = list(_MASKED_LM_METRICS)
+    if use_next_sentence:
+      labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
+      next_loss, next_example_loss, next_log_probs = get_next_sentence_output(
+          bert_config, model.get_pooled_output(), labels)
+      loss += next_loss
+      tensors.update(
+          next_sentence_example_loss=next_example_loss,
+          next_sentence_predictions=tf.argmax(
+              next_log_probs, -1, output_type=tf.int32),
+          next_sentence_labels=labels)
+      names += _NEXT_SENTENCE_METRICS
+    return training.Head(
+        loss=loss, predictions=None, metrics=(compute_metrics, tensors, names),
+        tpu_metrics=tpu_metrics)
+
+  return training.make_model_fn(head_fn, init_checkpoint, settings)
+
+
+# Word pieces that an exported model names for each masked one.
+_NUM_CANDIDATES = 10
+# Their log probabilities are one signature, those of the whole vocabulary are
+# another, because answers over HTTP hold all outputs of a signature.
+LOG_PROBS_SIGNATURE = "log_probs"
+
+
+def serving_task(bert_config, options=serving.OPTIONS):
+  """Makes the ServingTask of filling in masked word pieces.
+
+  Args:
+    bert_config: BertConfig.
+    options: modeling.Options.
+
+  Returns:
+    ServingTask whose further input "masked_lm_positions", int32 [B, P], says
+    where. Signatures: the default with "top_ids", int32, and "top_log_probs",
+    float32 [B, P, 10], the likeliest first; and "log_probs" with
+    "masked_lm_log_probs", float32 [B, P, V].
+  """
+  def build(inputs):
+    inputs, cut = serving.round_up_request(
+        inputs, bert_config.max_position_embeddings)
+    positions = inputs["masked_lm_positions"]
+    model = modeling.BertModel(
+        config=bert_config, is_training=False, input_ids=inputs["input_ids"],
+        input_mask=inputs["input_mask"], token_type_ids=inputs["segment_ids"],
+        output_positions=positions, options=options)
+    vectors = modeling.reshape_to_matrix(model.get_positions_output())
+    no_labels = tf.zeros([tf.size(positions)], tf.int32)
+    _, _, log_probs = masked_lm_head(
+        bert_config, vectors, model.get_embedding_table(), no_labels,
+        tf.cast(no_labels, tf.float32))
+    batch_size, num_predictions = modeling.get_shape_list(positions)
+    log_probs = tf.reshape(
+        log_probs, [batch_size, num_predictions, bert_config.vocab_size])
+    top_log_probs, top_ids = tf.nn.top_k(
+        log_probs, min(_NUM_CANDIDATES, bert_config.vocab_size))
+    outputs = {
+        serving.SIGNATURE: {
+            "top_ids": top_ids, "top_log_probs": top_log_probs},
+        LOG_PROBS_SIGNATURE: {"masked_lm_log_probs": log_probs}}
+    return {signature: {name: cut(output, "masked_lm_positions")
+                        for name, output in of_signature.items()}
+            for signature, of_signature in outputs.items()}
+
+  return serving.ServingTask(
+      "masked_lm", build, extra_inputs=["masked_lm_positions"])
+
+
+def record_features(max_seq_length, max_predictions_per_seq):
+  """Returns a dict from the name of each feature to its `FixedLenFeature`."""
+  sequence = tf.FixedLenFeature([max_seq_length], tf.int64)
+  predictions = tf.FixedLenFeature([max_predictions_per_seq], tf.int64)
+  return {
+      "input_ids": sequence,
+      "input_mask": sequence,
+      "segment_ids": sequence,
+      "masked_lm_positions": predictions,
+      "masked_lm_ids": predictions,
+      "masked_lm_weights": tf.FixedLenFeature(
+          [max_predictions_per_seq], tf.float32),
+      "next_sentence_labels": tf.FixedLenFeature([1], tf.int64),
+  }
+
+
+def record_limits(bert_config, max_seq_length):
+  """Returns a dict from feature to the number that its values stay below."""
+  return {
+      "input_ids": bert_config.vocab_size,
+      "masked_lm_ids": bert_config.vocab_size,
+      "segment_ids": bert_config.type_vocab_size,
+      "masked_lm_positions": max_seq_length,
+      "next_sentence_labels": 2,
+  }
+
+
+def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
+                     is_training, num_cpu_threads=4, shuffle_buffer_size=10000,
+                     num_skipped=0, limits=None, file_seed=None):
+  """Makes an `input_fn` that reads what `create_pretraining_data.py` writes.
+
+  Evaluation goes through the files again and again, so that it can run for any
+  number of steps.
+
+  Args:
+    input_files: list of str.
+    max_seq_length: int. S.
+    max_predictions_per_seq: int. P.
+    is_training: bool. Shuffles files and records.
+    num_cpu_threads: int. Files read at the same time while training.
+    shuffle_buffer_size: int. See `input_pipeline.make_input_fn`, as for the
+      three that follow.
+    num_skipped: int.
+    limits: dict, from `record_limits`.
+    file_seed: int.
+
+  Returns:
+    A function of `params` that returns a `tf.data.Dataset` of batches.
+  """
+  return input_pipeline.make_input_fn(
+      input_files, record_features(max_seq_length, max_predictions_per_seq),
+      is_training, drop_remainder=True, shuffle_buffer_size=shuffle_buffer_size,
+      num_skipped=num_skipped, num_parallel_files=num_cpu_threads,
+      file_seed=file_seed, repeat=True, limits=limits)
+
+
+def evaluate(estimator, input_fn, max_eval_steps, output_dir, batch_size,
+             use_tpu, checkpoint=None):
+  """Evaluates a checkpoint, or the latest, and writes eval_results.txt."""
+  tf.logging.info("***** Running evaluation *****")
+  tf.logging.info("  Batch size = %d", batch_size)
+  results = training.evaluate(
+      estimator, input_fn, max_eval_steps,
+      hooks.eval_hooks(max_eval_steps * batch_size, batch_size, use_tpu),
+      checkpoint)
+  training.write_results(
+      os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
+
+
+def train_and_evaluate(make_estimator, make_input_fn, evaluate_with,
+                       num_train_steps, start_step, eval_steps, use_tpu,
+                       on_start):
+  """Trains, with an evaluation every so many steps before the last.
+
+  Args:
+    make_estimator: function of the step to start at.
+    make_input_fn: function of the step to start at.
+    evaluate_with: function of an estimator.
+    num_train_steps: int.
+    start_step: int. The step of the checkpoint that it goes on from.
+    eval_steps: int. 0 for no evaluation.
+    use_tpu: bool.
+    on_start: function without arguments, see `training.train`.
+  """
+  estimator = make_estimator(start_step)
+  if not use_tpu or not eval_steps:
+    evaluations = [hooks.EvaluateHook(
+        lambda: evaluate_with(estimator), estimator.model_dir, eval_steps,
+        num_train_steps)] if eval_steps else []
+    training.train(
+        estimator, make_input_fn(start_step), num_train_steps, start_step,
+        how_to_train_more=_HOW_TO_TRAIN_MORE, on_start=on_start,
+        more_hooks=evaluations)
+    return
+  # A TPU cannot evaluate while it trains: the training stops and goes on.
+  step = start_step
+  while True:
+    stop_step = min(num_train_steps, (step // eval_steps + 1) * eval_steps)
+    training.train(
+        estimator, make_input_fn(step), num_train_steps, step,
+        how_to_train_more=_HOW_TO_TRAIN_MORE, stop_step=stop_step,
+        on_start=on_start)
+    if stop_step >= num_train_steps:
+      return
+    evaluate_with(estimator)
+    step = stop_step
+    estimator = make_estimator(step)  # its seed depends on the step
+
+
+def find_input_files(flag_values):
+  """Finds the files of --input_file and --eval_input_file.
+
+  Returns:
+    Two lists of str, to train and to evaluate on.
+
+  Raises:
+    ValueError: there are none, or --eval_steps has nothing to evaluate on.
+  """
+  if flag_values.eval_steps and not flag_values.eval_input_file:
+    raise ValueError("--eval_steps=%d needs --eval_input_file, records to "
+                     "evaluate on" % flag_values.eval_steps)
+  train_files = files.find_files(
+      flag_values.input_file, "--input_file")
+  if not flag_values.eval_input_file:
+    return train_files, train_files
+  return train_files, files.find_files(
+      flag_values.eval_input_file, "--eval_input_file")
+
+
+def expected_records(flag_values, bert_config):
+  """Returns what the flags and the model want, a record_files.Expected."""
+  return record_files.Expected(
+      record_features(
+          flag_values.max_seq_length, flag_values.max_predictions_per_seq),
+      record_limits(bert_config, flag_values.max_seq_length),
+      cure="give --max_seq_length and --max_predictions_per_seq as for "
+      "create_pretraining_data.py, and the config of its vocabulary")
+
+
+def check_files(input_files, flag_values, expected, purpose):
+  """Looks at the first records of files; returns the files to read.
+
+  Those are others where --skip_bad_records copied the good records of a file
+  with bad ones, into a folder of the purpose ("train" or "eval").
+
+  Raises:
+    ValueError: records do not fit the flags or the model, or are damaged.
+  """
+  if flag_values.skip_bad_records:
+    input_files = record_files.copy_good_records(
+        input_files, os.path.join(
+            flag_values.output_dir, "good_records", purpose), expected)
+  record_files.check_records(input_files, expected, _RECORDS_TO_CHECK)
+  return input_files
+
+
+def main(_):
+  """Pre-trains and evaluates."""
+  progress.start_logging(FLAGS.verbose)
+  run_settings.check_tpu(FLAGS.use_tpu)
+  run_settings.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
+  run_settings.log_device(FLAGS.use_tpu)
+  with training.sole_training(FLAGS):
+    _run_steps()
+
+
+def _run_steps():
+  with cli.user_errors():
+    if not FLAGS.do_train and not FLAGS.do_eval:
+      raise ValueError("nothing to do; give --do_train or --do_eval")
+    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+    modeling.check_seq_length(
+        FLAGS.max_seq_length, bert_config.max_position_embeddings)
+    train_files, eval_files = find_input_files(FLAGS)
+    training.check_results(
+        FLAGS.output_dir,
+        run_settings.files_read(FLAGS, ("bert_config_file", "vocab_file")) +
+        [("--eval_input_file", path) for path in eval_files] +
+        [("--input_file", path) for path in train_files],
+        [os.path.join(FLAGS.output_dir, "eval_results.txt")])
+    vocab_file, vocabulary = record_origins.find_vocabulary(
+        train_files if FLAGS.do_train else eval_files, FLAGS.vocab_file,
+        [FLAGS.output_dir] + ([os.path.dirname(FLAGS.init_checkpoint)]
+                              if FLAGS.init_checkpoint else []),
+        bert_config.vocab_size)
+    expected = expected_records(FLAGS, bert_config)
+    record = checkpoints.make_record(
+        "pretraining", bert_config, use_next_sentence=FLAGS.use_next_sentence,
+        **vocabulary)
+    settings = dict(cli.values_of(FLAGS, _TRAINING_FLAGS),
+                    vocab_file=vocab_file)
+    start = checkpoints.find_start(
+        FLAGS.output_dir, FLAGS.init_checkpoint, record, FLAGS.do_train)
+    if FLAGS.do_train and start.step >= FLAGS.num_train_steps:
+      checkpoints.warn_of_ignored_settings(
+          FLAGS.output_dir, settings, _HOW_TO_TRAIN_MORE)
+    training.check_output_dir(FLAGS.output_dir)
+    if FLAGS.do_train:
+      train_files = check_files(train_files, FLAGS, expected, "train")
+    if FLAGS.do_eval or FLAGS.eval_steps:
+      eval_files = (train_files if FLAGS.do_train and
+                    not FLAGS.eval_input_file else
+                    check_files(eval_files, FLAGS, expected, "eval"))
+
+  def make_estimator(start_step):
+    return training.make_estimator(
+        make_model_fn(
+            bert_config, FLAGS.init_checkpoint,
+            run_settings.optimizer_settings(FLAGS),
+            run_settings.model_options(FLAGS), FLAGS.use_next_sentence),
+        FLAGS.output_dir, train_batch_size=FLAGS.train_batch_size,
+        eval_batch_size=FLAGS.eval_batch_size, start_step=start_step,
+        **run_settings.hardware_values(FLAGS))
+
+  def make_input_fn(files, is_training, start_step=0):
+    return input_fn_builder(
+        files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq,
+        is_training, shuffle_buffer_size=FLAGS.shuffle_buffer_size,
+        num_skipped=start_step * FLAGS.train_batch_size,
+        limits=expected.limits,
+        file_seed=FLAGS.tf_random_seed)
+
+  def evaluate_with(estimator, num_train_steps=0):
+    evaluate(estimator, make_input_fn(eval_files, is_training=False),
+             FLAGS.max_eval_steps, FLAGS.output_dir, FLAGS.eval_batch_size,
+             FLAGS.use_tpu, training.checkpoint_to_use(
+                 FLAGS.output_dir, start, num_train_steps))
+
+  with record_files.naming_bad_records(train_files + eval_files, expected):
+    if FLAGS.do_train:
+      train_and_evaluate(
+          make_estimator,
+          lambda step: make_input_fn(train_files, True, step), evaluate_with,
+          FLAGS.num_train_steps, start.step, FLAGS.eval_steps, FLAGS.use_tpu,
+          on_start=lambda: checkpoints.write_record(
+              FLAGS.output_dir, record, start.step, **settings))
+    if FLAGS.do_eval or FLAGS.eval_steps:
+      evaluate_with(make_estimator(0),
+                    FLAGS.num_train_steps if FLAGS.do_train else 0)
+
+
+if __name__ == "__main__":
+  cli.run(main, define_flags, REQUIRED_FLAGS)

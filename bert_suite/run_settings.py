@@ -1,0 +1,331 @@
+"""What a run is told: the flags that scripts share, and what follows of them."""
+
+import multiprocessing
+import os
+
+from . import environment
+
+from absl import flags
+import tensorflow.compat.v1 as tf
+
+from . import files
+from . import model_inputs
+from . import tokenization
+from .cli import UserError, define_flag, define_flag_alias, given, values_of
+
+# Flags defined by functions of this module belong to the script that calls
+# them, so that its --helpshort lists them.
+flags.disclaim_key_flags()
+
+
+_DEVICE_FLAGS = [
+    ("bool", "use_tpu", False, "Run on a TPU instead of CPU or GPU.", None),
+    ("string", "tpu_name", None,
+     "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470.", None),
+    ("string", "tpu_zone", None,
+     "Zone of the Cloud TPU; found from metadata if not given.", None),
+    ("string", "gcp_project", None,
+     "Project of the Cloud TPU; found from metadata if not given.", None),
+    ("string", "master", None, "Address of the TensorFlow master.", None),
+    ("integer", "num_tpu_cores", 8, "TPU cores to use, with --use_tpu.", 1),
+]
+
+
+_TRAINING_FLAGS = [
+    ("integer", "iterations_per_loop", 1000,
+     "Steps per call of the estimator, with --use_tpu.", 1),
+    ("integer", "save_checkpoints_steps", 1000,
+     "Steps from one checkpoint to the next.", 1),
+    ("integer", "keep_checkpoint_max", 5,
+     "Checkpoints to keep; older ones are deleted. 0 keeps all.", 0),
+    ("integer", "log_steps", 100,
+     "Steps from one line about the training to the next; 0 for none.", 0),
+    ("integer", "tf_random_seed", None,
+     "Seed of initial weights, dropout and shuffling; without it no two runs "
+     "are alike.", None),
+    ("bool", "use_xla", False,
+     "Compile the graph with XLA, for a GPU. On a CPU it has not been faster.",
+     None),
+]
+
+
+def define_device_flags():
+  """Defines the flags that say where to run, and --verbose."""
+  for flag in _DEVICE_FLAGS:
+    define_flag(*flag)
+  define_verbose_flag()
+
+
+def define_hardware_flags():
+  """Defines the flags that say where to run and what to keep and log."""
+  define_device_flags()
+  for flag in _TRAINING_FLAGS:
+    define_flag(*flag)
+
+
+def device_values(flag_values):
+  """Returns the first flags' values as arguments for `make_estimator`."""
+  return values_of(flag_values, [flag[1] for flag in _DEVICE_FLAGS])
+
+
+# What `tokenization.decide_casing` does.
+CASING_DEFAULT = "found from the vocabulary"
+
+
+def define_model_flags(init_checkpoint_help, casing_default=CASING_DEFAULT):
+  """Defines the flags that say what a model is made of.
+
+  Args:
+    init_checkpoint_help: str.
+    casing_default: str. What happens without --do_lower_case.
+  """
+  define_flag("path", "bert_config_file", None,
+              "JSON file with the shape of the model.")
+  define_flag("path", "vocab_file", None,
+              "Vocabulary that the model was trained with.")
+  define_flag("path", "init_checkpoint", None, init_checkpoint_help)
+  define_flag("bool", "do_lower_case", True,
+              "Lower-case the text: true for uncased models, false for cased "
+              "ones.", default_text=casing_default)
+  define_flag_alias("do_lower", "do_lower_case")
+  define_strip_accents_flag()
+
+
+def define_strip_accents_flag():
+  """Defines --strip_accents; see `tokenization.parse_strip_accents`."""
+  define_flag("string", "strip_accents", "auto",
+              "Remove accents: auto does so where the text is lower-cased; "
+              "true, false.")
+
+
+def define_fine_tuning_flags():
+  """Defines the flags of scripts that fine-tune a model: files, training."""
+  define_model_flags("Checkpoint to start from, usually a pre-trained model.")
+  define_flag("string", "init_head", "auto",
+              "What becomes of a head in --init_checkpoint when training "
+              "starts: auto keeps it if it fits and else starts it anew, keep "
+              "insists on it, new never takes it.")
+  define_flag("path", "output_dir", None,
+              "Folder for checkpoints and results.")
+  define_flag("integer", "train_batch_size", 32, "Batch size for training.",
+              lower_bound=1)
+  define_flag("integer", "predict_batch_size", 8, "Batch size for prediction.",
+              lower_bound=1, default_text=BATCH_SIZE_DEFAULT)
+  define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.",
+              above=0)
+  define_flag("float", "num_train_epochs", 3.0, "Times to go through the data.",
+              lower_bound=0.0)
+  define_flag("float", "warmup_proportion", 0.1,
+              "Share of the training in which the learning rate rises from 0.",
+              lower_bound=0, upper_bound=1)
+  define_flag("path", "export_dir", None,
+              "Folder in which to export the model, for serving, after all "
+              "else is done; each export is a version there.")
+  define_padding_flag()
+  define_hardware_flags()
+
+
+def hardware_values(flag_values):
+  """Returns the values of all those flags, likewise."""
+  return values_of(flag_values, [
+      flag[1] for flag in _DEVICE_FLAGS + _TRAINING_FLAGS])
+
+
+# Without gradients to keep, memory allows for larger batches than training
+# does, and they compute faster.
+_INFERENCE_BATCH_SIZE = 32
+
+
+BATCH_SIZE_DEFAULT = "%d on CPU and GPU, with the results of 8; 8 on TPU" % (
+    _INFERENCE_BATCH_SIZE)
+
+
+def batch_size_of(flag_values, name):
+  """Returns the batch size of a flag, or one that suits where it is not given.
+
+  Args:
+    flag_values: the parsed flags.
+    name: str. "eval_batch_size" or "predict_batch_size".
+  """
+  if given(flag_values, name) is None and not flag_values.use_tpu:
+    return _INFERENCE_BATCH_SIZE
+  return flag_values[name].value
+
+
+def define_verbose_flag():
+  """Defines --verbose."""
+  define_flag("bool", "verbose", False,
+              "Log all there is: of each file five examples with their numbers, "
+              "shapes, variables, the Estimator's messages.")
+
+
+def define_padding_flag():
+  """Defines --remove_padding."""
+  define_flag("bool", "remove_padding", True,
+              "Compute real tokens only: the same results in less time. Always "
+              "off with --use_tpu, which needs fixed shapes.")
+
+
+def _fields_given(kind, flag_values):
+  """Returns the fields of a dataclass that are flags too, as a dict."""
+  return values_of(flag_values, [
+      field.name for field in dataclasses.fields(kind)
+      if field.name in flag_values])
+
+
+def model_options(flag_values):
+  """Returns the `modeling.Options` that a script's flags ask for.
+
+  TPUs need shapes that do not depend on the data, and suit one-hot rows better
+  than a gather; XLA compiles each shape anew.
+
+  Args:
+    flag_values: the parsed flags of a script with the flags for the device.
+  """
+  use_tpu = flag_values.use_tpu
+  values = dict(
+      use_one_hot_embeddings=use_tpu,
+      few_shapes="use_xla" in flag_values and flag_values.use_xla)
+  values.update(_fields_given(modeling.Options, flag_values))
+  values["remove_padding"] = values["remove_padding"] and not use_tpu
+  return modeling.Options(**values)
+
+
+def serving_options(flag_values):
+  """Returns the `modeling.Options` of a model that answers requests.
+
+  They do not depend on what trains it: the answers come from CPU or GPU.
+
+  Args:
+    flag_values: the parsed flags of a script.
+  """
+  return dataclasses.replace(
+      serving.OPTIONS, **_fields_given(modeling.Options, flag_values))
+
+
+def optimizer_settings(flag_values, num_train_steps=None):
+  """Returns the `optimization.Settings` that a script's flags ask for.
+
+  Args:
+    flag_values: the parsed flags of a script.
+    num_train_steps: int. Steps of the training, --warmup_proportion of them
+      warm-up; None where --num_train_steps and --num_warmup_steps say it.
+  """
+  values = _fields_given(optimization.Settings, flag_values)
+  if num_train_steps is not None:
+    values.update(
+        num_train_steps=num_train_steps,
+        num_warmup_steps=int(num_train_steps * flag_values.warmup_proportion))
+  return optimization.Settings(**values)
+
+
+def make_tokenizer(flag_values, config):
+  """Makes the tokenizer that a model and the flags call for.
+
+  Args:
+    flag_values: the parsed flags, of which it reads --vocab_file,
+      --do_lower_case, --strip_accents and --init_checkpoint.
+    config: BertConfig.
+
+  Returns:
+    FullTokenizer.
+
+  Raises:
+    ValueError: vocabulary or casing do not go with the model.
+  """
+  do_lower_case = tokenization.decide_casing(
+      given(flag_values, "do_lower_case"), flag_values.vocab_file,
+      flag_values.init_checkpoint, getattr(config, "do_lower_case", None))
+  tokenizer = tokenization.FullTokenizer(
+      vocab_file=flag_values.vocab_file, do_lower_case=do_lower_case,
+      strip_accents=flag_values.strip_accents)
+  model_inputs.check_vocab(
+      tokenizer.vocab, flag_values.vocab_file, config.vocab_size)
+  return tokenizer
+
+
+def files_read(flag_values, names):
+  """Returns the files that flags name, for `files.check_outputs`.
+
+  Args:
+    flag_values: the parsed flags of a script, of which it also reads
+      --init_checkpoint.
+    names: names of flags; a folder stands for the files in it.
+
+  Returns:
+    list of (flag, path).
+  """
+  found = [("--init_checkpoint", path) for path in files.files_of_checkpoint(
+      flag_values.init_checkpoint)]
+  for name in names:
+    path = flag_values[name].value
+    found.append(("--" + name, path))
+    if path and tf.gfile.IsDirectory(path):
+      found += [("--" + name, os.path.join(path, file))
+                for file in tf.gfile.ListDirectory(path)]
+  return found
+
+
+def check_tpu(use_tpu):
+  """Raises UserError if TPUs are asked of a TensorFlow that lacks them."""
+  if use_tpu and not hasattr(tf, "estimator"):
+    raise UserError("--use_tpu: TPU training needs TensorFlow 2.15 or older, "
+                    "this is TensorFlow %s" % tf.__version__)
+
+
+def check_xla(use_xla, use_tpu=False):
+  """Warns where --use_xla does not pay, and stops where it makes no sense.
+
+  Args:
+    use_xla: bool.
+    use_tpu: bool.
+
+  Raises:
+    UserError: both.
+  """
+  if not use_xla:
+    return
+  if use_tpu:
+    raise UserError("--use_xla: TPUs always compile; give --use_tpu alone")
+  if not environment.find_gpus():
+    tf.logging.warning(
+        "--use_xla: on CPUs measured, steps took from 5% less to 80% longer, "
+        "and compiling takes seconds for each new shape (README.md, Speed); "
+        "leave it out unless you have timed it here")
+
+
+def log_device(use_tpu):
+  """Logs what the run computes on."""
+  gpus = [] if use_tpu else environment.find_gpus()
+  if use_tpu:
+    tf.logging.info("Computes on TPU")
+  elif gpus:
+    tf.logging.info("Computes on GPU: %s", ", ".join(g.name for g in gpus))
+  else:
+    tf.logging.info(
+        "Computes on CPU, %d cores; TensorFlow finds no GPU "
+        "(TF_CPP_MIN_LOG_LEVEL=0 shows why)", multiprocessing.cpu_count())
+
+
+def count_train_steps(num_examples, flag_values):
+  """Returns the steps that the flags ask for; 0 without --do_train.
+
+  Args:
+    num_examples: int. Examples to train on.
+    flag_values: the parsed flags, of which it reads --do_train,
+      --train_batch_size and --num_train_epochs.
+
+  Raises:
+    ValueError: less than one step, or no number of steps.
+  """
+  if not flag_values.do_train:
+    return 0
+  steps = (num_examples / flag_values.train_batch_size *
+           flag_values.num_train_epochs)
+  if not 1 <= steps < 2**62:  # which is false for NaN too
+    raise ValueError(
+        "%d training example(s) make %g steps at --train_batch_size=%d and "
+        "--num_train_epochs=%g, expected 1 or more" %
+        (num_examples, steps, flag_values.train_batch_size,
+         flag_values.num_train_epochs))
+  return int(steps)

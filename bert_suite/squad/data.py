@@ -1,0 +1,534 @@
+"""SQuAD: questions from JSON files, cut into windows that the model can read.
+
+A context is split into words at white space, the words into word pieces. Where
+a question and its context are longer than the model reads, the context is read
+through several windows that overlap. Every piece knows its word and every word
+its place in the context, which is the way back from a prediction to the text.
+"""
+
+import bisect
+import collections
+import re
+
+from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from .. import example_writer
+from .. import model_inputs
+from .. import progress
+from . import reader as squad_files
+
+FIRST_UNIQUE_ID = 1000000000
+
+# What the reference splits words at; other Unicode spaces stay inside.
+_WORD = re.compile("[^ \t\r\n\u202f]+")
+
+_NUM_LOGGED = 5  # windows shown in the log, so that a wrong vocabulary shows
+
+
+class SquadExample:
+  """A question with its context and, for training, its answer."""
+
+  def __init__(self, qas_id, question_text, doc_tokens, orig_answer_text=None,
+               start_position=None, end_position=None, is_impossible=False,
+               context=None, word_starts=None):
+    """Makes an example.
+
+    Args:
+      qas_id: str.
+      question_text: str.
+      doc_tokens: list of str. The words of the context. Questions of one
+        context share the list, which saves tokenizing it again.
+      orig_answer_text: str. The answer; "" if there is none.
+      start_position: int. Its first word; -1 if there is no answer.
+      end_position: int. Its last word.
+      is_impossible: bool. The context does not answer the question.
+      context: str, or None where answers need no offsets.
+      word_starts: list of int. Where in `context` each word begins, or None.
+    """
+    self.qas_id = qas_id
+    self.question_text = question_text
+    self.doc_tokens = doc_tokens
+    self.orig_answer_text = orig_answer_text
+    self.start_position = start_position
+    self.end_position = end_position
+    self.is_impossible = is_impossible
+    self.context = context
+    self.word_starts = word_starts
+
+  def __repr__(self):
+    return "SquadExample(%r, %r, %d words, start_position=%r, %r)" % (
+        self.qas_id, self.question_text, len(self.doc_tokens),
+        self.start_position, self.orig_answer_text)
+
+
+class InputFeatures:
+  """A window of an example, as the model reads it."""
+
+  def __init__(self, unique_id, example_index, doc_span_index, tokens,
+               token_to_orig_map, token_is_max_context, input_ids, input_mask,
+               segment_ids, start_position=None, end_position=None,
+               is_impossible=None):
+    """Makes features.
+
+    Args:
+      unique_id: int. Number of the window.
+      example_index: int. The example that it belongs to.
+      doc_span_index: int. Which of the example's windows it is.
+      tokens: list of str, without padding.
+      token_to_orig_map: dict from the position of a piece of the context to
+        the index of its word.
+      token_is_max_context: dict from the same positions to bool: no other
+        window shows more of what is around the piece.
+      input_ids: list of S int.
+      input_mask: list of S int.
+      segment_ids: list of S int.
+      start_position: int. Position of the answer's first piece, for training;
+        0, which is [CLS], where the window does not hold the answer.
+      end_position: int. The same of its last piece.
+      is_impossible: bool. As in SquadExample.
+    """
+    self.unique_id = unique_id
+    self.example_index = example_index
+    self.doc_span_index = doc_span_index
+    self.tokens = tokens
+    self.token_to_orig_map = token_to_orig_map
+    self.token_is_max_context = token_is_max_context
+    self.input_ids = input_ids
+    self.input_mask = input_mask
+    self.segment_ids = segment_ids
+    self.start_position = start_position
+    self.end_position = end_position
+    self.is_impossible = is_impossible
+
+
+class FeatureWriter:
+  """Writes features as a TFRecord file, which is there once it is closed.
+
+  In a `with` statement an error leaves no file.
+  """
+
+  def __init__(self, filename, is_training):
+    """Opens the file.
+
+    Args:
+      filename: str.
+      is_training: bool. Writes the answers too.
+    """
+    self.filename = filename
+    self.num_features = 0
+    self.is_training = is_training
+    self._writer = example_writer.RecordWriter([filename], tokens={})
+    self._writer.__enter__()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *exception):
+    self._writer.__exit__(*exception)
+
+  def process_feature(self, feature):
+    """Writes one InputFeatures."""
+    self.num_features += 1
+    values = collections.OrderedDict([
+        ("unique_ids", [feature.unique_id]),
+        ("input_ids", feature.input_ids),
+        ("input_mask", feature.input_mask),
+        ("segment_ids", feature.segment_ids)])
+    if self.is_training:
+      values["start_positions"] = [feature.start_position]
+      values["end_positions"] = [feature.end_position]
+      values["is_impossible"] = [int(bool(feature.is_impossible))]
+    self._writer.write(example_writer.serialize_ints(values))
+
+  def close(self):
+    """Gives the file its name."""
+    self.__exit__(None, None, None)
+
+
+def read_squad_examples(input_file, is_training, version_2_with_negative=False):
+  """Reads a SQuAD file.
+
+  Training needs one answer per question, or in SQuAD 2.0 an `is_impossible`;
+  where that is missing, a question without answers is taken for one. Questions
+  whose answer is not where the file says are left out of training. What is odd
+  about a file is logged once, with the first ids.
+
+  Args:
+    input_file: str.
+    is_training: bool. Reads the answers.
+    version_2_with_negative: bool. Questions may have no answer.
+
+  Returns:
+    list of SquadExample.
+
+  Raises:
+    ValueError: the file is not SQuAD, or is SQuAD 2.0 to be trained on without
+      `version_2_with_negative`.
+  """
+  dataset, is_version_2 = squad_files.read_dataset(input_file)
+  notes = collections.OrderedDict()  # what is odd, to a list of ids
+  ids, examples = collections.Counter(), []
+  last_paragraph = None
+  for question in squad_files.iterate_questions(dataset, input_file):
+    key, item = question.id, question.item
+    if question.paragraph is not last_paragraph:
+      last_paragraph = question.paragraph
+      context = _read_text(
+          last_paragraph, "context", question.where.rsplit(", question ", 1)[0])
+      words, word_starts = split_words(context)
+    where = "%s (id %s)" % (question.where, key)
+    example = SquadExample(
+        key, _read_text(item, "question", where), words, context=context,
+        word_starts=word_starts)
+    ids[key] += 1
+    is_version_2 = is_version_2 or bool(item.get("is_impossible"))
+    note = None
+    if is_training:
+      if is_version_2 and not version_2_with_negative:
+        raise ValueError(
+            "%s: is SQuAD 2.0, in which questions may have no answer; give "
+            "--version_2_with_negative" % where)
+      note = _read_answer(example, item, version_2_with_negative, where)
+    elif not words:
+      note = _EMPTY
+    if note:
+      notes.setdefault(note, []).append(key)
+    if note != _MISPLACED:
+      examples.append(example)
+  if not ids:
+    raise ValueError("%s: has no questions" % input_file)
+  if not is_training:
+    if is_version_2 and not version_2_with_negative:
+      tf.logging.warning(
+          "%s: is SQuAD 2.0, in which questions may have no answer; without "
+          "--version_2_with_negative every question is answered", input_file)
+    notes[_REPEATED] = [key for key, count in ids.items() if count > 1]
+  for note, keys in notes.items():
+    if keys:
+      # Every dev file has several answers: nothing is wrong with that.
+      log = tf.logging.info if note == _SEVERAL else tf.logging.warning
+      log("%s: %d %s: %s", input_file, len(keys), note,
+          squad_files.first_of(keys))
+  return examples
+
+
+_EMPTY = "question(s) have a context without words, which answers nothing"
+_REPEATED = ("id(s) are there more than once; of each the last question is "
+             "predicted")
+_SEVERAL = "question(s) have several answers, of which training takes the first"
+_MISPLACED = ("question(s) are left out of training: at answer_start the "
+              "context does not have the answer")
+
+
+def _read_text(value, name, where):
+  """Returns the text that an object has under a name, or raises ValueError."""
+  text = value.get(name)
+  if name not in value:
+    raise ValueError("%s: is not SQuAD: found %s, expected also a text \"%s\"" %
+                     (where, squad_files.describe(value), name))
+  if not isinstance(text, str):
+    raise ValueError("%s: is not SQuAD: found %s as the %s, expected a text" % (
+        where, squad_files.describe(text), name))
+  return text
+
+
+def split_words(context):
+  """Returns the words of a context and the list of where they begin."""
+  words, starts = [], []
+  for match in _WORD.finditer(context):
+    words.append(match.group())
+    starts.append(match.start())
+  return words, starts
+
+
+def _read_answer(example, question, version_2_with_negative, where):
+  """Gives an example the answer to learn; returns what is odd about it."""
+  is_impossible = question.get("is_impossible")
+  answers = question.get("answers")
+  if answers is None and version_2_with_negative and is_impossible is not False:
+    answers = []
+  elif not isinstance(answers, list):
+    answers = squad_files.member(question, "answers", where)  # which says why
+  if version_2_with_negative and (
+      not answers if is_impossible is None else is_impossible):
+    example.is_impossible = True
+    example.start_position = example.end_position = -1
+    example.orig_answer_text = ""
+    return None
+  if not answers:
+    raise ValueError(
+        "%s: found no answer to learn, expected one; %s" % (
+            where, "set its is_impossible, or remove the question"
+            if version_2_with_negative else "remove the question, or if it has "
+            "none, as in SQuAD 2.0, give --version_2_with_negative"))
+  answer = answers[0]
+  text = answer.get("text") if isinstance(answer, dict) else None
+  start = answer.get("answer_start") if isinstance(answer, dict) else None
+  if not isinstance(text, str) or not isinstance(start, int):
+    found = squad_files.describe(answer)
+    if isinstance(text, str) and "answer_start" in answer:
+      found = "the answer_start %s" % squad_files.describe(start)
+    raise ValueError(
+        "%s: is not SQuAD: found %s in an answer, expected an object with a "
+        "text and a whole number answer_start" % (where, found))
+  example.orig_answer_text = text
+  last = start + len(text) - 1
+  if not (text.strip() and example.doc_tokens and start >= 0 and
+          last < len(example.context)):
+    return _MISPLACED
+  # A space belongs to the word before it.
+  first_word, last_word = [
+      max(bisect.bisect_right(example.word_starts, place) - 1, 0)
+      for place in (start, last)]
+  found = " ".join(example.doc_tokens[first_word:last_word + 1])
+  if " ".join(text.split()) not in found:
+    return _MISPLACED
+  example.start_position, example.end_position = first_word, last_word
+  return _SEVERAL if len(answers) > 1 else None
+
+
+def convert_examples_to_features(examples, tokenizer, max_seq_length,
+                                 doc_stride, max_query_length, is_training,
+                                 output_fn, cuts=None):
+  """Cuts examples into windows; the first are logged.
+
+  Args:
+    examples: list of SquadExample.
+    tokenizer: FullTokenizer.
+    max_seq_length: int. S.
+    doc_stride: int. Pieces from the start of a window to that of the next.
+    max_query_length: int. Questions are cut to so many pieces.
+    is_training: bool. Finds the answers in the windows.
+    output_fn: function that is called with each InputFeatures.
+    cuts: model_inputs.CutCount of questions; None for a new one.
+
+  Raises:
+    ValueError: the lengths leave no room for the context.
+  """
+  check_lengths(max_seq_length, doc_stride, max_query_length)
+  cuts = cuts or model_inputs.CutCount("questions", "--max_query_length")
+  unique_id = FIRST_UNIQUE_ID
+  contexts = {}
+  with progress.Progress("Making features", len(examples)) as shown:
+    for example_index, example in enumerate(examples):
+      # The words are kept alive by their example, so their id() is theirs.
+      pieces = contexts.get(id(example.doc_tokens))
+      if pieces is None:
+        pieces = _Pieces(example.doc_tokens, tokenizer)
+        contexts[id(example.doc_tokens)] = pieces
+      query = tokenizer.tokenize(example.question_text)
+      cuts.add(len(query), max_query_length)
+      query = query[:max_query_length]
+      answer = _find_answer(example, pieces, tokenizer) if is_training else None
+      windows = pieces.windows(max_seq_length - len(query) - 3, doc_stride)
+      for window_index, window in enumerate(windows):
+        feature = _make_feature(
+            unique_id, example_index, window_index, window, query, pieces,
+            max_seq_length, tokenizer)
+        if is_training:
+          _add_answer(feature, example, answer, window, len(query) + 2)
+        if unique_id < FIRST_UNIQUE_ID + _NUM_LOGGED:
+          _log_feature(feature, window, pieces)
+        output_fn(feature)
+        unique_id += 1
+      shown.advance()
+  cuts.report()
+
+
+def check_lengths(max_seq_length, doc_stride, max_query_length):
+  """Raises ValueError if windows would have no room or never move on."""
+  if max_seq_length <= max_query_length + 3:
+    raise ValueError(
+        "max_seq_length=%d leaves no room for the context: expected more than "
+        "max_query_length (%d) + 3" % (max_seq_length, max_query_length))
+  if doc_stride < 1:
+    raise ValueError("doc_stride=%d: expected 1 or more" % doc_stride)
+
+
+def warn_of_long_stride(max_seq_length, doc_stride, max_query_length):
+  """Warns of windows that may not overlap.
+
+  They follow each other without a gap then, see `_find_windows`, but answers
+  that one ends in are in none.
+  """
+  room = max_seq_length - max_query_length - 3
+  if doc_stride > room:
+    tf.logging.warning(
+        "--doc_stride=%d is more than the %d word pieces of context that a "
+        "window has room for beside a question of --max_query_length: windows "
+        "may not overlap, and an answer on the border of two is in neither",
+        doc_stride, room)
+
+
+_Window = collections.namedtuple("_Window", ["start", "stop", "is_max_context"])
+
+
+class _Pieces:
+  """The word pieces of a context.
+
+  Attributes:
+    pieces: list of str.
+    words: list of int. The word of each piece.
+    first_pieces: list of int. The first piece of each word.
+  """
+
+  def __init__(self, words, tokenizer):
+    self.pieces, self.words, self.first_pieces = [], [], []
+    for index, word in enumerate(words):
+      self.first_pieces.append(len(self.pieces))
+      pieces = tokenizer.tokenize(word)
+      self.pieces += pieces
+      self.words += [index] * len(pieces)
+    self._windows = {}
+
+  def windows(self, size, stride):
+    """Returns a list of _Window of at most `size` pieces."""
+    if (size, stride) not in self._windows:
+      self._windows[size, stride] = _find_windows(
+          len(self.pieces), size, stride)
+    return self._windows[size, stride]
+
+
+def _context_score(left, right, size):
+  """Returns how well a window shows what is around a piece, a float.
+
+  Args:
+    left: int, or array of int. Pieces of the window before the piece.
+    right: int, or array of int. Pieces of the window after it.
+    size: int. Pieces of the window.
+  """
+  return np.minimum(left, right) + 0.01 * size
+
+
+def check_is_max_context(doc_spans, cur_span_index, position):
+  """Returns whether a window is the one with the most context of a piece.
+
+  Args:
+    doc_spans: list of objects with `start` and `length`. The windows.
+    cur_span_index: int. The window.
+    position: int. The piece, which the window holds.
+  """
+  scores = {
+      index: _context_score(position - span.start,
+                            span.start + span.length - 1 - position,
+                            span.length)
+      for index, span in enumerate(doc_spans)
+      if span.start <= position < span.start + span.length}
+  # Of equals the first, as in `_find_windows`.
+  return cur_span_index == max(scores, key=scores.get, default=None)
+
+
+def _find_windows(num_pieces, size, stride):
+  """Lays windows over pieces.
+
+  In each window a piece has something left and right of it; the lesser of both
+  counts, and between equals the longer window. The first of the best windows
+  is the piece's "max context": answers beginning there are read there.
+  """
+  bounds, start = [], 0
+  while start < num_pieces:
+    stop = min(start + size, num_pieces)
+    bounds.append((start, stop))
+    if stop == num_pieces:
+      break
+    start += min(size, stride)
+  # One value per piece, not per window and piece: books have many of both.
+  best = np.full([num_pieces], -1.0)
+  best_window = np.zeros([num_pieces], np.int32)
+  for index, (start, stop) in enumerate(bounds):
+    left = np.arange(stop - start)
+    scores = _context_score(left, left[::-1], stop - start)
+    is_better = scores > best[start:stop]  # the first of equals stays
+    best[start:stop][is_better] = scores[is_better]
+    best_window[start:stop][is_better] = index
+  return [_Window(start, stop, best_window[start:stop] == index)
+          for index, (start, stop) in enumerate(bounds)]
+
+
+def _make_feature(unique_id, example_index, window_index, window, query, pieces,
+                  max_seq_length, tokenizer):
+  """Returns the InputFeatures of a window, without an answer."""
+  start, stop, is_max_context = window
+  model_input = model_inputs.make_model_input(
+      query, pieces.pieces[start:stop], max_seq_length, tokenizer)
+  first = len(query) + 2  # behind [CLS] and [SEP]
+  positions = range(first, first + stop - start)
+  return InputFeatures(
+      unique_id, example_index, window_index, model_input.tokens,
+      dict(zip(positions, pieces.words[start:stop])),
+      dict(zip(positions, is_max_context.tolist())),
+      model_input.input_ids, model_input.input_mask, model_input.segment_ids)
+
+
+def _log_feature(feature, window, pieces):
+  """Logs a window and, in training, the answer that it has."""
+  index = feature.unique_id - FIRST_UNIQUE_ID
+  model_inputs.log_example(
+      "%d, window %d of question %d, context from word %d on" % (
+          feature.unique_id, feature.doc_span_index + 1,
+          feature.example_index + 1, pieces.words[window.start] + 1), feature,
+      index=index)
+  start, end = feature.start_position, feature.end_position
+  if start is None:
+    return
+  tf.logging.debug("start_position: %d", start)
+  tf.logging.debug("end_position: %d", end)
+  tf.logging.log(
+      model_inputs.level_of_example(index), "answer: %s", " ".join(
+          feature.tokens[start:end + 1]) if start else "none in this window")
+
+
+def _find_answer(example, pieces, tokenizer):
+  """Returns first and last piece of the answer, or None if there is none."""
+  if example.is_impossible:
+    return None
+  start = pieces.first_pieces[example.start_position]
+  following = example.end_position + 1
+  stop = (pieces.first_pieces[following] if following < len(
+      example.doc_tokens) else len(pieces.pieces))
+  return improve_answer_span(pieces.pieces, start, stop - 1, tokenizer,
+                             example.orig_answer_text)
+
+
+def improve_answer_span(pieces, start, end, tokenizer, answer_text):
+  """Finds the pieces of the answer inside those of its words.
+
+  So of "(1895-1943)" the answer "1895" is what training learns, where the
+  pieces say so; of "Japanese" with the answer "Japan" it is the whole word.
+
+  Args:
+    pieces: list of str. Those of the context.
+    start: int. First piece of the answer's words.
+    end: int. Last piece of the answer's words.
+    tokenizer: FullTokenizer.
+    answer_text: str.
+
+  Returns:
+    (int, int). First and last piece.
+  """
+  answer = tokenizer.tokenize(answer_text)
+  if answer:
+    for first in range(start, end - len(answer) + 2):
+      if pieces[first:first + len(answer)] == answer:
+        return first, first + len(answer) - 1
+  return start, end
+
+
+def _add_answer(feature, example, answer, window, first):
+  """Gives features the positions of the answer.
+
+  Args:
+    feature: InputFeatures, changed.
+    example: SquadExample.
+    answer: (int, int). First and last piece, or None.
+    window: _Window.
+    first: int. Position of the window's first piece.
+  """
+  feature.is_impossible = example.is_impossible
+  feature.start_position = feature.end_position = 0
+  if answer and answer[0] >= window.start and answer[1] < window.stop:
+    feature.start_position = answer[0] - window.start + first
+    feature.end_position = answer[1] - window.start + first

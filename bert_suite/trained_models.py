@@ -1,0 +1,357 @@
+"""Which tasks can be served, and what a trained model of one is made of.
+
+The run.json of a training, in its output directory or beside a checkpoint,
+tells most of it; the rest, or all of it without that file, is given.
+"""
+
+import collections
+import dataclasses
+import difflib
+import inspect
+import os
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import checkpoint_files
+from . import checkpoints
+from . import cli
+from . import extract_features
+from . import model_inputs
+from . import modeling
+from . import run_classifier
+from . import run_pretraining
+from . import run_squad
+from . import serving
+from . import tokenization
+from . import training
+
+_CLASSIFIER = "classifier"
+
+# What the scripts have as defaults, where nobody says it.
+_MAX_SEQ_LENGTH = {"squad": 384}
+
+
+class TrainedModel(collections.namedtuple("TrainedModel", [
+    "task", "checkpoint", "config", "vocab_file", "settings"])):
+  """A model that can be served.
+
+  Attributes:
+    task: serving.ServingTask.
+    checkpoint: str. Prefix of its checkpoint.
+    config: BertConfig.
+    vocab_file: str.
+    settings: dict, as `serving.make_settings` makes it.
+  """
+
+
+def _classifier(config, options, training, checkpoint, model_options):
+  """Makes the task; without labels, numbers stand for them."""
+  del training
+  labels = options.get("labels")
+  if not labels:
+    shapes = checkpoints.check_readable(checkpoint)
+    if "output_weights" not in shapes:
+      raise ValueError("%s: has no output_weights, so it is no classifier" %
+                       checkpoint)
+    labels = [str(i) for i in range(shapes["output_weights"][0])]
+  return run_classifier.serving_task(config, labels, model_options)
+
+
+def _squad(config, options, training, checkpoint, model_options):
+  del options, checkpoint
+  settings = {name: training.get(name, default)
+              for name, default in run_squad.SERVING_SETTINGS.items()}
+  return run_squad.serving_task(config, model_options, **settings)
+
+
+def _features(config, options, training, checkpoint, model_options):
+  del training, checkpoint
+  pooling = options.get("pooling") or "none"
+  extract_features.check_choice("pooling", pooling, extract_features.POOLINGS)
+  layers = options.get("layers")
+  if layers is None:
+    layers = "-1"
+  elif not isinstance(layers, str):  # numbers, as a program has them
+    layers = ",".join(
+        map(str, layers if isinstance(layers, (list, tuple)) else [layers]))
+  layers = extract_features.parse_layers(layers, config.num_hidden_layers)
+  return extract_features.serving_task(config, layers, pooling, model_options)
+
+
+def _masked_lm(config, options, training, checkpoint, model_options):
+  del options, training, checkpoint
+  return run_pretraining.serving_task(config, model_options)
+
+
+# From the name of a task to the function that makes its ServingTask, from the
+# BertConfig, the task's options, what run.json has about the training, the
+# checkpoint, and the `modeling.Options` to compute with.
+TASKS = {
+    _CLASSIFIER: _classifier,
+    "features": _features,
+    "masked_lm": _masked_lm,
+    "squad": _squad,
+}
+
+
+def find(model_dir=None, task=None, init_checkpoint=None,
+         bert_config_file=None, vocab_file=None, do_lower_case=None,
+         max_seq_length=None, remove_padding=True, strip_accents=None,
+         **options):
+  """Finds the parts of a trained model.
+
+  Args:
+    model_dir: str. A training output directory, or None.
+    task: str. One of TASKS; None for the one that was trained.
+    init_checkpoint: str. None for the latest of `model_dir`; without
+      `model_dir`, the run.json beside it counts.
+    bert_config_file: str, as for the four that follow None for what was used
+      in training.
+    vocab_file: str.
+    do_lower_case: bool.
+    max_seq_length: int.
+    remove_padding: bool. See `modeling.Options`.
+    strip_accents: bool. See FullTokenizer; None for what was used in training.
+    **options: "labels", list of str, or str with commas, of classifiers;
+      "layers", str with commas or list of int, and "pooling", str, of the task
+      features. None for what is not given.
+
+  Returns:
+    TrainedModel.
+
+  Raises:
+    ValueError: a part is missing, is not known or of a wrong type, or parts do
+      not go together.
+  """
+  _check_types(
+      {"model_dir": model_dir, "init_checkpoint": init_checkpoint,
+       "bert_config_file": bert_config_file, "vocab_file": vocab_file},
+      {"do_lower_case": do_lower_case, "remove_padding": remove_padding,
+       "strip_accents": strip_accents}, max_seq_length)
+  check_names(options, argument_names())
+  options["labels"] = _split_labels(options.get("labels"))
+  model_dir, init_checkpoint, bert_config_file, vocab_file = [
+      cli.expand_home(path and os.fspath(path)) for path in (
+          model_dir, init_checkpoint, bert_config_file, vocab_file)]
+  init_checkpoint, record = _find_checkpoint(model_dir, init_checkpoint)
+  training = record.get("training", {})
+  task = task or _task_of(record)
+  if task is None:
+    raise ValueError(
+        "give also task, one of %s: %s" % (
+            ", ".join(sorted(TASKS)),
+            "%s has no run.json that tells it" % model_dir if model_dir else
+            "a checkpoint without a run.json beside it does not tell it"))
+  if task not in TASKS:
+    raise ValueError("task %s: expected one of %s" % (
+        task, ", ".join(sorted(TASKS))))
+  vocab_file = vocab_file or training.get("vocab_file")
+  config = None
+  if bert_config_file:
+    config = modeling.BertConfig.from_json_file(bert_config_file)
+    if record:
+      checkpoints.check_record(
+          os.path.dirname(init_checkpoint), checkpoints.make_record(
+              None, config), init_checkpoint, "leave bert_config_file out")
+  elif record.get("config"):
+    config = modeling.BertConfig.from_dict(record["config"])
+  if init_checkpoint:
+    _check_encoder(init_checkpoint)
+  missing = [name for name, value in (
+      ("init_checkpoint", init_checkpoint), ("bert_config_file", config),
+      ("vocab_file", vocab_file)) if not value]
+  if missing:
+    raise ValueError("give also %s%s" % (
+        ", ".join(missing),
+        ", which %s does not tell" % (model_dir or init_checkpoint)
+        if record or model_dir else ""))
+  _check_vocab(vocab_file, record, config)
+  _check_options(task, options, do_lower_case, strip_accents, record,
+                 model_dir or init_checkpoint)
+  if task == "squad":
+    model_inputs.check_pair(
+        "a question with its context", config.type_vocab_size)
+  if do_lower_case is None:
+    do_lower_case = record.get("do_lower_case")
+  if strip_accents is None:
+    strip_accents = record.get("strip_accents")
+  if do_lower_case is None:
+    do_lower_case = tokenization.decide_casing(
+        None, vocab_file, init_checkpoint,
+        getattr(config, "do_lower_case", None))
+  length = max_seq_length or training.get("max_seq_length") or min(
+      _MAX_SEQ_LENGTH.get(task, 128), config.max_position_embeddings)
+  modeling.check_seq_length(length, config.max_position_embeddings)
+  options["labels"] = options.get("labels") or record.get("labels")
+  served = TASKS[task](
+      config, options, training, init_checkpoint, dataclasses.replace(
+          serving.OPTIONS, remove_padding=remove_padding))
+  return TrainedModel(served, init_checkpoint, config, vocab_file,
+                      serving.make_settings(
+                          served, length, do_lower_case, strip_accents,
+                          config.type_vocab_size))
+
+
+def argument_names():
+  """Returns the set of the names of what `find` takes."""
+  return (set(inspect.signature(find).parameters) - {"options"}).union(
+      _TASK_OF_OPTION)
+
+
+def check_names(given, known):
+  """Raises ValueError for a name, of an iterable of str, that is not known."""
+  for name in sorted(set(given) - set(known)):
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    raise ValueError("%s: there is no such argument; %s" % (
+        name, "did you mean %s?" % near[0] if near else
+        "those there are: %s" % ", ".join(sorted(known))))
+
+
+def check_path(name, path):
+  """Raises ValueError for what cannot be a path."""
+  if not isinstance(path, (str, os.PathLike)) or not str(path):
+    raise ValueError("%s=%s: expected the path of a file or folder, a str" % (
+        name, tokenization.shorten(path)))
+
+
+def _check_types(paths, switches, max_seq_length):
+  """Raises ValueError for an argument of `find` that is of a wrong type."""
+  for name, path in sorted(paths.items()):
+    if path is not None:
+      check_path(name, path)
+  for name, value in sorted(switches.items()):
+    if value not in (None, True, False):
+      raise ValueError("%s=%s: expected True or False" % (
+          name, tokenization.shorten(value)))
+  if max_seq_length is not None:
+    model_inputs.check_count("max_seq_length", max_seq_length, least=3)
+
+
+def _split_labels(labels):
+  """Returns labels as a list of str; None for none.
+
+  Args:
+    labels: str with commas, or list or tuple of str, or None.
+
+  Raises:
+    ValueError: they are something else.
+  """
+  if labels is None:
+    return None
+  if isinstance(labels, str):
+    labels = [label.strip() for label in labels.split(",")]
+  if not isinstance(labels, (list, tuple)) or not labels or not all(
+      isinstance(label, str) and label for label in labels):
+    raise ValueError(
+        "labels=%s: expected the labels in the order of training, a list of "
+        "str, or one str with commas" % tokenization.shorten(labels))
+  return list(labels)
+
+
+def _find_checkpoint(model_dir, init_checkpoint):
+  """Returns the prefix of a checkpoint, or None, and what run.json tells of it.
+
+  Raises:
+    ValueError: there is no such folder or checkpoint, or the two are not of one
+      training.
+  """
+  if init_checkpoint:
+    init_checkpoint = checkpoints.resolve(init_checkpoint)
+  if not model_dir:
+    return init_checkpoint, init_checkpoint and checkpoints.read_record(
+        os.path.dirname(init_checkpoint)) or {}
+  if not tf.gfile.IsDirectory(model_dir):
+    if tf.gfile.Exists(model_dir + ".index"):
+      raise ValueError("%s: found a checkpoint, expected a folder; give it as "
+                       "init_checkpoint" % model_dir)
+    raise ValueError("%s: there is no such folder; give the output_dir of a "
+                     "training" % model_dir)
+  record = checkpoints.read_record(model_dir) or {}
+  if init_checkpoint:
+    checkpoints.check_record(os.path.dirname(init_checkpoint), record,
+                             init_checkpoint, "leave model_dir out")
+  checkpoint = init_checkpoint or checkpoints.find_checkpoint(model_dir)
+  if not checkpoint:
+    raise _no_checkpoint(model_dir)
+  return checkpoint, record
+
+
+def _no_checkpoint(model_dir):
+  """Returns the ValueError for a folder without a training's checkpoint."""
+  found = checkpoints.find_prefix(model_dir)
+  kind = checkpoint_files.describe_folder(model_dir)
+  if kind:
+    return ValueError(kind)
+  if not found:
+    return ValueError("%s holds no checkpoint: train first, or give "
+                      "init_checkpoint" % model_dir)
+  return ValueError(
+      "%s is not the output_dir of a training: it has no list of checkpoints, "
+      "but the checkpoint of a model; give %s as init_checkpoint (a "
+      "Predictor's path), and bert_config_file, vocab_file and task (features "
+      "or masked_lm, if it was only pre-trained)" % (model_dir, found))
+
+
+def _check_encoder(checkpoint):
+  """Raises ValueError for a checkpoint that cannot be read or exported."""
+  if any(name.startswith("module/bert/")
+         for name in checkpoints.check_readable(checkpoint)):
+    raise ValueError(
+        "%s: was trained on a Hub module by run_classifier_with_tfhub.py and "
+        "cannot be exported or loaded; train with run_classifier.py, from the "
+        "checkpoint that the module was made of" % checkpoint)
+
+
+def _task_of(record):
+  """Returns the task that a run.json tells of; None if it tells none."""
+  if record.get("labels"):
+    return _CLASSIFIER
+  return {"pretraining": "masked_lm"}.get(
+      record.get("task"), record.get("task"))
+
+
+# Options of `find` and the task that has them.
+_TASK_OF_OPTION = {"labels": _CLASSIFIER, "layers": "features",
+                   "pooling": "features"}
+
+
+def _check_options(task, options, do_lower_case, strip_accents, record, source):
+  """Raises ValueError for what the task has not, or the training had not."""
+  for name, value in sorted(options.items()):
+    if value is not None and _TASK_OF_OPTION.get(name, task) != task:
+      raise ValueError("%s: the task %s has none; leave it out, or give task=%s"
+                       % (name, task, _TASK_OF_OPTION[name]))
+  labels = options.get("labels") or []
+  twice = [label for i, label in enumerate(labels) if label in labels[:i]]
+  if twice:
+    raise ValueError("labels: %s is there twice; give each label once, in the "
+                     "order of training" % tokenization.shorten(twice[0]))
+  # Accents follow the case where a record does not say it.
+  known = dict({"strip_accents": record.get("do_lower_case")}, **record)
+  for name, value in (("labels", labels or None),
+                      ("do_lower_case", do_lower_case),
+                      ("strip_accents", strip_accents)):
+    there = known.get(name)
+    if None not in (value, there) and value != there:
+      raise ValueError(
+          "%s: found %s, but %s was trained with %s; leave it out" %
+          (name, _show(value), source, _show(there)))
+
+
+def _show(value):
+  return ",".join(value) if isinstance(value, list) else str(value).lower()
+
+
+def _check_vocab(vocab_file, record, config):
+  if not tf.gfile.Exists(vocab_file):
+    raise ValueError("%s: the vocabulary is not there (any more); give "
+                     "vocab_file" % vocab_file)
+  vocab = tokenization.load_vocab(vocab_file)
+  model_inputs.check_vocab(vocab, vocab_file, config.vocab_size)
+  there = record.get("vocabulary", {}).get("sha256")
+  if there and there != checkpoints.hash_vocab(vocab):
+    raise ValueError("%s: is not the vocabulary that the model was trained "
+                     "with (hash %.12s); give that one as vocab_file" % (
+                         vocab_file, there))

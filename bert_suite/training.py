@@ -1,0 +1,562 @@
+"""Where and how long to run: flags, RunConfig, Estimator, checkpoints.
+
+What every script does around its task lives here once: the flags for hardware
+and checkpoints, the estimator, the `model_fn` around a task's head, starting
+from a pre-trained checkpoint, showing progress and stopping on Ctrl-C.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+
+from . import environment  # before TensorFlow
+
+from absl import flags
+import tensorflow.compat.v1 as tf
+
+from . import checkpoint_fit
+from . import checkpoints
+from . import cli
+from . import files
+from . import hooks
+from . import metrics
+from . import model_inputs
+from . import modeling
+from . import optimization
+from . import serving
+from . import tf_estimator
+from . import tokenization
+from . import training_lock
+from . import xla
+
+def make_estimator(model_fn,
+                   output_dir,
+                   train_batch_size=32,
+                   eval_batch_size=8,
+                   predict_batch_size=8,
+                   use_tpu=False,
+                   tpu_name=None,
+                   tpu_zone=None,
+                   gcp_project=None,
+                   master=None,
+                   num_tpu_cores=8,
+                   iterations_per_loop=1000,
+                   save_checkpoints_steps=1000,
+                   keep_checkpoint_max=5,
+                   log_steps=100,
+                   tf_random_seed=None,
+                   use_xla=False,
+                   start_step=0,
+                   on_log=None):
+  """Makes the estimator that trains, evaluates and predicts.
+
+  Args:
+    model_fn: function, as `make_model_fn` returns it.
+    output_dir: str. Folder of checkpoints and logs. The estimator's
+      `model_dir` is a link to it if TensorFlow would take it for a pattern.
+    train_batch_size: int. Over all cores.
+    eval_batch_size: int. Over all cores.
+    predict_batch_size: int. Over all cores.
+    use_tpu: bool. With it, the five arguments that follow say which TPU.
+    tpu_name: str.
+    tpu_zone: str.
+    gcp_project: str.
+    master: str.
+    num_tpu_cores: int.
+    iterations_per_loop: int.
+    save_checkpoints_steps: int.
+    keep_checkpoint_max: int.
+    log_steps: int.
+    tf_random_seed: int. None for a random one.
+    use_xla: bool. Compiles with XLA, on GPUs; for CPUs see also
+      `xla.let_cpu_compile`.
+    start_step: int. Step that training goes on from. Goes into the seed, so
+      that it does not repeat the dropout and shuffling of the first steps.
+    on_log: function, see `hooks.LogHook`; not used on TPUs.
+
+  Returns:
+    A TPUEstimator, which runs on CPU and GPU as well.
+
+  Raises:
+    UserError: an argument makes no sense, or there are no TPUs for the
+      TensorFlow that is installed.
+  """
+  check_tpu(use_tpu)
+  model_dir = output_dir
+  if output_dir:
+    with user_errors():
+      model_dir = files.literal_folder(output_dir)
+      checkpoints.repair_list(model_dir)
+  if tf_random_seed is not None and start_step:
+    tf_random_seed = (tf_random_seed + 1000003 * start_step) % 2**31
+  cluster = None
+  if use_tpu and tpu_name:
+    cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
+        tpu_name, zone=tpu_zone, project=gcp_project)
+  with user_errors():
+    run_config = tf_estimator.TPURunConfig(
+        cluster=cluster,
+        master=master,
+        model_dir=model_dir,
+        save_checkpoints_steps=save_checkpoints_steps,
+        keep_checkpoint_max=keep_checkpoint_max,
+        # Away from TPUs the LogHook of `make_model_fn` does both, and more.
+        save_summary_steps=(log_steps or 100) if use_tpu else 0,
+        log_step_count_steps=(log_steps or None) if use_tpu else None,
+        tf_random_seed=tf_random_seed,
+        session_config=xla.session_config() if use_xla else None,
+        tpu_config=tf_estimator.TPUConfig(
+            iterations_per_loop=iterations_per_loop,
+            num_shards=num_tpu_cores,
+            per_host_input_for_training=(
+                tf_estimator.InputPipelineConfig.PER_HOST_V2)))
+    return tf_estimator.TPUEstimator(
+        use_tpu=use_tpu,
+        model_fn=model_fn,
+        config=run_config,
+        params={"log_steps": log_steps, "on_log": on_log},
+        train_batch_size=train_batch_size,
+        eval_batch_size=eval_batch_size,
+        predict_batch_size=predict_batch_size)
+
+
+# What every training writes to --output_dir.
+_WRITTEN = (checkpoints.FILE_NAME, "checkpoint", "graph.pbtxt")
+
+
+def check_results(output_dir, read, written):
+  """Raises ValueError if a file that is written to a folder is one to read.
+
+  Args:
+    output_dir: str.
+    read: list of (flag, path), see `files_read`.
+    written: list of str. Paths in the folder.
+  """
+  files.check_outputs(read, [("--output_dir", path) for path in written] + [
+      ("--output_dir", os.path.join(output_dir, name)) for name in _WRITTEN])
+
+
+def check_output_dir(output_dir, flag="output_dir"):
+  """Makes the folder; raises UserError if nothing can be written there."""
+  path = os.path.join(output_dir, ".write_test")
+  try:
+    tf.gfile.MakeDirs(output_dir)
+    files.write_text(path, "")
+    with contextlib.suppress(tf.errors.NotFoundError):
+      tf.gfile.Remove(path)  # unless somebody who tries it too has done so
+  except (OSError, tf.errors.OpError) as error:
+    raise UserError(
+        "--%s=%s: cannot be written to (%s); name another folder, or get "
+        "permission and room" % (
+            flag, output_dir,
+            getattr(error, "message", None) or error)) from None
+
+
+# What `train` advises where all steps are done.
+HOW_TO_TRAIN_MORE = "give a larger --num_train_epochs"
+
+
+def find_start(flag_values, record, num_train_steps, head, shared_flags,
+               training_flags, brought_by=None):
+  """Finds out where a fine-tuning begins and makes its folders.
+
+  Args:
+    flag_values: the parsed flags of a script.
+    record: dict, from `checkpoints.make_record`.
+    num_train_steps: int. 0 without --do_train.
+    head: names of variables. See `checkpoints.find_start`.
+    shared_flags: names of flags whose values the model had better be trained
+      with.
+    training_flags: names of those that `checkpoints.write_record` records.
+    brought_by: str, or None. See `checkpoints.find_start`.
+
+  Returns:
+    checkpoints.Start.
+
+  Raises:
+    ValueError: see `checkpoints.find_start`.
+    UserError: see `check_output_dir`.
+  """
+  checkpoint_fit.check_init_head(flag_values.init_head)
+  if flag_values.init_head == "new" and not flag_values.do_train:
+    raise ValueError("--init_head=new: a new head is of use only with "
+                     "--do_train; leave it out")
+  start = checkpoints.find_start(
+      flag_values.output_dir, flag_values.init_checkpoint, record,
+      flag_values.do_train, brought_by, head)
+  if start.step >= num_train_steps:  # else `checkpoints.write_record` warns
+    checkpoints.warn_of_other_settings(
+        start, flag_values.output_dir, values_of(flag_values, shared_flags))
+    if flag_values.do_train:
+      checkpoints.warn_of_ignored_settings(
+          flag_values.output_dir, values_of(flag_values, training_flags),
+          HOW_TO_TRAIN_MORE)
+  check_output_dir(flag_values.output_dir)
+  if flag_values.export_dir:
+    check_output_dir(flag_values.export_dir, "export_dir")
+  return start
+
+
+class Head(collections.namedtuple(
+    "Head", ["loss", "predictions", "metrics", "tpu_metrics"],
+    defaults=[None])):
+  """What a task adds to the encoder.
+
+  Attributes:
+    loss: float32 scalar Tensor; unused when predicting.
+    predictions: dict from name to Tensor [B, ...].
+    metrics: arguments for `metrics.whole_set`: NumPy function, dict from the
+      names of its arguments to Tensor [B, ...], list of the metrics' names.
+      None for no metrics but the loss. Unused except in evaluation.
+    tpu_metrics: function of the same tensors that returns a dict from the same
+      names, and maybe more, to `tf.metrics` pairs. TPUs need it, as their hosts
+      run no NumPy.
+  """
+
+
+def eval_metrics(head, use_tpu):
+  """Returns a Head's metrics as a TPUEstimatorSpec takes them."""
+  if not head.metrics:
+    return None
+  function, tensors, names = head.metrics
+
+  def make_pairs(**tensors):
+    if not use_tpu:
+      return metrics.whole_set(function, tensors, names)
+    pairs = head.tpu_metrics(**tensors)
+    return {name: pairs[name] for name in names}
+
+  return make_pairs, tensors
+
+
+def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
+                  init_head="auto", use_tpu=False):
+  """Makes an Estimator's `model_fn` from a task's head.
+
+  Args:
+    head_fn: function of the batch (dict from name to Tensor [B, ...]) and
+      `is_training` (bool) that builds encoder and head and returns a Head.
+    init_checkpoint: str. Checkpoint to start from; None or empty for none.
+    settings: optimization.Settings; None for prediction only.
+    head_names: names of the head's variables. See
+      `checkpoint_fit.find_new_head`, as for the next.
+    init_head: str.
+    use_tpu: bool. Read where there are no settings that say it.
+
+  Returns:
+    A function (features, labels, mode, params, config) that returns a
+    TPUEstimatorSpec.
+  """
+  use_tpu = settings.use_tpu if settings else use_tpu
+
+  def model_fn(features, labels, mode, params, config=None):
+    del labels  # They come with the features.
+    # Evaluation and prediction have those of the training.
+    tf.logging.log(
+        tf.logging.INFO if mode == tf_estimator.ModeKeys.TRAIN else
+        tf.logging.DEBUG, "Features: %s", ", ".join(
+            "%s %s" % (name, features[name].shape.as_list())
+            for name in sorted(features)))
+    head = head_fn(features, mode == tf_estimator.ModeKeys.TRAIN)
+    with user_errors():
+      latest = config and checkpoints.find_checkpoint(config.model_dir)
+    scaffold_fn = None
+    if latest:  # The estimator takes the weights from there.
+      with user_errors():
+        checkpoint_fit.check_shapes(
+            tf.trainable_variables(), latest, must_have_all=True, cure="give "
+            "another output_dir, or the flags that it was trained with")
+    else:
+      scaffold_fn = initialize_from_checkpoint(
+          init_checkpoint, use_tpu,
+          # With a head that nobody trained the results would mean nothing.
+          must_have_all=mode != tf_estimator.ModeKeys.TRAIN, head=head_names,
+          init_head=init_head)
+    spec = dict(mode=mode, scaffold_fn=scaffold_fn)
+    if mode == tf_estimator.ModeKeys.PREDICT:
+      spec["predictions"] = head.predictions
+    elif mode == tf_estimator.ModeKeys.EVAL:
+      spec.update(loss=head.loss, eval_metrics=eval_metrics(head, use_tpu))
+    else:
+      spec.update(
+          loss=head.loss,
+          train_op=optimization.make_train_op(head.loss, settings))
+      if not use_tpu:  # TPUs cannot write summaries from inside a step.
+        hooks.read_step_after(spec["train_op"])
+        spec["training_hooks"] = [hooks.LogHook(
+            head.loss, params.get("log_steps", 0), settings.num_train_steps,
+            params["batch_size"], config and config.model_dir,
+            params.get("on_log"))]
+    return tf_estimator.TPUEstimatorSpec(**spec)
+
+  return model_fn
+
+
+def train(estimator, input_fn, num_train_steps, start_step=0,
+          how_to_train_more=HOW_TO_TRAIN_MORE, stop_step=None,
+          on_start=None, more_hooks=()):
+  """Trains up to a step; Ctrl-C saves a checkpoint first.
+
+  Args:
+    estimator: TPUEstimator.
+    input_fn: function of `params`.
+    num_train_steps: int. Steps of the whole training.
+    start_step: int. The step of the checkpoint that it goes on from.
+    how_to_train_more: str. For whoever wants more steps than these.
+    stop_step: int. The step to stop at for now; None for `num_train_steps`.
+    on_start: function without arguments, called before the first step, when
+      the model is found to fit the checkpoint.
+    more_hooks: list of SessionRunHook.
+
+  Raises:
+    Interrupted: Ctrl-C, or SIGTERM, stopped it before the end.
+  """
+  if start_step >= num_train_steps:
+    tf.logging.info(
+        "There is nothing left to train: %s holds step %d of %d; to train "
+        "more, %s", files.given_names(estimator.model_dir), start_step,
+        num_train_steps, how_to_train_more)
+    return
+  tf.logging.info("***** Running training *****")
+  if start_step:
+    tf.logging.info("  Resuming at step %d", start_step)
+  tf.logging.info("  Num steps = %d", num_train_steps)
+  stop = hooks.StopHook()
+  all_hooks = [stop] + list(more_hooks)
+  if on_start:
+    all_hooks.append(hooks.StartHook(on_start))
+  with stop.on_signals():
+    estimator.train(
+        input_fn=input_fn, max_steps=stop_step or num_train_steps,
+        hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
+  if stop.step is not None:
+    raise Interrupted(
+        "stopped at step %d of %d, which %s holds; the same command goes on "
+        "from there" % (stop.step, num_train_steps, files.given_names(
+            estimator.latest_checkpoint())))
+
+
+@contextlib.contextmanager
+def sole_training(flag_values):
+  """Keeps other trainings out of --output_dir within a `with` block.
+
+  Without --do_train it does nothing: evaluating and predicting may go on while
+  another process trains.
+
+  Args:
+    flag_values: the parsed flags of a script.
+
+  Raises:
+    UserError: another training is writing there.
+  """
+  lock = training_lock.TrainingLock(
+      flag_values.output_dir if flag_values.do_train else None)
+  with contextlib.ExitStack() as stack:
+    with user_errors():
+      stack.enter_context(lock)
+    yield
+
+
+def checkpoint_to_use(output_dir, start, num_train_steps):
+  """Returns the checkpoint that results are computed with.
+
+  Args:
+    output_dir: str.
+    start: checkpoints.Start. Where the run began.
+    num_train_steps: int. Steps of the training that has ended; 0 for none.
+
+  Returns:
+    str; None if `output_dir` has none, so that weights are those of
+    --init_checkpoint.
+
+  Raises:
+    UserError: it is not of the step at which the training ended.
+  """
+  with user_errors():
+    checkpoint = checkpoints.find_checkpoint(output_dir)
+    expected = max(num_train_steps, start.step)
+    step = checkpoints.read_step(checkpoint) if checkpoint else 0
+  if num_train_steps and step != expected:
+    raise UserError(
+        "%s: the training ended at step %d, but %s; does something else write "
+        "there?" % (output_dir, expected, "the latest checkpoint is %s, step %d"
+                    % (checkpoint, step) if checkpoint else
+                    "there is no checkpoint"))
+  return checkpoint
+
+
+def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint):
+  """Evaluates a checkpoint.
+
+  Args:
+    estimator: TPUEstimator.
+    input_fn: function of `params`.
+    steps: int, or None for all of the input.
+    eval_hooks: list of SessionRunHook.
+    checkpoint: str, from `checkpoint_to_use`. None for the latest, or the
+      weights that the model starts with.
+
+  Returns:
+    dict from name to figure.
+
+  Raises:
+    UserError: the figures are of another step than the checkpoint.
+  """
+  results = estimator.evaluate(
+      input_fn=input_fn, steps=steps, hooks=eval_hooks,
+      checkpoint_path=checkpoint and files.literal(checkpoint))
+  if checkpoint:
+    step = checkpoints.read_step(checkpoint)
+    if results["global_step"] != step:
+      raise UserError(
+          "%s holds step %d, but step %d was evaluated; its figures were not "
+          "written" % (checkpoint, step, results["global_step"]))
+  return results
+
+
+def export(task, checkpoint, config, basic_tokenizer, flag_values):
+  """Exports what a script has trained into --export_dir.
+
+  Args:
+    task: serving.ServingTask.
+    checkpoint: str. Prefix of the checkpoint.
+    config: BertConfig.
+    basic_tokenizer: BasicTokenizer.
+    flag_values: the parsed flags, of which it reads --vocab_file,
+      --max_seq_length and --export_dir.
+
+  Raises:
+    UserError: it cannot be exported.
+  """
+  with user_errors():
+    serving.export_saved_model(
+        task, checkpoint, flag_values.vocab_file,
+        serving.make_settings(
+            task, flag_values.max_seq_length, basic_tokenizer.do_lower_case,
+            basic_tokenizer.strip_accents, config.type_vocab_size),
+        flag_values.export_dir)
+
+
+def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
+                               must_have_all=False, head=(), init_head="auto"):
+  """Starts the trainable variables from a checkpoint and logs what it has.
+
+  Args:
+    init_checkpoint: str. Prefix of the checkpoint; None or empty for none.
+    use_tpu: bool. Leaves the work to the returned function, which runs on the
+      TPU's host.
+    must_have_all: bool. Every variable must be in the checkpoint.
+    head: names of variables. See `checkpoint_fit.find_new_head`, as for the
+      next.
+    init_head: str. Without meaning where the checkpoint must have everything.
+
+  Returns:
+    None, or the `scaffold_fn` that TPUs need.
+
+  Raises:
+    UserError: there is no such checkpoint, it has none of the variables,
+      shapes differ or variables are missing; every one that does not fit is
+      named.
+  """
+  variables = tf.trainable_variables()
+  found, scaffold_fn = {}, None
+  if init_checkpoint:
+    with user_errors():
+      init_checkpoint = checkpoints.resolve(init_checkpoint)
+      new = set() if must_have_all else checkpoint_fit.find_new_head(
+          variables, init_checkpoint, head, init_head)
+      taken = [v for v in variables if v.op.name not in new]
+      checkpoint_fit.check_shapes(
+          taken, init_checkpoint, must_have_all,
+          cure="train first, or give the checkpoint of a fine-tuned model"
+          if must_have_all else
+          "is it for another bert_config.json, vocabulary or set of labels?")
+    assignment_map, found = modeling.get_assignment_map_from_checkpoint(
+        taken, init_checkpoint)
+    warn_of_random_weights(taken, found, init_checkpoint)
+
+    path = files.literal(init_checkpoint)
+    if must_have_all and checkpoints.has_step(init_checkpoint):
+      # What is computed of it is of its step.
+      assignment_map["global_step"] = tf.train.get_or_create_global_step()
+
+    def scaffold_fn_for_tpu():
+      tf.train.init_from_checkpoint(path, assignment_map)
+      return tf.train.Scaffold()
+
+    if use_tpu:
+      scaffold_fn = scaffold_fn_for_tpu
+    else:
+      tf.train.init_from_checkpoint(path, assignment_map)
+
+  _log_variables(variables, found, init_checkpoint)
+  return scaffold_fn
+
+
+def _log_variables(variables, found, init_checkpoint):
+  """Logs how many variables there are, and as DEBUG each of them.
+
+  Args:
+    variables: list of variables.
+    found: dict or set of names, with and without ":0". Those that start from
+      the checkpoint.
+    init_checkpoint: str. Prefix of the checkpoint, if any.
+  """
+  new = [v.op.name for v in variables if v.op.name not in found]
+  parts = ["%d" % len(variables), _show_count(sum(
+      v.shape.num_elements() for v in variables)) + " parameters"]
+  if init_checkpoint:
+    parts.append("%d from %s" % (
+        len(variables) - len(new), os.path.basename(init_checkpoint)))
+  if len(new) == len(variables):
+    parts.append("all new")
+  elif new:
+    parts.append("%d new: %s%s" % (
+        len(new), ", ".join(new[:4]), ", ..." if len(new) > 4 else ""))
+  tf.logging.info("Variables: %s", ", ".join(parts))
+  for variable in variables:
+    tf.logging.debug("  name = %s, shape = %s%s", variable.name, variable.shape,
+                     ", *INIT_FROM_CKPT*" if variable.name in found else "")
+
+
+def _show_count(number):
+  return "%.1f million" % (number / 1e6) if number >= 1e6 else str(number)
+
+
+def warn_of_random_weights(variables, found, checkpoint):
+  """Warns of variables that one would expect in a checkpoint and that are not.
+
+  A new head is no surprise; an encoder that is there only in part is, for
+  example with more layers in the config than in the checkpoint.
+  """
+  scopes = set(name.split("/")[0] for name in found)
+  missing = [v.op.name for v in variables if v.op.name not in found and
+             v.op.name.split("/")[0] in scopes]
+  if missing:
+    tf.logging.warning(
+        "%s lacks %d variables of the model, which start from random weights; "
+        "is it for another bert_config.json? %s%s", checkpoint, len(missing),
+        ", ".join(missing[:5]), ", ..." if len(missing) > 5 else "")
+
+
+def write_results(path, title, results):
+  """Writes results and logs them under a title.
+
+  Args:
+    path: str. A name that ends in .json gets a JSON object, in the order of
+      `results`, any other `key = value` lines, sorted by key.
+    title: str.
+    results: dict from name to figure.
+  """
+  is_json = path.endswith(".json")
+  lines = ["%s = %s" % (key, results[key])
+           for key in (results if is_json else sorted(results))]
+  tf.logging.info("***** %s *****", title)
+  for line in lines:
+    tf.logging.info("  %s", line)
+  files.write_text(
+      path, (json.dumps(results, indent=2) if is_json else "\n".join(lines)) +
+      "\n")

@@ -1,0 +1,127 @@
+"""Keeps a second training out of a folder while one is running.
+
+The lock is one of the operating system's on a file in the folder. It ends with
+the process that holds it, however that ends, so none is left behind. Remote
+file systems (`gs://`) have no such locks: there nobody is kept out.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+import time
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+try:
+  import fcntl
+except ImportError:  # Windows has none
+  fcntl = None
+
+FILE_NAME = ".training_lock"
+
+_holders = {}  # from the real path of a folder to the thread that holds it
+
+
+class Held(ValueError):
+  """Another training has the folder; the text says which."""
+
+
+class TrainingLock:
+  """Holds a folder within a `with` block.
+
+  A folder that is not there yet is made, and removed if it is still empty at
+  the end. A thread may take a lock that it has. Where a folder cannot be
+  written to, or its file system has no locks, there is none; who writes results
+  there finds that out.
+  """
+
+  def __init__(self, folder):
+    """Takes the folder, str; None or empty for no lock."""
+    self._folder = folder if fcntl and "://" not in (folder or "://") else None
+    self._path = os.path.join(folder or "", FILE_NAME)
+    self._key = os.path.realpath(folder or "")
+    self._file = None
+    self._made = []  # folders, the innermost first
+
+  def __enter__(self):
+    """Takes the lock.
+
+    Raises:
+      Held: another training has it.
+    """
+    if self._folder and _holders.get(self._key) != threading.get_ident():
+      try:
+        for _ in range(100):
+          # Another training may have just made the folder, or ended and
+          # removed what it had made.
+          with contextlib.suppress(FileNotFoundError):
+            self._make_folder()
+            if self._try():
+              break
+      except (OSError, IOError) as error:
+        self.__exit__()
+        if error.errno in (errno.ENOLCK, errno.ENOTSUP):
+          tf.logging.warning("%s: has no locks (%s), so two trainings at once "
+                             "are not noticed", self._folder, error)
+    return self
+
+  def _make_folder(self):
+    folder = os.path.abspath(self._folder)
+    missing = []
+    while not os.path.exists(folder):
+      missing.append(folder)
+      folder = os.path.dirname(folder)
+    for folder in reversed(missing):
+      with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+        self._made.insert(0, folder)
+
+  def _try(self):
+    """Takes the lock; returns False if its file was removed meanwhile."""
+    self._file = open(self._path, "a+")
+    try:
+      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (OSError, IOError) as error:
+      if error.errno not in (errno.EAGAIN, errno.EACCES):
+        raise
+      self._file.seek(0)
+      holder = self._file.read()
+      self._file.close()
+      self._file = None
+      raise Held(
+          "%s: another training is writing there%s; wait for its end, stop "
+          "it, or pass another --output_dir" % (
+              self._folder, holder and ", " + holder)) from None
+    try:
+      is_there = os.path.samestat(
+          os.stat(self._path), os.fstat(self._file.fileno()))
+    except OSError:
+      is_there = False
+    if not is_there:
+      self._file.close()
+      self._file = None
+      return False
+    self._file.truncate(0)
+    self._file.write("process %d on %s since %s" % (
+        os.getpid(), socket.gethostname(),
+        time.strftime("%Y-%m-%d %H:%M:%S")))
+    self._file.flush()
+    _holders[self._key] = threading.get_ident()
+    return True
+
+  def __exit__(self, *unused_exception):
+    if self._file is not None:
+      _holders.pop(self._key, None)
+      # Removed while it is locked: who has it open sees that it is gone.
+      with contextlib.suppress(OSError):
+        os.remove(self._path)
+      self._file.close()
+      self._file = None
+    for folder in self._made:
+      with contextlib.suppress(OSError):  # it has results
+        os.rmdir(folder)
+    self._made = []

@@ -1,0 +1,87 @@
+"""Vocabulary files: reading their entries, refusing files of other kinds."""
+
+import json
+import os
+import re
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+_EXPECTED = ("; expected a vocabulary of BERT, UTF-8 text with one entry a "
+             "line, often called vocab.txt")
+# Beginnings of files that are no text. A SentencePiece model begins with its
+# first piece, such as <unk>, as protocol buffers write it.
+_BINARY = (
+    (b"\x1f\x8b", "is compressed with gzip; unpack it, and give the text file"),
+    (b"PK\x03\x04", "is a zip archive" + _EXPECTED),
+    (b"\xff\xfe|\xfe\xff|[^\x00]?\x00", "is UTF-16 text; save it as UTF-8"),
+    (b"\n[\x00-\x7f]\n[\x00-\x7f]<", "is a SentencePiece model" + _EXPECTED),
+    (b"[^\n]*\x00", "is no text" + _EXPECTED),
+)
+_SPACE = u"\u2581"  # which SentencePiece writes for a space
+_PIECE_AND_SCORE = re.compile(r"\S+\t-?\d+(\.\d+)?(e-?\d+)?$")
+
+
+def read_tokens(vocab_file):
+  """Reads the entries of a vocabulary, one a line.
+
+  White space around an entry, a byte order mark and blank lines at the end are
+  left out; a blank line elsewhere is the entry "", so that the ids of those
+  that follow stay.
+
+  Args:
+    vocab_file: str, path of a UTF-8 text file, local or remote.
+
+  Returns:
+    list of str; the id of an entry is its index.
+
+  Raises:
+    ValueError: the file cannot be read, is empty, or is of another kind.
+  """
+  path = os.fsdecode(vocab_file) if vocab_file else ""
+  try:
+    with tf.gfile.GFile(path, "rb") as reader:
+      data = reader.read()
+  except tf.errors.OpError as error:
+    raise ValueError("cannot read the vocabulary file %r: %s" %
+                     (path, error.message)) from None
+  for beginning, kind in _BINARY:
+    if re.match(beginning, data, re.DOTALL):
+      raise ValueError("the vocabulary file %s %s" % (path, kind))
+  try:
+    # Other line ends are characters.
+    tokens = [line.strip() for line in data.decode("utf-8-sig").split("\n")]
+  except UnicodeDecodeError as error:
+    raise ValueError(
+        "%s, line %d: found bytes %r, expected UTF-8 text; is this the "
+        "vocabulary file, and was it saved as UTF-8?" %
+        (path, error.object.count(b"\n", 0, error.start) + 1,
+         error.object[error.start:error.end])) from None
+  while tokens and not tokens[-1]:
+    tokens.pop()
+  if not tokens:
+    raise ValueError("the vocabulary file %s is empty" % path)
+  kind = _other_kind(tokens)
+  if kind:
+    raise ValueError("the vocabulary file %s %s%s" % (path, kind, _EXPECTED))
+  return tokens
+
+
+def _other_kind(tokens):
+  """Returns of what kind a text is if it is no vocabulary of BERT, or None."""
+  if tokens[0].startswith("{"):
+    try:
+      json.loads("\n".join(tokens))
+      return "is JSON, as a tokenizer.json or a config"
+    except ValueError:
+      pass
+  scored = sum(1 for token in tokens if _PIECE_AND_SCORE.match(token))
+  if scored > len(tokens) / 2:
+    return "is of SentencePiece: %r is a piece and its score" % tokens[-1]
+  marked = [token for token in tokens
+            if token.startswith(_SPACE) and token != _SPACE]
+  if len(marked) > len(tokens) / 100:
+    return "is of SentencePiece: in %r, %s stands for a space" % (
+        marked[0], _SPACE)
+  return None

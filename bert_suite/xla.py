@@ -1,0 +1,39 @@
+"""Compiling the graph with XLA: what --use_xla asks TensorFlow for.
+
+TensorFlow looks for groups of operations that XLA can compile ("clusters") and
+compiles each once for every shape that it meets. Random numbers, assertions and
+reading the input stay outside.
+"""
+
+import os
+
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+# Without it TensorFlow forms no clusters on a CPU, whatever a session says.
+_CPU_OPTION = "--tf_xla_cpu_global_jit"
+
+
+def let_cpu_compile():
+  """Lets sessions compile for the CPU, if called early enough.
+
+  TensorFlow reads the environment variable once, when it first looks for
+  devices; so it is not known yet whether there is a GPU. There it does no harm:
+  hardly anything is left to the CPU. A variable that names a file of options
+  stays as it is.
+  """
+  options = os.environ.get("TF_XLA_FLAGS", "").split()
+  if _CPU_OPTION not in options and (not options or options[0][0] == "-"):
+    os.environ["TF_XLA_FLAGS"] = " ".join(options + [_CPU_OPTION])
+
+
+def session_config(use_xla=True):
+  """Makes an Estimator's ConfigProto, and turns XLA on in it if so asked."""
+  config = tf.ConfigProto(allow_soft_placement=True)
+  options = config.graph_options
+  # As in the one that an Estimator makes where it is given none.
+  options.rewrite_options.meta_optimizer_iterations = 1
+  if use_xla:
+    options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
+  return config
