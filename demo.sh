@@ -54,8 +54,8 @@ classify() {
     --do_eval=true \
     --do_predict=true \
     --data_dir="$RUN/data" \
-    --vocab_file=sample_vocab.txt \
-    --bert_config_file=sample_config.json \
+    --vocab_file=sample_data/sample_vocab.txt \
+    --bert_config_file=sample_data/sample_config.json \
     --max_seq_length=48 \
     --train_batch_size=32 \
     --learning_rate=3e-4 \

@@ -36,8 +36,7 @@ supported_version() {
   esac
 }
 
-# Sets PYTHON, where it is not given, PYTHON_VERSION to X.Y and REQUIREMENTS to
-# the file with what that version needs, or stops.
+# Sets PYTHON, where it is not given, and PYTHON_VERSION to X.Y, or stops.
 check_python() {
   local candidate
   if [ -z "${PYTHON:-}" ]; then
@@ -51,11 +50,9 @@ check_python() {
   PYTHON_VERSION=$(supported_version "${PYTHON:-python3}") ||
     die "${PYTHON:-python3} does not run or is not Python 3.7 or 3.9 to 3.13;" \
       "name one that is, for example PYTHON=python3.11 $0"
-  REQUIREMENTS=requirements.txt
-  if [ "$PYTHON_VERSION" = 3.7 ]; then REQUIREMENTS=requirements-tf1.txt; fi
 }
 
-# setup_env [PACKAGE...]: installs $REQUIREMENTS and the packages into $VENV and
+# setup_env [PACKAGE...]: installs requirements.txt and the packages into $VENV and
 # sets ENV_PYTHON to its interpreter. The file .setup_env inside says what
 # is installed completely. It reads "unfinished" while pip runs, and such an
 # environment is built again from nothing.
@@ -64,7 +61,7 @@ setup_env() {
   VENV=${VENV:-.venv-py$PYTHON_VERSION}
   ENV_PYTHON=$VENV/bin/python
   local state=$VENV/.setup_env package installed wanted
-  wanted="python $PYTHON_VERSION requirements $(cksum < "$REQUIREMENTS")"
+  wanted="python $PYTHON_VERSION requirements $(cksum < requirements.txt)"
 
   if [ -n "$(ls -A "$VENV" 2>/dev/null)" ] && [ ! -e "$state" ]; then
     die "$VENV: not made by $(basename "$0"), so it stays as it is;" \
@@ -73,7 +70,7 @@ setup_env() {
   mkdir -p "$VENV"
 
   if [ ! -x "$ENV_PYTHON" ] || [ "$(head -n 1 "$state")" != "$wanted" ]; then
-    echo "Installing $REQUIREMENTS for Python $PYTHON_VERSION into $VENV" \
+    echo "Installing requirements.txt for Python $PYTHON_VERSION into $VENV" \
       "(minutes, once) ..."
     echo unfinished > "$state"
     find "$VENV" -mindepth 1 -maxdepth 1 ! -name .setup_env \
@@ -81,8 +78,8 @@ setup_env() {
     "$PYTHON" -m venv "$VENV" ||
       die "$PYTHON cannot make a virtual environment; on Debian and Ubuntu" \
         "install python$PYTHON_VERSION-venv"
-    "$ENV_PYTHON" -m pip install -qq -r "$REQUIREMENTS" ||
-      die "could not install $REQUIREMENTS; the reason is above"
+    "$ENV_PYTHON" -m pip install -qq -r requirements.txt ||
+      die "could not install requirements.txt; the reason is above"
     echo "$wanted" > "$state"
   fi
 

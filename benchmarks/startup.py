@@ -24,13 +24,12 @@ import time
 
 from absl import app
 from absl import flags
-from bert_suite import cli
 
 FLAGS = flags.FLAGS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
-VOCAB_FILE = os.path.join(TOP, "sample_vocab.txt")
+VOCAB_FILE = os.path.join(TOP, "sample_data", "sample_vocab.txt")
 
 SHAPES = collections.OrderedDict(
     [("BERT-Tiny", (2, 128)), ("BERT-Base", (12, 768))])
@@ -56,7 +55,7 @@ def find_scripts():
   scripts = []
   for path in sorted(glob.glob(os.path.join(TOP, "*.py"))):
     with open(path) as reader:
-      if "\n  cli.run(" in reader.read():
+      if "__main__" in reader.read():
         scripts.append(path)
   return scripts
 
@@ -151,6 +150,7 @@ def train_here():
   """Runs run_classifier.py; prints when each part ended, as JSON; exits."""
   sys.path.insert(0, TOP)
   # pylint: disable=import-outside-toplevel
+  from bert_suite import training
   import run_classifier
   import tensorflow.compat.v1 as tf
   times = {"imports": time.time(), "later steps": []}
@@ -187,11 +187,10 @@ def train_here():
 
   mark_after(run_classifier, "write_features", "records")
   mark_after(tf.train.SessionManager, "prepare_session", "variables")
-  train = run_classifier.estimators.train
-  run_classifier.estimators.train = lambda *args, **kwargs: train(
+  train = training.train
+  training.train = lambda *args, **kwargs: train(
       *args, more_hooks=[Marks()], **kwargs)
-  run_classifier.estimators.run(
-      run_classifier.main, run_classifier.define_flags)
+  run_classifier.run()
 
 
 def measure_training(folder):

@@ -121,12 +121,18 @@ def run(main, define_flags, required=(), argv=None):
       sys.exit(0)
     rest = parse_flags(argv)
     _prepare_xla(flags.FLAGS)
-    if "environment" in sys.modules:
+    environment = _imported("environment")
+    if environment:
       # TensorFlow has absl call it before `main`, and looks for devices then.
-      starting.enter_context(sys.modules["environment"].quiet_start())
+      starting.enter_context(environment.quiet_start())
     return rest
 
   app.run(main_with_one_line_errors, flags_parser=parse)
+
+
+def _imported(name):
+  """Returns a module of this package; None in a script without TensorFlow."""
+  return sys.modules.get("%s.%s" % (__package__, name))
 
 
 def _own_argv():
@@ -148,7 +154,7 @@ def _run_here(main, required, argv):
     required: names of the flags that must be given.
     argv: list of str. Flags.
   """
-  argv = [main.__module__ + ".py"] + argv
+  argv = [main.__module__.split(".")[-1] + ".py"] + argv
   if usage.asks_for_help(argv):
     print(usage.format_help(
         argv[0], sys.modules[main.__module__].__doc__, required))
@@ -176,7 +182,7 @@ def call_here(flag_values, function):
   Raises:
     UserError: a mistake, or a fault of disk or data.
   """
-  progress = sys.modules.get("progress")  # None in a script without TensorFlow
+  progress = _imported("progress")
   _prepare_xla(flag_values)
   if progress:
     progress.quiet_logging()
@@ -222,8 +228,9 @@ def _describe(main):
 
 
 def _exit(program, text, status):
-  if "files" in sys.modules:  # else no name was given to TensorFlow
-    text = sys.modules["files"].given_names(text)
+  files = _imported("files")
+  if files:  # else no name was given to TensorFlow
+    text = files.given_names(text)
   sys.stderr.write("%s: %s\n" % (program, text))
   sys.exit(status)
 

@@ -1,7 +1,8 @@
 r"""Makes the records that BERT is pre-trained on, of plain text.
 
   python create_pretraining_data.py --input_file=sample_text.txt \
-    --output_file=/tmp/sample.tfrecord --vocab_file=sample_vocab.txt \
+    --output_file=/tmp/sample.tfrecord \
+    --vocab_file=sample_data/sample_vocab.txt \
     --max_seq_length=128 --max_predictions_per_seq=20
 
 The text has one sentence per line and a blank line between documents. A record
@@ -560,5 +561,6 @@ def main(_):
   pretraining_summary.log_summary(counts, settings)
 
 
-if __name__ == "__main__":
-  cli.run(main, define_flags, REQUIRED_FLAGS)
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)

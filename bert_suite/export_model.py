@@ -120,5 +120,6 @@ def main(_):
           model.settings.get("strip_accents"))
 
 
-if __name__ == "__main__":
-  cli.run(main, define_flags)
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, argv=argv)

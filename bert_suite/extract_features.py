@@ -583,5 +583,6 @@ def main(_):
                   FLAGS.output_file)
 
 
-if __name__ == "__main__":
-  cli.run(main, define_flags, REQUIRED_FLAGS)
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)

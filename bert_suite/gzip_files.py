@@ -1,6 +1,6 @@
 """Reads files that may be gzip: their first bytes show it, not their names.
 
-Knows nothing of TensorFlow, as `squad_files` does not.
+Knows nothing of TensorFlow, as `squad.reader` does not.
 """
 
 import gzip

@@ -134,15 +134,15 @@ def make_input_fn(input_files, name_to_features, is_training,
 
   def input_fn(params):
     batch_size = params["batch_size"]
-    files = [input_files] if isinstance(input_files, str) else input_files
+    paths = [input_files] if isinstance(input_files, str) else input_files
     if is_training and num_parallel_files > 1:
       dataset = _name_files(
-          _orders_of_files(files, file_seed or 0)).repeat().interleave(
+          _orders_of_files(paths, file_seed or 0)).repeat().interleave(
               _read_file,
-              cycle_length=min(num_parallel_files, len(files)), block_length=16,
-              num_parallel_calls=min(num_parallel_files, len(files)))
+              cycle_length=min(num_parallel_files, len(paths)), block_length=16,
+              num_parallel_calls=min(num_parallel_files, len(paths)))
     else:
-      dataset = read_records(files)
+      dataset = read_records(paths)
     dataset = _batches(dataset, batch_size, is_training, drop_remainder,
                        shuffle_buffer_size, num_skipped, repeat)
     return dataset.map(decode, num_parallel_calls=2).prefetch(2)
@@ -150,31 +150,31 @@ def make_input_fn(input_files, name_to_features, is_training,
   return input_fn
 
 
-def read_records(files):
+def read_records(paths):
   """Returns a `tf.data.Dataset` of the records of TFRecord files.
 
   Args:
-    files: list of str. Each is plain or gzip.
+    paths: list of str. Each is plain or gzip.
   """
-  return _name_files(files).flat_map(_read_file)
+  return _name_files(paths).flat_map(_read_file)
 
 
-def _name_files(files):
+def _name_files(paths):
   """Returns a dataset of the names of files and of their compressions."""
-  compressions = {path: compression_of(path) for path in set(files)}
+  compressions = {path: compression_of(path) for path in set(paths)}
   return tf.data.Dataset.from_tensor_slices(
-      (files, [compressions[path] for path in files]))
+      (paths, [compressions[path] for path in paths]))
 
 
 def _read_file(path, compression):
   return tf.data.TFRecordDataset(path, compression_type=compression)
 
 
-def _orders_of_files(files, seed):
+def _orders_of_files(paths, seed):
   """Returns the files in some random orders, one behind the other."""
   random = np.random.RandomState(seed)
-  return [files[index] for _ in range(_NUM_ORDERS)
-          for index in random.permutation(len(files))]
+  return [paths[index] for _ in range(_NUM_ORDERS)
+          for index in random.permutation(len(paths))]
 
 
 def check_limits(batch, limits):

@@ -29,7 +29,6 @@ import tensorflow.compat.v1 as tf
 from . import files
 from . import kernels
 from . import padding
-from . import run_settings
 # All names of the pieces are names of this module too: programs use them.
 from .layers import (  # pylint: disable=unused-import
     ACTIVATIONS, assert_rank, check_seq_length, create_initializer, dense,

@@ -11,7 +11,6 @@ import re
 import warnings
 
 from . import environment  # pylint: disable=unused-import  # before TensorFlow
-from . import run_settings
 
 import tensorflow.compat.v1 as tf
 

@@ -199,21 +199,21 @@ class Predictor:
       self._cuts.report()
     return inputs
 
-  def _run(self, model_inputs, make_extra=lambda batch: {}):
+  def _run(self, inputs, make_extra=lambda batch: {}):
     """Computes inputs, those of similar lengths together.
 
     Args:
-      model_inputs: list of ModelInput.
+      inputs: list of ModelInput.
       make_extra: function of a list of ModelInput that returns a dict of the
         task's further inputs.
 
     Returns:
       list of dict from output name to array, for each input.
     """
-    results = [None] * len(model_inputs)
+    results = [None] * len(inputs)
     for indexes in model_inputs.batches_by_length(
-        [len(one.tokens) for one in model_inputs], self._batch_size):
-      batch = [model_inputs[i] for i in indexes]
+        [len(one.tokens) for one in inputs], self._batch_size):
+      batch = [inputs[i] for i in indexes]
       outputs = serving.run(
           self._served, serving.SIGNATURE,
           dict(model_inputs.stack_inputs(batch), **make_extra(batch)))

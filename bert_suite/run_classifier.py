@@ -4,7 +4,8 @@ On the sample data, from random weights:
 
   python run_classifier.py --task_name=MRPC --data_dir=sample_data \
     --do_train=true --do_eval=true --do_predict=true \
-    --vocab_file=sample_vocab.txt --bert_config_file=sample_config.json \
+    --vocab_file=sample_data/sample_vocab.txt \
+    --bert_config_file=sample_data/sample_config.json \
     --max_seq_length=48 --learning_rate=3e-4 --num_train_epochs=15 \
     --output_dir=/tmp/sample_classifier
 
@@ -969,5 +970,6 @@ def main(_):
   run_with(FLAGS)
 
 
-if __name__ == "__main__":
-  cli.run(main, define_flags, REQUIRED_FLAGS)
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)

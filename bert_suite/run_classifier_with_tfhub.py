@@ -234,5 +234,6 @@ def main(_):
       type_vocab_size=num_segments)
 
 
-if __name__ == "__main__":
-  cli.run(main, define_flags, REQUIRED_FLAGS)
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)

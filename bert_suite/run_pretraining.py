@@ -1,7 +1,8 @@
 r"""Pre-trains BERT: masked words and next sentences.
 
   python run_pretraining.py --input_file=/tmp/sample.tfrecord \
-    --do_train=true --do_eval=true --bert_config_file=sample_config.json \
+    --do_train=true --do_eval=true \
+    --bert_config_file=sample_data/sample_config.json \
     --max_seq_length=128 --max_predictions_per_seq=20 --num_train_steps=200 \
     --num_warmup_steps=20 --learning_rate=1e-3 \
     --output_dir=/tmp/sample_pretraining
@@ -653,9 +654,9 @@ def _run_steps():
         eval_batch_size=FLAGS.eval_batch_size, start_step=start_step,
         **run_settings.hardware_values(FLAGS))
 
-  def make_input_fn(files, is_training, start_step=0):
+  def make_input_fn(paths, is_training, start_step=0):
     return input_fn_builder(
-        files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq,
+        paths, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq,
         is_training, shuffle_buffer_size=FLAGS.shuffle_buffer_size,
         num_skipped=start_step * FLAGS.train_batch_size,
         limits=expected.limits,
@@ -680,5 +681,6 @@ def _run_steps():
                     FLAGS.num_train_steps if FLAGS.do_train else 0)
 
 
-if __name__ == "__main__":
-  cli.run(main, define_flags, REQUIRED_FLAGS)
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)

@@ -1,5 +1,6 @@
 """What a run is told: the flags that scripts share, and what follows of them."""
 
+import dataclasses
 import multiprocessing
 import os
 
@@ -10,6 +11,9 @@ import tensorflow.compat.v1 as tf
 
 from . import files
 from . import model_inputs
+from . import modeling
+from . import optimization
+from . import serving
 from . import tokenization
 from .cli import UserError, define_flag, define_flag_alias, given, values_of
 

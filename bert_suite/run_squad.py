@@ -604,5 +604,6 @@ def export(flag_values, bert_config, tokenizer):
       checkpoint, bert_config, tokenizer.basic_tokenizer, flag_values)
 
 
-if __name__ == "__main__":
-  cli.run(main, define_flags, REQUIRED_FLAGS)
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)

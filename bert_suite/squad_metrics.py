@@ -477,5 +477,6 @@ def _log_as_tensorflow_does():
   _LOGGER.propagate = False
 
 
-if __name__ == "__main__":
-  cli.run(main, define_flags, REQUIRED_FLAGS)
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)

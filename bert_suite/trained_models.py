@@ -25,7 +25,6 @@ from . import run_pretraining
 from . import run_squad
 from . import serving
 from . import tokenization
-from . import training
 
 _CLASSIFIER = "classifier"
 

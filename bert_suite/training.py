@@ -1,20 +1,17 @@
-"""Where and how long to run: flags, RunConfig, Estimator, checkpoints.
+"""The Estimator around a task: making it, training, evaluating, results.
 
-What every script does around its task lives here once: the flags for hardware
-and checkpoints, the estimator, the `model_fn` around a task's head, starting
-from a pre-trained checkpoint, showing progress and stopping on Ctrl-C.
+What every script does around its task lives here once: the estimator, the
+`model_fn` around a task's head, starting from a pre-trained checkpoint, showing
+progress and stopping on Ctrl-C.
 """
 
 import collections
 import contextlib
-import dataclasses
 import json
-import multiprocessing
 import os
 
-from . import environment  # before TensorFlow
+from . import environment  # pylint: disable=unused-import  # before TensorFlow
 
-from absl import flags
 import tensorflow.compat.v1 as tf
 
 from . import checkpoint_fit
@@ -23,14 +20,14 @@ from . import cli
 from . import files
 from . import hooks
 from . import metrics
-from . import model_inputs
 from . import modeling
 from . import optimization
+from . import run_settings
 from . import serving
 from . import tf_estimator
-from . import tokenization
 from . import training_lock
 from . import xla
+
 
 def make_estimator(model_fn,
                    output_dir,
@@ -84,10 +81,10 @@ def make_estimator(model_fn,
     UserError: an argument makes no sense, or there are no TPUs for the
       TensorFlow that is installed.
   """
-  check_tpu(use_tpu)
+  run_settings.check_tpu(use_tpu)
   model_dir = output_dir
   if output_dir:
-    with user_errors():
+    with cli.user_errors():
       model_dir = files.literal_folder(output_dir)
       checkpoints.repair_list(model_dir)
   if tf_random_seed is not None and start_step:
@@ -96,7 +93,7 @@ def make_estimator(model_fn,
   if use_tpu and tpu_name:
     cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
         tpu_name, zone=tpu_zone, project=gcp_project)
-  with user_errors():
+  with cli.user_errors():
     run_config = tf_estimator.TPURunConfig(
         cluster=cluster,
         master=master,
@@ -148,7 +145,7 @@ def check_output_dir(output_dir, flag="output_dir"):
     with contextlib.suppress(tf.errors.NotFoundError):
       tf.gfile.Remove(path)  # unless somebody who tries it too has done so
   except (OSError, tf.errors.OpError) as error:
-    raise UserError(
+    raise cli.UserError(
         "--%s=%s: cannot be written to (%s); name another folder, or get "
         "permission and room" % (
             flag, output_dir,
@@ -189,10 +186,10 @@ def find_start(flag_values, record, num_train_steps, head, shared_flags,
       flag_values.do_train, brought_by, head)
   if start.step >= num_train_steps:  # else `checkpoints.write_record` warns
     checkpoints.warn_of_other_settings(
-        start, flag_values.output_dir, values_of(flag_values, shared_flags))
+        start, flag_values.output_dir, cli.values_of(flag_values, shared_flags))
     if flag_values.do_train:
       checkpoints.warn_of_ignored_settings(
-          flag_values.output_dir, values_of(flag_values, training_flags),
+          flag_values.output_dir, cli.values_of(flag_values, training_flags),
           HOW_TO_TRAIN_MORE)
   check_output_dir(flag_values.output_dir)
   if flag_values.export_dir:
@@ -261,11 +258,11 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
             "%s %s" % (name, features[name].shape.as_list())
             for name in sorted(features)))
     head = head_fn(features, mode == tf_estimator.ModeKeys.TRAIN)
-    with user_errors():
+    with cli.user_errors():
       latest = config and checkpoints.find_checkpoint(config.model_dir)
     scaffold_fn = None
     if latest:  # The estimator takes the weights from there.
-      with user_errors():
+      with cli.user_errors():
         checkpoint_fit.check_shapes(
             tf.trainable_variables(), latest, must_have_all=True, cure="give "
             "another output_dir, or the flags that it was trained with")
@@ -333,7 +330,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
         input_fn=input_fn, max_steps=stop_step or num_train_steps,
         hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
   if stop.step is not None:
-    raise Interrupted(
+    raise cli.Interrupted(
         "stopped at step %d of %d, which %s holds; the same command goes on "
         "from there" % (stop.step, num_train_steps, files.given_names(
             estimator.latest_checkpoint())))
@@ -355,7 +352,7 @@ def sole_training(flag_values):
   lock = training_lock.TrainingLock(
       flag_values.output_dir if flag_values.do_train else None)
   with contextlib.ExitStack() as stack:
-    with user_errors():
+    with cli.user_errors():
       stack.enter_context(lock)
     yield
 
@@ -375,12 +372,12 @@ def checkpoint_to_use(output_dir, start, num_train_steps):
   Raises:
     UserError: it is not of the step at which the training ended.
   """
-  with user_errors():
+  with cli.user_errors():
     checkpoint = checkpoints.find_checkpoint(output_dir)
     expected = max(num_train_steps, start.step)
     step = checkpoints.read_step(checkpoint) if checkpoint else 0
   if num_train_steps and step != expected:
-    raise UserError(
+    raise cli.UserError(
         "%s: the training ended at step %d, but %s; does something else write "
         "there?" % (output_dir, expected, "the latest checkpoint is %s, step %d"
                     % (checkpoint, step) if checkpoint else
@@ -411,7 +408,7 @@ def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint):
   if checkpoint:
     step = checkpoints.read_step(checkpoint)
     if results["global_step"] != step:
-      raise UserError(
+      raise cli.UserError(
           "%s holds step %d, but step %d was evaluated; its figures were not "
           "written" % (checkpoint, step, results["global_step"]))
   return results
@@ -431,7 +428,7 @@ def export(task, checkpoint, config, basic_tokenizer, flag_values):
   Raises:
     UserError: it cannot be exported.
   """
-  with user_errors():
+  with cli.user_errors():
     serving.export_saved_model(
         task, checkpoint, flag_values.vocab_file,
         serving.make_settings(
@@ -464,7 +461,7 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
   variables = tf.trainable_variables()
   found, scaffold_fn = {}, None
   if init_checkpoint:
-    with user_errors():
+    with cli.user_errors():
       init_checkpoint = checkpoints.resolve(init_checkpoint)
       new = set() if must_have_all else checkpoint_fit.find_new_head(
           variables, init_checkpoint, head, init_head)

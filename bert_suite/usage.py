@@ -127,7 +127,8 @@ def format_help(program, description, required):
     description: str, or None. What it does, with an example.
     required: names of the flags that must be given.
   """
-  parts = ["Usage: python %s --flag=value ..." % program]
+  command = "python " + program if program.endswith(".py") else program
+  parts = ["Usage: %s --flag=value ..." % command]
   if description:
     parts.append(description.strip("\n").rstrip())
   names = [name for name in own_flags()

@@ -1,6 +1,5 @@
 """Tests of checkpoint_files: every kind of path given as a checkpoint."""
 
-import os
 import zipfile
 
 import numpy as np

@@ -44,7 +44,7 @@ def parse(*arguments):
 
 
 def test_scripts_imported_side_by_side_define_no_flags_yet():
-  script = ("import tensorflow, tf_estimator; from absl import flags; "
+  script = ("import tensorflow; from bert_suite import tf_estimator; from absl import flags; "
             "before = set(flags.FLAGS); "
             "import run_classifier, run_pretraining, run_squad, squad_metrics; "
             "print(sorted(set(flags.FLAGS) - before))")

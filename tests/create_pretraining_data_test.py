@@ -582,7 +582,8 @@ _MEASURE = """
 import random, sys
 sys.path.insert(0, %r)
 import create_pretraining_data as script
-import corpus, pretraining_instances
+from bert_suite.pretraining import corpus
+from bert_suite.pretraining import instances as pretraining_instances
 folder, how = sys.argv[1:]
 tokenizer = script.make_tokenizer(folder + "/vocab.txt", True)
 def peak():  # in MB; ru_maxrss would begin with that of the parent process

@@ -40,8 +40,7 @@ def run(script, arguments=(), **environment):
 def folder(tmp_path_factory):
   """A copy of what the demo needs, in a folder with a space in its name."""
   copy = tmp_path_factory.mktemp("the project")
-  for name in ("demo.sh", "test.sh", "setup_env.sh", "requirements.txt",
-               "requirements-tf1.txt"):
+  for name in ("demo.sh", "test.sh", "setup_env.sh", "requirements.txt"):
     shutil.copy(os.path.join(TOP, name), str(copy))
   shutil.copytree(os.path.join(TOP, "sample_data"), str(copy / "sample_data"))
   return copy
@@ -63,15 +62,13 @@ def test_help_installs_nothing(folder, script, arguments):
 def demo(folder):
   """Returns what the demo prints after its table's rows."""
   version = "%d.%d" % sys.version_info[:2]
-  requirements = folder / ("requirements-tf1.txt" if version == "3.7" else
-                           "requirements.txt")
   (folder / "venv" / "bin").mkdir(parents=True)
   (folder / "venv" / "bin" / "python").write_text(FAKE_PYTHON)
   (folder / "venv" / "bin" / "python").chmod(0o755)
   (folder / "venv" / "bin" / "activate").write_text(
       "echo active in $PWD\n")
   checksum = subprocess.check_output(
-      ["cksum"], stdin=open(str(requirements))).decode("utf-8")
+      ["cksum"], stdin=open(str(folder / "requirements.txt"))).decode("utf-8")
   (folder / "venv" / ".setup_env").write_text(
       "python %s requirements %s\n" % (version, checksum.strip()))
   status, output = run(str(folder / "demo.sh"), PYTHON=sys.executable,

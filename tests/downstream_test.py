@@ -3,6 +3,7 @@
 import collections
 import inspect
 import json
+import importlib
 import os
 import re
 import subprocess
@@ -336,7 +337,7 @@ def test_modules_are_found_in_the_scripts_that_import_them():
       (extract_features, ["modeling", "tokenization"]),
       (create_pretraining_data, ["tokenization"])):
     for name in names:
-      assert getattr(script, name).__name__ == name
+      assert getattr(script, name) is importlib.import_module(name)
 
 
 @pytest.mark.parametrize("script", [run_classifier, extract_features])

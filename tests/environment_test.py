@@ -17,7 +17,7 @@ def values_with(**given):
   """Returns what the variables are in a process that imports the module."""
   kept = {name: value for name, value in os.environ.items() if name not in SET}
   output = subprocess.check_output(
-      [sys.executable, "-c", "import os, environment\n"
+      [sys.executable, "-c", "import os; from bert_suite import environment\n"
        "print([os.environ[name] for name in %r])" % sorted(SET)],
       cwd=TOP, env=dict(kept, **given))
   return dict(zip(sorted(SET), ast.literal_eval(output.decode("ascii"))))
@@ -40,24 +40,26 @@ def imports(path):
   for node in tree.body:
     if isinstance(node, ast.Import):
       imported += [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.level:  # of ours
+      imported += ["." + (node.module or alias.name) for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
       imported.append(node.module)
   return imported
 
 
 def test_every_module_imports_it_before_tensorflow():
-  paths = glob.glob(os.path.join(TOP, "*.py"))
-  ours = {os.path.splitext(os.path.basename(path))[0] for path in paths}
+  paths = glob.glob(os.path.join(TOP, "bert_suite", "**", "*.py"),
+                    recursive=True)
   found = set()
   for path in paths:
     imported = imports(path)
     if "tensorflow.compat.v1" in imported:
       found.add(os.path.basename(path))
-      assert "environment" in imported or path.endswith("environment.py"), path
-    if "environment" in imported:
-      before = imported[:imported.index("environment")]
-      assert not [name for name in before if name in ours or name.split(".")[0]
-                  in ("absl", "google", "numpy", "six", "tensorflow", "tqdm")]
+      assert ".environment" in imported or path.endswith("environment.py"), path
+    if ".environment" in imported:
+      before = imported[:imported.index(".environment")]
+      assert not [name for name in before if name.split(".")[0]
+                  in ("", "absl", "google", "numpy", "six", "tensorflow", "tqdm")]
   assert {"run_classifier.py", "modeling.py", "tokenization.py"} <= found
 
 
@@ -125,7 +127,7 @@ NEWS = ["E0000 00:00:17.2 1 somewhere.cc:1] out of memory", "A user's line"]
     ("2", NEWS), ("3", NEWS), ("0", NOISE + NEWS)])
 def test_noise_is_left_out_and_a_crash_loses_nothing(level, shown):
   status, stderr = run_python(r"""
-import os, environment
+import os; from bert_suite import environment
 environment.find_gpus()
 os.write(2, b"begin\n")
 with environment.quiet_start():

@@ -11,6 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import cli
+from bert_suite import run_settings
 from bert_suite import training
 import extract_features
 from bert_suite import input_pipeline
@@ -21,9 +22,8 @@ import run_classifier
 import run_pretraining
 import run_squad
 from bert_suite import tf_estimator
-from helpers import captured_log, make_variables, save_checkpoint
+from helpers import TOP, captured_log, make_variables, save_checkpoint
 
-TOP = os.path.dirname(os.path.abspath(training.__file__))
 RNG = np.random.RandomState(1)
 X = RNG.normal(size=[11, 2]).astype(np.float32)
 Y = (X.dot([1.0, -2.0]) + 0.5).astype(np.float32)

@@ -198,8 +198,8 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
-  script = ("import input_pipeline, os; os.makedirs("
-            "input_pipeline._temporary_name(os.path.join(%r, 'version')))" %
+  script = ("import os; from bert_suite import files; os.makedirs("
+            "files._temporary_name(os.path.join(%r, 'version')))" %
             str(tmp_path))
   subprocess.check_call([sys.executable, "-c", script], cwd=helpers.TOP)
   leftover, = os.listdir(str(tmp_path))

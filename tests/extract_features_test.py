@@ -386,7 +386,7 @@ def test_records_to_standard_output_follow_what_is_there(tmp_path):
   with feature_files.record_writer(path, [-1]) as write:
     write(line)
   example, = parse_records(path)
-  script = ("import feature_files, numpy as np\n"
+  script = ("import numpy as np; from bert_suite import feature_files\n"
             "with feature_files.record_writer('-', [-1]) as write:\n"
             "  write(feature_files.LineFeatures(3, ['tea'], np.arange(\n"
             "      300, dtype=np.float32).reshape([1, 1, 300])))")

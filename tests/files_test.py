@@ -136,7 +136,7 @@ def test_links_go_with_the_process_and_what_they_lead_to_stays(tmp_path):
   folder = str(tmp_path / "run[1]")
   link = subprocess.check_output([sys.executable, "-c", (
       "import sys; sys.path.insert(0, sys.argv[1])\n"
-      "import os, files\n"
+      "import os; from bert_suite import files\n"
       "link = files.literal_folder(sys.argv[2])\n"
       "open(os.path.join(link, 'a'), 'w').close()\n"
       "assert link == files.literal_folder(sys.argv[2] + '/')\n"
@@ -198,7 +198,7 @@ def test_standard_input_may_be_the_output(text, tmp_path):
     process = subprocess.run(
         [sys.executable, "-c", (
             "import sys; sys.path.insert(0, sys.argv[1])\n"
-            "import files\n"
+            "from bert_suite import files\n"
             "files.check_outputs([('--i', '-')], [('--o', '-')])\n"
             "files.check_outputs([('--i', '-')], [('--o', 'hard.txt')])\n"),
          TOP], stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

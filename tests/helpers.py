@@ -14,10 +14,9 @@ from absl.testing import flagsaver
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bert_suite import training
 from bert_suite import cli
 
-TOP = os.path.dirname(os.path.abspath(training.__file__))
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the a kettle cat sing sleep ##s ##ing "
          "is not near far it . , rains tea").split()
 CONFIG = dict(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1,
@@ -147,7 +146,8 @@ def run_command(script, arguments):
   """
   stderr = io.StringIO()
   argv = sys.argv
-  sys.argv = [os.path.join(TOP, script.__name__ + ".py")] + arguments
+  sys.argv = [os.path.join(
+      TOP, script.__name__.split(".")[-1] + ".py")] + arguments
   try:
     with flagsaver.flagsaver(), captured_log(), contextlib.redirect_stderr(
         stderr):

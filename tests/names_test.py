@@ -233,7 +233,7 @@ def test_no_result_replaces_what_is_read(tmp_path, make):
           arguments, output_dir=output_dir, max_seq_length=16).items())])
   assert status == 1
   assert stderr.startswith("%s.py: %s/%s (--output_dir) is the file " % (
-      script.__name__, output_dir, written)), stderr
+      script.__name__.split(".")[-1], output_dir, written)), stderr
   assert stderr.endswith(" (%s), which it would replace; name another file to "
                          "write\n" % flag)
   assert before == {path.name: path.read_bytes()

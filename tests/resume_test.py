@@ -12,15 +12,13 @@ import tensorflow.compat.v1 as tf
 import helpers
 from bert_suite import input_pipeline
 import run_classifier
-from bert_suite import cli
-from bert_suite import files
 
 # Runs a script in which `die` is called at some moment, as kill -9 would.
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, %(top)r)
 import %(script)s as script
-import estimators, hooks, input_pipeline
+from bert_suite import checkpoints, cli, files, hooks, input_pipeline, training
 import tensorflow.compat.v1 as tf
 
 def die(*unused_args, **unused_kwargs):

@@ -11,7 +11,7 @@ import pytest
 import tokenization
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VOCAB = os.path.join(TOP, "sample_vocab.txt")
+VOCAB = os.path.join(TOP, "sample_data", "sample_vocab.txt")
 NUM_ROWS = {"train": 600, "dev": 120, "test": 120}
 MAX_SEQ_LENGTH = 48  # of demo.sh
 
@@ -81,7 +81,7 @@ def test_no_single_word_tells_the_label():
 
 
 def test_vocabulary():
-  vocab = read_lines("sample_vocab.txt")
+  vocab = read_lines("sample_data", "sample_vocab.txt")
   assert vocab[0] == "[PAD]"
   assert {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]"} < set(vocab)
   assert 2000 <= len(vocab) <= 4000

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 import tensorflow.compat.v2 as tf2
 
 from bert_suite import tf_estimator
+import helpers
 
 BRINGS_ESTIMATOR = hasattr(tf, "estimator")  # TensorFlow 2.15 and older
 from_2_16_on = pytest.mark.skipif(
@@ -460,7 +461,6 @@ tf_estimator.TPURunConfig(tpu_config=tf_estimator.TPUConfig())
 assert keras_modules() == before, keras_modules() - before
 import tensorflow_estimator.python.estimator.gc
 """
-  root = os.path.dirname(os.path.abspath(tf_estimator.__file__))
   result = subprocess.run(
-      [sys.executable, "-c", program], cwd=root, stderr=subprocess.PIPE)
+      [sys.executable, "-c", program], cwd=helpers.TOP, stderr=subprocess.PIPE)
   assert result.returncode == 0, result.stderr.decode()[-2000:]

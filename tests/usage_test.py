@@ -18,9 +18,9 @@ import run_pretraining
 import run_squad
 import squad_metrics
 from bert_suite import usage
+from helpers import TOP
 
-TOP = os.path.dirname(os.path.abspath(usage.__file__))
-SCRIPTS = {script.__name__: script for script in (
+SCRIPTS = {script.__name__.split(".")[-1]: script for script in (
     create_pretraining_data, export_model, extract_features, run_classifier,
     run_classifier_with_tfhub, run_pretraining, run_squad, squad_metrics)}
 EVERY_SCRIPT = pytest.mark.parametrize("name", sorted(SCRIPTS))
@@ -116,6 +116,7 @@ def test_a_program_with_a_task_of_its_own_prints_its_help(tmp_path):
 import sys
 sys.path.insert(0, %r)
 from absl import flags
+from bert_suite import cli
 import run_classifier
 
 def define_flags():
@@ -124,8 +125,7 @@ def define_flags():
   flags.DEFINE_enum("kind", "book", ["book", "film"], "What is reviewed.")
 
 if __name__ == "__main__":
-  cli.run(run_classifier.main, define_flags,
-                 run_classifier.REQUIRED_FLAGS)
+  cli.run(run_classifier.main, define_flags, run_classifier.REQUIRED_FLAGS)
 """ % TOP)
   status, text, _ = run(["reviews.py", "--nonsense", "-h"], tmp_path)
   assert status == 0

@@ -1,0 +1,1 @@
+"""SQuAD: questions, windows, answers and their files."""

@@ -1,0 +1,19 @@
+"""The suite as a package: `from bert import modeling, tokenization`.
+
+This file makes it one where the folder is named bert, or installed by pip. With
+the folder on `sys.path` instead, `import modeling` is the same module.
+"""
+
+import importlib
+
+_MODULES = (
+    "create_pretraining_data", "export_model", "extract_features", "modeling",
+    "optimization", "predictor", "run_classifier", "run_classifier_with_tfhub",
+    "run_pretraining", "run_squad", "squad_metrics", "tokenization")
+
+
+def __getattr__(name):
+  """Imports a module that was not asked for yet, as `bert.modeling`."""
+  if name in _MODULES:
+    return importlib.import_module("." + name, __name__)
+  raise AttributeError("module %r has no attribute %r" % (__name__, name))

@@ -1,0 +1,13 @@
+"""A trained model's answers in a program, `predictor.Predictor`.
+
+The code is bert_suite/predictor.py; this name and that one are one module.
+"""
+
+import sys
+
+if __package__:
+  from .bert_suite import predictor
+else:
+  from bert_suite import predictor
+
+sys.modules[__name__] = predictor
