@@ -31,8 +31,8 @@ import tensorflow.compat.v1 as tf
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from bert_suite import feature_files
 import extract_features
-import feature_files
 import modeling
 import pretraining_data
 import tokenization
