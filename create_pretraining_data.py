@@ -1,6 +1,6 @@
 """Makes the records that BERT is pre-trained on, of plain text.
 
-The code is bert_suite/create_pretraining_data.py; this name and that one are one module.
+The code is bert_suite/create_pretraining_data.py; both names are one module.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Exports a trained model: a SavedModel to serve, a Hub module to train on.
 
-The code is bert_suite/export_model.py; this name and that one are one module.
+The code is bert_suite/export_model.py; both names are one module.
 """
 
 import sys

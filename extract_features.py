@@ -1,6 +1,6 @@
 """Writes the vectors that BERT gives the word pieces of texts.
 
-The code is bert_suite/extract_features.py; this name and that one are one module.
+The code is bert_suite/extract_features.py; both names are one module.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """The encoder, BertConfig and BertModel, by its name in google-research/bert.
 
-The code is bert_suite/modeling.py; this name and that one are one module.
+The code is bert_suite/modeling.py; both names are one module.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """AdamW and its schedule, by its name in google-research/bert.
 
-The code is bert_suite/optimization.py; this name and that one are one module.
+The code is bert_suite/optimization.py; both names are one module.
 """
 
 import sys

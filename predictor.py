@@ -1,6 +1,6 @@
 """A trained model's answers in a program, `predictor.Predictor`.
 
-The code is bert_suite/predictor.py; this name and that one are one module.
+The code is bert_suite/predictor.py; both names are one module.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Fine-tunes BERT on classifying sentences or pairs of sentences.
 
-The code is bert_suite/run_classifier.py; this name and that one are one module.
+The code is bert_suite/run_classifier.py; both names are one module.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Fine-tunes a BERT module of TensorFlow Hub on classifying sentences.
 
-The code is bert_suite/run_classifier_with_tfhub.py; this name and that one are one module.
+The code is bert_suite/run_classifier_with_tfhub.py; both names are one module.
 """
 
 import sys

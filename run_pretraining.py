@@ -1,6 +1,6 @@
 """Pre-trains BERT: masked words and next sentences.
 
-The code is bert_suite/run_pretraining.py; this name and that one are one module.
+The code is bert_suite/run_pretraining.py; both names are one module.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Answers questions with spans of a text: SQuAD 1.1 and 2.0.
 
-The code is bert_suite/run_squad.py; this name and that one are one module.
+The code is bert_suite/run_squad.py; both names are one module.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Scores answers to SQuAD 1.1 and 2.0 as the official scorers do.
 
-The code is bert_suite/squad_metrics.py; this name and that one are one module.
+The code is bert_suite/squad_metrics.py; both names are one module.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Text to word pieces, by its name in google-research/bert.
 
-The code is bert_suite/tokenization.py; this name and that one are one module.
+The code is bert_suite/tokenization.py; both names are one module.
 """
 
 import sys

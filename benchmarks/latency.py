@@ -18,22 +18,18 @@ import sys
 import tempfile
 import time
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# pylint: disable=wrong-import-position
-from bert_suite import checkpoints
-from bert_suite import training
+from bert_suite import checkpoints, serving, training
 import modeling
 import predictor
 import pretraining_data
 import random_models
 import run_classifier
-from bert_suite import serving
 import tokenization
 
 FLAGS = flags.FLAGS

@@ -17,23 +17,21 @@ import json
 import os
 import sys
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# pylint: disable=wrong-import-position
-import run_classifier
-from bert_suite.squad import data as squad_data
-import tokenization
 from bert_suite import files
+from bert_suite.squad import data as squad_data
+import run_classifier
+import tokenization
 
 FLAGS = flags.FLAGS
 
-DEFAULT_FILE = os.path.join(HERE, "lengths.json")
+DEFAULT_FILE = os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "lengths.json")
 LONGEST = 512  # what the published models can read
 SQUAD_LENGTH = 384  # the default of run_squad.py
 

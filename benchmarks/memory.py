@@ -19,12 +19,11 @@ import os
 import subprocess
 import sys
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 import steps
-import tensorflow.compat.v1 as tf
 
 FLAGS = flags.FLAGS
 
@@ -57,7 +56,7 @@ def forget_peak():
   try:
     with open(CLEAR_REFS, "w") as writer:
       writer.write(FORGET_PEAK)
-  except (IOError, OSError):
+  except OSError:
     return False
   return True
 

@@ -36,8 +36,7 @@ import re
 import subprocess
 import sys
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -127,7 +126,7 @@ def find_cpu(path="/proc/cpuinfo"):
   try:
     with open(path) as reader:
       fields = dict(re.findall(r"^(.*?)\s*:\s*(.*)$", reader.read(), re.M))
-  except IOError:
+  except OSError:
     fields = {}
   name = fields.get("model name") or platform.processor() or "unknown"
   if "flags" not in fields:

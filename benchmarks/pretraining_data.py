@@ -25,17 +25,14 @@ import sys
 import tempfile
 import time
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# pylint: disable=wrong-import-position
-from bert_suite.pretraining import corpus
+from bert_suite.pretraining import corpus, instances as pretraining_instances
 import create_pretraining_data
-from bert_suite.pretraining import instances as pretraining_instances
 
 FLAGS = flags.FLAGS
 

@@ -21,12 +21,11 @@ count, so the milliseconds may add up to more than the step.
 import collections
 import re
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 import steps
-import tensorflow.compat.v1 as tf
 
 FLAGS = flags.FLAGS
 

@@ -7,14 +7,12 @@ from absl import flags
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# pylint: disable=wrong-import-position
-from bert_suite import environment  # pylint: disable=unused-import  # before TensorFlow
+from bert_suite import environment  # isort: skip  # noqa: F401
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
+from bert_suite import checkpoints, serving
 import modeling
 import run_classifier
-from bert_suite import serving
 import tokenization
 
 SIZE_PER_HEAD = 64  # as in every published model

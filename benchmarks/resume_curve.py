@@ -21,8 +21,7 @@ import re
 import subprocess
 import sys
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
 FLAGS = flags.FLAGS
 

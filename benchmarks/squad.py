@@ -25,18 +25,14 @@ import sys
 import tempfile
 import time
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# pylint: disable=wrong-import-position
+from bert_suite.squad import answers as squad_answers, data as squad_data
 import pretraining_data
-from bert_suite.squad import answers as squad_answers
-from bert_suite.squad import data as squad_data
 import tokenization
 
 FLAGS = flags.FLAGS

@@ -22,8 +22,7 @@ import sys
 import tempfile
 import time
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
 FLAGS = flags.FLAGS
 
@@ -133,8 +132,8 @@ def train_once(folder):
         "--init_checkpoint=" + os.path.join(folder, "model.ckpt-1"),
         "--max_seq_length=%d" % LENGTH, "--tf_random_seed=1"]
     start = time.time()
-    done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(command, cwd=HERE, capture_output=True,
+                          check=False)
     if done.returncode:
       sys.exit("run_classifier.py failed:\n" + done.stderr.decode()[-2000:])
     times = json.loads(done.stdout.decode().splitlines()[-1])
@@ -149,10 +148,10 @@ def train_once(folder):
 def train_here():
   """Runs run_classifier.py; prints when each part ended, as JSON; exits."""
   sys.path.insert(0, TOP)
-  # pylint: disable=import-outside-toplevel
-  from bert_suite import training
-  import run_classifier
+  import run_classifier  # isort: skip  # before TensorFlow
   import tensorflow.compat.v1 as tf
+
+  from bert_suite import training
   times = {"imports": time.time(), "later steps": []}
 
   def mark_after(owner, name, part):

@@ -14,13 +14,12 @@ import time
 from absl import flags
 import numpy as np
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# pylint: disable=wrong-import-position
-from bert_suite import environment  # pylint: disable=unused-import  # before TensorFlow
+from bert_suite import environment  # isort: skip  # noqa: F401
 import tensorflow.compat.v1 as tf
 
+from bert_suite import serving, tf_estimator, xla
 import lengths
 import modeling
 import optimization
@@ -28,9 +27,6 @@ import random_models
 import run_classifier
 import run_pretraining
 import run_squad
-from bert_suite import serving
-from bert_suite import tf_estimator
-from bert_suite import xla
 
 FLAGS = flags.FLAGS
 

@@ -23,13 +23,11 @@ import statistics
 import sys
 import time
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# pylint: disable=wrong-import-position
-from bert_suite import environment  # pylint: disable=unused-import  # before TensorFlow
+from bert_suite import environment  # isort: skip  # noqa: F401
 import tokenization
 
 FLAGS = flags.FLAGS
@@ -69,7 +67,7 @@ def make_ours():
 def make_rust():
   """Returns a new tokenizer of Hugging Face, as a function of a line."""
   try:
-    import tokenizers  # pylint: disable=g-import-not-at-top
+    import tokenizers
   except ImportError as error:
     sys.exit("this compares with the package tokenizers (%s); pip install "
              "tokenizers" % error)

@@ -26,12 +26,11 @@ At the default shape there follows what google-research/bert was recorded to
 take on TensorFlow 1.15, for the order of magnitude.
 """
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 import steps
-import tensorflow.compat.v1 as tf
 
 FLAGS = flags.FLAGS
 

@@ -29,15 +29,14 @@ import sys
 import tempfile
 import time
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
 
-import random_models  # before TensorFlow
-import lengths
+import random_models  # isort: skip  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from bert_suite import checkpoints
+import lengths
 import predictor
 import pretraining_data
 import tokenization
@@ -124,9 +123,9 @@ def ask_peer(peer, chunk):
 
 def predict(model, batches):
   """Returns the probabilities and the seconds of a Predictor."""
-  start = time.perf_counter()
+  began = time.perf_counter()
   probabilities = [model.predict(as_texts(batch)) for batch in batches]
-  return np.concatenate(probabilities), time.perf_counter() - start
+  return np.concatenate(probabilities), time.perf_counter() - began
 
 
 def take_turn(number, chunk, model, peer):

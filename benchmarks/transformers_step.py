@@ -33,14 +33,14 @@ medians over the turns, and GFLOP those of the real tokens, see arithmetic.py:
     GFLOP/s
 """
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
 
-import steps  # before TensorFlow
+import steps  # isort: skip  # before TensorFlow
+import tensorflow.compat.v1 as tf
+
 import arithmetic
 from bert_suite import serving
-import tensorflow.compat.v1 as tf
 import transformers_peer
 
 FLAGS = flags.FLAGS

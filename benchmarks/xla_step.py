@@ -16,13 +16,12 @@ Above 1, XLA is the faster; compiling is what all steps with XLA took beyond
 their median, those not counted included.
 """
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import numpy as np
-
-import steps
 import tensorflow.compat.v1 as tf
+
 from bert_suite import xla
+import steps
 
 FLAGS = flags.FLAGS
 

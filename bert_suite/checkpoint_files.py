@@ -12,7 +12,7 @@ import re
 import struct
 import zipfile
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -127,9 +127,9 @@ def _describe_incomplete(prefix):
   needed = [base + ".index"] + [
       "%s.data-%05d-of-%05d" % (base, i, total) for i in range(total)]
   missing = [name for name in needed if name not in names]
-  return ("%s: the checkpoint is not complete: found %s, but no %s; copy %s too" %
-          (prefix, ", ".join(names), ", ".join(missing),
-           "it" if len(missing) == 1 else "them"))
+  return ("%s: the checkpoint is not complete: found %s, but no %s; copy %s "
+          "too" % (prefix, ", ".join(names), ", ".join(missing),
+                   "it" if len(missing) == 1 else "them"))
 
 
 def _list(folder):

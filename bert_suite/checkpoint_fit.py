@@ -6,7 +6,7 @@ another task, and then needs a head of its own.
 
 import collections
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 

@@ -12,15 +12,12 @@ import json
 import os
 import re
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from google.protobuf import text_format
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files
-from . import files
-from . import modeling
-from . import training_lock
+from . import checkpoint_files, files, modeling, training_lock
 
 # Every path that a user gives as a checkpoint goes through it.
 resolve = checkpoint_files.resolve

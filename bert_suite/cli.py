@@ -12,8 +12,7 @@ import os
 import re
 import sys
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
 from . import usage
 
@@ -56,7 +55,7 @@ def user_errors():
     yield
   except (BrokenPipeError, UserError):
     raise
-  except Exception as error:  # pylint: disable=broad-except
+  except Exception as error:
     if isinstance(error, ValueError):
       raise InvalidValue(str(error)) from None
     if isinstance(error, NotImplementedError):
@@ -64,7 +63,7 @@ def user_errors():
     if not isinstance(error, OSError) and not _is_of_tensorflow(error):
       raise
     if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
-      raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+      raise BrokenPipeError(errno.EPIPE, "Broken pipe") from None
     raise UserError(_environment_fault(error) or getattr(
         error, "message", None) or str(error)) from None
 
@@ -190,7 +189,7 @@ def call_here(flag_values, function):
     return function()
   except UserError:
     raise
-  except Exception as error:  # pylint: disable=broad-except
+  except Exception as error:
     text = _environment_fault(error)
     if text is None:
       raise
@@ -209,7 +208,7 @@ def _check_given(flag_values, required):
 
 def _prepare_xla(flag_values):
   if "use_xla" in flag_values and flag_values.use_xla:
-    from . import xla  # pylint: disable=g-import-not-at-top  # has TensorFlow
+    from . import xla  # here, since it has TensorFlow
     xla.let_cpu_compile()  # before TensorFlow looks for devices
 
 
@@ -319,9 +318,8 @@ def _fault_of_records(text):
   Args:
     text: str. The message of TensorFlow's error.
   """
-  # pylint: disable=g-import-not-at-top
-  from . import input_pipeline
-  from . import optimization
+  from . import input_pipeline, optimization
+
   # tf.Assert puts each part of its message into brackets.
   found = re.search(r"\[((%s|%s).*)\]" % (
       re.escape(optimization.NOT_FINITE),
@@ -390,7 +388,7 @@ def make_flag_values(define_flags, values, required=()):
     define_flags()
   finally:
     _flags = before
-  for name, value in values.items():
+  for name in values:
     if name not in own:
       advice = usage.advise(name, own).replace("--", "")
       raise UserError("unknown setting %s%s" % (
@@ -436,7 +434,7 @@ def expand_home(path):
 
 def _parser_of(base, expected):
   """Returns a subclass of a parser of absl that says what it expects."""
-  class Parser(base):  # pylint: disable=missing-docstring
+  class Parser(base):
 
     def parse(self, argument):
       try:

@@ -23,25 +23,17 @@ import random
 import re
 import time
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
 import tensorflow.compat.v1 as tf
 
-from . import checkpoints
-from . import cli
-from .pretraining import corpus
-from . import example_writer
-from . import files
-from . import input_pipeline
-from .pretraining import instances as pretraining_instances
-from . import model_inputs
-from . import progress
-from .pretraining import record_origins
-from . import run_settings
-from .pretraining import summary as pretraining_summary
-from . import tokenization
-from .pretraining import workers
+from . import (
+    checkpoints, cli, example_writer, files, input_pipeline, model_inputs,
+    progress, run_settings, tokenization)
+from .pretraining import (
+    corpus, instances as pretraining_instances, record_origins,
+    summary as pretraining_summary, workers)
 
 FLAGS = flags.FLAGS
 

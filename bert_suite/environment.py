@@ -97,4 +97,4 @@ def _is_no_deprecation(record):
 logging.getLogger("tensorflow").addFilter(_is_no_deprecation)
 
 with quiet_start():
-  import tensorflow.compat.v1 as tf  # pylint: disable=g-import-not-at-top
+  import tensorflow.compat.v1 as tf

@@ -13,12 +13,11 @@ import os
 import struct
 import tempfile
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import files
-from . import model_inputs
+from . import files, model_inputs
 
 
 def encode_varint(number):

@@ -17,18 +17,13 @@ number: the version, as TensorFlow Serving counts them.
 
 import os
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
 
-from . import cli
-from . import hub_modules
-from . import progress
-from . import run_settings
-from . import serving
-from . import tokenization
-from . import trained_models
-from . import training
+from . import (
+    cli, hub_modules, progress, run_settings, serving, tokenization,
+    trained_models, training)
 
 FLAGS = flags.FLAGS
 

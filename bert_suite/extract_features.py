@@ -16,26 +16,17 @@ import os
 import sys
 import threading
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import checkpoints
-from . import cli
-from . import feature_files
-from . import files
-from . import gzip_files
-from . import input_pipeline
-from . import model_inputs
-from . import modeling
-from . import progress
-from . import run_settings
-from . import serving
-from . import tf_estimator
-from . import tokenization  # pylint: disable=unused-import  # programs find it here
-from . import training
+from . import (
+    checkpoints, cli, feature_files, files, gzip_files, input_pipeline,
+    model_inputs, modeling, progress, run_settings, serving, tf_estimator,
+    training)
+from . import tokenization  # noqa: F401  # programs find it here
 
 FLAGS = flags.FLAGS
 
@@ -424,7 +415,7 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
   served = serving.open_session(
       serving.ServingTask("features", build), init_checkpoint)
 
-  def run(features):
+  def compute(features):
     results = [None] * len(features)
     seq_length = len(features[0].input_ids) if features else 0
     for batch in model_inputs.batches_by_length(
@@ -440,7 +431,7 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
         results[i] = result
     return results
 
-  return run
+  return compute
 
 
 def make_estimator_runner(model_fn, seq_length, batch_size, **device):
@@ -455,7 +446,7 @@ def make_estimator_runner(model_fn, seq_length, batch_size, **device):
   estimator = training.make_estimator(
       model_fn, None, predict_batch_size=batch_size, **device)
 
-  def run(features):
+  def compute(features):
     filling = [features[-1]] * (-len(features) % batch_size)
     results = []
     for one, result in zip(features, estimator.predict(
@@ -469,10 +460,10 @@ def make_estimator_runner(model_fn, seq_length, batch_size, **device):
         results.append(np.stack(layers, axis=1)[:len(one.tokens)])
     return results
 
-  return run
+  return compute
 
 
-def extract(examples, seq_length, tokenizer, run, window_size):
+def extract(examples, seq_length, tokenizer, compute, window_size):
   """Computes the vectors of a stream of examples.
 
   Tokenizing, computing and what is done with the results happen at the same
@@ -482,8 +473,8 @@ def extract(examples, seq_length, tokenizer, run, window_size):
     examples: iterable of InputExample.
     seq_length: int. S.
     tokenizer: FullTokenizer.
-    run: function, from `make_session_runner` or `make_estimator_runner`.
-    window_size: int. Examples that `run` gets at once.
+    compute: function, from `make_session_runner` or `make_estimator_runner`.
+    window_size: int. Examples that `compute` gets at once.
 
   Yields:
     feature_files.LineFeatures, in the order of the examples.
@@ -501,14 +492,13 @@ def extract(examples, seq_length, tokenizer, run, window_size):
   def run_windows():
     for window in input_pipeline.in_background(make_windows(), 1, stop):
       yield [feature_files.LineFeatures(one.unique_id, one.tokens, values)
-             for one, values in zip(window, run(window))]
+             for one, values in zip(window, compute(window))]
 
   stop = threading.Event()
   with contextlib.closing(input_pipeline.in_background(
       run_windows(), 1, stop, waits_for_end=True)) as windows:
     for lines in windows:
-      for line in lines:
-        yield line
+      yield from lines
 
 
 def write_features(lines, path, output_format, layer_indexes, is_pooled=False,
@@ -560,7 +550,7 @@ def main(_):
         [("--output_file", FLAGS.output_file)])
     if FLAGS.use_tpu:
       window_size = _BATCHES_PER_TPU_WINDOW * FLAGS.batch_size
-      run = make_estimator_runner(
+      compute = make_estimator_runner(
           model_fn_builder(
               bert_config, FLAGS.init_checkpoint, layer_indexes, True, False,
               FLAGS.pooling, run_settings.model_options(FLAGS)),
@@ -568,14 +558,14 @@ def main(_):
           **run_settings.device_values(FLAGS))
     else:
       window_size = _BATCHES_PER_WINDOW * FLAGS.batch_size
-      run = make_session_runner(
+      compute = make_session_runner(
           bert_config, FLAGS.init_checkpoint, layer_indexes, FLAGS.pooling,
           FLAGS.batch_size, run_settings.serving_options(FLAGS))
     # An error must end its threads here: while Python exits they cannot end.
     with contextlib.closing(extract(
         check_pairs(
             stream_examples(FLAGS.input_file), bert_config.type_vocab_size),
-        FLAGS.max_seq_length, tokenizer, run, window_size)) as lines:
+        FLAGS.max_seq_length, tokenizer, compute, window_size)) as lines:
       count = write_features(
           lines, FLAGS.output_file, FLAGS.output_format, layer_indexes,
           FLAGS.pooling != "none", bert_config.hidden_size)

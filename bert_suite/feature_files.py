@@ -14,15 +14,12 @@ import sys
 import tempfile
 import zipfile
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import checksums
-from . import example_writer
-from . import files
-from . import input_pipeline
+from . import checksums, example_writer, files, input_pipeline
 
 STANDARD_OUTPUT = "-"
 

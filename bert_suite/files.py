@@ -22,7 +22,7 @@ import threading
 import time
 import uuid
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -471,9 +471,9 @@ def _remove_leftovers(path):
     return
   for found in os.listdir(folder or "."):
     # Folders are shared, and processes elsewhere cannot be asked for.
-    match = re.match(
+    named = re.match(
         r"\.%s\.%s\.(\d+)\.\w+\.tmp$" % (re.escape(name), _place()), found)
-    if match and not _is_running(int(match.group(1))):
+    if named and not _is_running(int(named.group(1))):
       leftover = os.path.join(folder, found)
       if tf.gfile.IsDirectory(leftover):
         tf.gfile.DeleteRecursively(leftover)

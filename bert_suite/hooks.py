@@ -6,12 +6,11 @@ import os
 import signal
 import threading
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoints
-from . import progress
+from . import checkpoints, progress
 
 # Points that TensorBoard gets of a training, at least.
 _MIN_POINTS = 20

@@ -7,16 +7,11 @@ Needs `hub.Module`, which TensorFlow has up to 2.15 and tensorflow-hub up to
 import os
 import tempfile
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_fit
-from . import checkpoints
-from . import cli
-from . import files
-from . import modeling
-from . import serving
+from . import checkpoint_fit, checkpoints, cli, files, modeling, serving
 
 
 def import_hub(alternative="export a SavedModel only, without --hub_dir"):
@@ -28,7 +23,7 @@ def import_hub(alternative="export a SavedModel only, without --hub_dir"):
   cure = ("pip install \"tensorflow==2.15.1\" \"tensorflow-hub==0.15.0\", with "
           "Python 3.9 to 3.11, or %s" % alternative)
   try:
-    import tensorflow_hub as hub  # pylint: disable=g-import-not-at-top
+    import tensorflow_hub as hub
   except ImportError as error:
     raise ValueError("tensorflow-hub cannot be imported (%s); %s" %
                      (error, cure)) from None

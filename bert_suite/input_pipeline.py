@@ -7,13 +7,12 @@ back as batches of int32 and float32 tensors.
 import queue
 import threading
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import files
-from . import gzip_files
+from . import files, gzip_files
 
 
 def create_int_feature(values):
@@ -257,7 +256,7 @@ def in_background(items, size, stop, waits_for_end=False):
         if stop.is_set():
           return
       put("end", None)
-    except BaseException as error:  # pylint: disable=broad-except
+    except BaseException as error:  # noqa: BLE001  # the reader raises it
       failures.append(error)
       put("error", error)
 

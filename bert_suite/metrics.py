@@ -5,10 +5,9 @@ entities, cannot be put together from those of batches. So an evaluation keeps
 what metrics need of each batch, and computes them once at its end.
 """
 
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
 import numpy as np
-
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
-
 import tensorflow.compat.v1 as tf
 
 

@@ -3,7 +3,7 @@
 import collections
 import numbers
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 import tensorflow.compat.v1 as tf

@@ -22,15 +22,13 @@ import math
 import numbers
 import re
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import files
-from . import kernels
-from . import padding
+from . import files, kernels, padding
 # All names of the pieces are names of this module too: programs use them.
-from .layers import (  # pylint: disable=unused-import
+from .layers import (  # noqa: F401
     ACTIVATIONS, assert_rank, check_seq_length, create_initializer, dense,
     dense_layer_2d, dense_layer_3d, dense_layer_3d_proj, dropout,
     embedding_lookup, embedding_postprocessor, gelu, get_activation,

@@ -5,7 +5,7 @@ R real tokens in the batch, T the most real tokens in one of its sequences,
 either of them rounded up if so asked, N heads of H numbers.
 """
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 

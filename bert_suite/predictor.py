@@ -16,23 +16,15 @@ import math
 import os
 import threading
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from .squad import answers as squad_answers
-from . import checkpoints
-from . import cli
-from .squad import data as squad_data
-from . import files
-from . import model_inputs
-from . import run_squad
-from . import serving
-from . import squad_metrics
-from . import tokenization
-from . import trained_models
-
+from . import (
+    checkpoints, cli, files, model_inputs, run_squad, serving, squad_metrics,
+    tokenization, trained_models)
+from .squad import answers as squad_answers, data as squad_data
 
 # Defaults, which models of other tasks must be left with.
 _N_BEST_SIZE = 20

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 import tqdm
@@ -70,8 +70,8 @@ def start_logging(verbose=False):
   """Has TensorFlow log what a user wants to know; with `verbose`, all there is.
 
   Args:
-    verbose: bool. Logs DEBUG messages, too: five examples per file, shapes, each
-      variable, the Estimator's lines.
+    verbose: bool. Logs DEBUG messages, too: five examples per file, shapes,
+      each variable, the Estimator's lines.
   """
   tf.logging.set_verbosity(tf.logging.DEBUG if verbose else tf.logging.INFO)
 

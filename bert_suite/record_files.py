@@ -10,17 +10,12 @@ import os
 import re
 import struct
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from google.protobuf import message
 import tensorflow.compat.v1 as tf
 
-from . import checksums
-from . import cli
-from . import files
-from . import gzip_files
-from . import input_pipeline
-from . import progress
+from . import checksums, cli, files, gzip_files, input_pipeline, progress
 
 _OVERHEAD = 16  # bytes of a record that are not data
 _BLOCK_BYTES = 2 ** 20  # what is unpacked at once
@@ -161,7 +156,8 @@ def _describe_bad_file(path, expected):
             error.message)
   for record, problem in _examine(path, expected):
     if problem:
-      return "%s%s %s; %s, or leave such records out with --skip_bad_records" % (
+      return ("%s%s %s; %s, or leave such records out with "
+              "--skip_bad_records") % (
           path, "," if record else ":", problem,
           expected.cure if record else "write the file again")
   return ("%s: holds more than TensorFlow %s reads of it; unpack it with gzip "
@@ -318,7 +314,8 @@ def scan(path):
 def _read_length(content, offset):
   """Returns the length at an offset, None if it is damaged or too large."""
   length = content[offset:offset + 8]
-  if len(length) < 8 or content[offset + 8:offset + 12] != checksums.masked_crc(length):
+  checksum = content[offset + 8:offset + 12]
+  if len(length) < 8 or checksum != checksums.masked_crc(length):
     return None
   length, = struct.unpack("<Q", length)
   return length if offset + 16 + length <= len(content) else None

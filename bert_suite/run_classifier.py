@@ -27,28 +27,16 @@ import collections
 import itertools
 import os
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_fit
-from . import checkpoints
-from . import cli
-from . import files
-from . import hooks
-from . import input_pipeline
-from . import metrics
-from . import model_inputs
-from . import modeling
-from . import optimization
-from . import progress
-from . import run_settings
-from . import serving
-from . import tables
-from . import tokenization
-from . import training
+from . import (
+    checkpoint_fit, checkpoints, cli, files, hooks, input_pipeline, metrics,
+    model_inputs, modeling, optimization, progress, run_settings, serving,
+    tables, tokenization, training)
 
 FLAGS = flags.FLAGS
 

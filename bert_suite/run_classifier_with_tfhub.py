@@ -13,22 +13,14 @@ has up to 2.15 and tensorflow-hub up to 0.15.
 
 import os
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
 import tensorflow.compat.v1 as tf
 
-from . import cli
-from . import files
-from . import hub_modules
-from . import model_inputs
-from . import modeling
-from . import optimization
-from . import progress
-from . import run_classifier
-from . import run_settings
-from . import tokenization
-from . import training
+from . import (
+    cli, files, hub_modules, model_inputs, modeling, optimization, progress,
+    run_classifier, run_settings, tokenization, training)
 
 FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ("data_dir", "task_name", "bert_hub_module_handle",
@@ -41,7 +33,7 @@ def define_flags():
   run_classifier.define_flags()
   for name in _BROUGHT_BY_MODULE:
     cli.define_flag("path", name, None,
-                           "Not for this script: the module brings its own.")
+                    "Not for this script: the module brings its own.")
   cli.define_flag(
       "bool", "do_lower_case", True, "Has no effect: the module knows it.",
       default_text="that of the module")

@@ -15,28 +15,17 @@ Source: Devlin et al., arXiv 1810.04805, section 3.1.
 
 import os
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import checkpoints
-from . import cli
-from . import files
-from . import hooks
-from . import input_pipeline
-from . import kernels
-from . import metrics
-from . import modeling
-from . import optimization
-from . import padding
-from . import progress
-from . import record_files
+from . import (
+    checkpoints, cli, files, hooks, input_pipeline, kernels, metrics, modeling,
+    optimization, padding, progress, record_files, run_settings, serving,
+    training)
 from .pretraining import record_origins
-from . import run_settings
-from . import serving
-from . import training
 
 FLAGS = flags.FLAGS
 

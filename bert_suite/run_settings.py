@@ -1,20 +1,15 @@
-"""What a run is told: the flags that scripts share, and what follows of them."""
+"""What a run is told: flags that scripts share, and what follows of them."""
 
 import dataclasses
 import multiprocessing
 import os
 
-from . import environment
+from . import environment  # isort: skip  # before TensorFlow
 
 from absl import flags
 import tensorflow.compat.v1 as tf
 
-from . import files
-from . import model_inputs
-from . import modeling
-from . import optimization
-from . import serving
-from . import tokenization
+from . import files, model_inputs, modeling, optimization, serving, tokenization
 from .cli import UserError, define_flag, define_flag_alias, given, values_of
 
 # Flags defined by functions of this module belong to the script that calls
@@ -159,8 +154,8 @@ def batch_size_of(flag_values, name):
 def define_verbose_flag():
   """Defines --verbose."""
   define_flag("bool", "verbose", False,
-              "Log all there is: of each file five examples with their numbers, "
-              "shapes, variables, the Estimator's messages.")
+              "Log all there is: of each file five examples with their "
+              "numbers, shapes, variables, the Estimator's messages.")
 
 
 def define_padding_flag():

@@ -17,42 +17,29 @@ Source: Devlin et al., arXiv 1810.04805, sections 4.2 and 4.3.
 import os
 import random
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_fit
-from . import checkpoints
-from .squad import data as squad_data
-from . import files
-from . import input_pipeline
-from . import modeling
-from . import optimization
-from . import progress
-from .squad import reader as squad_files
-from .squad import results as squad_results
-from . import serving
-from . import squad_metrics
-from . import tokenization
-from . import training
-
+from . import (
+    checkpoint_fit, checkpoints, cli, files, input_pipeline, model_inputs,
+    modeling, progress, run_settings, serving, squad_metrics, training)
+from . import optimization  # programs find it here
+from . import tokenization  # noqa: F401  # programs find it here
+from .squad import (
+    data as squad_data, reader as squad_files, results as squad_results)
 # Programs written against this script find all of its parts here, private names
 # and the modules `optimization` and `tokenization` included.
-# pylint: disable=unused-import
-from .squad.answers import (
+from .squad.answers import (  # noqa: F401
     RawResult, best_positions as _get_best_indexes, get_final_text,
     softmax as _compute_softmax, write_predictions)
-from .squad.data import (
+from .squad.data import (  # noqa: F401
     FeatureWriter, InputFeatures, SquadExample,
     check_is_max_context as _check_is_max_context, convert_examples_to_features,
     improve_answer_span as _improve_answer_span, read_squad_examples)
-from .squad.results import evaluate, read_best_texts
-from . import cli
-from . import model_inputs
-from . import run_settings
-# pylint: enable=unused-import
+from .squad.results import evaluate, read_best_texts  # noqa: F401
 
 FLAGS = flags.FLAGS
 
@@ -554,7 +541,7 @@ def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
           train_examples, train_file, True, tokenizer, flag_values)
       if not num_windows:
         raise cli.UserError("%s: has only contexts without words" %
-                                   flag_values.train_file)
+                            flag_values.train_file)
     training.train(
         estimator,
         input_fn_builder(train_file, flag_values.max_seq_length,

@@ -11,16 +11,11 @@ import json
 import os
 import tempfile
 
-from . import environment  # before TensorFlow
+from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_fit
-from . import checkpoints
-from . import cli
-from . import files
-from . import modeling
-from . import padding
+from . import checkpoint_fit, checkpoints, cli, files, modeling, padding
 
 # What every task reads, int32 [B, S] each.
 SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -277,7 +272,7 @@ def load_saved_model(path):
     # Values have the names and types of those in run.json.
     checkpoints.check_fields(dict(settings, training=settings))
     for name in ("do_lower_case", "max_seq_length"):
-      settings[name]  # pylint: disable=pointless-statement
+      settings[name]
     with tf.Graph().as_default() as graph:
       session = _new_session()
       with _closed_if_it_fails(session):

@@ -455,14 +455,14 @@ def _score_files(flag_values):
   if threshold is not None and not flag_values.null_odds_file:
     raise ValueError("--null_score_diff_threshold has no effect without "
                      "null odds: give also --null_odds_file")
-  dataset, is_version_2 = squad_files.read_dataset(flag_values.data_file)
+  dataset, says_version_2 = squad_files.read_dataset(flag_values.data_file)
   predictions = squad_files.read_json(flag_values.predictions_file)
   null_odds = None
   if flag_values.null_odds_file:
     null_odds = squad_files.read_json(flag_values.null_odds_file)
   _log_as_tensorflow_does()  # after reading, which may import it
   return score(
-      dataset, predictions, null_odds, threshold, is_version_2 or None,
+      dataset, predictions, null_odds, threshold, says_version_2 or None,
       (flag_values.data_file, flag_values.predictions_file,
        flag_values.null_odds_file))
 

@@ -5,14 +5,14 @@ import csv
 import itertools
 import re
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
 from . import gzip_files
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?$")
-_ENDS_OF_SENTENCES = tuple(u".!?\u3002\uff01\uff1f")
+_ENDS_OF_SENTENCES = tuple(".!?\u3002\uff01\uff1f")
 _LONGEST_NAME = 4  # words of a column's name; "#1 String" has two
 _END = "end"
 

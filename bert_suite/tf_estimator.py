@@ -16,7 +16,7 @@ import importlib.util
 import sys
 import types
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -85,7 +85,8 @@ def _import_estimator_package():
         del sys.modules[name]
     raise ImportError(
         "TensorFlow %s needs tensorflow-estimator 2.15.0 (%s): "
-        "pip install tensorflow-estimator==2.15.0" % (tf.__version__, error))
+        "pip install tensorflow-estimator==2.15.0" %
+        (tf.__version__, error)) from error
 
 
 _BUILT_IN = hasattr(tf, "estimator")
@@ -174,7 +175,7 @@ class TPUEstimator(Estimator):
     if _BUILT_IN and use_tpu:
       return _tpu_estimator.TPUEstimator(
           model_fn, model_dir, config, params, use_tpu, *args, **kwargs)
-    return super().__new__(cls)
+    return object.__new__(cls)
 
   def __init__(self, model_fn=None, model_dir=None, config=None, params=None,
                use_tpu=False, train_batch_size=None, eval_batch_size=None,

@@ -20,7 +20,7 @@ import string
 import sys
 import unicodedata
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
 import tensorflow.compat.v1 as tf

@@ -10,21 +10,13 @@ import difflib
 import inspect
 import os
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files
-from . import checkpoints
-from . import cli
-from . import extract_features
-from . import model_inputs
-from . import modeling
-from . import run_classifier
-from . import run_pretraining
-from . import run_squad
-from . import serving
-from . import tokenization
+from . import (
+    checkpoint_files, checkpoints, cli, extract_features, model_inputs,
+    modeling, run_classifier, run_pretraining, run_squad, serving, tokenization)
 
 _CLASSIFIER = "classifier"
 

@@ -10,23 +10,13 @@ import contextlib
 import json
 import os
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_fit
-from . import checkpoints
-from . import cli
-from . import files
-from . import hooks
-from . import metrics
-from . import modeling
-from . import optimization
-from . import run_settings
-from . import serving
-from . import tf_estimator
-from . import training_lock
-from . import xla
+from . import (
+    checkpoint_fit, checkpoints, cli, files, hooks, metrics, modeling,
+    optimization, run_settings, serving, tf_estimator, training_lock, xla)
 
 
 def make_estimator(model_fn,

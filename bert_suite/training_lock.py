@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -62,7 +62,7 @@ class TrainingLock:
             self._make_folder()
             if self._try():
               break
-      except (OSError, IOError) as error:
+      except OSError as error:
         self.__exit__()
         if error.errno in (errno.ENOLCK, errno.ENOTSUP):
           tf.logging.warning("%s: has no locks (%s), so two trainings at once "
@@ -85,7 +85,7 @@ class TrainingLock:
     self._file = open(self._path, "a+")
     try:
       fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (OSError, IOError) as error:
+    except OSError as error:
       if error.errno not in (errno.EAGAIN, errno.EACCES):
         raise
       self._file.seek(0)

@@ -4,7 +4,7 @@ import json
 import os
 import re
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -19,7 +19,7 @@ _BINARY = (
     (b"\n[\x00-\x7f]\n[\x00-\x7f]<", "is a SentencePiece model" + _EXPECTED),
     (b"[^\n]*\x00", "is no text" + _EXPECTED),
 )
-_SPACE = u"\u2581"  # which SentencePiece writes for a space
+_SPACE = "\u2581"  # which SentencePiece writes for a space
 _PIECE_AND_SCORE = re.compile(r"\S+\t-?\d+(\.\d+)?(e-?\d+)?$")
 
 

@@ -7,7 +7,7 @@ reading the input stay outside.
 
 import os
 
-from . import environment  # pylint: disable=unused-import  # before TensorFlow
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 

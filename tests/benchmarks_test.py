@@ -12,12 +12,12 @@ import modeling
 sys.path.insert(0, os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks"))
 
-# pylint: disable=wrong-import-position
+import tensorflow.compat.v1 as tf
+
 import arithmetic
 import lengths
 import profile_step
 import steps
-import tensorflow.compat.v1 as tf
 
 
 class ArithmeticTest(unittest.TestCase):

@@ -5,14 +5,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from bert_suite import checkpoint_files
-from bert_suite import checkpoints
-from bert_suite import training
+from bert_suite import (
+    checkpoint_files, checkpoints, cli, trained_models, training)
 import extract_features
-import predictor
-from bert_suite import trained_models
-from bert_suite import cli
 from helpers import save_checkpoint, write_config, write_vocab
+import predictor
 
 CONVERT = ("expected a checkpoint of TensorFlow 1; convert it, or download the "
            "model as bert_model.ckpt")
@@ -162,7 +159,7 @@ def test_the_missing_file_of_a_checkpoint_is_named(folder, names, missing):
 def test_folders_of_other_models_are_named(folder):
   for name, inside in (("saved", "saved_model.pb"), ("hf", "config.json")):
     (folder / name).mkdir()
-    (folder / name / inside).write_text(u"{}")
+    (folder / name / inside).write_text("{}")
   assert explain("saved") == (
       "saved: found a SavedModel, expected a checkpoint of TensorFlow 1; give "
       "the one that it was made from")

@@ -11,13 +11,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoint_fit
-from bert_suite import checkpoints
-from bert_suite import files
+from bert_suite import checkpoint_fit, checkpoints, files, training_lock
+from helpers import CONFIG, captured_log, make_variables, save_checkpoint
 import modeling
 import predictor
-from bert_suite import training_lock
-from helpers import CONFIG, captured_log, make_variables, save_checkpoint
 
 VOCAB = {"[PAD]": 0, "[UNK]": 1, "tea": 2}
 

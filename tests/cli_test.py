@@ -14,19 +14,17 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli
+from bert_suite import cli, run_settings, usage
 import create_pretraining_data
 import export_model
 import extract_features
+from helpers import captured_log
 import modeling
 import run_classifier
 import run_classifier_with_tfhub
 import run_pretraining
 import run_squad
 import squad_metrics
-from bert_suite import usage
-from bert_suite import run_settings
-from helpers import captured_log
 
 FLAGS = flags.FLAGS
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -44,8 +42,8 @@ def parse(*arguments):
 
 
 def test_scripts_imported_side_by_side_define_no_flags_yet():
-  script = ("import tensorflow; from bert_suite import tf_estimator; from absl import flags; "
-            "before = set(flags.FLAGS); "
+  script = ("import tensorflow; from bert_suite import tf_estimator; "
+            "from absl import flags; before = set(flags.FLAGS); "
             "import run_classifier, run_pretraining, run_squad, squad_metrics; "
             "print(sorted(set(flags.FLAGS) - before))")
   output = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT,
@@ -294,7 +292,7 @@ OOM = ("OOM when allocating tensor with shape[64,12,512,512] and type float on "
 def test_out_of_memory_names_the_figures_to_lower(
     no_flags, monkeypatch, capsys, kind, text, said, in_user_errors):
   def main(_):
-    with cli.user_errors() if in_user_errors else contextlib.suppress():
+    with cli.user_errors() if in_user_errors else contextlib.nullcontext():
       raise kind(None, None, text)
 
   monkeypatch.setattr(sys, "argv", [
@@ -333,7 +331,7 @@ def runs(tmp_path_factory):
           "missing flag": required,
           "stray": required + ["--task_name=cola", "--do_train", "True"],
           "unknown task": required + ["--task_name=colo", "--do_train"],
-      }.items()}
+  }.items()}
   results = {}
   for name, process in processes.items():
     stderr = process.communicate()[1].decode("utf-8")

@@ -9,7 +9,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bert_suite import usage  # pylint: disable=wrong-import-position
+from bert_suite import usage
 
 
 @pytest.fixture

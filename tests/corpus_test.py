@@ -1,7 +1,6 @@
 """Tests of corpus: cutting a text, and reading it as documents of ids."""
 
 import gzip
-import io
 import os
 import random
 
@@ -16,12 +15,12 @@ WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] tea is near ##ly .".split()
 @pytest.fixture
 def tokenizer(tmp_path):
   path = tmp_path / "vocab.txt"
-  path.write_text(u"".join(word + "\n" for word in WORDS))
+  path.write_text("".join(word + "\n" for word in WORDS))
   return tokenization.FullTokenizer(str(path))
 
 
 def write(path, data):
-  with io.open(str(path), "wb") as writer:
+  with open(str(path), "wb") as writer:
     writer.write(data)
   return str(path)
 
@@ -30,7 +29,7 @@ def read(part):
   """Returns the bytes of a part."""
   data = b""
   for span in part:
-    with io.open(span.path, "rb") as reader:
+    with open(span.path, "rb") as reader:
       data += reader.read()[span.begin:span.end]
   return data
 
@@ -99,7 +98,7 @@ def test_documents_are_lists_of_sentences_of_ids(tmp_path, tokenizer):
 
 
 def test_words_between_spaces_are_marked(tmp_path, tokenizer):
-  path = write(tmp_path / "a", u"tea. nearly\u3000tea\tis".encode("utf-8"))
+  path = write(tmp_path / "a", "tea. nearly\u3000tea\tis".encode("utf-8"))
   text = corpus.read_text(corpus.list_spans([path]), tokenizer, mark_words=True)
   mark = corpus.vocab_range(tokenizer.vocab)
   assert text.ids.tolist() == [5, 9 + mark, 7, 8 + mark, 5, 6]

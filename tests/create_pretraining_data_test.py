@@ -7,7 +7,6 @@ published, that the records are held against; the hashes were recorded with it.
 import glob
 import gzip
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -21,17 +20,11 @@ import time
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite.pretraining import corpus
+from bert_suite import cli, example_writer
+from bert_suite.pretraining import corpus, workers
 import create_pretraining_data
-from bert_suite import example_writer
-from bert_suite.pretraining import instances as pretraining_instances
+from helpers import TOP, captured_log, run_main, run_script
 import tokenization
-from bert_suite.pretraining import workers
-from bert_suite import cli
-from helpers import captured_log
-from helpers import run_main
-from helpers import run_script
-from helpers import TOP
 
 WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the a kettle cat sing sleep ##s ##ing "
          "##er is not near far it . , rains tea").split()
@@ -56,7 +49,7 @@ def make_text(num_documents=9, longest=14, seed=4):
 
 
 def write(path, text):
-  with io.open(str(path), "w", encoding="utf-8", newline="") as writer:
+  with open(str(path), "w", encoding="utf-8", newline="") as writer:
     writer.write(text)
   return str(path)
 
@@ -104,7 +97,7 @@ def digest(records):
 def contents(pattern):
   found = {}
   for path in glob.glob(str(pattern)):
-    with io.open(path, "rb") as reader:
+    with open(path, "rb") as reader:
       found[os.path.basename(path)] = reader.read()
   return found
 
@@ -179,8 +172,8 @@ def slow_instances(text, rng, max_seq_length=24, max_predictions_per_seq=5,
         while len(a) + len(b) > room:
           longer = a if len(a) > len(b) else b
           del longer[0 if rng.random() < 0.5 else -1]
-        special = lambda token: [(token, True)]
-        tokens = special("[CLS]") + a + special("[SEP]") + b + special("[SEP]")
+        cls, sep = [("[CLS]", True)], [("[SEP]", True)]
+        tokens = cls + a + sep + b + sep
         segments = [0] * (len(a) + 2) + [1] * (len(b) + 1)
         found.append(slow_mask(tokens, segments, is_random))
         gathered = []
@@ -438,7 +431,7 @@ def test_workers_that_tokenize_change_nothing(files, small_parts, monkeypatch):
   tokenize = corpus._tokenize_in_worker
 
   def tokenize_beginning_last(report, part, *args):
-    (begins / str(part[0].begin)).write_text(u"")
+    (begins / str(part[0].begin)).write_text("")
     while not part[0].begin and len(os.listdir(str(begins))) < 3:
       time.sleep(0.01)  # until another part is done and a third one begins
     return tokenize(report, part, *args)
@@ -564,7 +557,7 @@ def test_shards_of_another_number_are_pointed_out(files):
 
 
 def test_a_mistake_in_a_shard_is_one_line(files):
-  with io.open(str(files / "text.txt"), "ab") as writer:
+  with open(str(files / "text.txt"), "ab") as writer:
     writer.write(b"\ntea\n\nthe tea\xff is far\n")
   number = make_text().count("\n") + 4
   with pytest.raises(cli.UserError) as error:
@@ -658,9 +651,9 @@ def test_mistakes_are_one_line(files, changes, message):
   (files / "folder").mkdir()
   write(files / "blank.txt", "\n  \n\n")
   write(files / "long.txt", "tea\n" + "tea " * 300000 + "\n")
-  with io.open(str(files / "latin.txt"), "wb") as writer:
+  with open(str(files / "latin.txt"), "wb") as writer:
     writer.write(b"tea\n\ncaf\xe9 is near\n")
-  with io.open(str(files / "damaged.gz"), "wb") as writer:
+  with open(str(files / "damaged.gz"), "wb") as writer:
     writer.write(b"\x1f\x8b\x08\x00 and no more of it")
   before = sorted(os.listdir(str(files)))
   with pytest.raises(cli.UserError, match=message) as error:
@@ -704,7 +697,7 @@ def test_summary_counts_what_is_there(files):
   masked = sum(sum(record["masked_lm_weights"]) for record in records)
   for line in (
       "  documents = 9",
-      "  sentences = %d" % sum(1 for l in make_text().split("\n") if l),
+      "  sentences = %d" % sum(map(bool, make_text().split("\n"))),
       "  tokens = %d" % len(tokens),
       "  share of [UNK] = %.2f%% of the tokens" % (
           100.0 * tokens.count("[UNK]") / len(tokens)),
@@ -742,7 +735,7 @@ def share_used(folder):
       masked = dict(zip(record["masked_lm_positions"], record["masked_lm_ids"]))
       found.update(masked.get(place, index)
                    for place, index in enumerate(record["input_ids"]))
-  total = sum(1 for _ in io.open(str(folder / "vocab.txt"))) - first
+  total = sum(1 for _ in open(str(folder / "vocab.txt"))) - first
   return sum(1 for index in found if index >= first) / total
 
 
@@ -825,7 +818,8 @@ def test_shards_of_an_older_version_are_kept(files):
   after = run(files, output="a@2")
   assert "2 of 2 shards are there already" in after
   assert [line for line in before if "  records = " in line][0] in after
-  assert "  share of the text used = not known, made by an older version" in after
+  assert ("  share of the text used = not known, made by an older version"
+          in after)
 
 
 def test_a_wrong_vocabulary_is_pointed_out(files):
@@ -864,9 +858,9 @@ def test_a_cased_vocabulary_is_not_lower_cased_unless_asked_for(files):
 
 
 def test_accents_stay_where_asked_for(files):
-  write(files / "text.txt", u"Caf\u00e9.\n\nCAF\u00c9\n")
+  write(files / "text.txt", "Caf\u00e9.\n\nCAF\u00c9\n")
   write(files / "vocab.txt", "".join(
-      word + "\n" for word in WORDS + [u"caf\u00e9"]))
+      word + "\n" for word in WORDS + ["caf\u00e9"]))
   share = "  share of [UNK] = %s of the tokens"
   assert share % "66.67%" in run(files)
   assert share % "0.00%" in run(files, strip_accents="false")

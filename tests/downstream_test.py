@@ -1,9 +1,9 @@
 """Programs written against the modules the way notebooks and forks do."""
 
 import collections
+import importlib
 import inspect
 import json
-import importlib
 import os
 import re
 import subprocess
@@ -13,19 +13,17 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from bert_suite import input_pipeline, tf_estimator
 import create_pretraining_data
 import extract_features
 import helpers
-from bert_suite import input_pipeline
 import modeling
 import optimization
 import run_classifier
 import run_classifier_with_tfhub
 import run_pretraining
 import run_squad
-from bert_suite import tf_estimator
 import tokenization
-from bert_suite import files
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "##s",
          "was", "were", "good", "bad", "very", "un", "##ex", "##citing", "."]

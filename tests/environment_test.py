@@ -58,8 +58,8 @@ def test_every_module_imports_it_before_tensorflow():
       assert ".environment" in imported or path.endswith("environment.py"), path
     if ".environment" in imported:
       before = imported[:imported.index(".environment")]
-      assert not [name for name in before if name.split(".")[0]
-                  in ("", "absl", "google", "numpy", "six", "tensorflow", "tqdm")]
+      assert not [name for name in before if name.split(".")[0] in (
+          "", "absl", "google", "numpy", "six", "tensorflow", "tqdm")]
   assert {"run_classifier.py", "modeling.py", "tokenization.py"} <= found
 
 
@@ -74,7 +74,7 @@ def run_python(code, **given):
 def test_the_start_of_tensorflow_and_of_a_session_show_nothing():
   assert run_python("""
 import modeling
-from bert_suite import environment
+from bert_suite import environment  # isort: skip  # noqa: F401
 import tensorflow as tf
 environment.find_gpus()
 with tf.Graph().as_default(), tf.compat.v1.Session() as session:

@@ -6,9 +6,7 @@ import os
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import example_writer
-from bert_suite import input_pipeline
-from bert_suite import model_inputs
+from bert_suite import example_writer, input_pipeline, model_inputs
 from helpers import captured_log
 
 Instance = collections.namedtuple("Instance", [
@@ -91,7 +89,7 @@ def test_an_error_leaves_none_of_the_files(tmp_path, error):
 
 
 def test_a_file_that_cannot_be_opened_leaves_none(tmp_path):
-  (tmp_path / "file").write_text(u"not a folder")
+  (tmp_path / "file").write_text("not a folder")
   with pytest.raises(tf.errors.OpError):
     with example_writer.RecordWriter(
         [str(tmp_path / "a"), str(tmp_path / "file" / "b")], {}):

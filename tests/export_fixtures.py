@@ -4,11 +4,10 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
+from bert_suite import checkpoints, serving, trained_models
 import helpers
 import modeling
 import tokenization
-from bert_suite import trained_models
 
 LENGTH = 16
 
@@ -30,7 +29,7 @@ def write_model(folder, task, record_task=None, labels=None,
   vocab_file = helpers.write_vocab(folder)
   config = modeling.BertConfig(**dict(helpers.CONFIG, **changes))
   served = trained_models.TASKS[task](
-      config, {"labels": labels}, {}, None, True)
+      config, {"labels": labels}, {}, None, serving.OPTIONS)
   with tf.Graph().as_default(), tf.Session() as session:
     served.build({name: tf.placeholder(tf.int32, [None, None])
                   for name in ("input_ids", "input_mask", "segment_ids") +

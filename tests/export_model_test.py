@@ -10,21 +10,17 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
+from bert_suite import (
+    checkpoints, cli, files, hub_modules, serving, trained_models)
+from export_fixtures import LENGTH, MODELS, write_model
 import export_model
 import helpers
-from bert_suite import hub_modules
 import modeling
 import optimization
 import predictor
 import run_classifier
 import run_classifier_with_tfhub
 import run_squad
-from bert_suite import serving
-from bert_suite import trained_models
-from bert_suite import cli
-from bert_suite import files
-from export_fixtures import LENGTH, MODELS, write_model
 
 try:
   import tensorflow_hub as hub
@@ -110,7 +106,7 @@ def test_a_stranger_gets_the_numbers_of_every_task(trained, tmp_path):
     requests[task] = path, "serving_default", make_request(task)
     if task == "masked_lm":
       requests["log_probs"] = path, "log_probs", make_request(task)
-  (tmp_path / "requests.json").write_text(u"%s" % json.dumps(requests))
+  (tmp_path / "requests.json").write_text("%s" % json.dumps(requests))
   answers_file = tmp_path / "answers.json"
   process = subprocess.run(
       [sys.executable, "-I", "-c", STRANGER, str(tmp_path / "requests.json"),
@@ -203,7 +199,7 @@ def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
             str(tmp_path))
   subprocess.check_call([sys.executable, "-c", script], cwd=helpers.TOP)
   leftover, = os.listdir(str(tmp_path))
-  (tmp_path / leftover / "saved_model.pb").write_text(u"half")
+  (tmp_path / leftover / "saved_model.pb").write_text("half")
   # Of another host, where a process of that number may well run.
   elsewhere = leftover.replace(files._place(), "0" * 8)
   assert elsewhere != leftover

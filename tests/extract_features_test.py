@@ -1,7 +1,6 @@
 """Tests of extract_features: lines, vectors, files, streaming, mistakes."""
 
 import contextlib
-import io
 import json
 import os
 import subprocess
@@ -12,19 +11,15 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
+from bert_suite import checkpoints, cli, feature_files, input_pipeline, serving
 import extract_features
-from bert_suite import feature_files
 import helpers
-from bert_suite import input_pipeline
 import modeling
-from bert_suite import serving
 import tokenization
-from bert_suite import cli
 
 LINES = ["The kettle sings.", "", "It rains. ||| Tea is near.", "cat",
          "a ||| b ||| c", "the the the the the the the the the the the the",
-         u"\u00e9t\u00e9 tea"] * 3
+         "\u00e9t\u00e9 tea"] * 3
 CONFIG = dict(helpers.CONFIG, num_hidden_layers=3)
 
 
@@ -60,7 +55,7 @@ def run(model, folder, output="out", **flags):
 
 
 def read_json(path):
-  with io.open(path, encoding="utf-8") as reader:
+  with open(path, encoding="utf-8") as reader:
     return [json.loads(line) for line in reader]
 
 
@@ -131,7 +126,7 @@ def test_json_has_the_layers_of_every_token_in_order(
   for found, array in zip(arrays_of(lines), arrays):
     np.testing.assert_allclose(found, array, atol=2e-5)
   # To the letter what json.dumps makes of it.
-  with io.open(path) as reader:
+  with open(path) as reader:
     assert reader.readline() == json.dumps(lines[0]) + "\n"
 
 
@@ -162,7 +157,7 @@ def test_archive_and_records_hold_the_same(model, expected, tmp_path):
     feature = tf.train.Example.FromString(record).features.feature
     assert feature["linex_index"].int64_list.value[:] == [index]
     assert [t.decode("utf-8") for t in feature["tokens"].bytes_list.value
-           ] == tokens[index]
+            ] == tokens[index]
     assert feature["layers"].int64_list.value[:] == [-1, 0]
     values = np.reshape(feature["values"].float_list.value,
                         feature["shape"].int64_list.value)
@@ -179,7 +174,8 @@ def test_pooling_gives_one_vector_per_line(
   lines = read_json(run(model, tmp_path, **flags))
   assert [sorted(line) for line in lines] == [
       ["linex_index", "values"]] * len(LINES)
-  np.testing.assert_allclose([l["values"] for l in lines], vectors, atol=2e-5)
+  np.testing.assert_allclose(
+      [line["values"] for line in lines], vectors, atol=2e-5)
   archive = np.load(run(model, tmp_path, output_format="npz", **flags))
   assert sorted(archive) == ["layers", "values"]
   np.testing.assert_allclose(archive["values"], vectors, atol=2e-5)
@@ -276,6 +272,7 @@ def test_nothing_runs_on_when_writing_fails(model, tmp_path, monkeypatch):
     yield write
 
   monkeypatch.setitem(feature_files.WRITERS, "jsonl", failing_writer)
+
   def threads():
     """The threads of Python; those of TensorFlow that call it come and go."""
     return {thread for thread in threading.enumerate()
@@ -293,12 +290,12 @@ def test_nothing_runs_on_when_writing_fails(model, tmp_path, monkeypatch):
 
 def test_lines_are_texts_or_pairs(tmp_path):
   path = str(tmp_path / "in.txt")
-  with io.open(path, "wb") as writer:
+  with open(path, "wb") as writer:
     writer.write(b"\xef\xbb\xbf one  \r\n\na ||| b ||| c\n ||| d\n\xc3\xa9")
   assert [(e.unique_id, e.text_a, e.text_b)
           for e in extract_features.read_examples(path)] == [
               (0, "one", None), (1, "", None), (2, "a ||| b", "c"),
-              (3, "||| d", None), (4, u"\u00e9", None)]
+              (3, "||| d", None), (4, "\u00e9", None)]
 
 
 @pytest.mark.parametrize("is_gzip", [False, True])
@@ -310,8 +307,8 @@ def test_a_file_and_standard_input_mean_the_same(
     helpers.gzip_file(path)
   examples = extract_features.read_examples(str(path))
   assert [example.text_a for example in examples] == [
-      u"one\rtwo", u"three\x0bfour\u2028five", "", "six"]
-  with io.open(str(path), "rb") as reader:
+      "one\rtwo", "three\x0bfour\u2028five", "", "six"]
+  with open(str(path), "rb") as reader:
     monkeypatch.setattr(sys, "stdin", reader)
     assert [vars(e) for e in extract_features.read_examples("-")] == [
         vars(example) for example in examples]
@@ -323,7 +320,7 @@ def test_a_pipe_is_read_as_it_comes(tmp_path):
   has_read = threading.Event()
 
   def feed():
-    with io.open(path, "wb") as writer:
+    with open(path, "wb") as writer:
       writer.write(b"tea\n")
       writer.flush()
       assert has_read.wait(60)
@@ -341,14 +338,14 @@ def test_a_pipe_is_read_as_it_comes(tmp_path):
 def test_standard_input_and_output(model, tmp_path):
   path = run(model, tmp_path)
   arguments = dict(model, input_file="-", output_file="-", layers="-1,0")
-  with io.open(write_input(tmp_path), "rb") as reader:
+  with open(write_input(tmp_path), "rb") as reader:
     process = subprocess.run(
         [sys.executable, os.path.join(helpers.TOP, "extract_features.py")] +
         ["--%s=%s" % item for item in arguments.items()],
-        stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stdin=reader, capture_output=True)
   assert process.returncode == 0, process.stderr[-3000:]
   assert b"Wrote the features of 21 lines" in process.stderr
-  with io.open(path, "rb") as reader:
+  with open(path, "rb") as reader:
     assert process.stdout == reader.read()
 
 
@@ -390,7 +387,7 @@ def test_records_to_standard_output_follow_what_is_there(tmp_path):
             "with feature_files.record_writer('-', [-1]) as write:\n"
             "  write(feature_files.LineFeatures(3, ['tea'], np.arange(\n"
             "      300, dtype=np.float32).reshape([1, 1, 300])))")
-  with io.open(path, "ab") as appended:
+  with open(path, "ab") as appended:
     subprocess.check_call([sys.executable, "-c", script], stdout=appended,
                           cwd=helpers.TOP)
   assert parse_records(path) == [example] * 2
@@ -416,7 +413,7 @@ def test_links_are_followed_and_pipes_written_to(tmp_path, output_format):
   os.mkfifo(pipe)
 
   def receive():
-    with io.open(pipe, "rb") as reader:
+    with open(pipe, "rb") as reader:
       received.append(reader.read())
 
   thread = threading.Thread(target=receive, daemon=True)
@@ -429,7 +426,7 @@ def test_links_are_followed_and_pipes_written_to(tmp_path, output_format):
   elif output_format == "tfrecord":
     (tmp_path / "received").write_bytes(received[0])
     assert parse_records(tmp_path / "received") == parse_records(target)
-  with io.open(str(tmp_path / "opened"), "wb") as opened:
+  with open(str(tmp_path / "opened"), "wb") as opened:
     opened.write(b"before")
     opened.flush()
     write("/dev/fd/%d" % opened.fileno())
@@ -484,7 +481,7 @@ def test_an_input_is_not_replaced(model, tmp_path, name, flag):
   (tmp_path / "vocab").symlink_to(model["vocab_file"])
   (tmp_path / "config").symlink_to(model["bert_config_file"])
   (tmp_path / "weights").symlink_to(model["init_checkpoint"] + ".index")
-  with io.open(path, "rb") as reader:
+  with open(path, "rb") as reader:
     before = reader.read()
   with pytest.raises(cli.UserError, match=(
       r"/%s \(--output_file\) is the file .* \(--%s\), which it would "
@@ -493,13 +490,13 @@ def test_an_input_is_not_replaced(model, tmp_path, name, flag):
         "--%s=%s" % item for item in sorted(dict(
             model, input_file=path, layers="-1",
             output_file=str(tmp_path / name)).items())])
-  with io.open(path, "rb") as reader:
+  with open(path, "rb") as reader:
     assert reader.read() == before
 
 
 def test_bytes_that_are_not_utf8_are_named_and_nothing_is_left(model, tmp_path):
   path = str(tmp_path / "in.txt")
-  with io.open(path, "wb") as writer:
+  with open(path, "wb") as writer:
     writer.write(b"tea\n" * 30 + b"te\xff\n")
   for output_format in sorted(feature_files.WRITERS):
     with pytest.raises(cli.UserError, match=(
@@ -514,7 +511,7 @@ def test_bytes_that_are_not_utf8_are_named_and_nothing_is_left(model, tmp_path):
 @pytest.mark.parametrize("output_format,pooling", [
     ("jsonl", "none"), ("tfrecord", "none"), ("npz", "none"), ("npz", "mean")])
 def test_an_empty_file_has_no_features(model, tmp_path, output_format, pooling):
-  (tmp_path / "in.txt").write_text(u"")
+  (tmp_path / "in.txt").write_text("")
   helpers.run_main(extract_features, [
       "--%s=%s" % item for item in sorted(dict(
           model, input_file=str(tmp_path / "in.txt"), layers="-1,0",

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
-from bert_suite import files
+from bert_suite import checkpoints, files
 from helpers import TOP, save_checkpoint
 
 ODD_NAMES = ["run[lr=3e-4]", "a*b", "what?", "a, b", "tab\\n", "[", "x[1-3] y"]
@@ -201,8 +200,7 @@ def test_standard_input_may_be_the_output(text, tmp_path):
             "from bert_suite import files\n"
             "files.check_outputs([('--i', '-')], [('--o', '-')])\n"
             "files.check_outputs([('--i', '-')], [('--o', 'hard.txt')])\n"),
-         TOP], stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        cwd=str(tmp_path))
+         TOP], stdin=reader, capture_output=True, cwd=str(tmp_path))
   assert process.stderr.decode("utf-8").rstrip().endswith(
       "ValueError: hard.txt (--o) is the file - (--i), which it would replace; "
       "name another file to write")

@@ -91,7 +91,7 @@ def make_variables(shapes):
 
 def gzip_file(path):
   """Replaces a file by what gzip makes of it, of the same name; returns it."""
-  with io.open(str(path), "rb") as reader:
+  with open(str(path), "rb") as reader:
     content = reader.read()
   with gzip.open(str(path), "wb") as writer:
     writer.write(content)
@@ -102,8 +102,8 @@ def write_lines(path, lines):
   """Writes lines of columns, making the folder; returns the path."""
   if not os.path.isdir(os.path.dirname(str(path))):
     os.makedirs(os.path.dirname(str(path)))
-  with io.open(str(path), "w", encoding="utf-8", newline="") as writer:
-    writer.write(u"".join(u"\t".join(line) + u"\n" for line in lines))
+  with open(str(path), "w", encoding="utf-8", newline="") as writer:
+    writer.write("".join("\t".join(line) + "\n" for line in lines))
   return str(path)
 
 
@@ -132,8 +132,7 @@ def run_script(name, arguments, **environment):
   """Runs a script in its own process; returns exit status, stdout, stderr."""
   process = subprocess.run(
       [sys.executable, os.path.join(TOP, name)] + arguments,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-      env=dict(os.environ, **environment))
+      capture_output=True, env=dict(os.environ, **environment))
   return (process.returncode, process.stdout.decode("utf-8"),
           process.stderr.decode("utf-8"))
 
@@ -171,7 +170,7 @@ def run_main(script, arguments):
 
 def read_eval_results(output_dir):
   """Returns the names and the values of eval_results.txt, in their order."""
-  with io.open(os.path.join(output_dir, "eval_results.txt")) as reader:
+  with open(os.path.join(output_dir, "eval_results.txt")) as reader:
     pairs = [line.rstrip("\n").split(" = ") for line in reader]
   return [name for name, _ in pairs], [float(value) for _, value in pairs]
 

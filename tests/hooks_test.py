@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import training
-from bert_suite import hooks
-from bert_suite import cli
-from estimators_test import head_fn, make_toy, toy_input_fn, train_toy
+from bert_suite import cli, hooks, training
 from helpers import ManualClock, captured_log, read_events
+from training_test import head_fn, make_toy, toy_input_fn, train_toy
 
 LINE = re.compile(r"Training: (\d+) of (\d+) steps, loss ([\d.]+), "
                   r"learning rate ([\de.+-]+), ([\d.]+) examples/sec, "
@@ -193,11 +191,10 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, number):
   def train(hook):
     estimator = make_toy(tmp_path, 9)
     inner = estimator.train
-    monkey = lambda input_fn, hooks, **kwargs: inner(
+    estimator.train = lambda input_fn, hooks, **kwargs: inner(
         input_fn, hooks=[hook] + hooks, **kwargs)
-    estimator.train = monkey
     training.train(estimator, toy_input_fn(True), 9,
-                     start_step=0 if hook.count == 0 else 3)
+                   start_step=0 if hook.count == 0 else 3)
     return estimator
 
   sender = Sender()

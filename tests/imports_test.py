@@ -45,7 +45,7 @@ def run_program(folder, text, path=()):
   environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, path)))
   process = subprocess.run(
       [sys.executable, str(program)], cwd=str(folder), env=environment,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      capture_output=True)
   assert process.returncode == 0, process.stderr.decode("utf-8")[-2000:]
   return process.stdout.decode("utf-8")
 

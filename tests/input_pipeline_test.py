@@ -1,20 +1,15 @@
 """Tests of input_pipeline: whole files or none, tables, records, batches."""
 
 import collections
-import io
 import os
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import input_pipeline
+from bert_suite import files, input_pipeline, model_inputs
+from helpers import captured_log, gzip_file, read_batches
 import tokenization
-from bert_suite import files
-from bert_suite import model_inputs
-from helpers import captured_log
-from helpers import gzip_file
-from helpers import read_batches
 
 NAME_TO_FEATURES = {
     "ids": tf.FixedLenFeature([3], tf.int64),
@@ -72,8 +67,8 @@ def test_an_error_before_anything_is_written_stays_that_error(tmp_path):
 def test_write_text_replaces_the_file(tmp_path):
   path = tmp_path / "out.txt"
   files.write_text(str(path), "first, and longer\n")
-  files.write_text(str(path), u"zw\u00f6lf\n")
-  assert path.read_bytes() == u"zw\u00f6lf\n".encode("utf-8")
+  files.write_text(str(path), "zw\u00f6lf\n")
+  assert path.read_bytes() == "zw\u00f6lf\n".encode("utf-8")
   assert os.listdir(str(tmp_path)) == ["out.txt"]
 
 
@@ -107,8 +102,7 @@ def test_a_pipe_or_device_is_written_to_and_a_link_stays(tmp_path):
 def test_write_examples_keeps_the_old_file_if_an_example_fails(
     records, tmp_path):
   def features():
-    for example in make_features(3):
-      yield example
+    yield from make_features(3)
     raise ValueError("row 4 is wrong")
 
   with pytest.raises(ValueError, match="row 4"):
@@ -231,8 +225,8 @@ def test_arrays_come_in_batches_of_their_own_type():
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
   path = str(tmp_path_factory.mktemp("vocab") / "vocab.txt")
-  with io.open(path, "w", encoding="utf-8") as writer:
-    writer.write(u"\n".join(WORDS) + u"\n")
+  with open(path, "w", encoding="utf-8") as writer:
+    writer.write("\n".join(WORDS) + "\n")
   return tokenization.FullTokenizer(path)
 
 

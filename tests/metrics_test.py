@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import training
-from bert_suite import input_pipeline
-from bert_suite import metrics
+from bert_suite import input_pipeline, metrics, training
 import optimization
 import run_pretraining
 

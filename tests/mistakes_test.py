@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import run_classifier
 from helpers import (
-    TOP, WORDS, PAIRS, run_command, save_checkpoint, write_config, write_lines,
+    PAIRS, TOP, WORDS, run_command, save_checkpoint, write_config, write_lines,
     write_mrpc, write_vocab)
+import run_classifier
 
 HEADER = ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"]
 ROW = ["1", "7", "8"] + list(PAIRS[0])
@@ -243,7 +243,7 @@ def test_a_share_is_at_most_1(task, tmp_path):
 
 def test_a_byte_order_mark_and_blank_lines_at_the_end_are_handled(tmp_path):
   rows = "\n".join("\t".join(row) for row in (HEADER, ROW))
-  for content in (rows, u"\ufeff" + rows, rows + "\n\n \n\r\n",
+  for content in (rows, "\ufeff" + rows, rows + "\n\n \n\r\n",
                   rows.replace("\n", "\r\n") + "\r\n"):
     (tmp_path / "train.tsv").write_bytes(content.encode("utf-8"))
     example, = run_classifier.MrpcProcessor().get_train_examples(str(tmp_path))
@@ -258,8 +258,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(task, tmp_path):
   process = subprocess.run(
       [sys.executable, os.path.join(TOP, "run_classifier.py")] + arguments_for(
           str(output_dir), do_train=True, **task),
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-      preexec_fn=lambda: resource.setrlimit(
+      capture_output=True, preexec_fn=lambda: resource.setrlimit(
           resource.RLIMIT_FSIZE, (30000, 30000)))
   stderr = process.stderr.decode("utf-8")
   assert process.returncode == 1, stderr[-2000:]

@@ -226,9 +226,9 @@ def test_packed_outputs_and_gradients_are_those_of_padded(session, shape):
     # The bias of the keys moves all scores of a softmax alike, so that its
     # gradient is rounding only: what is small is measured against the largest.
     largest = max(np.abs(gradient).max() for gradient in gradients)
-    for ours, theirs, shape in zip(packed_gradients, gradients, shapes):
+    for ours, theirs, dense_shape in zip(packed_gradients, gradients, shapes):
       np.testing.assert_allclose(
-          to_dense(ours, shape), theirs, rtol=1e-5, atol=1e-6 * largest)
+          to_dense(ours, dense_shape), theirs, rtol=1e-5, atol=1e-6 * largest)
 
 
 def test_positions_of_sorted_groups_are_those_of_padded(session):

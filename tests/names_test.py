@@ -8,20 +8,16 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
-from bert_suite import training
-from bert_suite import files
+from bert_suite import checkpoints, cli, files, progress, training
+from helpers import (
+    PAIRS, captured_log, check_mrpc_results, read_probabilities, run_command,
+    run_main, save_checkpoint, write_config, write_lines, write_mrpc,
+    write_vocab)
 import predictor
-from bert_suite import progress
 import run_classifier
 import run_pretraining
 import run_squad
-from bert_suite import cli
-from estimators_test import (
-    checkpoint_steps, make_toy, toy_input_fn, train_toy)
-from helpers import (
-    captured_log, check_mrpc_results, read_probabilities, run_command, run_main,
-    save_checkpoint, write_config, write_lines, write_mrpc, write_vocab, PAIRS)
+from training_test import checkpoint_steps, make_toy, toy_input_fn, train_toy
 
 NAMES = ["run[lr=3e-4]", "a*", "b?", "c, d", "e\\f"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from helpers import captured_log
 import modeling
 import optimization
-from helpers import captured_log
 
 INIT_LR = 0.05
 NUM_TRAIN_STEPS = 12

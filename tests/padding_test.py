@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli
-from bert_suite import kernels
+from bert_suite import cli, kernels, padding, run_settings, tf_estimator
 import modeling
-from bert_suite import padding
 import run_classifier
-from bert_suite import tf_estimator
-from bert_suite import run_settings
 
 
 def make_config():

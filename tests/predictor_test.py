@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from bert_suite import serving, trained_models
+from bert_suite.squad import data as squad_data
+from export_fixtures import LENGTH, MODELS, write_model
 import helpers
 import predictor
-from bert_suite import serving
-from bert_suite.squad import data as squad_data
-from bert_suite import trained_models
-from export_fixtures import LENGTH, MODELS, write_model
 
 TEXTS = ["The kettle sings.", ("It rains.", "Tea is near."), "cat", ("a", ""),
          "the the the the the the the the the the the the the the the the"]
@@ -114,7 +113,7 @@ def test_accents_and_single_texts_are_those_of_the_training(tmp_path):
   for path in (model_dir, exported):
     with predictor.Predictor(path) as asked:
       assert asked.settings["strip_accents"] is False
-      assert asked._tokenizer.basic_tokenizer.tokenize(u"\u00c9") == [u"\u00e9"]
+      assert asked._tokenizer.basic_tokenizer.tokenize("\u00c9") == ["\u00e9"]
       assert asked.predict(["tea", ("tea", "")]).shape == (2, 2)
       with pytest.raises(ValueError, match="^a text: is a pair of texts, but "
                          "the model's type_vocab_size is 1"):
@@ -184,7 +183,7 @@ def test_without_words_squad_answers_with_nothing(tmp_path, version_2):
   model_dir = write_model(tmp_path, "squad", version_2_with_negative=version_2)
   with helpers.captured_log():
     model = predictor.Predictor(model_dir)
-  blank = ["", " \n\t", u"\u200b\u200b"]
+  blank = ["", " \n\t", "\u200b\u200b"]
   nothing = {"text": "", "probability": 1.0, "start_char": None,
              "end_char": None}
   found = model.predict([("a cat", text) for text in blank] +
@@ -248,7 +247,7 @@ def test_versions_of_something_else_are_passed_over(folders, tmp_path):
   shutil.copytree(model, str(tmp_path / "1"))
   for version, name in ((2, "saved_model.pb"), (3, "tfhub_module.pb")):
     shutil.copytree(model, str(tmp_path / str(version)))
-    (tmp_path / str(version) / name).write_text(u"")
+    (tmp_path / str(version) / name).write_text("")
   (tmp_path / "2" / "assets" / "model.json").unlink()
   assert predictor.find_saved_model(str(tmp_path)) == str(tmp_path / "1")
   shutil.rmtree(str(tmp_path / "1"))
@@ -333,7 +332,7 @@ def test_mistakes(folders, tmp_path):
     with pytest.raises(ValueError, match="null_score_diff_threshold=%s: " %
                        wrong):
       predictor.Predictor(given, null_score_diff_threshold=wrong)
-  (tmp_path / "saved_model.pb").write_text(u"no model")
+  (tmp_path / "saved_model.pb").write_text("no model")
   with pytest.raises(ValueError, match="cannot be loaded"):
     predictor.Predictor(str(tmp_path))
 
@@ -343,7 +342,7 @@ def test_paths_may_start_with_a_tilde(folders, tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   shutil.copytree(model_dir, str(tmp_path / "model"))
   shutil.copytree(export_dir, str(tmp_path / "exported"))
-  vocab_file = helpers.write_vocab(tmp_path)
+  helpers.write_vocab(tmp_path)
   with helpers.captured_log():
     expected = predictor.Predictor(model_dir).predict(TEXTS)
     for path, parts in (("~/model", {"vocab_file": "~/vocab.txt"}),

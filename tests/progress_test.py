@@ -7,8 +7,7 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli
-from bert_suite import progress
+from bert_suite import cli, progress
 from helpers import ManualClock, captured_log
 
 

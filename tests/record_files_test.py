@@ -1,6 +1,5 @@
 """Tests of record_files: finding files, records that are wrong or damaged."""
 
-import io
 import os
 import re
 
@@ -8,12 +7,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import input_pipeline
-from bert_suite import files
-from bert_suite import record_files
-from helpers import captured_log
-from helpers import gzip_file
-from helpers import read_batches
+from bert_suite import files, input_pipeline, record_files
+from helpers import captured_log, gzip_file, read_batches
 
 FEATURES = {"ids": tf.FixedLenFeature([3], tf.int64),
             "weight": tf.FixedLenFeature([1], tf.float32)}
@@ -41,7 +36,7 @@ def five(tmp_path):
 
 def flip(path, offset):
   """Changes a byte of a file."""
-  with io.open(path, "rb+") as file:
+  with open(path, "rb+") as file:
     file.seek(offset)
     byte = bytearray(file.read(1))
     file.seek(offset)
@@ -49,7 +44,7 @@ def flip(path, offset):
 
 
 def cut(path, size):
-  with io.open(path, "rb+") as file:
+  with open(path, "rb+") as file:
     file.truncate(size)
 
 

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from bert_suite import checkpoints
+from bert_suite.pretraining import record_origins
 import create_pretraining_data
 import helpers
-from bert_suite.pretraining import record_origins
 import tokenization
 
 SIZE = len(helpers.WORDS)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import helpers
 from bert_suite import input_pipeline
+import helpers
 import run_classifier
 
 # Runs a script in which `die` is called at some moment, as kill -9 would.
@@ -102,7 +102,7 @@ def run_and_kill(script, arguments, patch):
   process = subprocess.run(
       [sys.executable, "-c", KILLED % dict(
           top=helpers.TOP, script=script, patch=patch)] + arguments,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      capture_output=True)
   stderr = process.stderr.decode("utf-8")
   assert process.returncode == -signal.SIGKILL, stderr[-3000:]
   assert "dies here" in stderr
@@ -215,7 +215,7 @@ def test_a_refused_command_leaves_no_run_json(task, tmp_path):
 
 def test_a_resumed_training_draws_other_numbers(tmp_path):
   """The seed of the Estimator depends on the step; the first one does not."""
-  from estimators_test import make_toy  # pylint: disable=g-import-not-at-top
+  from training_test import make_toy
   seeds = [make_toy(tmp_path, tf_random_seed=7, start_step=step)
            .config.tf_random_seed for step in (0, 0, 100, 200)]
   assert seeds[0] == seeds[1] == 7
@@ -234,7 +234,7 @@ def die(*unused_args, **unused_kwargs):
   os.kill(os.getpid(), signal.SIGINT)
 hooks.LogHook.before_run = at_call(3, hooks.LogHook.before_run)
 """)] + task + ["--output_dir=%s" % output_dir],
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      capture_output=True)
   stderr = process.stderr.decode("utf-8")
   assert process.returncode == 130, stderr[-3000:]
   assert "Traceback" not in stderr

@@ -8,21 +8,17 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
-from bert_suite import training
-from bert_suite import input_pipeline
+from bert_suite import checkpoints, cli, input_pipeline, run_settings, training
+from helpers import (
+    CONFIG, LABELS, PAIRS, WORDS, captured_log, check_mrpc_results,
+    read_batches, read_eval_results, read_events, read_probabilities, run_main,
+    run_script, save_checkpoint, write_config, write_lines, write_mrpc,
+    write_vocab)
 import modeling
 import numpy_bert
 import optimization
 import run_classifier
 import tokenization
-from bert_suite import run_settings
-from bert_suite import cli
-from helpers import (
-    LABELS, CONFIG, PAIRS, WORDS, captured_log, check_mrpc_results,
-    read_batches, read_eval_results, read_events, read_probabilities, run_main,
-    run_script, save_checkpoint, write_config, write_lines, write_mrpc,
-    write_vocab)
 
 # Processors.
 
@@ -34,7 +30,7 @@ def facts(examples):
 def test_cola(tmp_path):
   write_lines(tmp_path / "train.tsv", [
       ["gj04", "1", "", "One sings."], ["gj04", "0", "*", "Sings \"one."]])
-  write_lines(tmp_path / "dev.tsv", [["gj04", "1", "", u"Caf\u00e9."]])
+  write_lines(tmp_path / "dev.tsv", [["gj04", "1", "", "Caf\u00e9."]])
   write_lines(tmp_path / "test.tsv", [
       ["index", "sentence"], ["0", "First."], ["1", "Second."]])
   processor = run_classifier.ColaProcessor()
@@ -43,7 +39,7 @@ def test_cola(tmp_path):
       ("train-0", "One sings.", None, "1"),
       ("train-1", "Sings \"one.", None, "0")]
   assert facts(processor.get_dev_examples(str(tmp_path))) == [
-      ("dev-0", u"Caf\u00e9.", None, "1")]
+      ("dev-0", "Caf\u00e9.", None, "1")]
   assert facts(processor.get_test_examples(str(tmp_path))) == [
       ("test-1", "First.", None, "0"), ("test-2", "Second.", None, "0")]
 
@@ -88,23 +84,23 @@ def test_mnli(tmp_path):
 
 def test_xnli(tmp_path):
   write_lines(tmp_path / "multinli" / "multinli.train.zh.tsv", [
-      ["premise", "hypo", "label"], [u"\u4e0b\u96e8", u"\u8336", "neutral"],
-      [u"\u732b", u"\u8336", "contradictory"]])
+      ["premise", "hypo", "label"], ["\u4e0b\u96e8", "\u8336", "neutral"],
+      ["\u732b", "\u8336", "contradictory"]])
   header = ["language", "gold_label", "", "", "", "", "sentence1", "sentence2"]
   rows = [["en", "neutral", "", "", "", "", "It rains.", "Tea.", "1"],
-          ["zh", "contradiction", "", "", "", "", u"\u732b", u"\u8336", "1"]]
+          ["zh", "contradiction", "", "", "", "", "\u732b", "\u8336", "1"]]
   write_lines(tmp_path / "xnli.dev.tsv", [header] + rows)
   write_lines(tmp_path / "xnli.test.tsv", [header] + [
       row[:1] + ["hidden"] + row[2:] for row in rows])
   processor = run_classifier.XnliProcessor()
   assert processor.get_labels() == ["contradiction", "entailment", "neutral"]
   assert facts(processor.get_train_examples(str(tmp_path))) == [
-      ("train-1", u"\u4e0b\u96e8", u"\u8336", "neutral"),
-      ("train-2", u"\u732b", u"\u8336", "contradiction")]
+      ("train-1", "\u4e0b\u96e8", "\u8336", "neutral"),
+      ("train-2", "\u732b", "\u8336", "contradiction")]
   for found, name in ((processor.get_dev_examples, "dev-2"),
                       (processor.get_test_examples, "test-2")):
     assert facts(found(str(tmp_path))) == [
-        (name, u"\u732b", u"\u8336", "contradiction")]
+        (name, "\u732b", "\u8336", "contradiction")]
   english = run_classifier.XnliProcessor(language="en")
   assert facts(english.get_dev_examples(str(tmp_path))) == [
       ("dev-1", "It rains.", "Tea.", "neutral")]
@@ -418,7 +414,7 @@ def test_f1_without_any_positive_is_0(use_tpu):
 @pytest.mark.parametrize("num_rows", [7, 11])
 def test_the_loss_of_an_evaluation_does_not_depend_on_its_batches(
     tmp_path, num_rows):
-  """TensorBoard has the loss that eval_results.txt has, that of batches of 4."""
+  """TensorBoard has the loss of eval_results.txt, that of batches of 4."""
   losses = np.arange(num_rows, dtype=np.float32)  # logits of 0 and a wrong one
 
   def build_model(unused_is_training, input_ids, *unused_inputs):
@@ -574,9 +570,9 @@ def test_a_model_of_another_task_lends_its_encoder(
     run_main(run_classifier, arguments_for(
         output_dir=str(tmp_path / "out"), **values))
   assert (
-      "The head (output_weights, output_bias) starts anew, from random weights: "
-      "in %s output_weights is [2, 16] there and [3, 16] here, output_bias is "
-      "[2] there and [3] here" % trained) in lines
+      "The head (output_weights, output_bias) starts anew, from random "
+      "weights: in %s output_weights is [2, 16] there and [3, 16] here, "
+      "output_bias is [2] there and [3] here" % trained) in lines
   first = tf.train.load_checkpoint(str(tmp_path / "out" / "model.ckpt-0"))
   there = tf.train.load_checkpoint(trained)
   name = "bert/pooler/dense/kernel"
@@ -585,8 +581,8 @@ def test_a_model_of_another_task_lends_its_encoder(
   for changes, message in (
       (dict(init_head="keep"), "--init_head=keep: .* has another head: "),
       (dict(init_head="old"), "--init_head=old: expected one of auto, keep"),
-      (dict(init_head="new", do_train=False, do_eval=True), "--init_head=new: a "
-       "new head is of use only with --do_train")):
+      (dict(init_head="new", do_train=False, do_eval=True),
+       "--init_head=new: a new head is of use only with --do_train")):
     with pytest.raises(cli.UserError, match=message):
       run_main(run_classifier, arguments_for(
           output_dir=str(tmp_path / "other"), **dict(values, **changes)))
@@ -770,7 +766,8 @@ def test_train_and_evaluate_raises_mistakes(settings):
   for changes, text in (
       ({"learning_rat": 1}, "unknown setting learning_rat; did you mean "),
       ({"vocab_file": None}, "also pass --vocab_file"),
-      ({"data_dir": "/nowhere"}, "--data_dir=/nowhere: a file of the task is ")):
+      ({"data_dir": "/nowhere"},
+       "--data_dir=/nowhere: a file of the task is ")):
     with pytest.raises(cli.UserError) as error:
       run_classifier.train_and_evaluate(**dict(settings, **changes))
     assert str(error.value).startswith(text)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import modeling
+from bert_suite import cli
 import helpers
+import modeling
 import run_classifier_with_tfhub
 import tokenization
-from bert_suite import cli
 
 try:
   import tensorflow_hub as hub

@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
+from bert_suite import (
+    checkpoints, cli, input_pipeline, model_inputs, tf_estimator)
 import helpers
 import hooks_test
-from bert_suite import input_pipeline
 import modeling
 import numpy_bert
 import resume_test
 import run_pretraining
-from bert_suite import tf_estimator
 import tokenization
-from bert_suite import cli
-from bert_suite import model_inputs
 
 # B sequences of S tokens, W wide; P predictions each of V words.
 B, S, W, P, V = 3, 5, 8, 2, 11

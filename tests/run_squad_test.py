@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import input_pipeline
+from bert_suite import cli, input_pipeline
+from helpers import (
+    CONFIG, WORDS, captured_log, run_main, run_script, save_checkpoint,
+    write_config, write_vocab)
 import modeling
 import numpy_bert
 import run_squad
 import squad_metrics
-from bert_suite import cli
-from helpers import (
-    CONFIG, WORDS, captured_log, run_main, run_script, save_checkpoint,
-    write_config, write_vocab)
 
 CONTEXTS = ["The kettle sings. A cat is not near, it rains.",
             "Tea is far. The cat sleeps near the kettle.",
@@ -33,7 +32,7 @@ def make_squad(version_2=False):
     for j, text in enumerate(QUESTIONS):
       is_impossible = version_2 and j == 2
       qas.append({"id": "q%d%d" % (i, j), "question": text, "answers": [
-          ] if is_impossible else [
+      ] if is_impossible else [
               {"text": answer, "answer_start": context.index(answer)}]})
       if version_2:
         qas[-1]["is_impossible"] = is_impossible
@@ -419,8 +418,8 @@ def test_what_the_training_did_otherwise_is_warned_of(
         task, trained_dir, do_train=True, num_train_epochs=3,
         train_file=task["version_2"], version_2_with_negative=True))
   warning, = [line for line in lines if "settings are ignored" in line]
-  assert "--train_file=%s (trained with %s), --version_2_with_negative=True (" % (
-      task["version_2"], task["version_1"]) in warning
+  assert ("--train_file=%s (trained with %s), --version_2_with_negative=True ("
+          % (task["version_2"], task["version_1"])) in warning
 
 
 def without_answers(folder):

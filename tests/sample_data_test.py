@@ -1,7 +1,6 @@
 """Checks the files that the demo and other tests read."""
 
 import collections
-import io
 import os
 import string
 import unicodedata
@@ -17,7 +16,7 @@ MAX_SEQ_LENGTH = 48  # of demo.sh
 
 
 def read_lines(*path):
-  with io.open(os.path.join(TOP, *path), encoding="utf-8", newline="") as f:
+  with open(os.path.join(TOP, *path), encoding="utf-8", newline="") as f:
     text = f.read()
   assert text.endswith("\n")
   assert "\r" not in text

@@ -6,26 +6,25 @@ import math
 import numpy as np
 import pytest
 
-from bert_suite.squad import answers as squad_answers
-from bert_suite.squad import data as squad_data
-import tokenization
+from bert_suite.squad import answers as squad_answers, data as squad_data
 from helpers import captured_log, write_lines
+import tokenization
 
 TEXTS = [
-    u"The kettle (1895-1943) sings: \u201cna\xefve caf\xe9s\u201d, 3.5% of t"
-    u"ea\u2019s price;\nit isn't far.",
-    u"\u0928\u0908 \u0926\u093f\u0932\u094d\u0932\u0940 \u092d\u093e\u0930"
-    u"\u0924 \u0915\u0940 \u0930\u093e\u091c\u0927\u093e\u0928\u0940 \u0939"
-    u"\u0948\u0964 \u092f\u092e\u0941\u0928\u093e \u0928\u0926\u0940, \u0915"
-    u"\u093c\u093f\u0932\u093e",
-    u"\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\uff0c\u4eba\u53e3"
-    u"\u4e8c\u5343\u4e07\u3002 2008\u5e74\u5965\u8fd0\u4f1a",
-    u"\u0627\u0644\u0642\u0627\u0647\u0631\u0629 \u0639\u0627\u0635\u0645"
-    u"\u064e\u0629\u064f \u0645\u0635\u0631\u060c \u0639\u0644\u0649 \u0646"
-    u"\u0647\u0631 \u0627\u0644\u0646\u064a\u0644.",
-    u"Tea \U0001f375 or \U0001f468\u200d\U0001f469\u200d\U0001f467? "
-    u"\U0001f1eb\U0001f1f7 says \u2615\ufe0f\U0001f44d\U0001f3fd!  Two\tspac"
-    u"es  here",
+    "The kettle (1895-1943) sings: \u201cna\xefve caf\xe9s\u201d, 3.5% of t"
+    "ea\u2019s price;\nit isn't far.",
+    "\u0928\u0908 \u0926\u093f\u0932\u094d\u0932\u0940 \u092d\u093e\u0930"
+    "\u0924 \u0915\u0940 \u0930\u093e\u091c\u0927\u093e\u0928\u0940 \u0939"
+    "\u0948\u0964 \u092f\u092e\u0941\u0928\u093e \u0928\u0926\u0940, \u0915"
+    "\u093c\u093f\u0932\u093e",
+    "\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\uff0c\u4eba\u53e3"
+    "\u4e8c\u5343\u4e07\u3002 2008\u5e74\u5965\u8fd0\u4f1a",
+    "\u0627\u0644\u0642\u0627\u0647\u0631\u0629 \u0639\u0627\u0635\u0645"
+    "\u064e\u0629\u064f \u0645\u0635\u0631\u060c \u0639\u0644\u0649 \u0646"
+    "\u0647\u0631 \u0627\u0644\u0646\u064a\u0644.",
+    "Tea \U0001f375 or \U0001f468\u200d\U0001f469\u200d\U0001f467? "
+    "\U0001f1eb\U0001f1f7 says \u2615\ufe0f\U0001f44d\U0001f3fd!  Two\tspac"
+    "es  here",
 ]
 
 
@@ -33,7 +32,7 @@ def make_tokenizer(folder, do_lower_case):
   """Makes a tokenizer whose pieces are characters."""
   chars = sorted(set("".join(TEXTS) + "".join(TEXTS).lower() + "aceinou"))
   pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + [
-      prefix + char for char in chars if char.strip() and char != u"\u2615"
+      prefix + char for char in chars if char.strip() and char != "\u2615"
       for prefix in ("", "##")]
   path = write_lines(folder / "vocab.txt", [[piece] for piece in pieces])
   return tokenization.FullTokenizer(path, do_lower_case)
@@ -229,7 +228,7 @@ def test_offsets_round_trip_in_many_scripts(tmp_path, index, do_lower_case):
 
 def test_offsets_are_those_of_the_place_that_was_chosen(tmp_path):
   examples, features = make_data(
-      tmp_path, contexts=[u"tea or tea, tea."], max_seq_length=40)
+      tmp_path, contexts=["tea or tea, tea."], max_seq_length=40)
   feature, = features
   where = [p for p in sorted(feature.token_to_orig_map)
            if feature.tokens[p] == "t"][2]
@@ -262,8 +261,8 @@ def test_examples_without_context_have_no_offsets(tmp_path):
     ("steve smith", "Steve Smith's", False, "Steve Smith's"),
     ("1895", "(1895-1943)", True, "1895"),
     ("1943 )", "(1895-1943)", True, "1943)"),
-    ("cafe", u"caf\u00e9s", True, u"caf\u00e9"),
-    ("cafe", u"cafe\u0301s", True, u"cafe\u0301s"),  # other lengths
+    ("cafe", "caf\u00e9s", True, "caf\u00e9"),
+    ("cafe", "cafe\u0301s", True, "cafe\u0301s"),  # other lengths
     ("[UNK]", "tea", True, "tea"), ("", "tea", True, "tea"),
     ("tea", "", True, ""), ("b c", "a b  c d", True, "b  c"),
     ("a", " a ", True, "a"), (" a", "b a", True, "b a")])
@@ -272,25 +271,25 @@ def test_get_final_text(pred, orig, lower, expected):
 
 
 def test_get_final_text_with_accents():
-  text = u"Caf\u00c9s"
+  text = "Caf\u00c9s"
   assert squad_answers.get_final_text(
-      u"caf\u00e9", text, True, strip_accents=False) == u"Caf\u00c9"
+      "caf\u00e9", text, True, strip_accents=False) == "Caf\u00c9"
   # The place of what the tokenizer cannot have made is not found.
-  assert squad_answers.get_final_text(u"caf\u00e9", text, True) == text
+  assert squad_answers.get_final_text("caf\u00e9", text, True) == text
 
 
 def test_get_final_text_logs_why_it_took_all():
   with captured_log() as lines:
     squad_answers.get_final_text("x", "tea", True, verbose_logging=True)
-    squad_answers.get_final_text("e", u"e\u0301", True, verbose_logging=True)
+    squad_answers.get_final_text("e", "e\u0301", True, verbose_logging=True)
   assert "Unable to find text: 'x' in 'tea'" in lines[0]
   assert "Length not equal" in lines[1]
 
 
 def test_get_final_text_is_that_of_the_slow_way():
   rng = np.random.RandomState(3)
-  alphabet = list(u"aAbB .,  '\u00e9\u0301\u4e2d\u0915\u093f"
-                  u"\u00a0\u200d\U0001f44d")
+  alphabet = list("aAbB .,  '\u00e9\u0301\u4e2d\u0915\u093f"
+                  "\u00a0\u200d\U0001f44d")
   for _ in range(2000):
     orig = "".join(rng.choice(alphabet, rng.randint(1, 15)))
     lower = bool(rng.randint(2))

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite.squad import data as squad_data
-from bert_suite.squad import reader as squad_files
-import tokenization
+from bert_suite.squad import data as squad_data, reader as squad_files
 from helpers import WORDS, captured_log, gzip_file, write_vocab
+import tokenization
 
 CONTEXT = "The kettle sings.  A cat\nsleeps not near, it rains. Tea is far."
 NUM_PIECES = 19  # of the vocabulary in helpers.py
@@ -58,6 +57,7 @@ def test_gzip_is_unpacked_or_named(tmp_path):
     squad_files.read_dataset(path)
   assert str(error.value).startswith(path + ": is a damaged gzip file (")
 
+
 @pytest.mark.parametrize("answer,start,end", [
     ("The kettle", 0, 1), ("A cat\nsleeps", 3, 5), ("sings", 2, 2),
     (" A", 2, 3), (" Tea is", 9, 11), ("far.", 12, 12)])
@@ -72,8 +72,8 @@ def test_an_answer_is_found_by_its_words(tmp_path, answer, start, end):
 
 def test_words_end_at_the_spaces_of_the_reference_only(tmp_path):
   (example,), _ = read(
-      tmp_path, [question()], False, context=u"\ta\u202fb\u00a0c\r\nd \u3000e")
-  assert example.doc_tokens == ["a", u"b\u00a0c", "d", u"\u3000e"]
+      tmp_path, [question()], False, context="\ta\u202fb\u00a0c\r\nd \u3000e")
+  assert example.doc_tokens == ["a", "b\u00a0c", "d", "\u3000e"]
   assert example.word_starts == [1, 3, 8, 10]
 
 
@@ -258,7 +258,7 @@ def test_every_piece_has_its_most_context_in_one_window(tmp_path, tokenizer):
   best = {}  # piece of the context: (least context on a side, length, window)
   for index, feature in enumerate(features):
     positions = sorted(feature.token_to_orig_map)
-    for place, position in enumerate(positions):
+    for place in range(len(positions)):
       rank = (min(place, len(positions) - 1 - place) + 0.01 * len(positions),
               -index)
       piece = 3 * index + place

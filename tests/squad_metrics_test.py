@@ -5,8 +5,8 @@ import json
 import pytest
 
 from bert_suite.squad import reader as squad_files
-import squad_metrics
 from helpers import captured_log, run_script
+import squad_metrics
 
 
 def question(key, *answers, **more):
@@ -30,7 +30,7 @@ VERSION_2 = articles(
 
 @pytest.mark.parametrize("text,expected", [
     ("The  Cat!", "cat"), ("a-an-the", "aanthe"), ("An a the", ""),
-    (u"\u201ctea\u201d \u2014 the", u"\u201ctea\u201d \u2014"),
+    ("\u201ctea\u201d \u2014 the", "\u201ctea\u201d \u2014"),
     ("theatre", "theatre"), ("3.14", "314"), ("tea\n\ttime", "tea time")])
 def test_normalize_answer(text, expected):
   assert squad_metrics.normalize_answer(text) == expected

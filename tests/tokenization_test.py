@@ -1,4 +1,3 @@
-# coding=utf-8
 """Tests of tokenization: against a slow tokenizer, options, caches, reports."""
 
 import collections
@@ -262,7 +261,7 @@ def test_wordpiece_tokenizer():
 
 def test_full_tokenizer_and_round_trip(tmp_path):
   tokenizer = tokenization.FullTokenizer(write_vocab(tmp_path, WORDS))
-  tokens = tokenizer.tokenize(u"UNwant\u00e9d,running")
+  tokens = tokenizer.tokenize("UNwant\u00e9d,running")
   assert tokens == ["un", "##want", "##ed", ",", "runn", "##ing"]
   ids = tokenizer.convert_tokens_to_ids(tokens)
   assert ids == [WORDS.index(token) for token in tokens]
@@ -270,7 +269,7 @@ def test_full_tokenizer_and_round_trip(tmp_path):
   assert tokenization.convert_tokens_to_ids(tokenizer.vocab, tokens) == ids
   assert tokenization.convert_ids_to_tokens(tokenizer.inv_vocab, ids) == tokens
   tokens.append("changed by the caller")
-  assert tokenizer.tokenize(u"UNwant\u00e9d,running") == tokens[:-1]
+  assert tokenizer.tokenize("UNwant\u00e9d,running") == tokens[:-1]
   with pytest.raises(KeyError, match="'covfefe' is not in .* 18 entries"):
     tokenizer.convert_tokens_to_ids(["the", "covfefe"])
 
@@ -330,6 +329,7 @@ def test_changes_are_followed(tmp_path):
   assert tokenizer.tokenize(text) == ["[UNK]", "wax"]
   tokenizer.wordpiece_tokenizer.vocab["Unwanted"] = 1
   assert tokenizer.tokenize(text) == ["Unwanted", "wax"]
+
   class Letters:
 
     def tokenize(self, text):
@@ -420,7 +420,7 @@ def test_helpers_can_be_called():
   assert basic._run_split_on_punc(",a b,-c") == [",", "a b", ",", "-", "c"]
   assert basic._run_split_on_punc("") == []
   assert [basic._is_chinese_char(ord(char)) for char in "\u4e00\U00020000a"
-         ] == [True, True, False]
+          ] == [True, True, False]
 
 
 @pytest.mark.parametrize("helper, change, words", [
@@ -564,8 +564,8 @@ def test_entries_with_accents_are_reported_where_they_never_match(
 
 def test_text_types():
   for convert in (tokenization.convert_to_unicode, tokenization.printable_text):
-    assert convert(u"\u00e9") == u"\u00e9"
-    assert convert(b"\xc3\xa9\xff") == u"\u00e9"
+    assert convert("\u00e9") == "\u00e9"
+    assert convert(b"\xc3\xa9\xff") == "\u00e9"
     with pytest.raises(ValueError, match="str or bytes, found int: 3"):
       convert(3)
   assert tokenization.whitespace_tokenize(" a\t\nb \u3000c") == ["a", "b", "c"]
@@ -590,8 +590,8 @@ def test_validate_case(name, lower):
 
 def write_vocab_of(tmp_path, *words):
   path = tmp_path / "vocab.txt"
-  path.write_text(u"\n".join(
-      ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") + words) + u"\n")
+  path.write_text("\n".join(
+      ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") + words) + "\n")
   return str(path)
 
 

@@ -99,21 +99,22 @@ def test_no_folder_no_lock(tmp_path):
 
 
 def test_of_two_that_start_at_once_in_a_new_folder_one_has_it(tmp_path):
-  for i in range(50):
-    folder, outcomes = str(tmp_path / str(i) / "out"), []
-    start, end = threading.Barrier(2), threading.Barrier(2)
-
-    def train():
-      start.wait()
-      try:
-        with training_lock.TrainingLock(folder):
-          outcomes.append("trained")
-          end.wait()
-      except training_lock.Held:
-        outcomes.append("held")
+  def train(folder, outcomes, start, end):
+    start.wait()
+    try:
+      with training_lock.TrainingLock(folder):
+        outcomes.append("trained")
         end.wait()
+    except training_lock.Held:
+      outcomes.append("held")
+      end.wait()
 
-    threads = [threading.Thread(target=train) for _ in range(2)]
+  for i in range(50):
+    outcomes = []
+    arguments = (str(tmp_path / str(i) / "out"), outcomes,
+                 threading.Barrier(2), threading.Barrier(2))
+    threads = [threading.Thread(target=train, args=arguments)
+               for _ in range(2)]
     for thread in threads:
       thread.start()
     for thread in threads:

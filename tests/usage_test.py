@@ -8,17 +8,16 @@ import sys
 from absl import flags
 import pytest
 
-from bert_suite import cli
+from bert_suite import cli, usage
 import create_pretraining_data
 import export_model
 import extract_features
+from helpers import TOP
 import run_classifier
 import run_classifier_with_tfhub
 import run_pretraining
 import run_squad
 import squad_metrics
-from bert_suite import usage
-from helpers import TOP
 
 SCRIPTS = {script.__name__.split(".")[-1]: script for script in (
     create_pretraining_data, export_model, extract_features, run_classifier,
@@ -35,8 +34,7 @@ def help_of(name):
 
 def run(arguments, folder=TOP):
   process = subprocess.run(
-      [sys.executable] + arguments, cwd=str(folder), stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE)
+      [sys.executable] + arguments, cwd=str(folder), capture_output=True)
   return (process.returncode, process.stdout.decode("utf-8"),
           process.stderr.decode("utf-8"))
 
@@ -112,7 +110,7 @@ def test_a_script_without_tensorflow_prints_its_help(argument):
 
 
 def test_a_program_with_a_task_of_its_own_prints_its_help(tmp_path):
-  (tmp_path / "reviews.py").write_text(u"""
+  (tmp_path / "reviews.py").write_text("""
 import sys
 sys.path.insert(0, %r)
 from absl import flags

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import training
+from bert_suite import cli, run_settings, training, xla
 from helpers import (
     captured_log, run_script, write_config, write_mrpc, write_vocab)
-from bert_suite import xla
-from bert_suite import run_settings
-from bert_suite import cli
 
 
 def graph_options(**kwargs):

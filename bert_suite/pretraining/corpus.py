@@ -13,13 +13,12 @@ import itertools
 import re
 import sys
 
-from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+from . import sentences, workers
 from .. import gzip_files
-from . import sentences
-from . import workers
 
 # A line is a sentence. One of this length is a file without line ends, or no
 # text at all.
@@ -223,8 +222,7 @@ def _read_lines(span, advance=lambda count: None):
       position = raw.tell() - span.begin
       lines = (rest + block).split(b"\n")
       rest = lines.pop()
-      for line in lines:
-        yield line
+      yield from lines
       if len(rest) > MAX_LINE_BYTES:
         break
     if rest:

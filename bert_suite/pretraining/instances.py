@@ -11,7 +11,7 @@ import collections
 import functools
 import itertools
 
-from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -176,9 +176,8 @@ def create_instances(documents, settings, symbols, rng,
   """
   rng.shuffle(documents)
   for done in range(settings.dupe_factor * len(documents)):
-    for instance in _instances_of_document(
-        documents, done % len(documents), settings, symbols, rng, coverage):
-      yield instance
+    yield from _instances_of_document(
+        documents, done % len(documents), settings, symbols, rng, coverage)
     on_document(done + 1)
 
 

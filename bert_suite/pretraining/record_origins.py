@@ -8,14 +8,11 @@ vocabulary of a pre-trained model.
 import json
 import os
 
-from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from .. import checkpoints
-from .. import files
-from .. import model_inputs
-from .. import tokenization
+from .. import checkpoints, files, model_inputs, tokenization
 
 
 def write(paths, vocab_file, tokenizer):
@@ -44,8 +41,9 @@ def write(paths, vocab_file, tokenizer):
       files.write_json(
           _path(path), dict(origin, bytes=tf.gfile.Stat(path).length))
     except (OSError, tf.errors.OpError) as error:  # the records are complete
-      tf.logging.warning("%s: cannot be written (%s), so training will not know "
-                         "the vocabulary of %s", _path(path), error, path)
+      tf.logging.warning(
+          "%s: cannot be written (%s), so training will not know the "
+          "vocabulary of %s", _path(path), error, path)
 
 
 def _path(record_file):
@@ -104,7 +102,7 @@ def find_vocabulary(record_files, vocab_file, folders, vocab_size):
       raise ValueError(
           "%s is made with the vocabulary %s, but %s with %s; give files of "
           "one vocabulary" % (known[0][0], known[0][1]["vocab_file"], path,
-                          origin["vocab_file"]))
+                              origin["vocab_file"]))
   found, entries = None, {}
   if known and len(known) == len(record_files):
     entries = {name: value for name, value in known[0][1].items()

@@ -1,4 +1,4 @@
-"""Cuts lines that hold several sentences, or are too long, into shorter ones."""
+"""Cuts lines that hold several sentences, or are too long, into shorter."""
 
 import re
 

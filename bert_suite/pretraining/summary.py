@@ -4,12 +4,11 @@ The counts of shards add up. What they show is logged, with a warning where the
 records teach less than the text could.
 """
 
-from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import corpus
-from . import instances as pretraining_instances
+from . import corpus, instances as pretraining_instances
 
 _MANY_UNKNOWN = 0.05  # share of [UNK] that calls for a warning
 _LITTLE_USED = 0.9  # share of the text; less calls for one

@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 
-from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -125,7 +125,7 @@ def _work(sender, parent, function, task):
     message = "result", function(report, *task)
   except (ValueError, OSError) as error:
     message = "error", str(error)
-  except Exception:  # pylint: disable=broad-except  # it goes to the parent
+  except Exception:  # noqa: BLE001  # it goes to the parent
     message = "fault", traceback.format_exc()
   sender.send(message)
 

@@ -9,16 +9,12 @@ import collections
 import functools
 import json
 
-from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from .. import files
-from .. import model_inputs
-from .. import progress
-from .. import squad_metrics
-from .. import tokenization
+from .. import files, model_inputs, progress, squad_metrics, tokenization
 
 # The logits of a window: its number, and two sequences of S float.
 RawResult = collections.namedtuple(

@@ -10,15 +10,13 @@ import bisect
 import collections
 import re
 
-from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from .. import example_writer
-from .. import model_inputs
-from .. import progress
 from . import reader as squad_files
+from .. import example_writer, model_inputs, progress
 
 FIRST_UNIQUE_ID = 1000000000
 

@@ -32,7 +32,7 @@ def read_json(path, expected="one object for the whole file"):
   """
   try:
     if "://" in path:
-      import tensorflow.compat.v1 as tf  # pylint: disable=g-import-not-at-top
+      import tensorflow.compat.v1 as tf
       with tf.gfile.GFile(path, "rb") as reader:
         content = gzip_files.unpacked(reader, path).read()
     else:
@@ -40,7 +40,7 @@ def read_json(path, expected="one object for the whole file"):
         content = gzip_files.unpacked(reader, path).read()
   except ValueError:
     raise  # it says all
-  except Exception as error:  # pylint: disable=broad-except
+  except Exception as error:  # noqa: BLE001
     # Without importing TensorFlow its errors cannot be named.
     raise ValueError("%s: cannot be read (%s)" % (
         path, getattr(error, "strerror", None) or

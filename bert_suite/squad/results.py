@@ -7,14 +7,12 @@ from one prediction; eval_results.json has its scores.
 import math
 import os
 
-from .. import environment  # pylint: disable=unused-import  # before TensorFlow
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import answers as squad_answers
-from . import reader as squad_files
-from .. import squad_metrics
-from .. import training
+from . import answers as squad_answers, reader as squad_files
+from .. import squad_metrics, training
 
 _THRESHOLD = "null_score_diff_threshold"
 

@@ -1,12 +1,11 @@
-"""Tests of tsv_files: rows of tab-separated values, first rows that are data."""
+"""Tests of tables: rows of tab-separated values, first rows that are data."""
 
 import codecs
 
 import pytest
 
 from bert_suite import tables
-from helpers import captured_log
-from helpers import gzip_file
+from helpers import captured_log, gzip_file
 
 
 def write_bytes(tmp_path, content):
@@ -34,11 +33,11 @@ def test_read_tsv(tmp_path, content, rows):
 
 
 @pytest.mark.parametrize(
-    "separator", [u"\u2028", u"\u2029", u"\x85", u"\x0b", u"\x0c", u"\x1c"])
+    "separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
 def test_only_a_line_feed_ends_a_row(tmp_path, separator):
-  line = u"1\tone%stwo\n" % separator
+  line = "1\tone%stwo\n" % separator
   rows = tables.read_tsv(write_bytes(tmp_path, line.encode("utf-8")))
-  assert rows == [["1", u"one%stwo" % separator]]
+  assert rows == [["1", "one%stwo" % separator]]
 
 
 def test_quotechar_joins_columns_with_tabs_inside(tmp_path):
@@ -77,7 +76,7 @@ def test_a_missing_column_is_named(tmp_path):
   full, short = tables.read_tsv(path)
   assert (full[2], full[-1], full[1:]) == ("y", "y", ["x", "y"])
   with pytest.raises(ValueError) as error:
-    short[2]  # pylint: disable=pointless-statement
+    short[2]
   assert str(error.value) == (
       "%s, row 2: found 2 tab-separated column(s), expected at least 3 "
       "columns; correct or remove the row" % path)
@@ -108,7 +107,7 @@ def test_a_quote_that_is_not_closed_is_named(tmp_path, content, row):
 def test_a_row_of_another_separator_is_named(tmp_path, line, name):
   row, = tables.read_tsv(write_bytes(tmp_path, line))
   with pytest.raises(ValueError) as error:
-    row[1]  # pylint: disable=pointless-statement
+    row[1]
   assert str(error.value) == (
       "%s, row 1: found 1 tab-separated column(s), expected at least 2 "
       "columns; the row has %s and no tab: if the file is a .csv, save it with "
@@ -123,7 +122,7 @@ def warnings_of(rows, *arguments):
 
 @pytest.mark.parametrize("first", [
     ["1", "id", "text"], ["label", "12", "text"], ["label", "-1.5", "text"],
-    ["label", "id", "It rains."], ["label", "id", u"\u4e0b\u96e8\u3002"],
+    ["label", "id", "It rains."], ["label", "id", "\u4e0b\u96e8\u3002"],
     ["label", "id", "no end but many words"],
 ])
 def test_a_first_row_that_looks_like_data_is_named(tmp_path, first):
@@ -158,5 +157,6 @@ def test_rows_with_more_columns_than_the_header_are_named():
 def test_a_carriage_return_outside_quotes_is_named(tmp_path):
   path = tmp_path / "a.tsv"
   path.write_bytes(b'"a"\tb\nc\td\re\tf\n')
-  with pytest.raises(ValueError, match="row 2: found a carriage return outside"):
+  with pytest.raises(ValueError,
+                     match="row 2: found a carriage return outside"):
     tables.read_tsv(str(path), quotechar='"')

@@ -1,4 +1,4 @@
-"""Tests of estimators: a toy head on CPU, checkpoints, log lines, mistakes."""
+"""Tests of training: a toy head on CPU, checkpoints, log lines, mistakes."""
 
 import dataclasses
 import os
@@ -10,19 +10,15 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli
-from bert_suite import run_settings
-from bert_suite import training
+from bert_suite import (
+    cli, input_pipeline, progress, run_settings, tf_estimator, training)
 import extract_features
-from bert_suite import input_pipeline
+from helpers import TOP, captured_log, make_variables, save_checkpoint
 import modeling
 import optimization
-from bert_suite import progress
 import run_classifier
 import run_pretraining
 import run_squad
-from bert_suite import tf_estimator
-from helpers import TOP, captured_log, make_variables, save_checkpoint
 
 RNG = np.random.RandomState(1)
 X = RNG.normal(size=[11, 2]).astype(np.float32)
@@ -329,8 +325,8 @@ def start_with_head(checkpoint, init_head, **kwargs):
      "weights start from %s; --init_head=new starts it anew", [1.0, 2.0, 3.0]),
     ("keep", FITTING, "The head (output_weights, output_bias) is kept: its "
      "weights start from %s; --init_head=new starts it anew", [1.0, 2.0, 3.0]),
-    ("new", FITTING, "The head (output_weights, output_bias) starts from random "
-     "weights", [1.0, 0.0, 0.0]),
+    ("new", FITTING, "The head (output_weights, output_bias) starts from "
+     "random weights", [1.0, 0.0, 0.0]),
     ("auto", {"bert/w": [1.0]}, "The head (output_weights, output_bias) starts "
      "from random weights", [1.0, 0.0, 0.0]),
     ("auto", dict(FITTING, output_weights=[1.0, 1.0]), "The head "
@@ -469,14 +465,11 @@ def test_verbose_logs_all_but_what_misleads(tmp_path):
 
 def test_run_shows_a_mistake_as_one_line(tmp_path):
   script = tmp_path / "script.py"
-  script.write_text(u"""
+  script.write_text("""
 import sys
 sys.path.insert(0, %r)
 from absl import flags
-from bert_suite import training
-from bert_suite import input_pipeline
-from bert_suite import run_settings
-from bert_suite import tables
+from bert_suite import cli, tables
 
 def define_flags():
   cli.define_flag("string", "table", None, "A table.")
@@ -492,7 +485,7 @@ if __name__ == "__main__":
   table = str(tmp_path / "table.tsv")
   process = subprocess.run(
       [sys.executable, str(script), "--table=" + table],
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      capture_output=True)
   assert process.returncode == 1
   assert process.stdout == b""
   before, after = process.stderr.decode("utf-8").split("main runs with []\n")
