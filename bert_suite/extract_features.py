@@ -24,8 +24,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoints, cli, feature_files, files, gzip_files, input_pipeline,
-    model_inputs, modeling, progress, run_settings, serving, tf_estimator,
-    training)
+    model_inputs, modeling, progress, run_settings, serving, tasks,
+    tf_estimator, training)
 from . import tokenization  # noqa: F401  # programs find it here
 
 FLAGS = flags.FLAGS
@@ -379,6 +379,41 @@ def serving_task(bert_config, layer_indexes, pooling="none",
   return serving.ServingTask(
       "features", build,
       settings={"layers": layer_indexes, "pooling": pooling})
+
+
+class FeaturesTask(tasks.Task):
+  """The encoder's own vectors. It is not trained, only served."""
+
+  name = "features"
+  options = ("layers", "pooling")
+
+  @classmethod
+  def serve(cls, config, options, trained_with, checkpoint, model_options):
+    pooling = options.get("pooling") or "none"
+    check_choice("pooling", pooling, POOLINGS)
+    layers = options.get("layers")
+    if layers is None:
+      layers = "-1"
+    elif not isinstance(layers, str):  # numbers, as a program has them
+      layers = ",".join(
+          map(str, layers if isinstance(layers, (list, tuple)) else [layers]))
+    layers = parse_layers(layers, config.num_hidden_layers)
+    return serving_task(config, layers, pooling, model_options)
+
+  @classmethod
+  def answer(cls, model, pairs):
+    """Returns float32 [texts, W]; not pooled, a list of [T, layers, W]."""
+    inputs = model.make_inputs(pairs)
+    results = model.compute(inputs)
+    if model.settings["pooling"] != "none":
+      outputs = model.served.signatures[serving.SIGNATURE]
+      return np.reshape(
+          [one["vector"] for one in results],
+          [len(pairs), outputs["vector"].shape.as_list()[1]]).astype(np.float32)
+    names = ["layer_output_%d" % i
+             for i in range(len(model.settings["layers"]))]
+    return [np.stack([result[name][:len(one.tokens)] for name in names], axis=1)
+            for one, result in zip(inputs, results)]
 
 
 def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,

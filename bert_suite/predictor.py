@@ -12,7 +12,6 @@ print(model.labels[probabilities[0].argmax()])
 """
 
 import inspect
-import math
 import os
 import threading
 
@@ -22,9 +21,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, files, model_inputs, run_squad, serving, squad_metrics,
-    tokenization, trained_models)
-from .squad import answers as squad_answers, data as squad_data
+    checkpoints, cli, files, model_inputs, serving, squad_metrics, tokenization,
+    trained_models)
+from .squad import answers as squad_answers
 
 # Defaults, which models of other tasks must be left with.
 _N_BEST_SIZE = 20
@@ -36,6 +35,17 @@ class Predictor:
   """A model in memory; several threads may ask it at once.
 
   `with Predictor(path) as model:` closes it at the end.
+
+  Attributes:
+    settings: dict, what model.json holds of the model.
+    labels: list of str, or None.
+    served: serving.Served, as all that follows and the methods `make_inputs`
+      and `compute` for `tasks.Task.answer`.
+    tokenizer: FullTokenizer.
+    tokenizer_lock: held while it is used: it remembers words, and two threads
+      must not do so at once.
+    cuts: model_inputs.CutCount.
+    search: n_best_size, max_answer_length and null_score_diff_threshold.
   """
 
   @cli.user_errors()
@@ -66,7 +76,7 @@ class Predictor:
     model_inputs.check_count("batch_size", batch_size)
     squad_answers.check_sizes(n_best_size, max_answer_length)
     self._batch_size = batch_size
-    self._squad = (n_best_size, max_answer_length,
+    self.search = (n_best_size, max_answer_length,
                    _check_threshold(null_score_diff_threshold))
     path = cli.expand_home(os.fspath(path))
     saved_model = find_saved_model(path)
@@ -75,7 +85,7 @@ class Predictor:
         raise ValueError("%s: the SavedModel brings its own %s" % (
             saved_model, ", ".join(
                 sorted(model_parts) + ["vocab_file"] * bool(vocab_file))))
-      self._served, self.settings, vocab_file = serving.load_saved_model(
+      self.served, self.settings, vocab_file = serving.load_saved_model(
           saved_model)
     else:
       is_folder = tf.gfile.IsDirectory(path)
@@ -88,7 +98,7 @@ class Predictor:
           path if is_folder else None, vocab_file=vocab_file,
           **dict(model_parts, **({} if is_folder else
                                  {"init_checkpoint": path})))
-      self._served = serving.open_session(model.task, model.checkpoint)
+      self.served = serving.open_session(model.task, model.checkpoint)
       self.settings, vocab_file = model.settings, model.vocab_file
     try:
       self._prepare(vocab_file)
@@ -98,26 +108,21 @@ class Predictor:
 
   def _prepare(self, vocab_file):
     """Makes what is on both sides of the model, of its settings."""
-    task = self.settings["task"]
-    if task != "squad" and self._squad != (
+    task = trained_models.find_task(self.settings["task"])
+    if not task.needs_pairs and self.search != (
         _N_BEST_SIZE, _MAX_ANSWER_LENGTH, _THRESHOLD):
       raise ValueError(
           "n_best_size, max_answer_length and null_score_diff_threshold are of "
-          "squad, the task of this model is %s; leave them out" % task)
+          "squad, the task of this model is %s; leave them out" % task.name)
     self.labels = self.settings.get("labels")
-    self._answer = _ANSWERS[task](self)
+    self._task = task
     # One for all calls: a program is warned once, not at every request.
-    self._cuts = (
-        model_inputs.CutCount("questions", "max_query_length")
-        if task == "squad" else model_inputs.CutCount(
-            "texts", "max_seq_length, [CLS] and [SEP] included,"))
-    # The other tasks have no use for a [MASK] that a text may have.
-    self._tokenizer = tokenization.FullTokenizer(
+    self.cuts = model_inputs.CutCount(*task.cuts)
+    self.tokenizer = tokenization.FullTokenizer(
         vocab_file, self.settings["do_lower_case"],
-        never_split=["[MASK]"] if task == "masked_lm" else (),
+        never_split=task.never_split,
         strip_accents=self.settings.get("strip_accents"))
-    # It remembers words, and two threads must not do so at once.
-    self._tokenizer_lock = threading.Lock()
+    self.tokenizer_lock = threading.Lock()
 
   @cli.user_errors()
   def predict(self, texts):
@@ -146,12 +151,12 @@ class Predictor:
         getattr(texts, "ndim", 1) == 0):
       raise ValueError("predict takes a list of texts, found %s" %
                        type(texts).__name__)
-    return self._answer([
+    return self._task.answer(self, [
         _as_pair(text, "texts[%d]" % i) for i, text in enumerate(texts)])
 
   def close(self):
     """Frees what the model holds; it cannot answer any more."""
-    self._served.session.close()
+    self.served.session.close()
 
   def __enter__(self):
     return self
@@ -159,7 +164,7 @@ class Predictor:
   def __exit__(self, *unused_error):
     self.close()
 
-  def _make_inputs(self, pairs, kept=None):
+  def make_inputs(self, pairs, kept=None):
     """Tokenizes pairs of texts.
 
     Args:
@@ -174,24 +179,24 @@ class Predictor:
     """
     length = self.settings["max_seq_length"]
     inputs = []
-    with self._tokenizer_lock:
+    with self.tokenizer_lock:
       for text_a, text_b in pairs:
         if text_b:
           model_inputs.check_pair(
               "a text", self.settings.get("type_vocab_size"))
-        tokens_a = self._tokenizer.tokenize(text_a)
-        tokens_b = self._tokenizer.tokenize(text_b) if text_b else []
+        tokens_a = self.tokenizer.tokenize(text_a)
+        tokens_b = self.tokenizer.tokenize(text_b) if text_b else []
         inputs.append(model_inputs.make_model_input(
-            tokens_a, tokens_b, length, self._tokenizer, self._cuts))
+            tokens_a, tokens_b, length, self.tokenizer, self.cuts))
         if inputs[-1].tokens.count(kept) < (tokens_a + tokens_b).count(kept):
           raise ValueError(
               "texts[%d]: %s is cut to max_seq_length=%d word pieces, and a %s "
               "with the rest; shorten it" % (
                   len(inputs) - 1, tokenization.shorten(text_a), length, kept))
-      self._cuts.report()
+      self.cuts.report()
     return inputs
 
-  def _run(self, inputs, make_extra=lambda batch: {}):
+  def compute(self, inputs, make_extra=lambda batch: {}):
     """Computes inputs, those of similar lengths together.
 
     Args:
@@ -207,7 +212,7 @@ class Predictor:
         [len(one.tokens) for one in inputs], self._batch_size):
       batch = [inputs[i] for i in indexes]
       outputs = serving.run(
-          self._served, serving.SIGNATURE,
+          self.served, serving.SIGNATURE,
           dict(model_inputs.stack_inputs(batch), **make_extra(batch)))
       for row, index in enumerate(indexes):
         results[index] = {name: output[row] for name, output in outputs.items()}
@@ -279,133 +284,3 @@ def _decode(text, where):
   except UnicodeDecodeError as error:
     raise ValueError("%s: found %s, in which byte %d is not UTF-8" % (
         where, tokenization.shorten(text), error.start + 1)) from None
-
-
-def _classifier(predictor):
-  def answer(pairs):
-    results = predictor._run(predictor._make_inputs(pairs))
-    return np.reshape([one["probabilities"] for one in results],
-                      [len(pairs), len(predictor.labels)]).astype(np.float32)
-
-  return answer
-
-
-def _features(predictor):
-  def answer(pairs):
-    inputs = predictor._make_inputs(pairs)
-    results = predictor._run(inputs)
-    if predictor.settings["pooling"] != "none":
-      outputs = predictor._served.signatures[serving.SIGNATURE]
-      return np.reshape(
-          [one["vector"] for one in results],
-          [len(pairs), outputs["vector"].shape.as_list()[1]]).astype(np.float32)
-    names = ["layer_output_%d" % i
-             for i in range(len(predictor.settings["layers"]))]
-    return [np.stack([result[name][:len(one.tokens)] for name in names], axis=1)
-            for one, result in zip(inputs, results)]
-
-  return answer
-
-
-def _masked_lm(predictor):
-  def find_masks(model_input):
-    return [i for i, token in enumerate(model_input.tokens)
-            if token == "[MASK]"]
-
-  def make_positions(batch):
-    positions = [find_masks(one) for one in batch]
-    most = max([1] + [len(found) for found in positions])
-    return {"masked_lm_positions": np.array(
-        [model_inputs.pad_to_length(found, most) for found in positions],
-        np.int32)}
-
-  def name_candidates(ids, log_probs):
-    return list(zip(predictor._tokenizer.convert_ids_to_tokens(ids.tolist()),
-                    [math.exp(x) for x in log_probs]))
-
-  def answer(pairs):
-    inputs = predictor._make_inputs(pairs, kept="[MASK]")
-    return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
-             for i in range(len(find_masks(one)))]
-            for one, result in zip(
-                inputs, predictor._run(inputs, make_positions))]
-
-  return answer
-
-
-def _squad(predictor):
-  settings = predictor.settings
-
-  def make_windows(pairs):
-    examples, windows, words_of = [], [], {}
-    for index, (question, context) in enumerate(pairs):
-      if context is None:
-        raise ValueError(
-            "texts[%d]: found the question %s alone, expected (question, "
-            "context)" % (index, tokenization.shorten(question)))
-      if context not in words_of:  # a book is tokenized once, not per question
-        words_of[context] = squad_data.split_words(context)
-      words, starts = words_of[context]
-      examples.append(squad_data.SquadExample(
-          str(index), question, words, context=context, word_starts=starts))
-    with predictor._tokenizer_lock:
-      squad_data.convert_examples_to_features(
-          examples, predictor._tokenizer, settings["max_seq_length"],
-          settings["doc_stride"], settings["max_query_length"], False,
-          windows.append, predictor._cuts)
-    return examples, windows
-
-  def answer(pairs):
-    examples, windows = make_windows(pairs)
-    logits = {
-        window.unique_id: run_squad.RawResult(
-            window.unique_id, result["start_logits"], result["end_logits"])
-        for window, result in zip(windows, predictor._run(windows))}
-    n_best_size, max_answer_length, threshold = predictor._squad
-    version_2 = settings["version_2_with_negative"]
-    finder = squad_answers.AnswerFinder(
-        n_best_size, max_answer_length, settings["do_lower_case"], version_2,
-        False, settings.get("strip_accents"))
-    # A question without words asks nothing: no window can answer it.
-    windows_of = squad_answers.group_windows(
-        window for window in windows if window.tokens[1] != "[SEP]")
-    return [_choose(*finder.find(example, windows_of.get(index, []), logits),
-                    threshold=threshold if version_2 else None)
-            for index, example in enumerate(examples)]
-
-  return answer
-
-
-_NOTHING = squad_answers.Answer("", 0.0, 0.0, None, None)
-
-
-def _choose(answers, null_score, threshold):
-  """Returns an answer of an n-best list as a dict.
-
-  Args:
-    answers: list of squad_answers.Answer, the best first; of SQuAD 1.1 empty
-      where nothing can be an answer.
-    null_score: float. That of no answer.
-    threshold: float. Of SQuAD 2.0; None for the first answer.
-  """
-  answers = answers or [_NOTHING]
-  chosen = 0
-  if threshold is not None:
-    texts = [i for i, answer in enumerate(answers) if answer.text]
-    nothing = [i for i, answer in enumerate(answers) if not answer.text]
-    chosen, = texts[:1] or nothing[:1]
-    best = answers[chosen]
-    if null_score - best.start_logit - best.end_logit > threshold and nothing:
-      chosen = nothing[0]
-  return {"text": answers[chosen].text,
-          "probability": squad_answers.probabilities(answers)[chosen],
-          "start_char": answers[chosen].start_char,
-          "end_char": answers[chosen].end_char}
-
-
-_ANSWERS = {
-    "classifier": _classifier,
-    "features": _features,
-    "masked_lm": _masked_lm,
-    "squad": _squad,
-}

@@ -19,8 +19,8 @@ from absl import flags
 import tensorflow.compat.v1 as tf
 
 from . import (
-    cli, files, hub_modules, model_inputs, modeling, optimization, progress,
-    run_classifier, run_settings, tokenization, training)
+    cli, files, hub_modules, model_inputs, modeling, optimization,
+    run_classifier, runner, tokenization, training)
 
 FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ("data_dir", "task_name", "bert_hub_module_handle",
@@ -132,15 +132,28 @@ def create_model(is_training, input_ids, input_mask, segment_ids, labels,
   Returns:
     As `run_classifier.create_model`.
   """
-  module = import_hub().Module(
-      _as_given(bert_hub_module_handle),
-      tags={"train"} if is_training else set(), trainable=True)
-  outputs = module(
-      dict(input_ids=input_ids, input_mask=input_mask,
-           segment_ids=segment_ids),
-      signature="tokens", as_dict=True)
+  encode = make_encoder(bert_hub_module_handle)
   return run_classifier.classification_head(
-      outputs["pooled_output"], is_training, labels, num_labels)
+      encode(is_training, input_ids, input_mask, segment_ids), is_training,
+      labels, num_labels)
+
+
+def make_encoder(bert_hub_module_handle):
+  """Makes the encoder of a module, as `run_classifier.make_encoder` does.
+
+  Args:
+    bert_hub_module_handle: str. Folder or address of the module.
+  """
+  def encode(is_training, input_ids, input_mask, segment_ids):
+    module = import_hub().Module(
+        _as_given(bert_hub_module_handle),
+        tags={"train"} if is_training else set(), trainable=True)
+    return module(
+        dict(input_ids=input_ids, input_mask=input_mask,
+             segment_ids=segment_ids),
+        signature="tokens", as_dict=True)["pooled_output"]
+
+  return encode
 
 
 def model_fn_builder(num_labels, learning_rate, num_train_steps,
@@ -181,22 +194,16 @@ def make_model_fn(num_labels, settings, bert_hub_module_handle,
   Returns:
     A `model_fn` for `training.make_estimator`.
   """
-  def build_model(is_training, input_ids, input_mask, segment_ids, labels):
-    return create_model(is_training, input_ids, input_mask, segment_ids, labels,
-                        num_labels, bert_hub_module_handle)
-
   return training.make_model_fn(
-      run_classifier.make_head_fn(
-          build_model, None if settings.use_tpu else loss_batch_size),
+      run_classifier.make_head(
+          make_encoder(bert_hub_module_handle), num_labels, settings.use_tpu,
+          loss_batch_size),
       None, settings)
 
 
 def main(_):
   """Fine-tunes, evaluates or predicts with a module."""
-  progress.start_logging(FLAGS.verbose)
-  run_settings.check_tpu(FLAGS.use_tpu)
-  run_settings.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
-  run_settings.log_device(FLAGS.use_tpu)
+  runner.start(FLAGS)
   for name in _BROUGHT_BY_MODULE:
     if FLAGS[name].value:
       raise cli.UserError(
@@ -215,15 +222,10 @@ def main(_):
     tokenizer, num_segments = read_module(
         FLAGS.bert_hub_module_handle, FLAGS.max_seq_length,
         tokenization.parse_strip_accents(FLAGS.strip_accents))
-
-  def make_model(num_labels, settings):
-    return make_model_fn(num_labels, settings, FLAGS.bert_hub_module_handle,
-                         FLAGS.eval_batch_size)
-
-  run_classifier.run_steps(
-      FLAGS, tokenizer, make_model,
+  runner.run(run_classifier.ClassificationTask(
+      FLAGS, None, tokenizer, make_encoder(FLAGS.bert_hub_module_handle),
       brought_by="the module %s" % FLAGS.bert_hub_module_handle,
-      type_vocab_size=num_segments)
+      type_vocab_size=num_segments))
 
 
 def run(argv=None):

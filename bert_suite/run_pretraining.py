@@ -13,6 +13,7 @@ from that model, without it from random weights.
 Source: Devlin et al., arXiv 1810.04805, section 3.1.
 """
 
+import math
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -22,22 +23,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, files, hooks, input_pipeline, kernels, metrics, modeling,
-    optimization, padding, progress, record_files, run_settings, serving,
-    training)
+    checkpoints, cli, files, input_pipeline, kernels, metrics, model_inputs,
+    modeling, optimization, padding, record_files, run_settings, runner,
+    serving, tasks, training)
 from .pretraining import record_origins
 
 FLAGS = flags.FLAGS
 
 REQUIRED_FLAGS = ("input_file", "bert_config_file", "output_dir")
-
-# What a run may change when it goes on; run.json keeps it to look up.
-_TRAINING_FLAGS = ("learning_rate", "num_train_steps", "num_warmup_steps",
-                   "train_batch_size", "max_seq_length",
-                   "max_predictions_per_seq", "input_file", "tf_random_seed")
-
-# What `training.train` advises where all steps are done.
-_HOW_TO_TRAIN_MORE = "give a larger --num_train_steps"
 
 # Records looked at before the training starts.
 _RECORDS_TO_CHECK = 1000
@@ -324,58 +317,74 @@ def make_model_fn(bert_config, init_checkpoint, settings, options=None,
   Returns:
     A `model_fn` for `training.make_estimator`.
   """
-  options = modeling.make_options(options)
-
   def head_fn(features, is_training):
-    positions = features["masked_lm_positions"]  # [B, P]
-    model = modeling.BertModel(
-        config=bert_config, is_training=is_training,
-        input_ids=features["input_ids"], input_mask=features["input_mask"],
-        token_type_ids=features["segment_ids"], output_positions=positions,
-        options=options)
-    vectors = model.get_positions_output()  # [B, P, W]
-    label_ids = features["masked_lm_ids"]  # [B, P]
-    label_weights = features["masked_lm_weights"]  # [B, P]
-    if options.remove_padding:
-      is_real = label_weights > 0
-      if options.few_shapes:
-        real, is_row = padding.find_cells(is_real)  # [M, 2], [M]
-      else:
-        real = tf.where(is_real)  # [M, 2], row and prediction
-      vectors = tf.gather_nd(vectors, real)  # [M, W]
-      label_ids = tf.gather_nd(label_ids, real)  # [M]
-      label_weights = tf.gather_nd(label_weights, real)  # [M]
-      if options.few_shapes:
-        label_weights *= is_row
-    else:
-      vectors = modeling.reshape_to_matrix(vectors)  # [B * P, W]
-      label_ids = tf.reshape(label_ids, [-1])
-      label_weights = tf.reshape(label_weights, [-1])
-    loss, example_loss, log_probs = masked_lm_head(
-        bert_config, vectors, model.get_embedding_table(), label_ids,
-        label_weights)
-    # The predictions alone: log probabilities of a whole vocabulary are large.
-    tensors = dict(
-        masked_lm_example_loss=example_loss,
-        masked_lm_predictions=tf.argmax(log_probs, -1, output_type=tf.int32),
-        masked_lm_ids=label_ids, masked_lm_weights=label_weights)
-    names = list(_MASKED_LM_METRICS)
-    if use_next_sentence:
-      labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
-      next_loss, next_example_loss, next_log_probs = get_next_sentence_output(
-          bert_config, model.get_pooled_output(), labels)
-      loss += next_loss
-      tensors.update(
-          next_sentence_example_loss=next_example_loss,
-          next_sentence_predictions=tf.argmax(
-              next_log_probs, -1, output_type=tf.int32),
-          next_sentence_labels=labels)
-      names += _NEXT_SENTENCE_METRICS
-    return training.Head(
-        loss=loss, predictions=None, metrics=(compute_metrics, tensors, names),
-        tpu_metrics=tpu_metrics)
+    return make_head(
+        bert_config, options, use_next_sentence, features, is_training)
 
   return training.make_model_fn(head_fn, init_checkpoint, settings)
+
+
+def make_head(bert_config, options, use_next_sentence, features, is_training):
+  """Builds encoder and heads.
+
+  Args:
+    bert_config: BertConfig.
+    options: modeling.Options, or None. See `make_model_fn`, as for the next.
+    use_next_sentence: bool.
+    features: dict from name to Tensor [B, ...].
+    is_training: bool. Applies dropout.
+
+  Returns:
+    training.Head.
+  """
+  options = modeling.make_options(options)
+  positions = features["masked_lm_positions"]  # [B, P]
+  model = modeling.BertModel(
+      config=bert_config, is_training=is_training,
+      input_ids=features["input_ids"], input_mask=features["input_mask"],
+      token_type_ids=features["segment_ids"], output_positions=positions,
+      options=options)
+  vectors = model.get_positions_output()  # [B, P, W]
+  label_ids = features["masked_lm_ids"]  # [B, P]
+  label_weights = features["masked_lm_weights"]  # [B, P]
+  if options.remove_padding:
+    is_real = label_weights > 0
+    if options.few_shapes:
+      real, is_row = padding.find_cells(is_real)  # [M, 2], [M]
+    else:
+      real = tf.where(is_real)  # [M, 2], row and prediction
+    vectors = tf.gather_nd(vectors, real)  # [M, W]
+    label_ids = tf.gather_nd(label_ids, real)  # [M]
+    label_weights = tf.gather_nd(label_weights, real)  # [M]
+    if options.few_shapes:
+      label_weights *= is_row
+  else:
+    vectors = modeling.reshape_to_matrix(vectors)  # [B * P, W]
+    label_ids = tf.reshape(label_ids, [-1])
+    label_weights = tf.reshape(label_weights, [-1])
+  loss, example_loss, log_probs = masked_lm_head(
+      bert_config, vectors, model.get_embedding_table(), label_ids,
+      label_weights)
+  # The predictions alone: log probabilities of a whole vocabulary are large.
+  tensors = dict(
+      masked_lm_example_loss=example_loss,
+      masked_lm_predictions=tf.argmax(log_probs, -1, output_type=tf.int32),
+      masked_lm_ids=label_ids, masked_lm_weights=label_weights)
+  names = list(_MASKED_LM_METRICS)
+  if use_next_sentence:
+    labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
+    next_loss, next_example_loss, next_log_probs = get_next_sentence_output(
+        bert_config, model.get_pooled_output(), labels)
+    loss += next_loss
+    tensors.update(
+        next_sentence_example_loss=next_example_loss,
+        next_sentence_predictions=tf.argmax(
+            next_log_probs, -1, output_type=tf.int32),
+        next_sentence_labels=labels)
+    names += _NEXT_SENTENCE_METRICS
+  return training.Head(
+      loss=loss, predictions=None, metrics=(compute_metrics, tensors, names),
+      tpu_metrics=tpu_metrics)
 
 
 # Word pieces that an exported model names for each masked one.
@@ -485,59 +494,6 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
       file_seed=file_seed, repeat=True, limits=limits)
 
 
-def evaluate(estimator, input_fn, max_eval_steps, output_dir, batch_size,
-             use_tpu, checkpoint=None):
-  """Evaluates a checkpoint, or the latest, and writes eval_results.txt."""
-  tf.logging.info("***** Running evaluation *****")
-  tf.logging.info("  Batch size = %d", batch_size)
-  results = training.evaluate(
-      estimator, input_fn, max_eval_steps,
-      hooks.eval_hooks(max_eval_steps * batch_size, batch_size, use_tpu),
-      checkpoint)
-  training.write_results(
-      os.path.join(output_dir, "eval_results.txt"), "Eval results", results)
-
-
-def train_and_evaluate(make_estimator, make_input_fn, evaluate_with,
-                       num_train_steps, start_step, eval_steps, use_tpu,
-                       on_start):
-  """Trains, with an evaluation every so many steps before the last.
-
-  Args:
-    make_estimator: function of the step to start at.
-    make_input_fn: function of the step to start at.
-    evaluate_with: function of an estimator.
-    num_train_steps: int.
-    start_step: int. The step of the checkpoint that it goes on from.
-    eval_steps: int. 0 for no evaluation.
-    use_tpu: bool.
-    on_start: function without arguments, see `training.train`.
-  """
-  estimator = make_estimator(start_step)
-  if not use_tpu or not eval_steps:
-    evaluations = [hooks.EvaluateHook(
-        lambda: evaluate_with(estimator), estimator.model_dir, eval_steps,
-        num_train_steps)] if eval_steps else []
-    training.train(
-        estimator, make_input_fn(start_step), num_train_steps, start_step,
-        how_to_train_more=_HOW_TO_TRAIN_MORE, on_start=on_start,
-        more_hooks=evaluations)
-    return
-  # A TPU cannot evaluate while it trains: the training stops and goes on.
-  step = start_step
-  while True:
-    stop_step = min(num_train_steps, (step // eval_steps + 1) * eval_steps)
-    training.train(
-        estimator, make_input_fn(step), num_train_steps, step,
-        how_to_train_more=_HOW_TO_TRAIN_MORE, stop_step=stop_step,
-        on_start=on_start)
-    if stop_step >= num_train_steps:
-      return
-    evaluate_with(estimator)
-    step = stop_step
-    estimator = make_estimator(step)  # its seed depends on the step
-
-
 def find_input_files(flag_values):
   """Finds the files of --input_file and --eval_input_file.
 
@@ -585,89 +541,141 @@ def check_files(input_files, flag_values, expected, purpose):
   return input_files
 
 
+class PreTrainingTask(tasks.Task):
+  """Pre-training on records; what is served of it is filling in words."""
+
+  name = "masked_lm"
+  splits = ("train", "eval")
+  training_flags = ("learning_rate", "num_train_steps", "num_warmup_steps",
+                    "train_batch_size", "max_seq_length",
+                    "max_predictions_per_seq", "input_file", "tf_random_seed")
+  shared_flags = ()
+  read_flags = ("bert_config_file", "vocab_file")
+  how_to_train_more = "give a larger --num_train_steps"
+  never_split = ("[MASK]",)
+
+  def __init__(self, settings, config):
+    super().__init__(settings, config, None)
+    self.eval_every = settings.eval_steps
+    self._files = {}  # from split to the files named, list of str
+    self._checked = {}  # from split to the files to read, list of str
+    self._vocab_file, self._vocabulary = None, {}
+    self._expected = expected_records(settings, config)
+
+  def asked(self):
+    asked = super().asked()
+    return asked + ["eval"] * (self.eval_every > 0 and "eval" not in asked)
+
+  def check(self):
+    settings = self.settings
+    self._files["train"], self._files["eval"] = find_input_files(settings)
+    training.check_results(
+        settings.output_dir,
+        run_settings.files_read(settings, self.read_flags) +
+        [("--eval_input_file", path) for path in self._files["eval"]] +
+        [("--input_file", path) for path in self._files["train"]],
+        [self.path("eval_results.txt")])
+    self._vocab_file, self._vocabulary = record_origins.find_vocabulary(
+        self._files["train" if settings.do_train else "eval"],
+        settings.vocab_file,
+        [settings.output_dir] + ([os.path.dirname(settings.init_checkpoint)]
+                                 if settings.init_checkpoint else []),
+        self.config.vocab_size)
+
+  def read(self, split):
+    return self._files[split]
+
+  def write(self, split, examples):
+    """Looks at the first records; returns the files to read as Data."""
+    if self.settings.do_train and not self.settings.eval_input_file:
+      split = "train"  # of which the evaluation reads the same files
+    if split not in self._checked:
+      self._checked[split] = check_files(
+          examples, self.settings, self._expected, split)
+    count = self.settings.max_eval_steps * self.settings.eval_batch_size
+    return tasks.Data(self._checked[split], count, count)
+
+  def input_fn(self, split, data, num_skipped=0):
+    settings = self.settings
+    return input_fn_builder(
+        data.files, settings.max_seq_length, settings.max_predictions_per_seq,
+        split == "train", shuffle_buffer_size=settings.shuffle_buffer_size,
+        num_skipped=num_skipped, limits=self._expected.limits,
+        file_seed=settings.tf_random_seed)
+
+  def record(self):
+    return checkpoints.make_record(
+        "pretraining", self.config,
+        use_next_sentence=self.settings.use_next_sentence, **self._vocabulary)
+
+  def training_values(self):
+    return dict(super().training_values(), vocab_file=self._vocab_file)
+
+  def count_train_steps(self, examples):
+    return self.settings.num_train_steps if self.settings.do_train else 0
+
+  def optimizer_settings(self, num_train_steps):
+    return run_settings.optimizer_settings(self.settings)
+
+  def batch_size(self, split):
+    return getattr(self.settings, split + "_batch_size")
+
+  def head(self, features, is_training):
+    return make_head(
+        self.config, run_settings.model_options(self.settings),
+        self.settings.use_next_sentence, features, is_training)
+
+  def naming_errors(self, data):
+    return record_files.naming_bad_records(
+        [path for found in data.values() for path in found.files],
+        self._expected)
+
+  def eval_steps(self, data):
+    return self.settings.max_eval_steps
+
+  @classmethod
+  def is_recorded(cls, record):
+    return record.get("task") == "pretraining"
+
+  @classmethod
+  def serve(cls, config, options, trained_with, checkpoint, model_options):
+    return serving_task(config, model_options)
+
+  @classmethod
+  def answer(cls, model, pairs):
+    """Returns for each text, for each [MASK], what may stand there."""
+    def find_masks(model_input):
+      return [i for i, token in enumerate(model_input.tokens)
+              if token == "[MASK]"]
+
+    def make_positions(batch):
+      positions = [find_masks(one) for one in batch]
+      most = max([1] + [len(found) for found in positions])
+      return {"masked_lm_positions": np.array(
+          [model_inputs.pad_to_length(found, most) for found in positions],
+          np.int32)}
+
+    def name_candidates(ids, log_probs):
+      return list(zip(model.tokenizer.convert_ids_to_tokens(ids.tolist()),
+                      [math.exp(x) for x in log_probs]))
+
+    inputs = model.make_inputs(pairs, kept="[MASK]")
+    return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
+             for i in range(len(find_masks(one)))]
+            for one, result in zip(
+                inputs, model.compute(inputs, make_positions))]
+
+
 def main(_):
   """Pre-trains and evaluates."""
-  progress.start_logging(FLAGS.verbose)
-  run_settings.check_tpu(FLAGS.use_tpu)
-  run_settings.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
-  run_settings.log_device(FLAGS.use_tpu)
-  with training.sole_training(FLAGS):
-    _run_steps()
-
-
-def _run_steps():
+  runner.start(FLAGS)
   with cli.user_errors():
     if not FLAGS.do_train and not FLAGS.do_eval:
       raise ValueError("nothing to do; give --do_train or --do_eval")
     bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     modeling.check_seq_length(
         FLAGS.max_seq_length, bert_config.max_position_embeddings)
-    train_files, eval_files = find_input_files(FLAGS)
-    training.check_results(
-        FLAGS.output_dir,
-        run_settings.files_read(FLAGS, ("bert_config_file", "vocab_file")) +
-        [("--eval_input_file", path) for path in eval_files] +
-        [("--input_file", path) for path in train_files],
-        [os.path.join(FLAGS.output_dir, "eval_results.txt")])
-    vocab_file, vocabulary = record_origins.find_vocabulary(
-        train_files if FLAGS.do_train else eval_files, FLAGS.vocab_file,
-        [FLAGS.output_dir] + ([os.path.dirname(FLAGS.init_checkpoint)]
-                              if FLAGS.init_checkpoint else []),
-        bert_config.vocab_size)
-    expected = expected_records(FLAGS, bert_config)
-    record = checkpoints.make_record(
-        "pretraining", bert_config, use_next_sentence=FLAGS.use_next_sentence,
-        **vocabulary)
-    settings = dict(cli.values_of(FLAGS, _TRAINING_FLAGS),
-                    vocab_file=vocab_file)
-    start = checkpoints.find_start(
-        FLAGS.output_dir, FLAGS.init_checkpoint, record, FLAGS.do_train)
-    if FLAGS.do_train and start.step >= FLAGS.num_train_steps:
-      checkpoints.warn_of_ignored_settings(
-          FLAGS.output_dir, settings, _HOW_TO_TRAIN_MORE)
-    training.check_output_dir(FLAGS.output_dir)
-    if FLAGS.do_train:
-      train_files = check_files(train_files, FLAGS, expected, "train")
-    if FLAGS.do_eval or FLAGS.eval_steps:
-      eval_files = (train_files if FLAGS.do_train and
-                    not FLAGS.eval_input_file else
-                    check_files(eval_files, FLAGS, expected, "eval"))
-
-  def make_estimator(start_step):
-    return training.make_estimator(
-        make_model_fn(
-            bert_config, FLAGS.init_checkpoint,
-            run_settings.optimizer_settings(FLAGS),
-            run_settings.model_options(FLAGS), FLAGS.use_next_sentence),
-        FLAGS.output_dir, train_batch_size=FLAGS.train_batch_size,
-        eval_batch_size=FLAGS.eval_batch_size, start_step=start_step,
-        **run_settings.hardware_values(FLAGS))
-
-  def make_input_fn(paths, is_training, start_step=0):
-    return input_fn_builder(
-        paths, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq,
-        is_training, shuffle_buffer_size=FLAGS.shuffle_buffer_size,
-        num_skipped=start_step * FLAGS.train_batch_size,
-        limits=expected.limits,
-        file_seed=FLAGS.tf_random_seed)
-
-  def evaluate_with(estimator, num_train_steps=0):
-    evaluate(estimator, make_input_fn(eval_files, is_training=False),
-             FLAGS.max_eval_steps, FLAGS.output_dir, FLAGS.eval_batch_size,
-             FLAGS.use_tpu, training.checkpoint_to_use(
-                 FLAGS.output_dir, start, num_train_steps))
-
-  with record_files.naming_bad_records(train_files + eval_files, expected):
-    if FLAGS.do_train:
-      train_and_evaluate(
-          make_estimator,
-          lambda step: make_input_fn(train_files, True, step), evaluate_with,
-          FLAGS.num_train_steps, start.step, FLAGS.eval_steps, FLAGS.use_tpu,
-          on_start=lambda: checkpoints.write_record(
-              FLAGS.output_dir, record, start.step, **settings))
-    if FLAGS.do_eval or FLAGS.eval_steps:
-      evaluate_with(make_estimator(0),
-                    FLAGS.num_train_steps if FLAGS.do_train else 0)
+  runner.run(PreTrainingTask(FLAGS, bert_config))
 
 
 def run(argv=None):

@@ -24,12 +24,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, files, input_pipeline, model_inputs,
-    modeling, progress, run_settings, serving, squad_metrics, training)
+    checkpoint_fit, cli, files, input_pipeline, model_inputs, modeling,
+    progress, run_settings, runner, serving, squad_metrics, tasks, training)
 from . import optimization  # programs find it here
 from . import tokenization  # noqa: F401  # programs find it here
 from .squad import (
-    data as squad_data, reader as squad_files, results as squad_results)
+    data as squad_data, reader as squad_files, results as squad_results,
+    served as squad_served)
 # Programs written against this script find all of its parts here, private names
 # and the modules `optimization` and `tokenization` included.
 from .squad.answers import (  # noqa: F401
@@ -46,14 +47,6 @@ FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ("output_dir",)
 # Scoring answers needs no model.
 _MODEL_FLAGS = ("vocab_file", "bert_config_file")
-
-# What a run may change when it goes on; run.json keeps it to look up.
-_TRAINING_FLAGS = ("learning_rate", "warmup_proportion", "train_batch_size",
-                   "num_train_epochs", "max_seq_length", "doc_stride",
-                   "max_query_length", "version_2_with_negative",
-                   "train_file", "vocab_file", "tf_random_seed")
-# Of these, what prediction had better share.
-_SHARED_FLAGS = ("max_seq_length", "version_2_with_negative")
 
 # Flags whose values a program that asks an exported model must know, and their
 # defaults.
@@ -200,25 +193,40 @@ def make_model_fn(bert_config, init_checkpoint, settings, options=None,
     A `model_fn` for `training.make_estimator`.
   """
   def head_fn(features, is_training):
-    start_logits, end_logits = create_model(
-        bert_config, is_training, features["input_ids"],
-        features["input_mask"], features["segment_ids"],
-        use_one_hot_embeddings=False, options=options)
-    loss = None
-    if "start_positions" in features:
-      loss = (position_loss(start_logits, features["start_positions"]) +
-              position_loss(end_logits, features["end_positions"])) / 2.0
-    return training.Head(
-        loss=loss,
-        predictions={
-            # A tensor cannot be input and output of an exported model.
-            "unique_ids": tf.identity(features["unique_ids"]),
-            "start_logits": start_logits,
-            "end_logits": end_logits},
-        metrics=None)
+    return make_head(bert_config, options, features, is_training)
 
   return training.make_model_fn(
       head_fn, init_checkpoint, settings, checkpoint_fit.SQUAD_HEAD, init_head)
+
+
+def make_head(bert_config, options, features, is_training):
+  """Builds encoder and head.
+
+  Args:
+    bert_config: BertConfig.
+    options: modeling.Options.
+    features: dict from name to Tensor [B, ...].
+    is_training: bool. Applies dropout.
+
+  Returns:
+    training.Head.
+  """
+  start_logits, end_logits = create_model(
+      bert_config, is_training, features["input_ids"],
+      features["input_mask"], features["segment_ids"],
+      use_one_hot_embeddings=False, options=options)
+  loss = None
+  if "start_positions" in features:
+    loss = (position_loss(start_logits, features["start_positions"]) +
+            position_loss(end_logits, features["end_positions"])) / 2.0
+  return training.Head(
+      loss=loss,
+      predictions={
+          # A tensor cannot be input and output of an exported model.
+          "unique_ids": tf.identity(features["unique_ids"]),
+          "start_logits": start_logits,
+          "end_logits": end_logits},
+      metrics=None)
 
 
 def serving_task(bert_config, options=serving.OPTIONS, **settings):
@@ -259,19 +267,20 @@ def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
   Returns:
     A function of `params` that returns a `tf.data.Dataset` of batches.
   """
-  sequence = tf.FixedLenFeature([seq_length], tf.int64)
-  name_to_features = {
-      "unique_ids": tf.FixedLenFeature([], tf.int64),
-      "input_ids": sequence,
-      "input_mask": sequence,
-      "segment_ids": sequence,
-  }
-  if is_training:
-    name_to_features["start_positions"] = tf.FixedLenFeature([], tf.int64)
-    name_to_features["end_positions"] = tf.FixedLenFeature([], tf.int64)
   return input_pipeline.make_input_fn(
-      input_file, name_to_features, is_training, drop_remainder,
-      num_skipped=num_skipped)
+      input_file, feature_spec(seq_length, is_training), is_training,
+      drop_remainder, num_skipped=num_skipped)
+
+
+def feature_spec(seq_length, is_training):
+  """Returns a dict from the name of a feature to its `FixedLenFeature`."""
+  sequence, scalar = [
+      tf.FixedLenFeature(shape, tf.int64) for shape in ([seq_length], [])]
+  spec = {"unique_ids": scalar, "input_ids": sequence, "input_mask": sequence,
+          "segment_ids": sequence}
+  if is_training:
+    spec.update(start_positions=scalar, end_positions=scalar)
+  return spec
 
 
 def validate_flags_or_throw(bert_config):
@@ -308,18 +317,6 @@ def validate_flags_or_throw(bert_config):
     if cli.given(FLAGS, "null_score_diff_threshold") is not None:
       tf.logging.warning("--null_score_diff_threshold has no effect without "
                          "--version_2_with_negative")
-
-
-def check_files(flag_values):
-  """Raises ValueError if a result would replace a file that is read."""
-  training.check_results(
-      flag_values.output_dir,
-      run_settings.files_read(flag_values, (
-          "train_file", "predict_file", "vocab_file", "bert_config_file")),
-      [os.path.join(flag_values.output_dir, name)
-       for name in ("train.tf_record", "eval.tf_record")] +
-      squad_results.result_paths(flag_values.output_dir) +
-      [squad_results.scores_path(flag_values.output_dir)])
 
 
 def needs_model(flag_values):
@@ -385,45 +382,13 @@ def read_answered_dataset(flag_values):
   return questions
 
 
-def write_features(examples, path, is_training, tokenizer, flag_values):
-  """Writes the windows of examples as a TFRecord file.
-
-  Args:
-    examples: list of SquadExample.
-    path: str. The file.
-    is_training: bool. With the answers.
-    tokenizer: FullTokenizer.
-    flag_values: the parsed flags of `define_flags`.
-
-  Returns:
-    list of InputFeatures, empty when training, without what the file holds;
-    and their number.
-  """
-  features = []
-
-  def keep(feature):
-    writer.process_feature(feature)
-    if not is_training:
-      # Most of a feature's memory, of no use to `write_predictions`.
-      feature.input_ids = feature.input_mask = feature.segment_ids = None
-      features.append(feature)
-
-  tf.logging.info("Writing the windows of %d questions to %s", len(examples),
-                  path)
-  with squad_data.FeatureWriter(path, is_training) as writer:
-    squad_data.convert_examples_to_features(
-        examples, tokenizer, flag_values.max_seq_length, flag_values.doc_stride,
-        flag_values.max_query_length, is_training, output_fn=keep)
-  return features, writer.num_features
-
-
-def predict(estimator, input_file, num_windows, seq_length, checkpoint=None):
+def predict(estimator, input_fn, num_windows, seq_length, checkpoint=None):
   """Computes the logits of windows.
 
   Args:
     estimator: the estimator.
-    input_file: str. TFRecord file.
-    num_windows: int. Records in the file.
+    input_fn: function of `params`.
+    num_windows: int. Windows that it reads.
     seq_length: int. S.
     checkpoint: str. None for the latest.
 
@@ -435,9 +400,7 @@ def predict(estimator, input_file, num_windows, seq_length, checkpoint=None):
   unique_ids = []
   if num_windows:
     results = estimator.predict(
-        input_fn=input_fn_builder(
-            input_file, seq_length, is_training=False, drop_remainder=False),
-        yield_single_examples=False,
+        input_fn=input_fn, yield_single_examples=False,
         checkpoint_path=checkpoint and files.literal(checkpoint))
     with progress.Progress("Predicting", num_windows, "windows") as shown:
       for batch in results:
@@ -447,148 +410,155 @@ def predict(estimator, input_file, num_windows, seq_length, checkpoint=None):
         unique_ids.extend(batch["unique_ids"].tolist())
         shown.advance(count)
   if len(unique_ids) != num_windows:
-    raise RuntimeError("%s: predicted %d of %d windows" % (
-        input_file, len(unique_ids), num_windows))
+    raise RuntimeError("predicted %d of %d windows" % (
+        len(unique_ids), num_windows))
   return [RawResult(*row) for row in zip(unique_ids, logits[0], logits[1])]
+
+
+class QuestionAnsweringTask(tasks.Task):
+  """Answering questions with spans of a text."""
+
+  name = "squad"
+  splits = ("train", "predict")
+  head_names = checkpoint_fit.SQUAD_HEAD
+  training_flags = tasks.Task.training_flags + (
+      "doc_stride", "max_query_length", "version_2_with_negative", "train_file")
+  shared_flags = ("max_seq_length", "version_2_with_negative")
+  read_flags = ("train_file", "predict_file", "vocab_file", "bert_config_file")
+  max_seq_length = 384
+  needs_pairs = True
+  cuts = ("questions", "max_query_length")
+  # What `check_pair` calls its examples.
+  pair = "a question with its context"
+
+  def __init__(self, settings, config, tokenizer):
+    super().__init__(settings, config, tokenizer)
+    self._dataset = None  # the questions of --predict_file, with answers
+    self._to_answer = []  # those of the prediction, list of SquadExample
+    self._windows = []  # their windows, list of InputFeatures
+    self._threshold = None  # that of the prediction
+
+  def result_files(self):
+    return ([self.record_file(split) for split in self.splits] +
+            [os.path.basename(path) for path in
+             squad_results.result_paths("") + [squad_results.scores_path("")]])
+
+  def record_file(self, split):
+    return {"train": "train", "predict": "eval"}[split] + ".tf_record"
+
+  def check(self):
+    super().check()
+    if self.config is not None:
+      model_inputs.check_pair(self.pair, self.config.type_vocab_size)
+
+  def read_all(self):
+    examples = super().read_all()
+    self.read_answers()
+    return examples
+
+  def read(self, split):
+    if split == "train":
+      return read_train_examples(self.settings)
+    self._to_answer = squad_data.read_squad_examples(
+        self.settings.predict_file, is_training=False,
+        version_2_with_negative=self.settings.version_2_with_negative)
+    return self._to_answer
+
+  def read_answers(self):
+    """Reads what predictions are scored by, if they are."""
+    settings = self.settings
+    if settings.do_eval or (
+        settings.do_predict and
+        settings.null_score_diff_threshold == squad_metrics.BEST):
+      self._dataset = read_answered_dataset(settings)
+
+  def write(self, split, examples):
+    is_training = split == "train"
+    path = self.path(self.record_file(split))
+
+    def keep(feature):
+      writer.process_feature(feature)
+      if not is_training:
+        # Most of a feature's memory, of no use to `write_predictions`.
+        feature.input_ids = feature.input_mask = feature.segment_ids = None
+        self._windows.append(feature)
+
+    tf.logging.info("Writing the windows of %d questions to %s", len(examples),
+                    path)
+    with squad_data.FeatureWriter(path, is_training) as writer:
+      squad_data.convert_examples_to_features(
+          examples, self.tokenizer, self.settings.max_seq_length,
+          self.settings.doc_stride, self.settings.max_query_length, is_training,
+          output_fn=keep)
+    if is_training and not writer.num_features:
+      raise ValueError("%s: has only contexts without words" %
+                       self.settings.train_file)
+    return tasks.Data(path, writer.num_features, writer.num_features)
+
+  def feature_spec(self, split):
+    return feature_spec(self.settings.max_seq_length, split == "train")
+
+  def head(self, features, is_training):
+    return make_head(self.config, run_settings.model_options(self.settings),
+                     features, is_training)
+
+  def predict(self, estimator, data, checkpoint):
+    settings, basic = self.settings, self.tokenizer.basic_tokenizer
+    results = predict(
+        estimator, self.input_fn("predict", data), data.num_records,
+        settings.max_seq_length, checkpoint)
+    with cli.user_errors():
+      self._threshold = squad_results.write_predictions(
+          settings.output_dir, self._to_answer, self._windows, results,
+          settings.n_best_size, settings.max_answer_length, basic.do_lower_case,
+          version_2_with_negative=settings.version_2_with_negative,
+          null_score_diff_threshold=settings.null_score_diff_threshold,
+          verbose_logging=settings.verbose_logging, dataset=self._dataset,
+          strip_accents=basic.strip_accents)
+
+  def finish(self):
+    """Scores the predictions in --output_dir, with --do_eval."""
+    settings = self.settings
+    if settings.do_eval:
+      with cli.user_errors():
+        evaluate(self._dataset, settings.predict_file, settings.output_dir,
+                 settings.version_2_with_negative,
+                 None if settings.do_predict else
+                 cli.given(settings, "null_score_diff_threshold"),
+                 self._threshold)
+
+  @classmethod
+  def serve(cls, config, options, trained_with, checkpoint, model_options):
+    model_inputs.check_pair(cls.pair, config.type_vocab_size)
+    return serving_task(config, model_options, **{
+        name: trained_with.get(name, default)
+        for name, default in SERVING_SETTINGS.items()})
+
+  @classmethod
+  def answer(cls, model, pairs):
+    """Returns a list of dict; see `squad.served.answer`."""
+    return squad_served.answer(model, pairs)
 
 
 def main(_):
   """Trains, answers the questions of a file, scores them and exports."""
-  progress.start_logging(FLAGS.verbose)
-  run_settings.check_tpu(FLAGS.use_tpu)
-  run_settings.check_xla(FLAGS.use_xla, FLAGS.use_tpu)
-  # Everything the user gave is read first: a mistake shows before training.
-  train_examples, predict_examples, dataset = [], [], None
+  runner.start(FLAGS, computes=False)
   bert_config = tokenizer = None
   with cli.user_errors():
     if needs_model(FLAGS):
       run_settings.log_device(FLAGS.use_tpu)
       bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
     validate_flags_or_throw(bert_config)
-    check_files(FLAGS)
     if bert_config is not None:
-      model_inputs.check_pair(
-          "a question with its context", bert_config.type_vocab_size)
       tokenizer = run_settings.make_tokenizer(FLAGS, bert_config)
-    if FLAGS.do_train:
-      train_examples = read_train_examples(FLAGS)
-    if FLAGS.do_predict:
-      predict_examples = squad_data.read_squad_examples(
-          FLAGS.predict_file, is_training=False,
-          version_2_with_negative=FLAGS.version_2_with_negative)
-    if FLAGS.do_eval or (FLAGS.do_predict and FLAGS.null_score_diff_threshold ==
-                         squad_metrics.BEST):
-      dataset = read_answered_dataset(FLAGS)
-  with training.sole_training(FLAGS):
-    threshold = None
-    if bert_config is not None:
-      threshold = train_and_predict(
-          FLAGS, bert_config, tokenizer, train_examples, predict_examples,
-          dataset)
-    if FLAGS.do_eval:
-      with cli.user_errors():
-        evaluate(dataset, FLAGS.predict_file, FLAGS.output_dir,
-                 FLAGS.version_2_with_negative,
-                 None if FLAGS.do_predict else
-                 cli.given(FLAGS, "null_score_diff_threshold"),
-                 threshold)
-    if FLAGS.export_dir:
-      export(FLAGS, bert_config, tokenizer)
-
-
-def train_and_predict(flag_values, bert_config, tokenizer, train_examples,
-                      predict_examples, dataset):
-  """Trains and predicts, as the flags say.
-
-  Args:
-    flag_values: the parsed flags of `define_flags`.
-    bert_config: BertConfig.
-    tokenizer: FullTokenizer.
-    train_examples: list of SquadExample.
-    predict_examples: list of SquadExample.
-    dataset: squad_files.Questions, which the threshold "best" is found by; or
-      None.
-
-  Returns:
-    float: the null_score_diff_threshold of the prediction; None without one.
-  """
-  output_dir = flag_values.output_dir
-  do_lower_case = tokenizer.basic_tokenizer.do_lower_case
-  strip_accents = tokenizer.basic_tokenizer.strip_accents
+  task = QuestionAnsweringTask(FLAGS, bert_config, tokenizer)
+  if bert_config is not None:
+    runner.run(task)
+    return
   with cli.user_errors():
-    num_train_steps = run_settings.count_train_steps(
-        len(train_examples), flag_values)
-    record = checkpoints.make_record(
-        "squad", bert_config, vocab=tokenizer.vocab,
-        do_lower_case=do_lower_case, strip_accents=strip_accents)
-    start = training.find_start(
-        flag_values, record, num_train_steps, checkpoint_fit.SQUAD_HEAD,
-        _SHARED_FLAGS, _TRAINING_FLAGS)
-  estimator = training.make_estimator(
-      make_model_fn(
-          bert_config, flag_values.init_checkpoint,
-          run_settings.optimizer_settings(flag_values, num_train_steps),
-          run_settings.model_options(flag_values), flag_values.init_head),
-      output_dir, train_batch_size=flag_values.train_batch_size,
-      predict_batch_size=run_settings.batch_size_of(
-          flag_values, "predict_batch_size"),
-      start_step=start.step, **run_settings.hardware_values(flag_values))
-
-  if flag_values.do_train:
-    train_file = os.path.join(output_dir, "train.tf_record")
-    if start.step < num_train_steps:
-      _, num_windows = write_features(
-          train_examples, train_file, True, tokenizer, flag_values)
-      if not num_windows:
-        raise cli.UserError("%s: has only contexts without words" %
-                            flag_values.train_file)
-    training.train(
-        estimator,
-        input_fn_builder(train_file, flag_values.max_seq_length,
-                         is_training=True, drop_remainder=True,
-                         num_skipped=start.step * flag_values.train_batch_size),
-        num_train_steps, start.step,
-        on_start=lambda: checkpoints.write_record(
-            output_dir, record, start.step, num_train_steps=num_train_steps,
-            **cli.values_of(flag_values, _TRAINING_FLAGS)))
-
-  threshold = None
-  if flag_values.do_predict:
-    predict_file = os.path.join(output_dir, "eval.tf_record")
-    features, num_windows = write_features(
-        predict_examples, predict_file, False, tokenizer, flag_values)
-    results = predict(
-        estimator, predict_file, num_windows, flag_values.max_seq_length,
-        training.checkpoint_to_use(output_dir, start, num_train_steps))
-    with cli.user_errors():
-      threshold = squad_results.write_predictions(
-          output_dir, predict_examples, features, results,
-          flag_values.n_best_size, flag_values.max_answer_length, do_lower_case,
-          version_2_with_negative=flag_values.version_2_with_negative,
-          null_score_diff_threshold=flag_values.null_score_diff_threshold,
-          verbose_logging=flag_values.verbose_logging, dataset=dataset,
-          strip_accents=strip_accents)
-  return threshold
-
-
-def export(flag_values, bert_config, tokenizer):
-  """Exports what was trained, or else what was predicted with.
-
-  Args:
-    flag_values: the parsed flags of `define_flags`.
-    bert_config: BertConfig.
-    tokenizer: FullTokenizer.
-
-  Raises:
-    UserError: it cannot be exported.
-  """
-  with cli.user_errors():
-    checkpoint = (checkpoints.find_checkpoint(flag_values.output_dir) or
-                  flag_values.init_checkpoint)
-  training.export(
-      serving_task(bert_config, run_settings.serving_options(flag_values),
-                   **cli.values_of(flag_values, SERVING_SETTINGS)),
-      checkpoint, bert_config, tokenizer.basic_tokenizer, flag_values)
+    task.check()
+    task.read_answers()
+  task.finish()
 
 
 def run(argv=None):

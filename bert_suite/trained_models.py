@@ -18,11 +18,6 @@ from . import (
     checkpoint_files, checkpoints, cli, extract_features, model_inputs,
     modeling, run_classifier, run_pretraining, run_squad, serving, tokenization)
 
-_CLASSIFIER = "classifier"
-
-# What the scripts have as defaults, where nobody says it.
-_MAX_SEQ_LENGTH = {"squad": 384}
-
 
 class TrainedModel(collections.namedtuple("TrainedModel", [
     "task", "checkpoint", "config", "vocab_file", "settings"])):
@@ -37,54 +32,18 @@ class TrainedModel(collections.namedtuple("TrainedModel", [
   """
 
 
-def _classifier(config, options, training, checkpoint, model_options):
-  """Makes the task; without labels, numbers stand for them."""
-  del training
-  labels = options.get("labels")
-  if not labels:
-    shapes = checkpoints.check_readable(checkpoint)
-    if "output_weights" not in shapes:
-      raise ValueError("%s: has no output_weights, so it is no classifier" %
-                       checkpoint)
-    labels = [str(i) for i in range(shapes["output_weights"][0])]
-  return run_classifier.serving_task(config, labels, model_options)
+# From the name of a task to its class; a program's own tasks are added here.
+TASKS = {task.name: task for task in (
+    run_classifier.ClassificationTask, extract_features.FeaturesTask,
+    run_pretraining.PreTrainingTask, run_squad.QuestionAnsweringTask)}
 
 
-def _squad(config, options, training, checkpoint, model_options):
-  del options, checkpoint
-  settings = {name: training.get(name, default)
-              for name, default in run_squad.SERVING_SETTINGS.items()}
-  return run_squad.serving_task(config, model_options, **settings)
-
-
-def _features(config, options, training, checkpoint, model_options):
-  del training, checkpoint
-  pooling = options.get("pooling") or "none"
-  extract_features.check_choice("pooling", pooling, extract_features.POOLINGS)
-  layers = options.get("layers")
-  if layers is None:
-    layers = "-1"
-  elif not isinstance(layers, str):  # numbers, as a program has them
-    layers = ",".join(
-        map(str, layers if isinstance(layers, (list, tuple)) else [layers]))
-  layers = extract_features.parse_layers(layers, config.num_hidden_layers)
-  return extract_features.serving_task(config, layers, pooling, model_options)
-
-
-def _masked_lm(config, options, training, checkpoint, model_options):
-  del options, training, checkpoint
-  return run_pretraining.serving_task(config, model_options)
-
-
-# From the name of a task to the function that makes its ServingTask, from the
-# BertConfig, the task's options, what run.json has about the training, the
-# checkpoint, and the `modeling.Options` to compute with.
-TASKS = {
-    _CLASSIFIER: _classifier,
-    "features": _features,
-    "masked_lm": _masked_lm,
-    "squad": _squad,
-}
+def find_task(name):
+  """Returns the class of a task; raises ValueError for an unknown one."""
+  if name not in TASKS:
+    raise ValueError("task %s: expected one of %s" % (
+        name, ", ".join(sorted(TASKS))))
+  return TASKS[name]
 
 
 def find(model_dir=None, task=None, init_checkpoint=None,
@@ -135,9 +94,7 @@ def find(model_dir=None, task=None, init_checkpoint=None,
             ", ".join(sorted(TASKS)),
             "%s has no run.json that tells it" % model_dir if model_dir else
             "a checkpoint without a run.json beside it does not tell it"))
-  if task not in TASKS:
-    raise ValueError("task %s: expected one of %s" % (
-        task, ", ".join(sorted(TASKS))))
+  task_class = find_task(task)
   vocab_file = vocab_file or training.get("vocab_file")
   config = None
   if bert_config_file:
@@ -161,9 +118,6 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   _check_vocab(vocab_file, record, config)
   _check_options(task, options, do_lower_case, strip_accents, record,
                  model_dir or init_checkpoint)
-  if task == "squad":
-    model_inputs.check_pair(
-        "a question with its context", config.type_vocab_size)
   if do_lower_case is None:
     do_lower_case = record.get("do_lower_case")
   if strip_accents is None:
@@ -173,10 +127,10 @@ def find(model_dir=None, task=None, init_checkpoint=None,
         None, vocab_file, init_checkpoint,
         getattr(config, "do_lower_case", None))
   length = max_seq_length or training.get("max_seq_length") or min(
-      _MAX_SEQ_LENGTH.get(task, 128), config.max_position_embeddings)
+      task_class.max_seq_length, config.max_position_embeddings)
   modeling.check_seq_length(length, config.max_position_embeddings)
   options["labels"] = options.get("labels") or record.get("labels")
-  served = TASKS[task](
+  served = task_class.serve(
       config, options, training, init_checkpoint, dataclasses.replace(
           serving.OPTIONS, remove_padding=remove_padding))
   return TrainedModel(served, init_checkpoint, config, vocab_file,
@@ -188,7 +142,13 @@ def find(model_dir=None, task=None, init_checkpoint=None,
 def argument_names():
   """Returns the set of the names of what `find` takes."""
   return (set(inspect.signature(find).parameters) - {"options"}).union(
-      _TASK_OF_OPTION)
+      _tasks_of_options())
+
+
+def _tasks_of_options():
+  """Returns a dict from an option of `find` to the name of its task."""
+  return {option: task.name for task in TASKS.values()
+          for option in task.options}
 
 
 def check_names(given, known):
@@ -297,23 +257,17 @@ def _check_encoder(checkpoint):
 
 def _task_of(record):
   """Returns the task that a run.json tells of; None if it tells none."""
-  if record.get("labels"):
-    return _CLASSIFIER
-  return {"pretraining": "masked_lm"}.get(
-      record.get("task"), record.get("task"))
-
-
-# Options of `find` and the task that has them.
-_TASK_OF_OPTION = {"labels": _CLASSIFIER, "layers": "features",
-                   "pooling": "features"}
+  return next((task.name for task in TASKS.values()
+               if task.is_recorded(record)), record.get("task"))
 
 
 def _check_options(task, options, do_lower_case, strip_accents, record, source):
   """Raises ValueError for what the task has not, or the training had not."""
   for name, value in sorted(options.items()):
-    if value is not None and _TASK_OF_OPTION.get(name, task) != task:
+    task_of_it = _tasks_of_options()[name]
+    if value is not None and task_of_it != task:
       raise ValueError("%s: the task %s has none; leave it out, or give task=%s"
-                       % (name, task, _TASK_OF_OPTION[name]))
+                       % (name, task, task_of_it))
   labels = options.get("labels") or []
   twice = [label for i, label in enumerate(labels) if label in labels[:i]]
   if twice:

@@ -142,23 +142,14 @@ def check_output_dir(output_dir, flag="output_dir"):
             getattr(error, "message", None) or error)) from None
 
 
-# What `train` advises where all steps are done.
-HOW_TO_TRAIN_MORE = "give a larger --num_train_epochs"
-
-
-def find_start(flag_values, record, num_train_steps, head, shared_flags,
-               training_flags, brought_by=None):
-  """Finds out where a fine-tuning begins and makes its folders.
+def find_start(settings, record, num_train_steps, task):
+  """Finds out where a run begins and makes its folders.
 
   Args:
-    flag_values: the parsed flags of a script.
+    settings: object with the settings of a script as attributes.
     record: dict, from `checkpoints.make_record`.
     num_train_steps: int. 0 without --do_train.
-    head: names of variables. See `checkpoints.find_start`.
-    shared_flags: names of flags whose values the model had better be trained
-      with.
-    training_flags: names of those that `checkpoints.write_record` records.
-    brought_by: str, or None. See `checkpoints.find_start`.
+    task: tasks.Task, whose attributes say what must fit and what should.
 
   Returns:
     checkpoints.Start.
@@ -167,23 +158,25 @@ def find_start(flag_values, record, num_train_steps, head, shared_flags,
     ValueError: see `checkpoints.find_start`.
     UserError: see `check_output_dir`.
   """
-  checkpoint_fit.check_init_head(flag_values.init_head)
-  if flag_values.init_head == "new" and not flag_values.do_train:
+  init_head = getattr(settings, "init_head", "auto")
+  checkpoint_fit.check_init_head(init_head)
+  if init_head == "new" and not settings.do_train:
     raise ValueError("--init_head=new: a new head is of use only with "
                      "--do_train; leave it out")
   start = checkpoints.find_start(
-      flag_values.output_dir, flag_values.init_checkpoint, record,
-      flag_values.do_train, brought_by, head)
+      settings.output_dir, settings.init_checkpoint, record,
+      settings.do_train, task.brought_by, task.head_names)
   if start.step >= num_train_steps:  # else `checkpoints.write_record` warns
+    values = task.training_values()
     checkpoints.warn_of_other_settings(
-        start, flag_values.output_dir, cli.values_of(flag_values, shared_flags))
-    if flag_values.do_train:
+        start, settings.output_dir,
+        {name: values[name] for name in task.shared_flags})
+    if settings.do_train:
       checkpoints.warn_of_ignored_settings(
-          flag_values.output_dir, cli.values_of(flag_values, training_flags),
-          HOW_TO_TRAIN_MORE)
-  check_output_dir(flag_values.output_dir)
-  if flag_values.export_dir:
-    check_output_dir(flag_values.export_dir, "export_dir")
+          settings.output_dir, values, task.how_to_train_more)
+  check_output_dir(settings.output_dir)
+  if getattr(settings, "export_dir", None):
+    check_output_dir(settings.export_dir, "export_dir")
   return start
 
 
@@ -283,7 +276,7 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
 
 
 def train(estimator, input_fn, num_train_steps, start_step=0,
-          how_to_train_more=HOW_TO_TRAIN_MORE, stop_step=None,
+          how_to_train_more="give a larger --num_train_epochs", stop_step=None,
           on_start=None, more_hooks=()):
   """Trains up to a step; Ctrl-C saves a checkpoint first.
 

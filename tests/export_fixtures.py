@@ -28,7 +28,7 @@ def write_model(folder, task, record_task=None, labels=None,
   output_dir = str(folder / ("trained_" + task))
   vocab_file = helpers.write_vocab(folder)
   config = modeling.BertConfig(**dict(helpers.CONFIG, **changes))
-  served = trained_models.TASKS[task](
+  served = trained_models.TASKS[task].serve(
       config, {"labels": labels}, {}, None, serving.OPTIONS)
   with tf.Graph().as_default(), tf.Session() as session:
     served.build({name: tf.placeholder(tf.int32, [None, None])

@@ -113,7 +113,7 @@ def test_accents_and_single_texts_are_those_of_the_training(tmp_path):
   for path in (model_dir, exported):
     with predictor.Predictor(path) as asked:
       assert asked.settings["strip_accents"] is False
-      assert asked._tokenizer.basic_tokenizer.tokenize("\u00c9") == ["\u00e9"]
+      assert asked.tokenizer.basic_tokenizer.tokenize("\u00c9") == ["\u00e9"]
       assert asked.predict(["tea", ("tea", "")]).shape == (2, 2)
       with pytest.raises(ValueError, match="^a text: is a pair of texts, but "
                          "the model's type_vocab_size is 1"):

@@ -434,9 +434,9 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_its_batches(
   input_pipeline.write_examples(path, (
       {"input_ids": [i], "input_mask": [1], "segment_ids": [0],
        "label_ids": [0], "is_real_example": [1]} for i in range(num_rows)))
-  run_classifier.evaluate(estimator, path, 1, output_dir, num_rows, 8)
-  names, values = read_eval_results(output_dir)
-  results = dict(zip(names, values))
+  results = training.evaluate(
+      estimator, run_classifier.file_based_input_fn_builder(
+          path, 1, is_training=False, drop_remainder=False), None, [], None)
   expected = np.mean([
       np.mean(losses[i:i + 4]) for i in range(0, num_rows, 4)])
   assert results["loss"] == pytest.approx(expected, rel=1e-6)

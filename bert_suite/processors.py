@@ -1,0 +1,333 @@
+"""The data of classifiers: examples, who reads them, and their features."""
+
+import os
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+from . import input_pipeline, model_inputs, progress, tables, tokenization
+
+
+class InputExample:
+  """One text, or pair of texts, with its label."""
+
+  def __init__(self, guid, text_a, text_b=None, label=None):
+    """Makes an example.
+
+    Args:
+      guid: str. Name of the example, for messages.
+      text_a: str. The (first) text, not tokenized.
+      text_b: str. The second text of a pair.
+      label: str. Examples to predict need none.
+    """
+    self.guid = guid
+    self.text_a = text_a
+    self.text_b = text_b
+    self.label = label
+
+
+class PaddingInputExample:
+  """Fills up the last batch on TPUs, which need all batches equally large.
+
+  It is left out of every figure. (A value of its own, not None, so that a
+  forgotten example is not taken for one of these.)
+  """
+
+
+class InputFeatures:
+  """An example as the model reads it."""
+
+  def __init__(self, input_ids, input_mask, segment_ids, label_id,
+               is_real_example=True):
+    """Holds features: three lists of max_seq_length int, a label, a bool."""
+    self.input_ids = input_ids
+    self.input_mask = input_mask
+    self.segment_ids = segment_ids
+    self.label_id = label_id
+    self.is_real_example = is_real_example
+
+
+class DataProcessor:
+  """Reads one task's files. A task is a subclass with these four methods."""
+
+  def get_train_examples(self, data_dir):
+    """Returns the training set, a list of InputExample."""
+    self._miss("get_train_examples", "--do_train")
+
+  def get_dev_examples(self, data_dir):
+    """Returns the dev set, a list of InputExample."""
+    self._miss("get_dev_examples", "--do_eval")
+
+  def get_test_examples(self, data_dir):
+    """Returns the set to predict, a list of InputExample; labels are unread."""
+    self._miss("get_test_examples", "--do_predict")
+
+  def get_labels(self):
+    """Returns the labels, a list of str; results keep their order."""
+    self._miss("get_labels", "every step")
+
+  def _miss(self, method, step):
+    raise NotImplementedError("%s needs the method %s of %s" % (
+        step, method, type(self).__name__))
+
+  @classmethod
+  def _read_tsv(cls, input_file, quotechar=None):
+    """Reads tab-separated values; see `tables.read_tsv`."""
+    return tables.read_tsv(input_file, quotechar)
+
+  def _label(self, row, index):
+    """Returns a column that must be one of the labels."""
+    label = tokenization.convert_to_unicode(row[index])
+    labels = self.get_labels()
+    if not isinstance(labels, (list, tuple)) or label not in labels:
+      where = getattr(row, "where", "a row")  # a caller's own list has none
+      hint = "; correct or remove the row"
+      if getattr(row, "number", None) == 1:
+        hint = "; if the row is a header, remove it: this file has none"
+      raise _wrong_label(where, label, checked_labels(self),
+                         tables.separator_hint(row) or hint)
+    return label
+
+  def _check_any(self, examples, path):
+    """Returns a set's examples; raises ValueError if there are none."""
+    if not examples:
+      raise ValueError("%s: found no example, at most a header; is the file "
+                       "complete?" % path)
+    return examples
+
+
+def checked_labels(processor):
+  """Returns a processor's labels; raises ValueError if they cannot be used."""
+  labels = processor.get_labels()
+  what = "%s.get_labels: found " % type(processor).__name__
+  expected = "; expected a list of str such as [\"0\", \"1\"]"
+  if not isinstance(labels, (list, tuple)):
+    raise ValueError(what + tokenization.describe(labels) + expected)
+  if not labels:
+    raise ValueError(what + "no label" + expected)
+  for index, label in enumerate(labels):
+    if not isinstance(label, str):
+      raise ValueError(what + tokenization.describe(label) + expected)
+    if label in labels[:index]:
+      raise ValueError("%s%s twice; name each label once" % (
+          what, tokenization.shorten(label)))
+  return labels
+
+
+def _wrong_label(where, label, labels, hint=""):
+  """Returns the ValueError for a label that is none of labels."""
+  kinds = sorted(set(type(known).__name__ for known in labels))
+  return ValueError("%s: found the label %s, expected one of %s (%s)%s" % (
+      where, tokenization.describe(label), ", ".join(map(repr, labels)),
+      ", ".join(kinds), hint))
+
+
+class XnliProcessor(DataProcessor):
+  """XNLI: does the first sentence imply the second? One language."""
+
+  def __init__(self, language="zh"):
+    self.language = language
+
+  def get_train_examples(self, data_dir):
+    path = os.path.join(
+        data_dir, "multinli", "multinli.train.%s.tsv" % self.language)
+    examples, rows = [], self._read_tsv(path)
+    tables.warn_of_first_row(rows, (0, 1), 2, self.get_labels())
+    for i, row in enumerate(rows[1:], 1):
+      if row[2] == "contradictory":
+        row[2] = "contradiction"
+      examples.append(InputExample(
+          "train-%d" % i, row[0], row[1], self._label(row, 2)))
+    return self._check_any(examples, path)
+
+  def get_dev_examples(self, data_dir):
+    return self._read_examples(os.path.join(data_dir, "xnli.dev.tsv"), "dev")
+
+  def get_test_examples(self, data_dir):
+    return self._read_examples(os.path.join(data_dir, "xnli.test.tsv"), "test")
+
+  def get_labels(self):
+    return ["contradiction", "entailment", "neutral"]
+
+  def _read_examples(self, path, set_type):
+    rows = self._read_tsv(path)
+    tables.warn_of_first_row(rows, (6, 7), 1, self.get_labels())
+    return self._check_any([
+        InputExample(
+            "%s-%d" % (set_type, i), row[6], row[7],
+            "contradiction" if set_type == "test" else self._label(row, 1))
+        for i, row in enumerate(rows)
+        if i > 0 and row[0] == self.language], path)
+
+
+class GlueProcessor(DataProcessor):
+  """A task of the GLUE benchmark: train.tsv, dev.tsv, test.tsv."""
+
+  dev_set = "dev"
+  test_set = "test"
+
+  def get_train_examples(self, data_dir):
+    return self._read_examples(data_dir, "train", "train")
+
+  def get_dev_examples(self, data_dir):
+    return self._read_examples(data_dir, self.dev_set, self.dev_set)
+
+  def get_test_examples(self, data_dir):
+    return self._read_examples(data_dir, self.test_set, "test")
+
+  def get_labels(self):
+    return ["0", "1"]
+
+  def _read_examples(self, data_dir, name, set_type):
+    path = os.path.join(data_dir, name + ".tsv")
+    return self._check_any(
+        self._create_examples(self._read_tsv(path), set_type), path)
+
+  def _create_examples(self, lines, set_type):
+    """Makes the examples of a set; the label of those of "test" is unread."""
+    raise NotImplementedError()
+
+
+class MnliProcessor(GlueProcessor):
+  """MultiNLI (GLUE), matched: does the first sentence imply the second?"""
+
+  dev_set = "dev_matched"
+  test_set = "test_matched"
+
+  def get_labels(self):
+    return ["contradiction", "entailment", "neutral"]
+
+  def _create_examples(self, lines, set_type):
+    tables.warn_of_first_row(lines, (8, 9), -1, self.get_labels())
+    return [
+        InputExample(
+            "%s-%s" % (set_type, row[0]), row[8], row[9],
+            "contradiction" if set_type == "test" else self._label(row, -1))
+        for row in lines[1:]]
+
+
+class MrpcProcessor(GlueProcessor):
+  """MRPC (GLUE): do both sentences say the same?"""
+
+  def _create_examples(self, lines, set_type):
+    tables.warn_of_first_row(lines, (3, 4), 0, self.get_labels())
+    return [
+        InputExample("%s-%d" % (set_type, i), row[3], row[4],
+                     "0" if set_type == "test" else self._label(row, 0))
+        for i, row in enumerate(lines) if i > 0]
+
+
+class ColaProcessor(GlueProcessor):
+  """CoLA (GLUE): is the sentence acceptable English?"""
+
+  def _create_examples(self, lines, set_type):
+    if set_type == "test":
+      tables.warn_of_first_row(lines, (1,))
+      return [InputExample("test-%d" % i, row[1], None, "0")
+              for i, row in enumerate(lines) if i > 0]
+    # The other sets have no header.
+    return [InputExample("%s-%d" % (set_type, i), row[3], None,
+                         self._label(row, 1))
+            for i, row in enumerate(lines)]
+
+
+PROCESSORS = {
+    "cola": ColaProcessor,
+    "mnli": MnliProcessor,
+    "mrpc": MrpcProcessor,
+    "xnli": XnliProcessor,
+}
+
+
+def convert_single_example(ex_index, example, label_list, max_seq_length,
+                           tokenizer, is_labelled=True, cuts=None):
+  """Turns an example into features; the first is logged, five as DEBUG.
+
+  Args:
+    ex_index: int. Index of the example.
+    example: InputExample or PaddingInputExample.
+    label_list: list of str.
+    max_seq_length: int. S.
+    tokenizer: FullTokenizer.
+    is_labelled: bool. Without it, as for prediction, the example's label is
+      not read, and its label_id is 0, which stands for none.
+    cuts: model_inputs.CutCount, or None. Counts the example.
+
+  Returns:
+    InputFeatures.
+
+  Raises:
+    ValueError: the label is not in the list.
+  """
+  if isinstance(example, PaddingInputExample):
+    zeros = [0] * max_seq_length
+    return InputFeatures(zeros, zeros, zeros, 0, is_real_example=False)
+
+  model_input = model_inputs.make_model_input(
+      tokenizer.tokenize(example.text_a),
+      tokenizer.tokenize(example.text_b) if example.text_b else None,
+      max_seq_length, tokenizer, cuts)
+  label_id, shown_label = 0, None
+  if is_labelled:
+    if example.label not in label_list:
+      raise _wrong_label(
+          "Example %s" % example.guid, example.label, label_list,
+          "; only examples to predict may be without a label"
+          if example.label is None else "")
+    label_id = label_list.index(example.label)
+    shown_label = "%s (id = %d)" % (example.label, label_id)
+  if ex_index < 5:
+    model_inputs.log_example(
+        example.guid, model_input, shown_label, ex_index)
+  return InputFeatures(model_input.input_ids, model_input.input_mask,
+                       model_input.segment_ids, label_id)
+
+
+def convert_examples_to_features(examples, label_list, max_seq_length,
+                                 tokenizer, is_labelled=True):
+  """Turns examples into a list of InputFeatures."""
+  return list(_features(
+      examples, label_list, max_seq_length, tokenizer, is_labelled))
+
+
+def file_based_convert_examples_to_features(
+    examples, label_list, max_seq_length, tokenizer, output_file,
+    is_labelled=True):
+  """Turns examples into features and writes them as a TFRecord file."""
+  input_pipeline.write_examples(output_file, feature_dicts(
+      examples, label_list, max_seq_length, tokenizer, is_labelled,
+      "examples of " + os.path.basename(output_file)))
+
+
+def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
+                  name):
+  """Yields the features of examples as records hold them.
+
+  Args:
+    examples: list of InputExample or PaddingInputExample.
+    label_list: list of str.
+    max_seq_length: int. S.
+    tokenizer: FullTokenizer.
+    is_labelled: bool. See `convert_single_example`.
+    name: str. What the report of those cut calls the examples.
+
+  Yields:
+    dict from name to list of int.
+  """
+  for f in _features(
+      examples, label_list, max_seq_length, tokenizer, is_labelled, name):
+    yield {"input_ids": f.input_ids, "input_mask": f.input_mask,
+           "segment_ids": f.segment_ids, "label_ids": [f.label_id],
+           "is_real_example": [int(f.is_real_example)]}
+
+
+def _features(examples, label_list, max_seq_length, tokenizer, is_labelled,
+              name="examples"):
+  """Yields features; `name` is what the report of those cut calls them."""
+  cuts = model_inputs.CutCount(name)
+  with progress.Progress("Writing features", len(examples)) as shown:
+    for index, example in enumerate(examples):
+      yield convert_single_example(
+          index, example, label_list, max_seq_length, tokenizer, is_labelled,
+          cuts)
+      shown.advance()
+  cuts.report()

@@ -1,0 +1,146 @@
+"""A run of any task: it reads, trains, evaluates, predicts and exports."""
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+from . import checkpoints, cli, hooks, progress, run_settings, training
+
+
+def start(settings, computes=True):
+  """Starts the log, and checks what the run computes on.
+
+  Args:
+    settings: object with the settings of a script as attributes.
+    computes: bool. There is a model to run.
+  """
+  progress.start_logging(settings.verbose)
+  run_settings.check_tpu(settings.use_tpu)
+  run_settings.check_xla(settings.use_xla, settings.use_tpu)
+  if computes:
+    run_settings.log_device(settings.use_tpu)
+
+
+def run(task, on_log=None):
+  """Does what the settings of a task ask for.
+
+  Args:
+    task: tasks.Task.
+    on_log: function, see `training.make_estimator`.
+
+  Returns:
+    dict from the name of a figure to its value; None without an evaluation.
+
+  Raises:
+    UserError: files are missing or wrong, or settings do not go together.
+  """
+  settings = task.settings
+  # Everything the user gave is read first: a mistake shows before training.
+  with cli.user_errors():
+    task.check()
+    examples = task.read_all()
+  with training.sole_training(settings):
+    with cli.user_errors():
+      num_train_steps = task.count_train_steps(examples)
+      record = task.record()
+      begin = training.find_start(settings, record, num_train_steps, task)
+      if begin.step >= num_train_steps:
+        examples.pop("train", None)  # nothing left to train on them
+      data = {split: task.write(split, found)
+              for split, found in examples.items()}
+
+    def make_estimator(start_step):
+      return _make_estimator(task, num_train_steps, start_step, on_log)
+
+    def checkpoint_to_use(num_train_steps):
+      return training.checkpoint_to_use(
+          settings.output_dir, begin, num_train_steps)
+
+    def record_start():
+      checkpoints.write_record(
+          settings.output_dir, record, begin.step,
+          **dict(task.training_values(), num_train_steps=num_train_steps))
+
+    estimator, results = make_estimator(begin.step), None
+    with task.naming_errors(data):
+      if settings.do_train:
+        estimator = _train(
+            task, estimator, make_estimator, data, num_train_steps, begin.step,
+            record_start, lambda estimator: task.evaluate(
+                estimator, data["eval"], checkpoint_to_use(0)))
+      checkpoint = checkpoint_to_use(num_train_steps)
+      if "eval" in data:
+        results = task.evaluate(estimator, data["eval"], checkpoint)
+      if "predict" in data:
+        task.predict(estimator, data["predict"], checkpoint)
+    task.finish()
+    if getattr(settings, "export_dir", None):
+      _export(task, checkpoint or begin.init_checkpoint)
+  return results
+
+
+def _make_estimator(task, num_train_steps, start_step, on_log):
+  settings = task.settings
+  batch_sizes = {
+      split + "_batch_size": task.batch_size(split) for split in task.splits}
+  return training.make_estimator(
+      training.make_model_fn(
+          task.head, settings.init_checkpoint,
+          task.optimizer_settings(num_train_steps), task.head_names,
+          getattr(settings, "init_head", "auto")),
+      settings.output_dir, start_step=start_step, on_log=on_log,
+      **dict(run_settings.hardware_values(settings), **batch_sizes))
+
+
+def _train(task, estimator, make_estimator, data, num_train_steps, start_step,
+           on_start, evaluate):
+  """Trains, with evaluations before the last step as `task.eval_every` says.
+
+  Args:
+    task: tasks.Task.
+    estimator: TPUEstimator.
+    make_estimator: function of the step to start at.
+    data: dict from split to Data; without "train" where all steps are done.
+    num_train_steps: int.
+    start_step: int. The step of the checkpoint that it resumes from.
+    on_start: function without arguments, see `training.train`.
+    evaluate: function of an estimator.
+
+  Returns:
+    The estimator that trained the last steps.
+  """
+  def train(step, **more):
+    training.train(
+        estimator, "train" in data and task.input_fn(
+            "train", data["train"], step * task.batch_size("train")),
+        num_train_steps, step, task.how_to_train_more, on_start=on_start,
+        **more)
+
+  if not task.eval_every:
+    train(start_step)
+  elif not task.settings.use_tpu:
+    train(start_step, more_hooks=[hooks.EvaluateHook(
+        lambda: evaluate(estimator), estimator.model_dir, task.eval_every,
+        num_train_steps)])
+  else:
+    # A TPU cannot evaluate while it trains: the training stops and resumes.
+    step = start_step
+    while True:
+      stop_step = min(
+          num_train_steps, (step // task.eval_every + 1) * task.eval_every)
+      train(step, stop_step=stop_step)
+      if stop_step >= num_train_steps:
+        break
+      evaluate(estimator)
+      step = stop_step
+      estimator = make_estimator(step)  # its seed depends on the step
+  return estimator
+
+
+def _export(task, checkpoint):
+  """Exports the model of a checkpoint into --export_dir."""
+  settings = task.settings
+  with cli.user_errors():
+    served = task.serve(
+        task.config, {"labels": task.labels}, task.training_values(),
+        checkpoint, run_settings.serving_options(settings))
+  training.export(served, checkpoint, task.config,
+                  task.tokenizer.basic_tokenizer, settings)

@@ -1,0 +1,322 @@
+"""What a task is, said once: its data, head, results, and served answers.
+
+A task is a subclass of `Task`. `runner.run` trains, evaluates, predicts and
+exports it; `trained_models`, `predictor` and `export_model` find trained models
+of it through `trained_models.TASKS`.
+"""
+
+import collections
+import contextlib
+import itertools
+import os
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import (
+    checkpoints, files, hooks, input_pipeline, progress, run_settings, training)
+
+
+class Data(collections.namedtuple(
+    "Data", ["files", "num_examples", "num_records"])):
+  """The features of a split, as they are read.
+
+  Attributes:
+    files: str or list of str. TFRecord files.
+    num_examples: int. Examples that results are for.
+    num_records: int. With those that fill up the last batch.
+  """
+
+
+class Task:
+  """A task. Subclasses say what is theirs; the rest has defaults.
+
+  For every run: `name`, `read`, `features`, `feature_spec`, `head`. To predict,
+  `row`; to export and to answer from Python, `serve` and `answer`.
+
+  Attributes:
+    name: str. What it is called in trained_models.TASKS and in model.json.
+    splits: names of what it reads, each with a flag do_<split> and, but for
+      "train", a flag <split>_batch_size.
+    head_names: names of the variables of the head.
+    training_flags: names of settings that a resumed run may change; run.json
+      keeps them to look up.
+    shared_flags: of these, what predictions should share with the training.
+    read_flags: names of settings that name files, which no result may replace.
+    how_to_train_more: str. Advice where all steps are done.
+    eval_every: int. Training steps from one evaluation to the next; 0 evaluates
+      only at the end.
+    options: names of arguments of `trained_models.find` that only it has.
+    max_seq_length: int. Where neither a caller nor run.json says it.
+    never_split: tokens that a served model finds in texts.
+    needs_pairs: bool. It reads pairs of texts only.
+    cuts: arguments of `model_inputs.CutCount` for what a served model reads.
+    labels: list of str, or None.
+  """
+
+  name = None
+  splits = ("train", "eval", "predict")
+  head_names = ()
+  training_flags = ("learning_rate", "warmup_proportion", "train_batch_size",
+                    "num_train_epochs", "max_seq_length", "vocab_file",
+                    "tf_random_seed")
+  shared_flags = ("max_seq_length",)
+  read_flags = ("vocab_file", "bert_config_file")
+  how_to_train_more = "give a larger --num_train_epochs"
+  eval_every = 0
+  options = ()
+  max_seq_length = 128
+  never_split = ()
+  needs_pairs = False
+  cuts = ("texts", "max_seq_length, [CLS] and [SEP] included,")
+  labels = None
+
+  def __init__(self, settings, config, tokenizer):
+    """Makes the task of a run.
+
+    Args:
+      settings: object with the settings of a script as attributes, such as its
+        parsed flags.
+      config: BertConfig, or None where the model is not made from one.
+      tokenizer: FullTokenizer, or None where records are read.
+    """
+    self.settings = settings
+    self.config = config
+    self.tokenizer = tokenizer
+    self.brought_by = None  # what weights come from if not --init_checkpoint
+
+  # What a run reads.
+
+  def asked(self):
+    """Returns the splits to read; raises ValueError if there are none."""
+    asked = [split for split in self.splits
+             if getattr(self.settings, "do_" + split)]
+    if not asked:
+      flags = ["--do_" + split for split in self.splits]
+      raise ValueError("nothing to do; give %s or %s" % (
+          ", ".join(flags[:-1]), flags[-1]))
+    return asked
+
+  def check(self):
+    """Raises ValueError if settings do not go together.
+
+    That includes results that would replace a file that is read.
+    """
+    training.check_results(
+        self.settings.output_dir,
+        run_settings.files_read(self.settings, self.read_flags),
+        [self.path(name) for name in self.result_files()])
+
+  def result_files(self):
+    """Returns the names of the files that it writes to --output_dir."""
+    return [self.record_file(split) for split in self.splits] + [
+        "eval_results.txt", "test_results.tsv"]
+
+  def path(self, name):
+    """Returns the path of a file in --output_dir."""
+    return os.path.join(self.settings.output_dir, name)
+
+  def record_file(self, split):
+    """Returns the name of the file with a split's features."""
+    return split + ".tf_record"
+
+  def read_all(self):
+    """Reads what is asked for; returns a dict from split to its examples."""
+    return collections.OrderedDict(
+        (split, self.read(split)) for split in self.asked())
+
+  def read(self, split):
+    """Reads a split; returns its examples, a list.
+
+    Raises:
+      ValueError: they are missing or wrong.
+    """
+    raise NotImplementedError()
+
+  def features(self, split, examples):
+    """Yields each example as a dict from name to list of int or float."""
+    raise NotImplementedError()
+
+  def feature_spec(self, split):
+    """Returns a dict from the name of a feature to its `FixedLenFeature`."""
+    del split
+    return {name: tf.FixedLenFeature([self.settings.max_seq_length], tf.int64)
+            for name in ("input_ids", "input_mask", "segment_ids")}
+
+  def write(self, split, examples):
+    """Writes the features of a split as a TFRecord file; returns its Data."""
+    path = self.path(self.record_file(split))
+    tf.logging.info("Writing %d examples to %s", len(examples), path)
+    count = input_pipeline.write_examples(path, self.features(split, examples))
+    return Data(path, count, count)
+
+  def input_fn(self, split, data, num_skipped=0):
+    """Makes the `input_fn` of a split.
+
+    Args:
+      split: str.
+      data: Data.
+      num_skipped: int. Examples that training has used before.
+
+    Returns:
+      A function of `params` that returns a `tf.data.Dataset` of batches.
+    """
+    is_training = split == "train"
+    return input_pipeline.make_input_fn(
+        data.files, self.feature_spec(split), is_training,
+        drop_remainder=is_training or self.settings.use_tpu,
+        num_skipped=num_skipped)
+
+  # How it is trained.
+
+  def record(self):
+    """Returns what run.json identifies the run by; see `make_record`."""
+    basic = self.tokenizer.basic_tokenizer
+    return checkpoints.make_record(
+        self.recorded_name(), self.config, self.labels, self.tokenizer.vocab,
+        do_lower_case=basic.do_lower_case, strip_accents=basic.strip_accents)
+
+  def recorded_name(self):
+    """Returns what run.json calls the task."""
+    return self.name
+
+  def training_values(self):
+    """Returns a dict of the values of `training_flags`."""
+    return {name: getattr(self.settings, name) for name in self.training_flags}
+
+  def count_train_steps(self, examples):
+    """Returns the steps to train; 0 without --do_train."""
+    return run_settings.count_train_steps(
+        len(examples.get("train", ())), self.settings)
+
+  def optimizer_settings(self, num_train_steps):
+    """Returns `optimization.Settings`."""
+    return run_settings.optimizer_settings(self.settings, num_train_steps)
+
+  def batch_size(self, split):
+    """Returns the batch size of a split."""
+    if split == "train":
+      return self.settings.train_batch_size
+    return run_settings.batch_size_of(self.settings, split + "_batch_size")
+
+  def head(self, features, is_training):
+    """Builds encoder and head.
+
+    Args:
+      features: dict from name to Tensor [B, ...], as `feature_spec` has them.
+      is_training: bool. Applies dropout.
+
+    Returns:
+      training.Head.
+    """
+    raise NotImplementedError()
+
+  # What a run writes.
+
+  def naming_errors(self, data):
+    """Returns a context that explains errors in data, a dict of Data."""
+    del data
+    return contextlib.suppress()
+
+  def eval_steps(self, data):
+    """Returns the batches to evaluate on; None for all there are."""
+    if not self.settings.use_tpu:
+      return None
+    return data.num_records // self.batch_size("eval")
+
+  def evaluate(self, estimator, data, checkpoint):
+    """Evaluates a checkpoint and writes eval_results.txt.
+
+    Args:
+      estimator: TPUEstimator.
+      data: Data.
+      checkpoint: str. None for the latest, see `training.evaluate`.
+
+    Returns:
+      dict from name to figure.
+    """
+    tf.logging.info("***** Running evaluation *****")
+    tf.logging.info("  Batch size = %d", self.batch_size("eval"))
+    results = training.evaluate(
+        estimator, self.input_fn("eval", data), self.eval_steps(data),
+        hooks.eval_hooks(data.num_examples, self.batch_size("eval"),
+                         self.settings.use_tpu), checkpoint)
+    training.write_results(
+        self.path("eval_results.txt"), "Eval results", results)
+    return results
+
+  def predict(self, estimator, data, checkpoint):
+    """Writes test_results.tsv, a row per example.
+
+    Args:
+      estimator: TPUEstimator.
+      data: Data. Records after its examples only fill up the last batch.
+      checkpoint: str. None for the latest.
+    """
+    tf.logging.info("***** Running prediction *****")
+    results = estimator.predict(
+        input_fn=self.input_fn("predict", data),
+        checkpoint_path=checkpoint and files.literal(checkpoint))
+    rows = []
+    with progress.Progress("Predicting", data.num_examples) as shown:
+      for result in itertools.islice(results, data.num_examples):
+        rows.append(self.row(result))
+        shown.advance()
+    if len(rows) != data.num_examples:
+      raise RuntimeError("%s: predicted %d of %d examples" % (
+          data.files, len(rows), data.num_examples))
+    path = self.path("test_results.tsv")
+    files.write_text(path, "".join(row + "\n" for row in rows))
+    tf.logging.info("Wrote %d predictions to %s", len(rows), path)
+
+  def row(self, prediction):
+    """Returns an example's row of test_results.tsv, without the line break.
+
+    Args:
+      prediction: dict from the name of one of the head's predictions to array.
+    """
+    raise NotImplementedError()
+
+  def finish(self):
+    """Does what is left to do before the export."""
+
+  # A trained model of it.
+
+  @classmethod
+  def is_recorded(cls, record):
+    """Returns whether a run.json, a dict, is of this task."""
+    return record.get("task") == cls.name
+
+  @classmethod
+  def serve(cls, config, options, trained_with, checkpoint, model_options):
+    """Makes the ServingTask of a trained model.
+
+    Args:
+      config: BertConfig.
+      options: dict. Values of `options`, those not given None or left out.
+      trained_with: dict from the name of a setting to its value in training.
+      checkpoint: str. Prefix of the checkpoint.
+      model_options: modeling.Options.
+
+    Returns:
+      serving.ServingTask.
+
+    Raises:
+      ValueError: options are wrong, or do not go with the model.
+    """
+    raise NotImplementedError("the task %s cannot be served" % cls.name)
+
+  @classmethod
+  def answer(cls, model, pairs):
+    """Answers texts with a served model.
+
+    Args:
+      model: predictor.Predictor.
+      pairs: list of (str, str or None).
+
+    Returns:
+      What `predictor.Predictor.predict` returns of the task.
+    """
+    raise NotImplementedError(
+        "the task %s does not say how it answers" % cls.name)
