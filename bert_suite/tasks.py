@@ -217,7 +217,7 @@ class Task:
   def naming_errors(self, data):
     """Returns a context that explains errors in data, a dict of Data."""
     del data
-    return contextlib.suppress()
+    return contextlib.nullcontext()
 
   def eval_steps(self, data):
     """Returns the batches to evaluate on; None for all there are."""

@@ -1,0 +1,198 @@
+"""Tests of tasks: one class is all that a task of a program's own takes."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from bert_suite import (
+    cli, metrics, model_inputs, run_settings, runner, serving, tasks,
+    trained_models, training)
+import export_model
+import helpers
+import modeling
+import predictor
+
+# Its data: how long a text is, in words, is learned from the text.
+TRAIN = ["a cat", "the kettle sings", "it rains, it rains", "tea"] * 3
+EVAL = ["the cat sings", "rains", "a kettle is near"]
+PREDICT = ["tea is far", "a cat sings", "the", "it is not"]
+
+
+class LengthTask(tasks.Task):
+  """Guesses how many words a text has: a number from the vector of [CLS]."""
+
+  name = "length"
+  head_names = ("length/weights",)
+  options = ("unit",)
+
+  def read(self, split):
+    if split == self.settings.missing:
+      raise ValueError("found no text to %s" % split)
+    return {"train": TRAIN, "eval": EVAL, "predict": PREDICT}[split]
+
+  def features(self, split, examples):
+    for text in examples:
+      model_input = model_inputs.make_model_input(
+          self.tokenizer.tokenize(text), None, self.settings.max_seq_length,
+          self.tokenizer)
+      yield {"input_ids": model_input.input_ids,
+             "input_mask": model_input.input_mask,
+             "segment_ids": model_input.segment_ids,
+             "length": [float(len(text.split()))]}
+
+  def feature_spec(self, split):
+    return dict(super().feature_spec(split),
+                length=tf.FixedLenFeature([], tf.float32))
+
+  @staticmethod
+  def guess(config, options, is_training, inputs):
+    model = modeling.BertModel(
+        config, is_training, *[
+            inputs[name] for name in serving.SEQUENCE_INPUTS], options=options)
+    first = model.get_sequence_output()[:, 0]  # [B, W]
+    weights = tf.get_variable("length/weights", [first.shape[-1]])
+    return tf.reduce_sum(first * weights, axis=-1)  # [B]
+
+  def head(self, features, is_training):
+    guesses = self.guess(
+        self.config, run_settings.model_options(self.settings), is_training,
+        features)
+    errors = tf.square(guesses - features["length"])
+    return training.Head(
+        tf.reduce_mean(errors), {"length": guesses},
+        (lambda errors: {"eval_error": metrics.mean(errors)},
+         dict(errors=errors), ["eval_error"]))
+
+  def row(self, prediction):
+    return "%.6f" % prediction["length"]
+
+  @classmethod
+  def serve(cls, config, options, trained_with, checkpoint, model_options):
+    def build(inputs):
+      inputs, cut = serving.round_up_request(
+          inputs, config.max_position_embeddings)
+      return {serving.SIGNATURE: {
+          "length": cut(cls.guess(config, model_options, False, inputs))}}
+
+    return serving.ServingTask(
+        cls.name, build, settings={"unit": options.get("unit") or "words"})
+
+  @classmethod
+  def answer(cls, model, pairs):
+    return ["%.6f %s" % (result["length"], model.settings["unit"])
+            for result in model.compute(model.make_inputs(pairs))]
+
+
+def make_task(folder, **values):
+  """Makes the task with settings of its own, as a script has from its flags."""
+  def define_flags():
+    run_settings.define_fine_tuning_flags()
+    for split in tasks.Task.splits:
+      cli.define_flag("bool", "do_" + split, False, "Does it.")
+    cli.define_flag("integer", "max_seq_length", 12, "Word pieces.")
+    cli.define_flag("integer", "eval_batch_size", 2, "Batch size.")
+    cli.define_flag("string", "missing", None, "A split to miss.")
+
+  settings = cli.make_flag_values(define_flags, dict(dict(
+      vocab_file=helpers.write_vocab(folder),
+      bert_config_file=helpers.write_config(folder),
+      output_dir=str(folder / "out"), train_batch_size=4, num_train_epochs=2.0,
+      learning_rate=0.01), **values))
+  config = modeling.BertConfig.from_json_file(settings.bert_config_file)
+  return LengthTask(
+      settings, config, run_settings.make_tokenizer(settings, config))
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+  """Adds the task to those that can be served, for the time of a test."""
+  monkeypatch.setitem(trained_models.TASKS, LengthTask.name, LengthTask)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """Gives the folder of a whole run of the task, and its results."""
+  folder = tmp_path_factory.mktemp("toy")
+  with helpers.captured_log():
+    results = runner.run(make_task(
+        folder, do_train=True, do_eval=True, do_predict=True,
+        export_dir=str(folder / "exported")))
+  return folder, results
+
+
+def test_a_task_of_one_class_trains_evaluates_and_predicts(trained):
+  folder, results = trained
+  assert results["global_step"] == 6
+  names, values = helpers.read_eval_results(str(folder / "out"))
+  assert names == ["eval_error", "global_step", "loss"]
+  assert values[0] == pytest.approx(results["eval_error"])
+  assert len((folder / "out" / "test_results.tsv").read_text().split()) == 4
+  record = json.loads((folder / "out" / "run.json").read_text())
+  assert record["task"] == "length"
+  assert record["training"]["num_train_steps"] == 6
+  assert record["training"]["learning_rate"] == 0.01
+
+
+@pytest.mark.parametrize("source", ["out", "exported", "exported_later"])
+def test_predictor_answers_with_the_trained_and_the_exported_model(
+    trained, source):
+  folder, _ = trained
+  if source == "exported_later":
+    with helpers.captured_log():
+      helpers.run_main(export_model, [
+          "--model_dir=%s" % (folder / "out"),
+          "--export_dir=%s" % (folder / source)])
+  rows = (folder / "out" / "test_results.tsv").read_text().split("\n")[:-1]
+  with helpers.captured_log(), predictor.Predictor(
+      str(folder / source)) as model:
+    assert model.settings["task"] == "length"
+    answers = model.predict(PREDICT)
+  assert [answer.split()[1] for answer in answers] == ["words"] * 4
+  np.testing.assert_allclose(
+      [float(answer.split()[0]) for answer in answers],
+      [float(row) for row in rows], atol=2e-5)
+
+
+def test_options_of_a_task_are_its_own(trained):
+  folder, _ = trained
+  model = trained_models.find(str(folder / "out"), unit="tokens")
+  assert model.settings["unit"] == "tokens"
+  with pytest.raises(ValueError, match="layers: the task length has none; leave"
+                     " it out, or give task=features"):
+    trained_models.find(str(folder / "out"), layers="-1")
+
+
+def test_a_run_that_is_done_resumes_with_what_is_left(trained):
+  """It evaluates the same and neither trains nor writes features to train."""
+  folder, results = trained
+  train_file = folder / "out" / "train.tf_record"
+  os.remove(str(train_file))
+  with helpers.captured_log() as lines:
+    again = runner.run(make_task(folder, do_train=True, do_eval=True))
+  assert again == pytest.approx(results)
+  assert not train_file.exists()
+  assert any(line.startswith("There is nothing left to train")
+             for line in lines)
+
+
+def test_mistakes_show_before_anything_is_written(tmp_path):
+  with pytest.raises(cli.UserError, match="nothing to do; give --do_train, "
+                     "--do_eval or --do_predict"):
+    runner.run(make_task(tmp_path))
+  with pytest.raises(cli.UserError, match="found no text to predict"):
+    runner.run(make_task(tmp_path, do_train=True, do_predict=True,
+                         missing="predict"))
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_a_task_that_is_not_known_names_those_that_are(
+    trained, monkeypatch):
+  folder, _ = trained
+  monkeypatch.delitem(trained_models.TASKS, LengthTask.name)
+  for source in ("out", "exported"):
+    with helpers.captured_log(), pytest.raises(
+        cli.UserError, match="task length: expected one of classifier, "):
+      predictor.Predictor(str(folder / source))
