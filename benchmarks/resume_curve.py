@@ -8,10 +8,10 @@
 Fine-tunes on MRPC with run_classifier.py, once to the end and once with kill -9
 at a third and at two thirds of the steps and the same command again each time,
 with a checkpoint every 50 steps. Both have the same seed. Up to the first kill
-the two see the same batches; after it the killed run goes on in the data behind
-those of its last checkpoint, but in another order and with other dropout.
+the two see the same batches; after it the killed run continues with the data
+after its last checkpoint, but in another order and with other dropout.
 
-Prints where the killed run went on, a table of the mean loss of every --window
+Prints where the killed run resumed, a table of the mean loss of every --window
 steps of both, and dev accuracy, F1 and loss of both.
 """
 

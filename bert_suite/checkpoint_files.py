@@ -3,7 +3,7 @@
 TensorFlow names a checkpoint by the prefix of its files, which is no file
 itself: `model.ckpt-100` of `model.ckpt-100.index` and
 `model.ckpt-100.data-00000-of-00001`. People give one of the files, the folder,
-or the weights of another library; each is read, or named for what it is.
+or the weights of another library; each is read, or the message says what it is.
 """
 
 import difflib
@@ -39,7 +39,7 @@ _MAGIC = [
     (b"\xfd7zXZ", "a compressed file", _UNPACK),
     (b"7z\xbc\xaf", "a compressed file", _UNPACK),
 ]
-# And what their names end in.
+# And how their names end.
 _ENDINGS = [
     ((".bin", ".pt", ".pth", ".safetensors"), "a PyTorch file", _CONVERT),
     ((".h5", ".hdf5", ".keras"), "a Keras file", _CONVERT),
@@ -49,7 +49,7 @@ _ENDINGS = [
     ((".tflite", ".onnx"), "a converted model", _SOURCE),
     ((".zip", ".tar", ".tgz", ".gz"), "an archive", _UNPACK),
 ]
-# Files in an archive that tell what it is; the rest of the archives are packed.
+# Files in an archive that identify it; the rest of the archives are packed.
 _ZIPPED = [
     (re.compile(r"(^|/)data\.pkl$"), "a PyTorch file", _CONVERT),
     (re.compile(r"\.weights\.h5$"), "a Keras file", _CONVERT),
@@ -69,7 +69,8 @@ def resolve(path):
     for `checkpoints.check_readable` to say.
 
   Raises:
-    ValueError: it means no checkpoint; says what it is and what to give.
+    ValueError: it is no checkpoint; the message says what it is and what to
+      give.
   """
   path = os.fspath(path)
   try:
@@ -184,13 +185,13 @@ def _kind_of_zip(path):
     with tf.gfile.GFile(path, "rb") as reader:
       names = zipfile.ZipFile(reader).namelist()
   except (zipfile.BadZipfile, OSError, tf.errors.OpError):
-    names = []  # cut off: the name has to do
+    names = []  # cut off: go by the name
   return (_first(_ZIPPED, lambda pattern: any(map(pattern.search, names))) or
           _first(_ENDINGS, path.lower().endswith) or ("an archive", _UNPACK))
 
 
 def describe_folder(folder):
-  """Returns a line on a folder of another kind, None if nothing tells."""
+  """Returns a line on a folder of another kind, None if it is unknown."""
   names = _list(folder)
   if "saved_model.pb" in names:
     kind, cure = "a SavedModel", _SOURCE
@@ -249,7 +250,7 @@ def _step(prefix):
 
 
 def explain_damage(prefix):
-  """Returns why a checkpoint's files cannot be read, None if none tells."""
+  """Returns why a checkpoint's files cannot be read, None if unknown."""
   for name in names_of(prefix) or [os.path.basename(prefix)]:
     path = os.path.join(os.path.dirname(prefix), name)
     try:

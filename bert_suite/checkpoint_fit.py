@@ -24,7 +24,7 @@ _OBJECT_BASED = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def check_init_head(init_head):
-  """Raises ValueError unless a value of --init_head is one there is."""
+  """Raises ValueError unless the value of --init_head is known."""
   if init_head not in INIT_HEADS:
     raise ValueError("--init_head=%s: expected one of %s" % (
         init_head, ", ".join(INIT_HEADS)))
@@ -97,7 +97,7 @@ def check_shapes(variables, checkpoint, must_have_all=False,
 
 
 def check_shapes_of(expected, checkpoint, must_have_all, cure):
-  """The same, of a dict from name in the checkpoint to list of int."""
+  """`check_shapes` of a dict from name in the checkpoint to list of int."""
   shapes = checkpoints.check_readable(checkpoint)
   # A head alone, which others name alike, is no model.
   encoder = [name for name in expected if name.startswith("bert/")]

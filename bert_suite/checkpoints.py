@@ -1,9 +1,9 @@
 """Which checkpoint a run starts from, and whether it is the right one.
 
 A training run is its task, labels, vocabulary and model. They are written to
-`run.json` beside the checkpoints when training starts. Whoever comes back to
-the folder, to go on training, to evaluate or to predict, must come with the
-same ones: checkpoints of another task can have the very same shapes.
+`run.json` beside the checkpoints when training starts. A later run in the
+folder, which resumes, evaluates or predicts, must have the same ones:
+checkpoints of another task can have the very same shapes.
 """
 
 import collections
@@ -89,7 +89,7 @@ def write_record(output_dir, record, start_step, **training):
   Args:
     output_dir: str.
     record: dict, from `make_record`.
-    start_step: int. Where training goes on from, 0 for a new one.
+    start_step: int. Step that training resumes from, 0 for a new one.
     **training: settings that may change from one start to the next, such as
       the learning rate. A change is logged.
   """
@@ -316,7 +316,7 @@ def find_start(output_dir, init_checkpoint, record, is_training,
       another task.
     brought_by: str. What the weights come from instead of `init_checkpoint`;
       None for nothing.
-    head: names of variables that nobody but a training on the task makes.
+    head: names of variables that only a training on the task makes.
 
   Returns:
     Start.
@@ -325,7 +325,7 @@ def find_start(output_dir, init_checkpoint, record, is_training,
     ValueError: a checkpoint cannot be read, or is of another run.
   """
   checkpoint = find_checkpoint(output_dir)
-  read_record(output_dir)  # a damaged one stops here, not when training starts
+  read_record(output_dir)  # a damaged one stops the run here, not later
   if checkpoint:
     check_readable(checkpoint, "copy it again, or remove its files to resume "
                    "from an earlier one")
@@ -496,8 +496,8 @@ def repair_list(output_dir):
           os.path.join(output_dir, "checkpoint"),
           text_format.MessageToString(repaired))
   except (training_lock.Held, OSError, tf.errors.OpError):
-    # Who cannot write there cannot train either, and what only reads names the
-    # checkpoint.
+    # A run that cannot write there cannot train either, and one that only reads
+    # passes the checkpoint's path.
     pass
 
 

@@ -1,7 +1,7 @@
-"""Imports TensorFlow with settings of ours, and without its noise.
+"""Imports TensorFlow with this suite's settings, without its noise.
 
-Every module here that needs TensorFlow imports this one first. Whatever is set
-in the environment already stays as it is.
+Every module here that needs TensorFlow imports this one first. Variables
+that the environment already has keep their values.
 """
 
 import contextlib

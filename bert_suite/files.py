@@ -26,7 +26,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-# What TensorFlow reads as part of a pattern.
+# Characters that TensorFlow reads as part of a pattern.
 _WILDCARDS = re.compile(r"[*?\[\\]")
 
 
@@ -242,7 +242,7 @@ def given_names(text):
 
 
 def _remove_links(process_id):
-  if os.getpid() == process_id:  # not in a process that was forked
+  if os.getpid() == process_id:  # not in a forked process
     shutil.rmtree(_root[0], ignore_errors=True)
 
 
@@ -278,7 +278,8 @@ def check_outputs(inputs, outputs):
   Args:
     inputs: list of (str, str): a flag and a path that it has read; `-` stands
       for the standard input. Those whose path is None or empty do not count.
-    outputs: list of (str, str), likewise; `-` stands for the standard output.
+    outputs: list of (str, str): a flag and a path that it writes; `-` stands
+      for the standard output. Those whose path is None or empty do not count.
   """
   known = {}
   for flag, path in inputs:
@@ -445,9 +446,9 @@ def _sync(path):
 
 
 def _place():
-  """Returns 8 letters for where process ids mean what they mean here.
+  """Returns 8 letters that identify the host, or container, of this process.
 
-  That is a host, or a container, which may have its host's name.
+  Process ids are unique within it. A container may have its host's name.
   """
   name = socket.gethostname()
   try:
@@ -465,12 +466,12 @@ def _temporary_name(path):
 
 
 def _remove_leftovers(path):
-  """Removes temporary files of `path` whose process, of here, is no more."""
+  """Removes temporary files of `path` that an ended process of ours left."""
   folder, name = os.path.split(path)
   if "://" in path or not os.path.isdir(folder or "."):
     return
   for found in os.listdir(folder or "."):
-    # Folders are shared, and processes elsewhere cannot be asked for.
+    # Folders are shared, and processes on other hosts cannot be looked up.
     named = re.match(
         r"\.%s\.%s\.(\d+)\.\w+\.tmp$" % (re.escape(name), _place()), found)
     if named and not _is_running(int(named.group(1))):
@@ -483,11 +484,11 @@ def _remove_leftovers(path):
 
 def _is_running(process_id):
   try:
-    os.kill(process_id, 0)  # signal 0 only asks
+    os.kill(process_id, 0)  # signal 0 only checks
   except ProcessLookupError:
     return False
   except OSError:
-    pass  # it belongs to somebody else
+    pass  # it is another user's
   return True
 
 

@@ -174,7 +174,7 @@ class StartHook(tf.train.SessionRunHook):
 
 
 class EvaluateHook(tf.train.SessionRunHook):
-  """Saves and evaluates a training every so many steps, except at its end."""
+  """Saves and evaluates a training every N steps, except at its end."""
 
   def __init__(self, evaluate, model_dir, every, num_train_steps):
     """Makes the hook.
@@ -227,7 +227,7 @@ class StopHook(tf.train.SessionRunHook):
   """Ends the training after the current step when a signal asks for it.
 
   The Estimator then saves a checkpoint, as at any end. A second signal stops at
-  once. Source of the signals: Ctrl-C, and SIGTERM of whoever takes the machine
+  once. Source of the signals: Ctrl-C, and SIGTERM of what takes the machine
   back.
   """
 

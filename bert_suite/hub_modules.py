@@ -1,4 +1,4 @@
-"""TF1 Hub modules: BERT encoders as `run_classifier_with_tfhub.py` reads them.
+"""TF1 Hub modules: BERT encoders that `run_classifier_with_tfhub.py` reads.
 
 Needs `hub.Module`, which TensorFlow has up to 2.15 and tensorflow-hub up to
 0.15.
@@ -96,8 +96,8 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
     def module_fn(is_training):
       inputs = {name: tf.placeholder(tf.int32, [None, None], name)
                 for name in serving.SEQUENCE_INPUTS}
-      # With padding: its gradients are TensorFlow's, which whoever trains the
-      # module has.
+      # With padding: its gradients are TensorFlow's, which any program that
+      # trains the module has.
       model = modeling.BertModel(
           bert_config, is_training, inputs["input_ids"], inputs["input_mask"],
           inputs["segment_ids"])

@@ -205,10 +205,10 @@ def dropout_mask(shape, rate):
   """
   shape = tf.stack(shape)
   if not hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):
-    # TensorFlow 1.15 draws no bits, only numbers.
+    # TensorFlow 1.15 cannot draw bits, only numbers.
     keep = tf.greater_equal(tf.random_uniform(shape), rate)
     return tf.cast(keep, tf.float32) * (1.0 / (1.0 - rate))
-  # Something is left, whatever the rate, or there would be no scale.
+  # At any rate some values are kept, or the scale would be infinite.
   dropped = min(int(round(rate * 2 ** _RANDOM_BITS)), 2 ** _RANDOM_BITS - 1)
   scale = 1.0 / (1.0 - dropped / 2.0 ** _RANDOM_BITS)
   size = tf.reduce_prod(shape)

@@ -245,7 +245,7 @@ def embedding_postprocessor(input_tensor,
         output += tf.slice(table, [0, 0], [shape[1], -1])  # [S, W]
     else:
       # With two-column indices the gradient of gather_nd is one dense table;
-      # that of tf.gather would be rows not yet summed up, which clipping by
+      # that of tf.gather would be rows not yet summed, which clipping by
       # the global norm would count one by one.
       cells = tf.stack([tf.zeros_like(position_ids), position_ids], axis=1)
       output += tf.gather_nd(table[tf.newaxis], cells)  # [R, W]
@@ -256,7 +256,7 @@ def embedding_postprocessor(input_tensor,
 
 
 def check_seq_length(seq_length, max_position_embeddings):
-  """Holds a sequence length against the rows of the position table.
+  """Checks a sequence length against the rows of the position table.
 
   Args:
     seq_length: int, or int32 scalar Tensor where it is not known yet.

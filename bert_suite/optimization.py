@@ -14,7 +14,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-# How the message of the error begins that stops a training gone wrong.
+# Begins the message of the error that stops a training that diverged.
 NOT_FINITE = "The gradient norm is not finite at global step"
 
 
@@ -46,7 +46,7 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
 
   Args:
     loss: float32 scalar Tensor.
-    init_lr: float. See Settings, as for those that follow.
+    init_lr: float. This and the arguments below: see Settings.
     num_train_steps: int.
     num_warmup_steps: int.
     use_tpu: bool.
@@ -71,7 +71,7 @@ def make_train_op(loss, settings):
 
   Returns:
     The training op. "learning_rate:0" and "global_norm:0" name the step's
-    figures in the graph. Running it raises `tf.errors.InvalidArgumentError`,
+    values in the graph. Running it raises `tf.errors.InvalidArgumentError`,
     with NOT_FINITE and the step in its message, where the norm is not finite.
   """
   _warn_of_long_warmup(settings)
@@ -94,7 +94,7 @@ def make_train_op(loss, settings):
       tf.is_finite(norm),
       [NOT_FINITE, step, "norm:", norm, "loss:", loss,
        "- this step changed no variable. Try a lower learning rate and check "
-       "the input; the same command goes on from the last checkpoint"])
+       "the input; the same command resumes from the last checkpoint"])
   with tf.control_dependencies([is_finite]):
     norm = tf.identity(norm)
   gradients, _ = tf.clip_by_global_norm(
@@ -122,11 +122,12 @@ def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
   """The learning rate: linear from 0 over the warm-up, then linear to 0.
 
   Both lines are drawn over the whole training: after a warm-up of w of n steps
-  the rate goes on from `init_lr * (1 - w / n)`.
+  the learning rate continues from `init_lr * (1 - w / n)`.
 
   Args:
-    init_lr: float. The rate that both lines aim at.
-    num_train_steps: int. Step at which the rate reaches 0.
+    init_lr: float. The learning rate that the warm-up leads to and the decay
+      starts from.
+    num_train_steps: int. Step at which the learning rate reaches 0.
     num_warmup_steps: int. Steps of warm-up; 0 or None for none.
     step: int scalar Tensor. Steps taken so far.
 
@@ -150,13 +151,13 @@ def _warn_of_long_warmup(settings):
   num_warmup_steps = settings.num_warmup_steps
   if not num_warmup_steps or num_warmup_steps < num_train_steps:
     return
-  # The last step uses the rate of the count before it.
+  # The last step uses the learning rate of the count before it.
   highest = (num_train_steps - 1) / float(num_warmup_steps)
   percent = "%.1f" if highest >= 0.001 else "%.1g"
   tf.logging.warning(
       "--num_warmup_steps (%d) is not less than --num_train_steps (%d): the "
-      "learning rate never gets beyond " + percent + "%% of --learning_rate "
-      "(%.3g); give a shorter warm-up (a smaller --num_warmup_steps, or in the "
+      "learning rate never exceeds " + percent + "%% of --learning_rate "
+      "(%.3g); use a shorter warm-up (a smaller --num_warmup_steps, or in the "
       "fine-tuning scripts a smaller --warmup_proportion)",
       num_warmup_steps, num_train_steps, 100 * highest,
       highest * settings.learning_rate)
@@ -189,7 +190,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
 
     Args:
       learning_rate: float or float32 scalar Tensor.
-      weight_decay_rate: float. The decay of the variables, times the rate.
+      weight_decay_rate: float. Decay of the variables, times the learning rate.
       beta_1: float. Decay of the average of gradients.
       beta_2: float. Decay of the average of squared gradients.
       epsilon: float. Added to the root, against division by zero.
@@ -211,7 +212,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     Args:
       grads_and_vars: list of (gradient, variable); a None gradient leaves its
         variable alone.
-      global_step: taken for the sake of callers that pass it, not changed.
+      global_step: accepted because callers pass it; not changed.
       name: str. Name of the op.
 
     Returns:
@@ -219,8 +220,8 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     """
     del global_step
     grads_and_vars = list(grads_and_vars)
-    # Made here, where they wait for no gradient, and shared: with constants of
-    # its own for each variable BERT-Base's graph had a thousand ops more.
+    # Made here, where they wait for no gradient, and shared: constants for each
+    # variable would add a thousand ops to BERT-Base's graph.
     self._constants = {
         dtype: self._make_constants(dtype) for dtype in sorted(
             {variable.dtype.base_dtype for _, variable in grads_and_vars},

@@ -2,7 +2,7 @@
 
 Sizes are named as in `modeling.py`: B batch, S sequence length, W hidden size,
 R real tokens in the batch, T the most real tokens in one of its sequences,
-either of them rounded up if so asked, N heads of H numbers.
+either of them rounded up on request, N heads of H numbers.
 """
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -11,16 +11,16 @@ import tensorflow.compat.v1 as tf
 
 from . import kernels
 
-# Of sizes that are rounded up: the least step and into how many steps at least
-# a size is divided. More steps make less to compute for nothing, and more
-# shapes. These cost 3% more rows with lines of prose (benchmarks/features.py),
-# and few even for a request of one short text.
+# How sizes are rounded up: the least step, and the least number of steps that a
+# size is divided into. More steps waste less computation but make more shapes.
+# These add 3% of rows to lines of prose (benchmarks/features.py), and few even
+# to a request of one short text.
 _ROW_STEPS = (8, 16)
 LENGTH_STEPS = (4, 4)
 
 
 def round_up(size, least_step, num_steps):
-  """Rounds up to one of a few sizes that lie the further apart, the larger.
+  """Rounds up to one of a few sizes, larger ones being further apart.
 
   Args:
     size: int32 scalar Tensor, below 2**30.
@@ -31,8 +31,8 @@ def round_up(size, least_step, num_steps):
     int32 scalar Tensor: the next multiple of the largest power of two that is
     at most `least_step` or `size` / `num_steps`, whichever is larger.
   """
-  # Were the rounding compiled too, what comes after it would be compiled for
-  # every size that goes in, not for those that come out.
+  # If the rounding were compiled too, XLA would compile what follows for every
+  # size before rounding, not only for the rounded ones.
   with tf.xla.experimental.jit_scope(compile_ops=False):
     powers = tf.constant([1 << i for i in range(30)])
     fits = powers <= tf.maximum(size // num_steps, least_step)
@@ -47,7 +47,7 @@ def find_cells(is_real):
     is_real: bool [B, S].
 
   Returns:
-    int32 [R, 2], the true cells in reading order, then (0, 0) time and again;
+    int32 [R, 2], the true cells in reading order, then (0, 0) repeated;
     and float32 [R], 1 for the true ones, 0 for the rest.
   """
   flat = tf.reshape(is_real, [-1])  # [B * S]
@@ -115,7 +115,7 @@ class Packing:
       input_mask: int [B, S]. 1 for real tokens, 0 for padding; the zeros may be
         anywhere.
       batch_size: int, or int32 scalar Tensor where it is not known yet. B.
-      seq_length: likewise. S.
+      seq_length: int, or int32 scalar Tensor where it is not known yet. S.
       few_shapes: bool. Rounds R and T up to few sizes.
       num_groups: int. Into how many groups of similar length the sequences are
         sorted, so that not all attention is as long as the longest.
@@ -176,7 +176,7 @@ class Packing:
   def take(self, packed, positions):
     """Takes the rows of `[B, P]` positions of real tokens: `[B * P, W]`."""
     rows = self._starts + tf.gather(self._ranks, positions, batch_dims=1)
-    # A position of padding gets some row.
+    # A position of padding gets an arbitrary row.
     rows = tf.minimum(rows, tf.shape(self._cells)[0] - 1)
     return tf.gather_nd(packed, tf.reshape(rows, [-1, 1]))
 
@@ -204,7 +204,7 @@ class Packing:
     return split(packed)
 
   def merge_heads(self, contexts):
-    """The way back: a `[B, N, T, H]` for each group to `[R, N * H]`."""
+    """Undoes `split_heads`: a `[B, N, T, H]` for each group to `[R, N * H]`."""
     num_heads, _, size = contexts[0].shape.as_list()[1:]
     forward, backward = self._find_indices(num_heads)
     num_rows = tf.shape(self._cells)[0] * num_heads
@@ -231,13 +231,13 @@ class Packing:
     return [tf.gather(tensor, group.sequences) for group in self.groups]
 
   def merge_sequences(self, tensors):
-    """The way back."""
+    """Undoes `split_sequences`."""
     if len(tensors) == 1:
       return tensors[0]
     return tf.gather(tf.concat(tensors, axis=0), self._places)
 
   def _find_indices(self, num_heads):
-    """Where `split_heads` finds its rows, and the way back.
+    """The rows that `split_heads` takes, and those that `merge_heads` takes.
 
     Returns:
       For each group int32 [B, N, T], of rows of [R * N, H]; and int32 [R, N],
@@ -249,7 +249,7 @@ class Packing:
       for group in self.groups:
         row = tf.gather(self._starts, group.sequences) + tf.range(
             group.length)  # [B, T]
-        # Any row will do where there is no token: nobody attends to it.
+        # Any row will do where there is no token: nothing attends to it.
         row = tf.where(group.is_token, row, tf.zeros_like(row))
         forward.append(
             row[:, tf.newaxis] * num_heads + head[:, tf.newaxis])

@@ -15,19 +15,19 @@ from . import files
 
 _SECONDS_BETWEEN_LINES = 10
 
-# Who chooses when lines come gives details, which hold a speed of their own.
+# Callers that set `log_every` pass details, which include a speed.
 _FORMAT_WITH_DETAILS = (
     "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
 
-# Lines that TensorFlow and the Estimator log in any case and that mislead a
-# user: "Saving dict" is logged of figures that `write_results` logs and writes;
-# "Could not find trained model" is said of --init_checkpoint; and "Saver not
-# created" of the graph that a Hub module's vocabulary is read from.
+# Lines that TensorFlow and the Estimator always log and that mislead a user:
+# "Saving dict" shows figures that `write_results` logs and writes; "Could not
+# find trained model" is about --init_checkpoint; and "Saver not created" about
+# the graph that a Hub module's vocabulary is read from.
 _MISLEADING = re.compile(
     "^Saving dict for global step|^Could not find trained model in model_dir|"
     "^Saver not created because there are no variables")
 
-# Lines of the Estimator that are no news, or that another line has said.
+# Lines of the Estimator that are no news, or that repeat another line.
 _CHATTER = re.compile(
     "^Using config: |^Calling checkpoint listeners|"
     "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
@@ -67,7 +67,7 @@ def _use_given_names(record):
 
 
 def start_logging(verbose=False):
-  """Has TensorFlow log what a user wants to know; with `verbose`, all there is.
+  """Has TensorFlow log what a user wants to know; with `verbose`, everything.
 
   Args:
     verbose: bool. Logs DEBUG messages, too: five examples per file, shapes,
@@ -108,7 +108,7 @@ def close_all():
 
 
 def _is_terminal(stream):
-  """Tells whether a bar can be seen; a terminal without a size shows none."""
+  """Returns whether a bar can be seen; a terminal without a size shows none."""
   try:
     return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
   except (OSError, ValueError):
@@ -178,7 +178,7 @@ class Progress:
       self._log(details)
 
   def close(self):
-    """Ends the bar; without one, logs what no line has said yet."""
+    """Ends the bar; without one, logs the counts that no line has shown yet."""
     if self._bar is not None:
       tf.get_logger().removeFilter(self._handler)
       self._bar.close()

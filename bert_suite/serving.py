@@ -27,14 +27,14 @@ OPTIONS = modeling.Options(remove_padding=True, few_shapes=True)
 VOCAB_FILE = "vocab.txt"
 SETTINGS_FILE = "model.json"
 
-# How finely `padding.round_up` tells apart how many sequences and how many
-# positions a request has. A request of one has no others computed with it.
+# Steps of `padding.round_up` for the numbers of sequences and of positions in a
+# request. A request of one sequence is not rounded up.
 _COUNT_STEPS = (1, 2)
 
 
 class ServingTask(collections.namedtuple(
     "ServingTask", ["name", "build", "extra_inputs", "settings"])):
-  """How a task's outputs come about, for whoever has a trained model.
+  """How a trained model computes the outputs of a task.
 
   Attributes:
     name: str. "classifier", for example.
@@ -66,7 +66,7 @@ class Served(collections.namedtuple(
 def round_up_request(inputs, max_length):
   """Pads the inputs of a served model to one of a few shapes.
 
-  That goes with the `few_shapes` of OPTIONS.
+  For use with the `few_shapes` of OPTIONS.
 
   Args:
     inputs: dict from name to int32 [B, S], SEQUENCE_INPUTS among them; further
@@ -183,7 +183,7 @@ def run(served, signature, arrays):
 
 def make_settings(task, max_seq_length, do_lower_case, strip_accents=None,
                   type_vocab_size=None):
-  """Returns what model.json tells of a model, a dict.
+  """Returns the content of a model's model.json, a dict.
 
   Args:
     task: ServingTask.

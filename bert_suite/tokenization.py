@@ -6,17 +6,13 @@
 
 BasicTokenizer cleans the text and cuts it into words and punctuation,
 WordpieceTokenizer cuts a word into entries of the vocabulary, FullTokenizer
-does both and remembers the words it has met.
-
-Characters are classed as Unicode 11 classes them, on every version of Python,
-so that a text has the same ids everywhere.
+does both and caches the words it has seen.
 """
 
 import collections
 import functools
 import operator
 import re
-import string
 import sys
 import unicodedata
 
@@ -25,117 +21,20 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from absl import flags
 import tensorflow.compat.v1 as tf
 
-from . import vocab_files
+from . import characters, vocab_files
+# Programs use these names as this module's.
+from .casing import (  # noqa: F401
+    decide_casing, validate_case_matches_checkpoint)
+from .characters import (  # noqa: F401
+    is_control as _is_control, is_punctuation as _is_punctuation,
+    is_whitespace as _is_whitespace)
 
-# What FullTokenizer may remember: words as written, with what BasicTokenizer
-# makes of them. An entry takes some 150 bytes, at worst 400, so all of them
-# take about 20 MB, at worst 50 MB. (The tables of characters below, shared by
-# all tokenizers, take at worst 10 MB each.)
+# The cache of FullTokenizer: words as written, with what BasicTokenizer makes
+# of them. An entry takes about 150 bytes, 400 at worst, so a full cache takes
+# about 20 MB, 50 MB at worst. (The tables of `characters`, shared by all
+# tokenizers, take at most 10 MB each.)
 MAX_CACHED_WORDS = 2 ** 17  # the table is emptied when it is full
 MAX_CACHED_CHARS = 16  # longer words, and text without spaces, are not kept
-
-_LOWER_CASED_MODELS = (
-    "uncased_L-12_H-768_A-12", "uncased_L-24_H-1024_A-16",
-    "multilingual_L-12_H-768_A-12", "chinese_L-12_H-768_A-12")
-_CASED_MODELS = (
-    "cased_L-12_H-768_A-12", "cased_L-24_H-1024_A-16",
-    "multi_cased_L-12_H-768_A-12")
-
-# Ideographs, each a word of its own; kana, hangul and the rest are not.
-_CJK_RANGES = (
-    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF),
-    (0x2A700, 0x2B73F), (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF),
-    (0x2F800, 0x2FA1F))
-
-# What a later Unicode lower-cases, decomposes or classes otherwise than
-# Unicode 11, with what lies between: characters that Unicode 11 left
-# unassigned or that every version leaves as they are.
-_NEWER_THAN_UNICODE_11 = re.compile(
-    "([\u055f\u061d\u0888-\u08d2\u0b55\u0c3c\u0c77\u0d81\u0eba\u0ece\u1715"
-    "\u180f\u1abf-\u1ace\u1b7d-\u1b7e\u1dfa\u2c2f\u2c5f\u2e4f-\u2e5d"
-    "\ua7ba-\ua7f6\ua82c\ua9bd\uab66-\uab6b\ufbc2\U00010570-\U000107ba"
-    "\U00010eab-\U00010eff\U00010f82-\U00010f89\U00011070-\U00011074"
-    "\U000110c2\U000111cf\U00011241\U0001145a\U000116b9\U00011938-\U000119e2"
-    "\U00011b00-\U00011b09\U00011f00-\U00011fff\U00012ff1-\U00013455"
-    "\U00016f4f\U00016fe2-\U0001affe\U0001cf00-\U0001cf46"
-    "\U0001df00-\U0001df2a\U0001e030-\U0001e4ef\U0001e94b])")
-_RECLASSED_SINCE_UNICODE_11 = {
-    "\u055f": "Po", "\u166d": "Po", "\u1734": "Mn", "\ua9bd": "Mc"}
-
-
-def validate_case_matches_checkpoint(do_lower_case, init_checkpoint):
-  """Checks do_lower_case against the name of a published checkpoint.
-
-  Args:
-    do_lower_case: bool, whether the text will be lower-cased.
-    init_checkpoint: str or None, ".../cased_L-12_H-768_A-12/bert_model.ckpt";
-      any other folder's name says nothing and passes.
-
-  Raises:
-    ValueError: the model of that name was trained on the other kind of text.
-  """
-  found = re.search(r"([\w-]+)/bert_model\.ckpt", init_checkpoint or "")
-  if found and found.group(1) in (
-      _CASED_MODELS if do_lower_case else _LOWER_CASED_MODELS):
-    raise ValueError(
-        "%s was trained on %s text, but do_lower_case is %s: set "
-        "--do_lower_case=%s, or rename the folder if its name is misleading "
-        "(init_checkpoint: %s)" %
-        (found.group(1), "cased" if do_lower_case else "lower-cased",
-         bool(do_lower_case), not do_lower_case, init_checkpoint))
-
-
-def decide_casing(do_lower_case, vocab_file, init_checkpoint=None,
-                  config_value=None):
-  """Finds out whether a model wants its text lower-cased.
-
-  Args:
-    do_lower_case: bool; None if the user left it open. Then the config says
-      it, else the vocabulary, else it is True.
-    vocab_file: str.
-    init_checkpoint: str or None, for `validate_case_matches_checkpoint`.
-    config_value: bool or None. What the model's config says.
-
-  Returns:
-    bool.
-
-  Raises:
-    ValueError: what the user said contradicts the config, or the name of a
-      published checkpoint.
-  """
-  is_cased_vocab = _has_upper_case(vocab_file)
-  if do_lower_case is None:
-    if config_value is not None:
-      do_lower_case, source = bool(config_value), "the model's config"
-    elif is_cased_vocab:
-      do_lower_case, source = False, vocab_file + ", which has upper case"
-    else:
-      do_lower_case, source = True, None
-    if source:
-      tf.logging.info("do_lower_case=%s is taken from %s", do_lower_case,
-                      source)
-  elif config_value is not None and do_lower_case != bool(config_value):
-    raise ValueError(
-        "--do_lower_case=%s: the model's config says %s; leave the flag out, "
-        "or correct the config" % (do_lower_case, bool(config_value)))
-  elif do_lower_case and is_cased_vocab:
-    tf.logging.warning(
-        "--do_lower_case=True, but %s has upper case: the model seems to be a "
-        "cased one, which wants --do_lower_case=False", vocab_file)
-  validate_case_matches_checkpoint(do_lower_case, init_checkpoint)
-  return do_lower_case
-
-
-def _has_upper_case(vocab_file):
-  """Tells whether a vocabulary is that of a cased model.
-
-  A lower-cased one can hold a few entries with upper case, from text that
-  lower-casing does not reach; in the published cased ones those are over 10%.
-  """
-  tokens = vocab_files.read_tokens(vocab_file)
-  upper = sum(1 for token in tokens
-              if token != token.lower() and not token.startswith("["))
-  return upper > 0.01 * len(tokens)
 
 
 def convert_to_unicode(text):
@@ -195,22 +94,22 @@ def load_vocab(vocab_file):
              if token not in vocab]
   if missing:
     tf.logging.warning(
-        "%s has no %s, which published vocabularies have: what needs it will "
-        "fail when tokens are converted to ids", vocab_file,
+        "%s has no %s, which published vocabularies have: converting tokens to "
+        "ids fails where it is needed", vocab_file,
         ", ".join(missing))
   return vocab
 
 
 def _warn_of_accents(vocab, vocab_file):
-  """Warns of entries that a text without accents never has."""
+  """Warns of entries that text without accents can never match."""
   found = [token for token in vocab if not token.isascii() and token != "".join(
       char for char in unicodedata.normalize("NFD", token)
-      if _category(char) != "Mn")]
+      if characters.category(char) != "Mn")]
   if found:
     tf.logging.warning(
         "%s: %d of %d entries (%.2g%%), %r for example, have accents or "
         "composed characters and can never match, because accents are stripped "
-        "from the text; give strip_accents=false if the vocabulary was made "
+        "from the text; pass strip_accents=false if the vocabulary was made "
         "without stripping", vocab_file, len(found), len(vocab),
         100.0 * len(found) / len(vocab), found[0])
 
@@ -258,10 +157,10 @@ class FullTokenizer:
   """Text to word pieces: BasicTokenizer, then WordpieceTokenizer.
 
   `vocab`, `inv_vocab`, `basic_tokenizer` and `wordpiece_tokenizer` may be
-  replaced or changed at any time; the next call follows. Remembers what
+  replaced or changed at any time; the next call uses them. Caches what
   BasicTokenizer makes of words, see MAX_CACHED_WORDS, as long as both
   tokenizers are this module's. Nothing that depends on the vocabulary is
-  remembered. A subclass need not call this constructor.
+  cached. A subclass need not call this constructor.
   """
 
   _cached_for = None  # settings; the cache is made at the first text
@@ -278,7 +177,7 @@ class FullTokenizer:
       strip_accents: bool, remove accents; None for what do_lower_case is.
 
     Raises:
-      ValueError: from load_vocab; or a token of never_split is not in there.
+      ValueError: from load_vocab; or a token of never_split is not in it.
     """
     self.vocab = load_vocab(vocab_file)
     self.inv_vocab = {index: token for token, index in self.vocab.items()}
@@ -308,9 +207,9 @@ class FullTokenizer:
     if settings != self._cached_for:
       self._cache = _WordCache(self._split)
       self._cached_for = settings
-    # A space always ends a word, and what is on one side of it has no effect on
-    # the other. Any other white space or control character stays in its word,
-    # where BasicTokenizer sees to it.
+    # A space always ends a word, and the text on one side of it does not affect
+    # the other. Other white space and control characters stay in their word,
+    # where BasicTokenizer handles them.
     parts = (
         [basic.tokenize(text)] if _find_never_split(text, basic.never_split)
         else map(self._cache.__getitem__, text.split(" ")))
@@ -325,7 +224,7 @@ class FullTokenizer:
     return pieces
 
   def _split(self, text):
-    """Returns the words of a text, by the BasicTokenizer that is there now."""
+    """Returns the words of a text, by the current BasicTokenizer."""
     return self.basic_tokenizer.tokenize(text)
 
   def convert_tokens_to_ids(self, tokens):
@@ -338,7 +237,7 @@ class FullTokenizer:
 
 
 class _WordCache(dict):
-  """Word as written to tuple of its words, filled as they are asked for."""
+  """Maps a word as written to the tuple of its words, made on first use."""
 
   def __init__(self, split):
     super().__init__()
@@ -359,8 +258,8 @@ class BasicTokenizer:
   Drops control characters, cuts at white space, around ideographs and around
   every punctuation character. A subclass need not call the constructor, and may
   override the helpers `_clean_text`, `_tokenize_chinese_chars`,
-  `_is_chinese_char`, `_run_strip_accents` and `_run_split_on_punc`; the words
-  are then made by those, which is slow.
+  `_is_chinese_char`, `_run_strip_accents` and `_run_split_on_punc`; it is
+  then slow, as those are called.
   """
 
   do_lower_case = True
@@ -407,10 +306,10 @@ class BasicTokenizer:
       return self._tokenize_by_helpers(text)
     changes = bool(self.do_lower_case), self.strips_accents()
     if not any(changes):
-      return text.translate(_CUT).split()
-    cut = text.translate(_CHANGE_AND_CUT[changes])
-    if _DEPENDS in cut:
-      cut = _change_and_cut(text, *changes)
+      return text.translate(characters.CUT).split()
+    cut = text.translate(characters.CHANGE_AND_CUT[changes])
+    if characters.DEPENDS in cut:
+      cut = characters.change_and_cut(text, *changes)
     return cut.split()
 
   def _tokenize_by_helpers(self, text):
@@ -419,7 +318,7 @@ class BasicTokenizer:
     for word in whitespace_tokenize(
         self._tokenize_chinese_chars(self._clean_text(text))):
       if self.do_lower_case:
-        word = _change_parts(str.lower, word)
+        word = characters.change_parts(str.lower, word)
       if self.strips_accents():
         word = self._run_strip_accents(word)
       words += self._run_split_on_punc(word)
@@ -427,7 +326,7 @@ class BasicTokenizer:
 
   def _clean_text(self, text):
     """Returns text without control characters, its white space as spaces."""
-    return "".join(map(_clean, text))
+    return "".join(map(characters.clean, text))
 
   def _tokenize_chinese_chars(self, text):
     """Returns text with spaces around ideographs."""
@@ -436,18 +335,19 @@ class BasicTokenizer:
 
   def _is_chinese_char(self, cp):
     """Returns whether a code point, an int, is an ideograph."""
-    return _is_cjk(chr(cp))
+    return characters.is_cjk(chr(cp))
 
   def _run_strip_accents(self, text):
     """Returns text decomposed, without marks such as accents."""
-    return "".join(char for char in _change_parts(_decompose, text)
-                   if _category(char) != "Mn")
+    text = characters.change_parts(characters.decompose, text)
+    return "".join(
+        char for char in text if characters.category(char) != "Mn")
 
   def _run_split_on_punc(self, text):
     """Returns the parts of text, list of str, punctuation being one each."""
     parts = [""]
     for char in text:
-      if _is_punctuation(char):
+      if characters.is_punctuation(char):
         parts += [char, ""]
       else:
         parts[-1] += char
@@ -554,114 +454,3 @@ class WordpieceTokenizer:
       pieces.append(sys.intern(rest[:end]))
       rest, shortest = "##" + rest[end:], len("##") + 1
     return pieces
-
-
-def _category(char):
-  """Returns the general category of a character in Unicode 11."""
-  if char in _RECLASSED_SINCE_UNICODE_11:
-    return _RECLASSED_SINCE_UNICODE_11[char]
-  if _NEWER_THAN_UNICODE_11.match(char):
-    return "Cn"
-  return unicodedata.category(char)
-
-
-def _is_whitespace(char):
-  """Whether cleaning makes a space of the character."""
-  return char in " \t\n\r" or _category(char) == "Zs"
-
-
-def _is_control(char):
-  """Whether cleaning drops the character as a control character."""
-  return char not in "\t\n\r" and _category(char) in ("Cc", "Cf")
-
-
-def _is_punctuation(char):
-  """Whether words end around the character; all ASCII symbols count."""
-  return char in string.punctuation or _category(char).startswith("P")
-
-
-def _is_cjk(char):
-  """Whether the character is an ideograph."""
-  return any(first <= ord(char) <= last for first, last in _CJK_RANGES)
-
-
-def _clean(char):
-  """Returns what cleaning makes of a character, "" if it drops it."""
-  if char in "\0\ufffd" or _is_control(char):
-    return ""
-  return " " if _is_whitespace(char) else char
-
-
-def _cut(char):
-  """_clean, with spaces around a character that is a word of its own."""
-  if _is_punctuation(char) or _is_cjk(char):
-    return " %s " % char
-  return _clean(char)
-
-
-def _change_and_cut(text, lower, strip):
-  """Returns text cleaned and changed, with spaces to cut at.
-
-  Args:
-    text: str.
-    lower: bool, lower-case it.
-    strip: bool, remove marks, such as accents.
-  """
-  text = "".join(map(_clean, text))
-  if strip:
-    # Lower-casing a sigma looks past marks. Unicode 14 made this one a letter.
-    text = text.replace("\u1734", "")
-  if lower:
-    text = _change_parts(str.lower, text)
-  if strip:
-    text = _change_parts(_decompose, text)
-  return "".join(_cut(char) for char in text
-                 if not (strip and _category(char) == "Mn"))
-
-
-_decompose = functools.partial(unicodedata.normalize, "NFD")
-
-
-def _change_parts(change, text):
-  """Applies a function of str to what Unicode 11 knows of a text.
-
-  To Unicode 11 newer characters are nothing in particular: they stay, and part
-  what stands before from what stands after.
-  """
-  parts = _NEWER_THAN_UNICODE_11.split(text)
-  parts[::2] = list(map(change, parts[::2]))
-  return "".join(parts)
-
-
-def _change_and_cut_char(lower, strip, char):
-  """Returns _change_and_cut(char), _DEPENDS if neighbours may change that.
-
-  They do for the capital sigma, which has two lower-case forms, and where
-  decomposing may change the order of characters other than marks.
-  """
-  text = _change_and_cut(char, lower, strip)
-  if lower and char == "\u03a3" or (
-      strip and any(map(unicodedata.combining, text))):
-    return _DEPENDS
-  return text
-
-
-class _CharTable(dict):
-  """Table for str.translate, filled as characters are met, 2 ** 16 at most."""
-
-  def __init__(self, replace):
-    super().__init__()
-    self.replace = replace
-
-  def __missing__(self, code):
-    if len(self) >= 2 ** 16:
-      self.clear()
-    value = self[code] = self.replace(chr(code))
-    return value
-
-
-_DEPENDS = "\0"  # which no clean text has
-_CUT = _CharTable(_cut)
-_CHANGE_AND_CUT = {
-    changes: _CharTable(functools.partial(_change_and_cut_char, *changes))
-    for changes in ((True, True), (True, False), (False, True))}

@@ -2,7 +2,7 @@
 
 The lock is one of the operating system's on a file in the folder. It ends with
 the process that holds it, however that ends, so none is left behind. Remote
-file systems (`gs://`) have no such locks: there nobody is kept out.
+file systems (`gs://`) have no such locks, so a second training can start there.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ class TrainingLock:
 
   A folder that is not there yet is made, and removed if it is still empty at
   the end. A thread may take a lock that it has. Where a folder cannot be
-  written to, or its file system has no locks, there is none; who writes results
-  there finds that out.
+  written to, or its file system has no locks, there is none; writing
+  results there fails later.
   """
 
   def __init__(self, folder):
@@ -116,7 +116,8 @@ class TrainingLock:
   def __exit__(self, *unused_exception):
     if self._file is not None:
       _holders.pop(self._key, None)
-      # Removed while it is locked: who has it open sees that it is gone.
+      # Removed while it is locked: a process that has it open sees that it is
+      # gone.
       with contextlib.suppress(OSError):
         os.remove(self._path)
       self._file.close()

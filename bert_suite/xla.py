@@ -20,7 +20,7 @@ def let_cpu_compile():
 
   TensorFlow reads the environment variable once, when it first looks for
   devices; so it is not known yet whether there is a GPU. There it does no harm:
-  hardly anything is left to the CPU. A variable that names a file of options
+  hardly anything runs on the CPU. A variable that names a file of options
   stays as it is.
   """
   options = os.environ.get("TF_XLA_FLAGS", "").split()
@@ -29,7 +29,7 @@ def let_cpu_compile():
 
 
 def session_config(use_xla=True):
-  """Makes an Estimator's ConfigProto, and turns XLA on in it if so asked."""
+  """Makes an Estimator's ConfigProto, and turns XLA on in it if `use_xla`."""
   config = tf.ConfigProto(allow_soft_placement=True)
   options = config.graph_options
   # As in the one that an Estimator makes where it is given none.

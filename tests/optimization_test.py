@@ -368,7 +368,7 @@ def test_a_warmup_that_never_ends_is_pointed_out_with_the_highest_rate(
     optimization.create_optimizer(loss, 1e-3, 20, num_warmup_steps, False)
   assert lines[0].startswith(
       "--num_warmup_steps (%d) is not less than --num_train_steps (20): the "
-      "learning rate never gets beyond %s of --learning_rate (%s); " % (
+      "learning rate never exceeds %s of --learning_rate (%s); " % (
           num_warmup_steps, share, rate))
 
 

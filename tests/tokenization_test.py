@@ -11,6 +11,7 @@ import unicodedata
 from absl import flags
 import pytest
 
+from bert_suite import characters
 import tokenization
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -156,7 +157,7 @@ def test_every_character_in_context(do_lower_case, strip_accents):
   for code in itertools.chain(range(0x3400), range(0xa490, 0xac10),
                               range(0xf900, 0x11000), range(0x1d100, 0x1d200)):
     char = chr(code)
-    if (tokenization._NEWER_THAN_UNICODE_11.match(char)
+    if (characters.NEWER_THAN_UNICODE_11.match(char)
         or unicodedata.category(char) == "Cn"):
       continue
     text = "A\u03a3{0}\u0391 {0}\u0301\u0323 \u302e{0} x{0}\u03a3 {0}B".format(
@@ -550,7 +551,7 @@ def test_entries_with_accents_are_reported_where_they_never_match(
   path = write_vocab(tmp_path, SPECIAL + ["a", "\u00e9t\u00e9", "##\u00e9"])
   expected = ("%s: 2 of 8 entries (25%%), '\u00e9t\u00e9' for example, have "
               "accents or composed characters and can never match, because "
-              "accents are stripped from the text; give strip_accents=false if "
+              "accents are stripped from the text; pass strip_accents=false if "
               "the vocabulary was made without stripping" % path)
   tokenization.FullTokenizer(path)
   tokenization.FullTokenizer(path, False, strip_accents=True)
