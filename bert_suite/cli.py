@@ -207,7 +207,7 @@ def _check_given(flag_values, required):
 
 
 def _prepare_xla(flag_values):
-  if "use_xla" in flag_values and flag_values.use_xla:
+  if getattr(flag_values, "use_xla", False):
     from . import xla  # here, since it has TensorFlow
     xla.let_cpu_compile()  # before TensorFlow looks for devices
 
@@ -544,7 +544,9 @@ def define_flag_alias(name, original):
 
 
 def given(flag_values, name):
-  """Returns the value of a flag, None where it was not given."""
+  """Returns the value of a flag or setting, None where it was not given."""
+  if not isinstance(flag_values, flags.FlagValues):
+    return getattr(flag_values, name)
   flag = flag_values[name]
   # An alias marks the flag as present alone.
   is_default = flag.using_default_value and not flag.present
@@ -552,5 +554,5 @@ def given(flag_values, name):
 
 
 def values_of(flag_values, names):
-  """Returns a dict from flag name to value."""
-  return {name: flag_values[name].value for name in names}
+  """Returns a dict from the name of a flag or setting to its value."""
+  return {name: getattr(flag_values, name) for name in names}

@@ -17,6 +17,7 @@ Source: Devlin et al., arXiv 1810.04805, section 3.1 and appendix A.2.
 
 import collections
 import contextlib
+import dataclasses
 import hashlib
 import os
 import random
@@ -30,10 +31,11 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoints, cli, example_writer, files, input_pipeline, model_inputs,
-    progress, run_settings, tokenization)
+    progress, run_settings, script_options, tokenization)
 from .pretraining import (
     corpus, instances as pretraining_instances, record_origins,
     summary as pretraining_summary, workers)
+from .script_options import option
 
 FLAGS = flags.FLAGS
 
@@ -57,50 +59,68 @@ MaskedLmInstance = collections.namedtuple("MaskedLmInstance",
                                           ["index", "label"])
 
 
+@dataclasses.dataclass
+class Settings(run_settings.CasingSettings, run_settings.LoggingSettings):
+  """What this script is told; each field is a flag."""
+
+  input_file: str = option(
+      "paths", None,
+      "Text files, plain or gzip: paths or patterns, commas between them.")
+  output_file: str = option(
+      "paths", None,
+      "TFRecord file to write; several, with commas between them, are "
+      "filled in turn. NAME@16 makes 16 shards, NAME-00000-of-00016 and so "
+      "on.")
+  vocab_file: str = option(
+      "path", None,
+      "Vocabulary that the model will be trained with.")
+  do_lower_case: bool = option(
+      "bool", None,
+      "Lower-case the text: true for uncased models, false for cased ones.",
+      flag_default=True, default_text=run_settings.CASING_DEFAULT)
+  do_whole_word_mask: bool = option(
+      "bool", False,
+      "Mask all pieces of a word (\"##\" marks those after the first) or "
+      "none.")
+  whole_word_segmented: bool = option(
+      "bool", False,
+      "Mask all pieces of a word or none, where spaces mark the words: for "
+      "Chinese text after segmentation.")
+  max_seq_length: int = option(
+      "integer", 128, "Tokens per record.", lower_bound=5)
+  max_predictions_per_seq: int = option(
+      "integer", 20,
+      "Tokens to mask per record at most; about max_seq_length * "
+      "masked_lm_prob. Training needs the same number.", lower_bound=1)
+  random_seed: int = option("integer", 12345, "Seed of all that is random.")
+  dupe_factor: int = option(
+      "integer", 10,
+      "Times to go through the text, masking other words.", lower_bound=1)
+  masked_lm_prob: float = option("float", 0.15, "Share of tokens to mask.")
+  short_seq_prob: float = option(
+      "float", 0.1,
+      "Share of documents to make shorter records of.")
+  truncate_segment_prob: float = option(
+      "float", 0.0,
+      "Share of sentences to cut off somewhere, so that the model gets to "
+      "know incomplete ones.")
+  split_long_lines: bool = option(
+      "bool", False,
+      "Cut lines that are too long for --max_seq_length into sentences, for "
+      "text with a paragraph per line.")
+  shard_size: int = option(
+      "integer", 0,
+      "Make shards, each of about so many MB (1,000,000 bytes) of text; "
+      "0 for none.", lower_bound=0)
+  num_workers: int = option(
+      "integer", 1,
+      "Processes to use: each makes a shard; without shards they tokenize. "
+      "The records do not depend on it.", lower_bound=1)
+
+
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
-  define = cli.define_flag
-  define("paths", "input_file", None,
-         "Text files, plain or gzip: paths or patterns, commas between them.")
-  define("paths", "output_file", None,
-         "TFRecord file to write; several, with commas between them, are "
-         "filled in turn. NAME@16 makes 16 shards, NAME-00000-of-00016 and so "
-         "on.")
-  define("path", "vocab_file", None,
-         "Vocabulary that the model will be trained with.")
-  define("bool", "do_lower_case", True,
-         "Lower-case the text: true for uncased models, false for cased ones.",
-         default_text=run_settings.CASING_DEFAULT)
-  run_settings.define_strip_accents_flag()
-  define("bool", "do_whole_word_mask", False,
-         "Mask all pieces of a word (\"##\" marks those after the first) or "
-         "none.")
-  define("bool", "whole_word_segmented", False,
-         "Mask all pieces of a word or none, where spaces mark the words: for "
-         "Chinese text after segmentation.")
-  define("integer", "max_seq_length", 128, "Tokens per record.", lower_bound=5)
-  define("integer", "max_predictions_per_seq", 20,
-         "Tokens to mask per record at most; about max_seq_length * "
-         "masked_lm_prob. Training needs the same number.", lower_bound=1)
-  define("integer", "random_seed", 12345, "Seed of all that is random.")
-  define("integer", "dupe_factor", 10,
-         "Times to go through the text, masking other words.", lower_bound=1)
-  define("float", "masked_lm_prob", 0.15, "Share of tokens to mask.")
-  define("float", "short_seq_prob", 0.1,
-         "Share of documents to make shorter records of.")
-  define("float", "truncate_segment_prob", 0.0,
-         "Share of sentences to cut off somewhere, so that the model gets to "
-         "know incomplete ones.")
-  define("bool", "split_long_lines", False,
-         "Cut lines that are too long for --max_seq_length into sentences, for "
-         "text with a paragraph per line.")
-  define("integer", "shard_size", 0,
-         "Make shards, each of about so many MB (1,000,000 bytes) of text; "
-         "0 for none.", lower_bound=0)
-  define("integer", "num_workers", 1,
-         "Processes to use: each makes a shard; without shards they tokenize. "
-         "The records do not depend on it.", lower_bound=1)
-  run_settings.define_verbose_flag()
+  script_options.define_flags(Settings)
 
 
 def create_training_instances(input_files, tokenizer, max_seq_length,

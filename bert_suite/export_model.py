@@ -15,6 +15,7 @@ Every export makes a new folder in --export_dir or --hub_dir, whose name is a
 number: the version, as TensorFlow Serving counts them.
 """
 
+import dataclasses
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -22,37 +23,54 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from absl import flags
 
 from . import (
-    cli, hub_modules, progress, run_settings, serving, tokenization,
-    trained_models, training)
+    cli, hub_modules, progress, run_settings, script_options, serving,
+    tokenization, trained_models, training)
+from .script_options import option
 
 FLAGS = flags.FLAGS
 
 
+@dataclasses.dataclass
+class Settings(run_settings.ModelSettings, run_settings.EncoderSettings):
+  """What this script is told; each field is a flag."""
+
+  model_dir: str = option(
+      "path", None,
+      "Output directory of a training. What follows need not be given then.")
+  task: str = option(
+      "string", None,
+      "What to export: %s. Without it, what was trained." %
+      ", ".join(sorted(trained_models.TASKS)))
+  init_checkpoint: str = option(
+      "path", None,
+      "Checkpoint to export; the latest of --model_dir without it.")
+  do_lower_case: bool = option(
+      "bool", None,
+      "Lower-case the text: true for uncased models, false for cased ones.",
+      flag_default=True, alias="do_lower",
+      default_text="that of the training, else " + run_settings.CASING_DEFAULT)
+  max_seq_length: int = option(
+      "integer", None,
+      "Word pieces to cut texts to, for programs that tokenize. The model "
+      "itself takes any length.", flag_default=128, lower_bound=3,
+      default_text="that of the training, else 128, or 384 for squad")
+  labels: str = option(
+      "string", None,
+      "Labels of a classifier, with commas, in the order of training.")
+  layers: str = option(
+      "string", None, "Layers of features, with commas.", flag_default="-1")
+  pooling: str = option(
+      "string", None, "Pooling of features; see extract_features.py.",
+      flag_default="none")
+  export_dir: str = option("path", None, "Folder for versions of a SavedModel.")
+  hub_dir: str = option(
+      "path", None,
+      "Folder for versions of a TF1 Hub module of the encoder.")
+
+
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
-  define = cli.define_flag
-  define("path", "model_dir", None,
-         "Output directory of a training. What follows need not be given then.")
-  define("string", "task", None,
-         "What to export: %s. Without it, what was trained." %
-         ", ".join(sorted(trained_models.TASKS)))
-  run_settings.define_model_flags(
-      "Checkpoint to export; the latest of --model_dir without it.",
-      "that of the training, else " + run_settings.CASING_DEFAULT)
-  define("integer", "max_seq_length", 128,
-         "Word pieces to cut texts to, for programs that tokenize. The model "
-         "itself takes any length.", lower_bound=3,
-         default_text="that of the training, else 128, or 384 for squad")
-  define("string", "labels", None,
-         "Labels of a classifier, with commas, in the order of training.")
-  define("string", "layers", "-1", "Layers of features, with commas.")
-  define("string", "pooling", "none",
-         "Pooling of features; see extract_features.py.")
-  define("path", "export_dir", None, "Folder for versions of a SavedModel.")
-  define("path", "hub_dir", None,
-         "Folder for versions of a TF1 Hub module of the encoder.")
-  run_settings.define_padding_flag()
-  run_settings.define_verbose_flag()
+  script_options.define_flags(Settings)
 
 
 def find_model(flag_values):

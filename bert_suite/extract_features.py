@@ -12,6 +12,7 @@ many they are. --pooling=mean gives one vector per line instead.
 """
 
 import contextlib
+import dataclasses
 import os
 import sys
 import threading
@@ -24,9 +25,10 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoints, cli, feature_files, files, gzip_files, input_pipeline,
-    model_inputs, modeling, progress, run_settings, serving, tasks,
-    tf_estimator, training)
+    model_inputs, modeling, progress, run_settings, script_options, serving,
+    tasks, tf_estimator, training)
 from . import tokenization  # noqa: F401  # programs find it here
+from .script_options import option
 
 FLAGS = flags.FLAGS
 
@@ -49,31 +51,42 @@ _TOKENS_DIVISOR = 4
 _BATCHES_PER_TPU_WINDOW = 512
 
 
+@dataclasses.dataclass
+class Settings(run_settings.ModelSettings, run_settings.DeviceSettings):
+  """What this script is told; each field is a flag."""
+
+  input_file: str = option(
+      "path", None,
+      "Text to read, UTF-8, one example per line; - for standard input.")
+  output_file: str = option(
+      "path", None,
+      "File to write; - for standard output.")
+  layers: str = option(
+      "string", "-1,-2,-3,-4",
+      "Layers to write, with commas: 0 is the first, -1 the last.")
+  max_seq_length: int = option(
+      "integer", 128,
+      "Word pieces per example; longer ones are cut.", lower_bound=3)
+  batch_size: int = option(
+      "integer", 32,
+      "Examples to compute at once; of long ones a half or a quarter of "
+      "it, for the memory.", lower_bound=1)
+  use_one_hot_embeddings: bool = option(
+      "bool", False,
+      "Look words up by a matrix product, which suits TPUs.")
+  output_format: str = option(
+      "string", "jsonl",
+      "Kind of file: %s." % ", ".join(sorted(feature_files.WRITERS)))
+  pooling: str = option(
+      "string", "none",
+      "none writes a vector per word piece; cls, mean and max write one per "
+      "line: that of [CLS], or of all word pieces ([CLS] and [SEP] "
+      "included). The vectors of several layers are put end to end.")
+
+
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
-  define = cli.define_flag
-  run_settings.define_model_flags("Checkpoint of the model.")
-  define("path", "input_file", None,
-         "Text to read, UTF-8, one example per line; - for standard input.")
-  define("path", "output_file", None,
-         "File to write; - for standard output.")
-  define("string", "layers", "-1,-2,-3,-4",
-         "Layers to write, with commas: 0 is the first, -1 the last.")
-  define("integer", "max_seq_length", 128,
-         "Word pieces per example; longer ones are cut.", lower_bound=3)
-  define("integer", "batch_size", 32,
-         "Examples to compute at once; of long ones a half or a quarter of "
-         "it, for the memory.", lower_bound=1)
-  define("bool", "use_one_hot_embeddings", False,
-         "Look words up by a matrix product, which suits TPUs.")
-  define("string", "output_format", "jsonl",
-         "Kind of file: %s." % ", ".join(sorted(feature_files.WRITERS)))
-  define("string", "pooling", "none",
-         "none writes a vector per word piece; cls, mean and max write one per "
-         "line: that of [CLS], or of all word pieces ([CLS] and [SEP] "
-         "included). The vectors of several layers are put end to end.")
-  run_settings.define_padding_flag()
-  run_settings.define_device_flags()
+  script_options.define_flags(Settings)
 
 
 class InputExample:

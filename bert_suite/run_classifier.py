@@ -24,6 +24,7 @@ and one line in `PROCESSORS`.
 """
 
 import collections
+import dataclasses
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -34,7 +35,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoint_fit, checkpoints, cli, input_pipeline, metrics, model_inputs,
-    modeling, optimization, run_settings, runner, serving, tasks, training)
+    modeling, optimization, run_settings, runner, script_options, serving,
+    tasks, training)
 from . import tokenization  # noqa: F401  # programs find it here
 # Programs find the data of this script here.
 from .processors import (  # noqa: F401
@@ -43,6 +45,7 @@ from .processors import (  # noqa: F401
     XnliProcessor, checked_labels, convert_examples_to_features,
     convert_single_example, feature_dicts,
     file_based_convert_examples_to_features)
+from .script_options import option
 
 FLAGS = flags.FLAGS
 
@@ -53,22 +56,31 @@ REQUIRED_FLAGS = ("data_dir", "task_name", "vocab_file", "bert_config_file",
 _truncate_seq_pair = model_inputs.truncate_pair
 
 
+@dataclasses.dataclass
+class Settings(run_settings.FineTuningSettings):
+  """What this script is told; each field is a flag."""
+
+  data_dir: str = option(
+      "path", None,
+      "Folder with the task's .tsv files.")
+  task_name: str = option(
+      "string", None,
+      "Task to train: %s." % ", ".join(sorted(PROCESSORS)))
+  max_seq_length: int = option(
+      "integer", 128,
+      "Word pieces per example; longer ones are cut, shorter ones padded.",
+      lower_bound=3)
+  do_train: bool = option("bool", False, "Train on the task's training set.")
+  do_eval: bool = option("bool", False, "Evaluate on the dev set.")
+  do_predict: bool = option("bool", False, "Predict the test set.")
+  eval_batch_size: int = option(
+      "integer", None, "Batch size for evaluation.", flag_default=8,
+      lower_bound=1, default_text=run_settings.BATCH_SIZE_DEFAULT)
+
+
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
-  define = cli.define_flag
-  define("path", "data_dir", None,
-         "Folder with the task's .tsv files.")
-  define("string", "task_name", None,
-         "Task to train: %s." % ", ".join(sorted(PROCESSORS)))
-  define("integer", "max_seq_length", 128,
-         "Word pieces per example; longer ones are cut, shorter ones padded.",
-         lower_bound=3)
-  define("bool", "do_train", False, "Train on the task's training set.")
-  define("bool", "do_eval", False, "Evaluate on the dev set.")
-  define("bool", "do_predict", False, "Predict the test set.")
-  define("integer", "eval_batch_size", 8, "Batch size for evaluation.",
-         lower_bound=1, default_text=run_settings.BATCH_SIZE_DEFAULT)
-  run_settings.define_fine_tuning_flags()
+  script_options.define_flags(Settings)
 
 
 def file_based_input_fn_builder(input_file, seq_length, is_training,

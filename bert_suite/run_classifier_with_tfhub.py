@@ -11,6 +11,7 @@ encoder, its weights and the vocabulary. Needs `hub.Module`, which TensorFlow
 has up to 2.15 and tensorflow-hub up to 0.15.
 """
 
+import dataclasses
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -20,7 +21,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     cli, files, hub_modules, model_inputs, modeling, optimization,
-    run_classifier, runner, tokenization, training)
+    run_classifier, runner, script_options, tokenization, training)
+from .script_options import option
 
 FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ("data_dir", "task_name", "bert_hub_module_handle",
@@ -28,20 +30,31 @@ REQUIRED_FLAGS = ("data_dir", "task_name", "bert_hub_module_handle",
 _BROUGHT_BY_MODULE = ("init_checkpoint", "vocab_file", "bert_config_file")
 
 
-def define_flags():
-  """Defines the flags of `run_classifier.py` and --bert_hub_module_handle."""
-  run_classifier.define_flags()
-  for name in _BROUGHT_BY_MODULE:
-    cli.define_flag("path", name, None,
-                    "Not for this script: the module brings its own.")
-  cli.define_flag(
-      "bool", "do_lower_case", True, "Has no effect: the module knows it.",
+def _brought_by_module():
+  return option("path", None, "Not for this script: the module brings its own.")
+
+
+@dataclasses.dataclass
+class Settings(run_classifier.Settings):
+  """What this script is told; each field is a flag."""
+
+  bert_config_file: str = _brought_by_module()
+  vocab_file: str = _brought_by_module()
+  init_checkpoint: str = _brought_by_module()
+  do_lower_case: bool = option(
+      "bool", None, "Has no effect: the module knows it.",
+      flag_default=True, alias="do_lower",
       default_text="that of the module")
-  cli.define_flag(
-      "path", "export_dir", None, "Not for this script, see export_model.py.")
-  cli.define_flag(
-      "path", "bert_hub_module_handle", None,
+  export_dir: str = option(
+      "path", None, "Not for this script, see export_model.py.")
+  bert_hub_module_handle: str = option(
+      "path", None,
       "Folder or address of a TF1 Hub module with a BERT encoder.")
+
+
+def define_flags():
+  """Defines the flags; may be called again, see `cli.define_flag`."""
+  script_options.define_flags(Settings)
 
 
 def import_hub():

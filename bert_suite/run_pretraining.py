@@ -13,6 +13,7 @@ from that model, without it from random weights.
 Source: Devlin et al., arXiv 1810.04805, section 3.1.
 """
 
+import dataclasses
 import math
 import os
 
@@ -25,8 +26,9 @@ import tensorflow.compat.v1 as tf
 from . import (
     checkpoints, cli, files, input_pipeline, kernels, metrics, model_inputs,
     modeling, optimization, padding, record_files, run_settings, runner,
-    serving, tasks, training)
+    script_options, serving, tasks, training)
 from .pretraining import record_origins
+from .script_options import option
 
 FLAGS = flags.FLAGS
 
@@ -39,52 +41,73 @@ _RECORDS_TO_CHECK = 1000
 _decode_record = input_pipeline.decode_batch
 
 
+@dataclasses.dataclass
+class Settings(run_settings.TrainingSettings):
+  """What this script is told; each field is a flag."""
+
+  bert_config_file: str = option(
+      "path", None,
+      "JSON file with the shape of the model.")
+  input_file: str = option(
+      "paths", None,
+      "TFRecord files to learn from, or patterns of such, with commas.")
+  output_dir: str = option("path", None, "Folder for checkpoints and results.")
+  init_checkpoint: str = option(
+      "path", None,
+      "Checkpoint to start from; random weights without it.")
+  vocab_file: str = option(
+      "path", None,
+      "Vocabulary of the records, which run.json records for programs that "
+      "use the model. Known of records that create_pretraining_data.py made "
+      "and that lie where it wrote them.")
+  max_seq_length: int = option(
+      "integer", 128,
+      "Length of the sequences in the records.", lower_bound=1)
+  max_predictions_per_seq: int = option(
+      "integer", 20,
+      "Masked words per sequence in the records.", lower_bound=1)
+  do_train: bool = option("bool", False, "Train.")
+  do_eval: bool = option("bool", False, "Evaluate at the end.")
+  train_batch_size: int = option(
+      "integer", 32, "Batch size for training.",
+      lower_bound=1)
+  eval_batch_size: int = option(
+      "integer", 8, "Batch size for evaluation.",
+      lower_bound=1)
+  learning_rate: float = option(
+      "float", 5e-5, "Peak learning rate of Adam.",
+      above=0)
+  num_train_steps: int = option(
+      "integer", 100000, "Steps to train.",
+      lower_bound=1)
+  num_warmup_steps: int = option(
+      "integer", 10000,
+      "Steps in which the learning rate rises from 0.", lower_bound=0)
+  max_eval_steps: int = option(
+      "integer", 100, "Batches to evaluate on.",
+      lower_bound=1)
+  eval_input_file: str = option(
+      "paths", None,
+      "Like --input_file, to evaluate on; --input_file if not given.")
+  eval_steps: int = option(
+      "integer", 0,
+      "Training steps from one evaluation on --eval_input_file to the next; "
+      "0 evaluates only at the end.", lower_bound=0)
+  use_next_sentence: bool = option(
+      "bool", True,
+      "Learn to tell next sentences from random ones, too.")
+  shuffle_buffer_size: int = option(
+      "integer", 10000,
+      "Records in memory that shuffling chooses from.", lower_bound=1)
+  skip_bad_records: bool = option(
+      "bool", False,
+      "Leave records out that are damaged or do not fit, and count them, "
+      "instead of stopping.")
+
+
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
-  define = cli.define_flag
-  define("path", "bert_config_file", None,
-         "JSON file with the shape of the model.")
-  define("paths", "input_file", None,
-         "TFRecord files to learn from, or patterns of such, with commas.")
-  define("path", "output_dir", None, "Folder for checkpoints and results.")
-  define("path", "init_checkpoint", None,
-         "Checkpoint to start from; random weights without it.")
-  define("path", "vocab_file", None,
-         "Vocabulary of the records, which run.json records for programs that "
-         "use the model. Known of records that create_pretraining_data.py made "
-         "and that lie where it wrote them.")
-  define("integer", "max_seq_length", 128,
-         "Length of the sequences in the records.", lower_bound=1)
-  define("integer", "max_predictions_per_seq", 20,
-         "Masked words per sequence in the records.", lower_bound=1)
-  define("bool", "do_train", False, "Train.")
-  define("bool", "do_eval", False, "Evaluate at the end.")
-  define("integer", "train_batch_size", 32, "Batch size for training.",
-         lower_bound=1)
-  define("integer", "eval_batch_size", 8, "Batch size for evaluation.",
-         lower_bound=1)
-  define("float", "learning_rate", 5e-5, "Peak learning rate of Adam.",
-         above=0)
-  define("integer", "num_train_steps", 100000, "Steps to train.",
-         lower_bound=1)
-  define("integer", "num_warmup_steps", 10000,
-         "Steps in which the learning rate rises from 0.", lower_bound=0)
-  define("integer", "max_eval_steps", 100, "Batches to evaluate on.",
-         lower_bound=1)
-  define("paths", "eval_input_file", None,
-         "Like --input_file, to evaluate on; --input_file if not given.")
-  define("integer", "eval_steps", 0,
-         "Training steps from one evaluation on --eval_input_file to the next; "
-         "0 evaluates only at the end.", lower_bound=0)
-  define("bool", "use_next_sentence", True,
-         "Learn to tell next sentences from random ones, too.")
-  define("integer", "shuffle_buffer_size", 10000,
-         "Records in memory that shuffling chooses from.", lower_bound=1)
-  define("bool", "skip_bad_records", False,
-         "Leave records out that are damaged or do not fit, and count them, "
-         "instead of stopping.")
-  run_settings.define_padding_flag()
-  run_settings.define_hardware_flags()
+  script_options.define_flags(Settings)
 
 
 def get_masked_lm_output(bert_config, input_tensor, output_weights, positions,

@@ -6,137 +6,155 @@ import os
 
 from . import environment  # isort: skip  # before TensorFlow
 
-from absl import flags
 import tensorflow.compat.v1 as tf
 
-from . import files, model_inputs, modeling, optimization, serving, tokenization
-from .cli import UserError, define_flag, define_flag_alias, given, values_of
-
-# Flags defined by functions of this module belong to the script that calls
-# them, so that its --helpshort lists them.
-flags.disclaim_key_flags()
-
-
-_DEVICE_FLAGS = [
-    ("bool", "use_tpu", False, "Run on a TPU instead of CPU or GPU.", None),
-    ("string", "tpu_name", None,
-     "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470.", None),
-    ("string", "tpu_zone", None,
-     "Zone of the Cloud TPU; found from metadata if not given.", None),
-    ("string", "gcp_project", None,
-     "Project of the Cloud TPU; found from metadata if not given.", None),
-    ("string", "master", None, "Address of the TensorFlow master.", None),
-    ("integer", "num_tpu_cores", 8, "TPU cores to use, with --use_tpu.", 1),
-]
-
-
-_TRAINING_FLAGS = [
-    ("integer", "iterations_per_loop", 1000,
-     "Steps per call of the estimator, with --use_tpu.", 1),
-    ("integer", "save_checkpoints_steps", 1000,
-     "Steps from one checkpoint to the next.", 1),
-    ("integer", "keep_checkpoint_max", 5,
-     "Checkpoints to keep; older ones are deleted. 0 keeps all.", 0),
-    ("integer", "log_steps", 100,
-     "Steps from one line about the training to the next; 0 for none.", 0),
-    ("integer", "tf_random_seed", None,
-     "Seed of initial weights, dropout and shuffling; without it no two runs "
-     "are alike.", None),
-    ("bool", "use_xla", False,
-     "Compile the graph with XLA, for a GPU. On a CPU it has not been faster.",
-     None),
-]
-
-
-def define_device_flags():
-  """Defines the flags that say where to run, and --verbose."""
-  for flag in _DEVICE_FLAGS:
-    define_flag(*flag)
-  define_verbose_flag()
-
-
-def define_hardware_flags():
-  """Defines the flags that say where to run and what to keep and log."""
-  define_device_flags()
-  for flag in _TRAINING_FLAGS:
-    define_flag(*flag)
-
-
-def device_values(flag_values):
-  """Returns the first flags' values as arguments for `make_estimator`."""
-  return values_of(flag_values, [flag[1] for flag in _DEVICE_FLAGS])
-
+from . import (
+    files, model_inputs, modeling, optimization, script_options, serving,
+    tokenization)
+from .cli import UserError, given, values_of
+from .script_options import option
 
 # What `tokenization.decide_casing` does.
 CASING_DEFAULT = "found from the vocabulary"
-
-
-def define_model_flags(init_checkpoint_help, casing_default=CASING_DEFAULT):
-  """Defines the flags that say what a model is made of.
-
-  Args:
-    init_checkpoint_help: str.
-    casing_default: str. What happens without --do_lower_case.
-  """
-  define_flag("path", "bert_config_file", None,
-              "JSON file with the shape of the model.")
-  define_flag("path", "vocab_file", None,
-              "Vocabulary that the model was trained with.")
-  define_flag("path", "init_checkpoint", None, init_checkpoint_help)
-  define_flag("bool", "do_lower_case", True,
-              "Lower-case the text: true for uncased models, false for cased "
-              "ones.", default_text=casing_default)
-  define_flag_alias("do_lower", "do_lower_case")
-  define_strip_accents_flag()
-
-
-def define_strip_accents_flag():
-  """Defines --strip_accents; see `tokenization.parse_strip_accents`."""
-  define_flag("string", "strip_accents", "auto",
-              "Remove accents: auto does so where the text is lower-cased; "
-              "true, false.")
-
-
-def define_fine_tuning_flags():
-  """Defines the flags of scripts that fine-tune a model: files, training."""
-  define_model_flags("Checkpoint to start from, usually a pre-trained model.")
-  define_flag("string", "init_head", "auto",
-              "What becomes of a head in --init_checkpoint when training "
-              "starts: auto keeps it if it fits and else starts it anew, keep "
-              "insists on it, new never takes it.")
-  define_flag("path", "output_dir", None,
-              "Folder for checkpoints and results.")
-  define_flag("integer", "train_batch_size", 32, "Batch size for training.",
-              lower_bound=1)
-  define_flag("integer", "predict_batch_size", 8, "Batch size for prediction.",
-              lower_bound=1, default_text=BATCH_SIZE_DEFAULT)
-  define_flag("float", "learning_rate", 5e-5, "Peak learning rate of Adam.",
-              above=0)
-  define_flag("float", "num_train_epochs", 3.0, "Times to go through the data.",
-              lower_bound=0.0)
-  define_flag("float", "warmup_proportion", 0.1,
-              "Share of the training in which the learning rate rises from 0.",
-              lower_bound=0, upper_bound=1)
-  define_flag("path", "export_dir", None,
-              "Folder in which to export the model, for serving, after all "
-              "else is done; each export is a version there.")
-  define_padding_flag()
-  define_hardware_flags()
-
-
-def hardware_values(flag_values):
-  """Returns the values of all those flags, likewise."""
-  return values_of(flag_values, [
-      flag[1] for flag in _DEVICE_FLAGS + _TRAINING_FLAGS])
-
 
 # Without gradients to keep, memory allows for larger batches than training
 # does, and they compute faster.
 _INFERENCE_BATCH_SIZE = 32
 
-
 BATCH_SIZE_DEFAULT = "%d on CPU and GPU, with the results of 8; 8 on TPU" % (
     _INFERENCE_BATCH_SIZE)
+
+
+@dataclasses.dataclass
+class LoggingSettings(script_options.Settings):
+  """How much a script logs."""
+
+  verbose: bool = option(
+      "bool", False,
+      "Log all there is: of each file five examples with their numbers, "
+      "shapes, variables, the Estimator's messages.")
+
+
+@dataclasses.dataclass
+class EncoderSettings(LoggingSettings):
+  """How the encoder computes."""
+
+  remove_padding: bool = option(
+      "bool", True,
+      "Compute real tokens only: the same results in less time. Always off "
+      "with --use_tpu, which needs fixed shapes.")
+
+
+@dataclasses.dataclass
+class DeviceSettings(EncoderSettings):
+  """Where to run."""
+
+  use_tpu: bool = option(
+      "bool", False, "Run on a TPU instead of CPU or GPU.")
+  tpu_name: str = option(
+      "string", None,
+      "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470.")
+  tpu_zone: str = option(
+      "string", None,
+      "Zone of the Cloud TPU; found from metadata if not given.")
+  gcp_project: str = option(
+      "string", None,
+      "Project of the Cloud TPU; found from metadata if not given.")
+  master: str = option("string", None, "Address of the TensorFlow master.")
+  num_tpu_cores: int = option(
+      "integer", 8, "TPU cores to use, with --use_tpu.", lower_bound=1)
+
+
+@dataclasses.dataclass
+class TrainingSettings(DeviceSettings):
+  """Where to train, and what to keep and log."""
+
+  iterations_per_loop: int = option(
+      "integer", 1000, "Steps per call of the estimator, with --use_tpu.",
+      lower_bound=1)
+  save_checkpoints_steps: int = option(
+      "integer", 1000, "Steps from one checkpoint to the next.", lower_bound=1)
+  keep_checkpoint_max: int = option(
+      "integer", 5, "Checkpoints to keep; older ones are deleted. 0 keeps all.",
+      lower_bound=0)
+  log_steps: int = option(
+      "integer", 100,
+      "Steps from one line about the training to the next; 0 for none.",
+      lower_bound=0)
+  tf_random_seed: int = option(
+      "integer", None,
+      "Seed of initial weights, dropout and shuffling; without it no two runs "
+      "are alike.")
+  use_xla: bool = option(
+      "bool", False,
+      "Compile the graph with XLA, for a GPU. On a CPU it has not been faster.")
+
+
+@dataclasses.dataclass
+class CasingSettings(script_options.Settings):
+  """What becomes of upper case and accents; see `tokenization`."""
+
+  do_lower_case: bool = option(
+      "bool", None,
+      "Lower-case the text: true for uncased models, false for cased ones.",
+      flag_default=True, default_text=CASING_DEFAULT, alias="do_lower")
+  strip_accents: str = option(
+      "string", "auto",
+      "Remove accents: auto does so where the text is lower-cased; true, "
+      "false.")
+
+
+@dataclasses.dataclass
+class ModelSettings(CasingSettings):
+  """What a model is made of."""
+
+  bert_config_file: str = option(
+      "path", None, "JSON file with the shape of the model.")
+  vocab_file: str = option(
+      "path", None, "Vocabulary that the model was trained with.")
+  init_checkpoint: str = option("path", None, "Checkpoint of the model.")
+
+
+@dataclasses.dataclass
+class FineTuningSettings(ModelSettings, TrainingSettings):
+  """What scripts that fine-tune a model are told: files, training."""
+
+  init_checkpoint: str = option(
+      "path", None, "Checkpoint to start from, usually a pre-trained model.")
+  init_head: str = option(
+      "string", "auto",
+      "What becomes of a head in --init_checkpoint when training starts: auto "
+      "keeps it if it fits and else starts it anew, keep insists on it, new "
+      "never takes it.")
+  output_dir: str = option("path", None, "Folder for checkpoints and results.")
+  train_batch_size: int = option(
+      "integer", 32, "Batch size for training.", lower_bound=1)
+  predict_batch_size: int = option(
+      "integer", None, "Batch size for prediction.", flag_default=8,
+      lower_bound=1, default_text=BATCH_SIZE_DEFAULT)
+  learning_rate: float = option(
+      "float", 5e-5, "Peak learning rate of Adam.", above=0)
+  num_train_epochs: float = option(
+      "float", 3.0, "Times to go through the data.", lower_bound=0.0)
+  warmup_proportion: float = option(
+      "float", 0.1,
+      "Share of the training in which the learning rate rises from 0.",
+      lower_bound=0, upper_bound=1)
+  export_dir: str = option(
+      "path", None,
+      "Folder in which to export the model, for serving, after all else is "
+      "done; each export is a version there.")
+
+
+def device_values(settings):
+  """Returns where to run, as arguments for `make_estimator`."""
+  return values_of(settings, DeviceSettings.__annotations__)
+
+
+def hardware_values(settings):
+  """Returns where to train and what to keep and log, likewise."""
+  return dict(device_values(settings),
+              **values_of(settings, TrainingSettings.__annotations__))
 
 
 def batch_size_of(flag_values, name):
@@ -146,30 +164,15 @@ def batch_size_of(flag_values, name):
     flag_values: the parsed flags.
     name: str. "eval_batch_size" or "predict_batch_size".
   """
-  if given(flag_values, name) is None and not flag_values.use_tpu:
-    return _INFERENCE_BATCH_SIZE
-  return flag_values[name].value
-
-
-def define_verbose_flag():
-  """Defines --verbose."""
-  define_flag("bool", "verbose", False,
-              "Log all there is: of each file five examples with their "
-              "numbers, shapes, variables, the Estimator's messages.")
-
-
-def define_padding_flag():
-  """Defines --remove_padding."""
-  define_flag("bool", "remove_padding", True,
-              "Compute real tokens only: the same results in less time. Always "
-              "off with --use_tpu, which needs fixed shapes.")
+  return given(flag_values, name) or (
+      8 if flag_values.use_tpu else _INFERENCE_BATCH_SIZE)
 
 
 def _fields_given(kind, flag_values):
   """Returns the fields of a dataclass that are flags too, as a dict."""
   return values_of(flag_values, [
       field.name for field in dataclasses.fields(kind)
-      if field.name in flag_values])
+      if hasattr(flag_values, field.name)])
 
 
 def model_options(flag_values):
@@ -184,7 +187,7 @@ def model_options(flag_values):
   use_tpu = flag_values.use_tpu
   values = dict(
       use_one_hot_embeddings=use_tpu,
-      few_shapes="use_xla" in flag_values and flag_values.use_xla)
+      few_shapes=getattr(flag_values, "use_xla", False))
   values.update(_fields_given(modeling.Options, flag_values))
   values["remove_padding"] = values["remove_padding"] and not use_tpu
   return modeling.Options(**values)
@@ -257,7 +260,7 @@ def files_read(flag_values, names):
   found = [("--init_checkpoint", path) for path in files.files_of_checkpoint(
       flag_values.init_checkpoint)]
   for name in names:
-    path = flag_values[name].value
+    path = getattr(flag_values, name)
     found.append(("--" + name, path))
     if path and tf.gfile.IsDirectory(path):
       found += [("--" + name, os.path.join(path, file))

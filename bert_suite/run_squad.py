@@ -14,6 +14,7 @@ For SQuAD 2.0, where a text may not hold the answer, also pass
 Source: Devlin et al., arXiv 1810.04805, sections 4.2 and 4.3.
 """
 
+import dataclasses
 import os
 import random
 
@@ -25,9 +26,11 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoint_fit, cli, files, input_pipeline, model_inputs, modeling,
-    progress, run_settings, runner, serving, squad_metrics, tasks, training)
+    progress, run_settings, runner, script_options, serving, squad_metrics,
+    tasks, training)
 from . import optimization  # programs find it here
 from . import tokenization  # noqa: F401  # programs find it here
+from .script_options import option
 from .squad import (
     data as squad_data, reader as squad_files, results as squad_results,
     served as squad_served)
@@ -60,40 +63,56 @@ _SHUFFLE_SEED = 12345
 _PADDING_LOGIT = -1e30
 
 
+@dataclasses.dataclass
+class Settings(run_settings.FineTuningSettings):
+  """What this script is told; each field is a flag."""
+
+  train_file: str = option(
+      "path", None,
+      "SQuAD file to train on, such as train-v1.1.json.")
+  predict_file: str = option(
+      "path", None,
+      "SQuAD file to answer, such as dev-v1.1.json or test-v1.1.json.")
+  max_seq_length: int = option(
+      "integer", 384,
+      "Word pieces per window; longer contexts are read through several.",
+      lower_bound=1)
+  doc_stride: int = option(
+      "integer", SERVING_SETTINGS["doc_stride"],
+      "Word pieces from one window of a context to the next.",
+      lower_bound=1)
+  max_query_length: int = option(
+      "integer", SERVING_SETTINGS["max_query_length"],
+      "Word pieces of a question; longer ones are cut.", lower_bound=1)
+  do_train: bool = option("bool", False, "Train on --train_file.")
+  do_predict: bool = option(
+      "bool", False, "Answer the questions of --predict_file.")
+  do_eval: bool = option(
+      "bool", False,
+      "Score predictions.json in --output_dir by the answers of "
+      "--predict_file, with --do_predict after writing it.")
+  n_best_size: int = option(
+      "integer", 20,
+      "Answers per question in nbest_predictions.json.", lower_bound=1)
+  max_answer_length: int = option(
+      "integer", 30,
+      "Word pieces that an answer may have.", lower_bound=1)
+  version_2_with_negative: bool = option(
+      "bool", SERVING_SETTINGS["version_2_with_negative"],
+      "Questions may have no answer, as in SQuAD 2.0.")
+  null_score_diff_threshold: str = option(
+      "string", None,
+      "With --version_2_with_negative: answer with nothing where its score "
+      "exceeds that of the best answer by more. A number, or \"best\" for the "
+      "one with the highest F1 on --predict_file.", flag_default="0.0")
+  verbose_logging: bool = option(
+      "bool", False,
+      "Log why a predicted answer was not found in the text.")
+
+
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
-  define = cli.define_flag
-  define("path", "train_file", None,
-         "SQuAD file to train on, such as train-v1.1.json.")
-  define("path", "predict_file", None,
-         "SQuAD file to answer, such as dev-v1.1.json or test-v1.1.json.")
-  define("integer", "max_seq_length", 384,
-         "Word pieces per window; longer contexts are read through several.",
-         lower_bound=1)
-  define("integer", "doc_stride", SERVING_SETTINGS["doc_stride"],
-         "Word pieces from one window of a context to the next.",
-         lower_bound=1)
-  define("integer", "max_query_length", SERVING_SETTINGS["max_query_length"],
-         "Word pieces of a question; longer ones are cut.", lower_bound=1)
-  define("bool", "do_train", False, "Train on --train_file.")
-  define("bool", "do_predict", False, "Answer the questions of --predict_file.")
-  define("bool", "do_eval", False,
-         "Score predictions.json in --output_dir by the answers of "
-         "--predict_file, with --do_predict after writing it.")
-  define("integer", "n_best_size", 20,
-         "Answers per question in nbest_predictions.json.", lower_bound=1)
-  define("integer", "max_answer_length", 30,
-         "Word pieces that an answer may have.", lower_bound=1)
-  define("bool", "version_2_with_negative",
-         SERVING_SETTINGS["version_2_with_negative"],
-         "Questions may have no answer, as in SQuAD 2.0.")
-  define("string", "null_score_diff_threshold", "0.0",
-         "With --version_2_with_negative: answer with nothing where its score "
-         "exceeds that of the best answer by more. A number, or \"best\" for "
-         "the one with the highest F1 on --predict_file.")
-  define("bool", "verbose_logging", False,
-         "Log why a predicted answer was not found in the text.")
-  run_settings.define_fine_tuning_flags()
+  script_options.define_flags(Settings)
 
 
 def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,

@@ -13,6 +13,7 @@ Don't Know: Unanswerable Questions for SQuAD", section 5.
 """
 
 import collections
+import dataclasses
 import json
 import logging
 import math
@@ -22,7 +23,8 @@ import string
 
 from absl import flags
 
-from . import cli
+from . import cli, script_options
+from .script_options import option
 from .squad import reader as squad_files
 
 # No module that imports TensorFlow: it would take longer than the scoring.
@@ -426,20 +428,30 @@ def _warn_of_missing(missing, questions, sources, what_happens):
         squad_files.first_of(missing))
 
 
+@dataclasses.dataclass
+class Settings(script_options.Settings):
+  """What this script is told; each field is a flag."""
+
+  data_file: str = option(
+      "path", None,
+      "SQuAD file with the answers, such as dev-v2.0.json.")
+  predictions_file: str = option(
+      "path", None,
+      "The predictions.json of run_squad.py.")
+  null_odds_file: str = option(
+      "path", None,
+      "The null_odds.json of run_squad.py, for SQuAD 2.0.")
+  null_score_diff_threshold: str = option(
+      "string", None,
+      "Score a question as answered with nothing if its null odds are "
+      "greater: a number, or \"best\" for the one with the highest F1. "
+      "Needs --null_odds_file; with it, %s if not given." %
+      DEFAULT_THRESHOLD)
+
+
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
-  define = cli.define_flag
-  define("path", "data_file", None,
-         "SQuAD file with the answers, such as dev-v2.0.json.")
-  define("path", "predictions_file", None,
-         "The predictions.json of run_squad.py.")
-  define("path", "null_odds_file", None,
-         "The null_odds.json of run_squad.py, for SQuAD 2.0.")
-  define("string", "null_score_diff_threshold", None,
-         "Score a question as answered with nothing if its null odds are "
-         "greater: a number, or \"best\" for the one with the highest F1. "
-         "Needs --null_odds_file; with it, %s if not given." %
-         DEFAULT_THRESHOLD)
+  script_options.define_flags(Settings)
 
 
 def main(_):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, run_settings, usage
+from bert_suite import cli, run_settings, script_options, usage
 import create_pretraining_data
 import export_model
 import extract_features
@@ -34,7 +34,7 @@ def define_toy_flags():
   """What another script would define, with one default of its own."""
   cli.define_flag("integer", "max_seq_length", 384, "Longest input.")
   cli.define_flag("string", "toy_file", None, "A file.")
-  run_settings.define_hardware_flags()
+  script_options.define_flags(run_settings.TrainingSettings)
 
 
 def parse(*arguments):
