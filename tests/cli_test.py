@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import dataclasses
 import glob
 import os
 import pathlib
@@ -468,3 +469,26 @@ def test_a_wrong_setting_is_one_line(no_flags, values, text):
     cli.make_flag_values(run_classifier.define_flags, values, ["task_name"])
   assert str(error.value).startswith(text)
   assert "\n" not in str(error.value)
+
+
+@dataclasses.dataclass
+class ToySettings(run_classifier.Settings):
+  """A program's own option beside those of a script."""
+
+  toy_weight: float = script_options.option(
+      "float", 0.5, "Weight of the toy.", lower_bound=0)
+
+
+def test_a_field_of_a_subclass_is_a_flag_and_is_checked(no_flags):
+  script_options.define_flags(ToySettings)
+  FLAGS(["toy.py", "--toy_weight=2", "--do_lower=false"])
+  assert "--toy_weight=" in usage.format_help("toy.py", "", ())
+  settings = script_options.from_flags(ToySettings, FLAGS)
+  assert (settings.toy_weight, settings.do_lower_case,
+          settings.eval_batch_size, settings.max_seq_length) == (
+              2.0, False, None, 128)
+  assert ToySettings(toy_weight=np.int64(3)).toy_weight == 3.0
+  with pytest.raises(cli.UserError, match="toy_weight=-1.0: expected 0 or mor"):
+    ToySettings(toy_weight=-1)
+  with pytest.raises(cli.UserError, match="setting toy_weigth; did you mean"):
+    script_options.make(ToySettings, {"toy_weigth": 1})

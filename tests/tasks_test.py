@@ -8,8 +8,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import (
-    cli, metrics, model_inputs, run_settings, runner, serving, tasks,
-    trained_models, training)
+    cli, metrics, model_inputs, run_settings, runner, script_options, serving,
+    tasks, trained_models, training)
 import export_model
 import helpers
 import modeling
@@ -89,7 +89,7 @@ class LengthTask(tasks.Task):
 def make_task(folder, **values):
   """Makes the task with settings of its own, as a script has from its flags."""
   def define_flags():
-    run_settings.define_fine_tuning_flags()
+    script_options.define_flags(run_settings.FineTuningSettings)
     for split in tasks.Task.splits:
       cli.define_flag("bool", "do_" + split, False, "Does it.")
     cli.define_flag("integer", "max_seq_length", 12, "Word pieces.")
