@@ -26,16 +26,17 @@ import tensorflow.compat.v1 as tf
 from . import (
     checkpoints, cli, feature_files, files, gzip_files, input_pipeline,
     model_inputs, modeling, progress, run_settings, script_options, serving,
-    tasks, tf_estimator, training)
+    tf_estimator, training)
 from . import tokenization  # noqa: F401  # programs find it here
+from .features import (  # noqa: F401  # programs find them here
+    POOLINGS, check_choice, name_layers, parse_layers, pool, serving_task,
+    stack_layers)
 from .script_options import option
 
 FLAGS = flags.FLAGS
 
 REQUIRED_FLAGS = ("input_file", "output_file", "vocab_file", "bert_config_file",
                   "init_checkpoint")
-
-POOLINGS = ("none", "cls", "mean", "max")
 
 # A name of the reference that programs use.
 _truncate_seq_pair = model_inputs.truncate_pair
@@ -235,83 +236,6 @@ def input_fn_builder(features, seq_length):
   return input_fn
 
 
-def parse_layers(text, num_layers):
-  """Reads the value of --layers.
-
-  Args:
-    text: str. Numbers with commas.
-    num_layers: int. Layers of the model.
-
-  Returns:
-    list of int.
-
-  Raises:
-    ValueError: it is not a list of layers that the model has.
-  """
-  expected = "expected numbers from %d to %d, with commas, for this model" % (
-      -num_layers, num_layers - 1)
-  try:
-    layers = [int(part) for part in text.split(",")]
-  except ValueError:
-    raise ValueError("--layers=%s: %s" % (text, expected)) from None
-  wrong = [layer for layer in layers
-           if not -num_layers <= layer < num_layers]
-  if wrong:
-    raise ValueError("--layers=%s: there is no layer %d; %s" % (
-        text, wrong[0], expected))
-  return layers
-
-
-def pool(layers, input_mask, pooling):
-  """Makes one vector of those of a sequence.
-
-  Args:
-    layers: float32 [B, S, L, W].
-    input_mask: int32 [B, S].
-    pooling: str. "cls" takes the first token's; "mean" and "max" those of all
-      tokens that are not padding.
-
-  Returns:
-    float32 [B, L * W], the layers' end to end.
-  """
-  if pooling == "cls":
-    vectors = layers[:, 0]  # [B, L, W]
-  else:
-    mask = tf.cast(input_mask, tf.float32)[:, :, tf.newaxis, tf.newaxis]
-    if pooling == "mean":
-      vectors = tf.reduce_sum(layers * mask, axis=1) / tf.maximum(
-          tf.reduce_sum(mask, axis=1), 1.0)
-    else:
-      vectors = tf.reduce_max(
-          tf.where(tf.broadcast_to(mask > 0, tf.shape(layers)), layers,
-                   tf.fill(tf.shape(layers), layers.dtype.min)), axis=1)
-  _, num_layers, width = layers.shape.as_list()[1:]
-  return tf.reshape(vectors, [-1, num_layers * width])
-
-
-def stack_layers(bert_config, layer_indexes, input_ids, input_mask, segment_ids,
-                 options=None):
-  """Builds the encoder; returns the layers and the pooled output.
-
-  Args:
-    bert_config: BertConfig.
-    layer_indexes: list of int. L layers.
-    input_ids: int32 [B, S].
-    input_mask: int32 [B, S].
-    segment_ids: int32 [B, S].
-    options: modeling.Options.
-
-  Returns:
-    float32 [B, S, L, W] and float32 [B, W].
-  """
-  model = modeling.BertModel(
-      config=bert_config, is_training=False, input_ids=input_ids,
-      input_mask=input_mask, token_type_ids=segment_ids, options=options)
-  layers = model.get_all_encoder_layers()
-  return (tf.stack([layers[i] for i in layer_indexes], axis=2),
-          model.get_pooled_output())
-
-
 def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
                      use_one_hot_embeddings, pooling="none", options=None):
   """Makes the `model_fn` that predicts the layers.
@@ -354,79 +278,6 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
     return predict(features, labels, mode, params, config)
 
   return model_fn
-
-
-def name_layers(layers):
-  """Splits float32 [B, S, L, W] into a dict of L outputs, [B, S, W] each."""
-  return {"layer_output_%d" % i: layer
-          for i, layer in enumerate(tf.unstack(layers, axis=2))}
-
-
-def serving_task(bert_config, layer_indexes, pooling="none",
-                 options=serving.OPTIONS):
-  """Makes the ServingTask of features.
-
-  Args:
-    bert_config: BertConfig.
-    layer_indexes: list of int. L layers.
-    pooling: str. "none" gives "layer_output_0" and so on, float32 [B, S, W];
-      with another, see `pool`, it is "vector", float32 [B, L * W].
-    options: modeling.Options.
-
-  Returns:
-    ServingTask; "pooled_output", float32 [B, W], is there in any case.
-  """
-  def build(inputs):
-    inputs, cut = serving.round_up_request(
-        inputs, bert_config.max_position_embeddings)
-    layers, pooled_output = stack_layers(
-        bert_config, layer_indexes,
-        *[inputs[name] for name in serving.SEQUENCE_INPUTS], options=options)
-    outputs = {"pooled_output": cut(pooled_output)}
-    if pooling == "none":
-      outputs.update(name_layers(cut(layers, "input_ids")))
-    else:
-      outputs["vector"] = cut(pool(layers, inputs["input_mask"], pooling))
-    return {serving.SIGNATURE: outputs}
-
-  return serving.ServingTask(
-      "features", build,
-      settings={"layers": layer_indexes, "pooling": pooling})
-
-
-class FeaturesTask(tasks.Task):
-  """The encoder's own vectors. It is not trained, only served."""
-
-  name = "features"
-  options = ("layers", "pooling")
-
-  @classmethod
-  def serve(cls, config, options, trained_with, checkpoint, model_options):
-    pooling = options.get("pooling") or "none"
-    check_choice("pooling", pooling, POOLINGS)
-    layers = options.get("layers")
-    if layers is None:
-      layers = "-1"
-    elif not isinstance(layers, str):  # numbers, as a program has them
-      layers = ",".join(
-          map(str, layers if isinstance(layers, (list, tuple)) else [layers]))
-    layers = parse_layers(layers, config.num_hidden_layers)
-    return serving_task(config, layers, pooling, model_options)
-
-  @classmethod
-  def answer(cls, model, pairs):
-    """Returns float32 [texts, W]; not pooled, a list of [T, layers, W]."""
-    inputs = model.make_inputs(pairs)
-    results = model.compute(inputs)
-    if model.settings["pooling"] != "none":
-      outputs = model.served.signatures[serving.SIGNATURE]
-      return np.reshape(
-          [one["vector"] for one in results],
-          [len(pairs), outputs["vector"].shape.as_list()[1]]).astype(np.float32)
-    names = ["layer_output_%d" % i
-             for i in range(len(model.settings["layers"]))]
-    return [np.stack([result[name][:len(one.tokens)] for name in names], axis=1)
-            for one, result in zip(inputs, results)]
 
 
 def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
@@ -561,13 +412,6 @@ def write_features(lines, path, output_format, layer_indexes, is_pooled=False,
         shown.advance()
         count += 1
   return count
-
-
-def check_choice(name, value, choices):
-  """Raises ValueError if a flag's value is none of those there are."""
-  if value not in choices:
-    raise ValueError("--%s=%s: expected one of %s" % (
-        name, value, ", ".join(choices)))
 
 
 def main(_):

@@ -1,7 +1,7 @@
 """Answers with a trained model from Python, loading it once.
 
 ```python
-from . import predictor
+import predictor
 
 model = predictor.Predictor("exported")    # or a training output directory
 probabilities = model.predict([

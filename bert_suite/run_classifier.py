@@ -34,10 +34,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, input_pipeline, metrics, model_inputs,
-    modeling, optimization, run_settings, runner, script_options, serving,
-    tasks, training)
+    checkpoint_fit, checkpoints, cli, input_pipeline, model_inputs, modeling,
+    optimization, run_settings, runner, script_options, serving, tasks,
+    training)
 from . import tokenization  # noqa: F401  # programs find it here
+from .classifier_head import (  # noqa: F401  # programs find them here
+    classification_head, compute_metrics, make_head, make_head_fn, tpu_metrics)
 # Programs find the data of this script here.
 from .processors import (  # noqa: F401
     PROCESSORS, ColaProcessor, DataProcessor, GlueProcessor, InputExample,
@@ -174,68 +176,6 @@ def make_encoder(bert_config, options=None):
   return encode
 
 
-def classification_head(pooled_output, is_training, labels, num_labels):
-  """A softmax over the labels on one vector per example.
-
-  Args:
-    pooled_output: float32 [B, W].
-    is_training: bool. Applies dropout.
-    labels: int32 [B].
-    num_labels: int. L.
-
-  Returns:
-    As `create_model`.
-  """
-  output_weights = tf.get_variable(
-      "output_weights", [num_labels, pooled_output.shape[-1]],
-      initializer=modeling.create_initializer(0.02))
-  output_bias = tf.get_variable(
-      "output_bias", [num_labels], initializer=tf.zeros_initializer())
-  with tf.variable_scope("loss"):
-    if is_training:
-      pooled_output = modeling.dropout(pooled_output, 0.1)
-    logits = tf.nn.bias_add(
-        tf.matmul(pooled_output, output_weights, transpose_b=True),
-        output_bias)  # [B, L]
-    per_example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=labels, logits=logits)  # [B]
-    return (tf.reduce_mean(per_example_loss), per_example_loss, logits,
-            tf.nn.softmax(logits))
-
-
-def compute_metrics(per_example_loss, label_ids, predictions, is_real_example):
-  """Computes accuracy, mean loss, and F1 of the second label.
-
-  Args:
-    per_example_loss: float32 array [N].
-    label_ids: int32 array [N].
-    predictions: int32 array [N].
-    is_real_example: float32 array [N]. 0 leaves an example out.
-
-  Returns:
-    dict from name to float.
-  """
-  return {
-      "eval_accuracy": metrics.accuracy(
-          label_ids, predictions, is_real_example),
-      "eval_loss": metrics.mean(per_example_loss, is_real_example),
-      "eval_f1": metrics.f1(label_ids, predictions, is_real_example),
-  }
-
-
-def tpu_metrics(per_example_loss, label_ids, predictions, is_real_example):
-  """Returns the same of Tensors [B], as pairs of `tf.metrics`."""
-  hits = tf.cast(label_ids * predictions, tf.float32)
-  return {
-      "eval_accuracy": tf.metrics.accuracy(
-          label_ids, predictions, is_real_example),
-      "eval_loss": tf.metrics.mean(per_example_loss, is_real_example),
-      # See `metrics.f1`; both labels are 0 or 1 where it is asked for.
-      "eval_f1": tf.metrics.mean(
-          hits, tf.cast(label_ids + predictions, tf.float32) * is_real_example),
-  }
-
-
 def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
                      num_train_steps, num_warmup_steps, use_tpu,
                      use_one_hot_embeddings, options=None, **others):
@@ -286,23 +226,6 @@ def make_model_fn(bert_config, num_labels, init_checkpoint, settings,
       init_checkpoint, settings, checkpoint_fit.CLASSIFIER_HEAD, init_head)
 
 
-def make_head(encode, num_labels, use_tpu, loss_batch_size=None):
-  """Makes the `head_fn` of a classifier on an encoder.
-
-  Args:
-    encode: function, as `make_encoder` makes it.
-    num_labels: int.
-    use_tpu: bool.
-    loss_batch_size: int. See `make_head_fn`; off on TPUs.
-  """
-  def build_model(is_training, input_ids, input_mask, segment_ids, labels):
-    return classification_head(
-        encode(is_training, input_ids, input_mask, segment_ids), is_training,
-        labels, num_labels)
-
-  return make_head_fn(build_model, None if use_tpu else loss_batch_size)
-
-
 def serving_task(bert_config, labels, options=serving.OPTIONS):
   """Makes the ServingTask of a classifier.
 
@@ -325,46 +248,6 @@ def serving_task(bert_config, labels, options=serving.OPTIONS):
 
   return serving.ServingTask(
       "classifier", build, settings={"labels": list(labels)})
-
-
-def make_head_fn(build_model, loss_batch_size=None):
-  """Makes the `head_fn` of a classifier for `training.make_model_fn`.
-
-  Args:
-    build_model: function (is_training, input_ids, input_mask, segment_ids,
-      labels) that returns what `create_model` returns.
-    loss_batch_size: int. An evaluation's `loss` is the mean of the mean losses
-      of batches, so it depends on their size; this reports that of batches of
-      this size where they are larger. None leaves it as it is; so must TPUs.
-  """
-  def head_fn(features, is_training):
-    labels = features["label_ids"]
-    loss, per_example_loss, logits, probabilities = build_model(
-        is_training, features["input_ids"], features["input_mask"],
-        features["segment_ids"], labels)
-    if "is_real_example" in features:
-      is_real_example = tf.cast(features["is_real_example"], tf.float32)
-    else:
-      is_real_example = tf.ones_like(per_example_loss)
-    if loss_batch_size and not is_training:
-      # The Estimator takes the mean over all values that it is given; it asks
-      # for a scalar, but not where it does not know the shape.
-      batch = tf.range(tf.shape(per_example_loss)[0]) // loss_batch_size
-      loss = tf.placeholder_with_default(
-          tf.math.segment_mean(per_example_loss, batch), shape=None)
-    names = ["eval_accuracy", "eval_loss"]
-    if logits.shape[-1] == 2:
-      names.append("eval_f1")
-    return training.Head(
-        loss=loss,
-        predictions={"probabilities": probabilities},
-        metrics=(compute_metrics, dict(
-            per_example_loss=per_example_loss, label_ids=labels,
-            predictions=tf.argmax(logits, axis=-1, output_type=tf.int32),
-            is_real_example=is_real_example), names),
-        tpu_metrics=tpu_metrics)
-
-  return head_fn
 
 
 def find_processor(task_name):
@@ -413,11 +296,10 @@ class ClassificationTask(tasks.Task):
 
   def read(self, split):
     data_dir = self.settings.data_dir
-    get = {"train": self.processor.get_train_examples,
-           "eval": self.processor.get_dev_examples,
-           "predict": self.processor.get_test_examples}[split]
+    method = {"train": "get_train_examples", "eval": "get_dev_examples",
+              "predict": "get_test_examples"}[split]
     try:
-      examples = get(data_dir)
+      examples = getattr(self.processor, method)(data_dir)
     except tf.errors.NotFoundError as error:
       raise ValueError("--data_dir=%s: a file of the task is missing (%s)" % (
           data_dir, error.message)) from None
@@ -442,7 +324,8 @@ class ClassificationTask(tasks.Task):
     if self.settings.use_tpu and split != "train":
       # Full batches only: fill up the last one.
       missing = -len(examples) % self.batch_size(split)
-    data = super().write(split, examples + [PaddingInputExample()] * missing)
+    data = super().write(
+        split, list(examples) + [PaddingInputExample()] * missing)
     return data._replace(num_examples=len(examples))
 
   def recorded_name(self):

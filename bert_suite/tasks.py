@@ -165,7 +165,10 @@ class Task:
     is_training = split == "train"
     return input_pipeline.make_input_fn(
         data.files, self.feature_spec(split), is_training,
-        drop_remainder=is_training or self.settings.use_tpu,
+        # TPUs need full batches, but no record may go unpredicted.
+        drop_remainder=is_training or (
+            self.settings.use_tpu and
+            data.num_records % self.batch_size(split) == 0),
         num_skipped=num_skipped)
 
   # How it is trained.

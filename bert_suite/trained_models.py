@@ -15,8 +15,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_files, checkpoints, cli, extract_features, model_inputs,
-    modeling, run_classifier, run_pretraining, run_squad, serving, tokenization)
+    checkpoint_files, checkpoints, cli, features, model_inputs, modeling,
+    run_classifier, run_pretraining, run_squad, serving, tokenization)
 
 
 class TrainedModel(collections.namedtuple("TrainedModel", [
@@ -34,7 +34,7 @@ class TrainedModel(collections.namedtuple("TrainedModel", [
 
 # From the name of a task to its class; a program's own tasks are added here.
 TASKS = {task.name: task for task in (
-    run_classifier.ClassificationTask, extract_features.FeaturesTask,
+    run_classifier.ClassificationTask, features.FeaturesTask,
     run_pretraining.PreTrainingTask, run_squad.QuestionAnsweringTask)}
 
 
@@ -87,24 +87,9 @@ def find(model_dir=None, task=None, init_checkpoint=None,
           model_dir, init_checkpoint, bert_config_file, vocab_file)]
   init_checkpoint, record = _find_checkpoint(model_dir, init_checkpoint)
   training = record.get("training", {})
-  task = task or _task_of(record)
-  if task is None:
-    raise ValueError(
-        "give also task, one of %s: %s" % (
-            ", ".join(sorted(TASKS)),
-            "%s has no run.json that tells it" % model_dir if model_dir else
-            "a checkpoint without a run.json beside it does not tell it"))
-  task_class = find_task(task)
+  task_class = find_task(task or _task_of(record, model_dir))
   vocab_file = vocab_file or training.get("vocab_file")
-  config = None
-  if bert_config_file:
-    config = modeling.BertConfig.from_json_file(bert_config_file)
-    if record:
-      checkpoints.check_record(
-          os.path.dirname(init_checkpoint), checkpoints.make_record(
-              None, config), init_checkpoint, "leave bert_config_file out")
-  elif record.get("config"):
-    config = modeling.BertConfig.from_dict(record["config"])
+  config = _find_config(bert_config_file, record, init_checkpoint)
   if init_checkpoint:
     _check_encoder(init_checkpoint)
   missing = [name for name, value in (
@@ -116,7 +101,7 @@ def find(model_dir=None, task=None, init_checkpoint=None,
         ", which %s does not tell" % (model_dir or init_checkpoint)
         if record or model_dir else ""))
   _check_vocab(vocab_file, record, config)
-  _check_options(task, options, do_lower_case, strip_accents, record,
+  _check_options(task_class.name, options, do_lower_case, strip_accents, record,
                  model_dir or init_checkpoint)
   if do_lower_case is None:
     do_lower_case = record.get("do_lower_case")
@@ -255,10 +240,35 @@ def _check_encoder(checkpoint):
         "checkpoint that the module was made of" % checkpoint)
 
 
-def _task_of(record):
-  """Returns the task that a run.json tells of; None if it tells none."""
-  return next((task.name for task in TASKS.values()
-               if task.is_recorded(record)), record.get("task"))
+def _task_of(record, model_dir):
+  """Returns the task that a run.json tells of; raises ValueError if none."""
+  for task in TASKS.values():
+    if task.is_recorded(record):
+      return task.name
+  if record.get("task"):
+    return record["task"]
+  raise ValueError(
+      "give also task, one of %s: %s" % (
+          ", ".join(sorted(TASKS)),
+          "%s has no run.json that tells it" % model_dir if model_dir else
+          "a checkpoint without a run.json beside it does not tell it"))
+
+
+def _find_config(bert_config_file, record, init_checkpoint):
+  """Returns the BertConfig of a file, or else of a run.json, or None.
+
+  Raises:
+    ValueError: the file is wrong, or not of the training.
+  """
+  if bert_config_file:
+    config = modeling.BertConfig.from_json_file(bert_config_file)
+    if record:
+      checkpoints.check_record(
+          os.path.dirname(init_checkpoint), checkpoints.make_record(
+              None, config), init_checkpoint, "leave bert_config_file out")
+    return config
+  return (modeling.BertConfig.from_dict(record["config"])
+          if record.get("config") else None)
 
 
 def _check_options(task, options, do_lower_case, strip_accents, record, source):

@@ -285,7 +285,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
     input_fn: function of `params`.
     num_train_steps: int. Steps of the whole training.
     start_step: int. The step of the checkpoint that it goes on from.
-    how_to_train_more: str. For whoever wants more steps than these.
+    how_to_train_more: str. Advice where all of these are done.
     stop_step: int. The step to stop at for now; None for `num_train_steps`.
     on_start: function without arguments, called before the first step, when
       the model is found to fit the checkpoint.

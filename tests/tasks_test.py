@@ -8,8 +8,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import (
-    cli, metrics, model_inputs, run_settings, runner, script_options, serving,
-    tasks, trained_models, training)
+    cli, input_pipeline, metrics, model_inputs, run_settings, runner,
+    script_options, serving, tasks, trained_models, training)
 import export_model
 import helpers
 import modeling
@@ -186,6 +186,17 @@ def test_mistakes_show_before_anything_is_written(tmp_path):
     runner.run(make_task(tmp_path, do_train=True, do_predict=True,
                          missing="predict"))
   assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("num_records,last", [(3, 1), (4, 2)])
+def test_on_tpus_no_record_is_dropped(tmp_path, num_records, last):
+  task = make_task(tmp_path, use_tpu=True, predict_batch_size=2)
+  path = str(tmp_path / "predict.tf_record")
+  input_pipeline.write_examples(
+      path, task.features("predict", PREDICT[:num_records]))
+  batches = helpers.read_batches(task.input_fn(
+      "predict", tasks.Data(path, num_records, num_records)), 2)
+  assert [len(batch["length"]) for batch in batches] == [2, last]
 
 
 def test_a_model_of_a_task_that_is_not_known_names_those_that_are(
