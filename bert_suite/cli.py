@@ -544,9 +544,7 @@ def define_flag_alias(name, original):
 
 
 def given(flag_values, name):
-  """Returns the value of a flag or setting, None where it was not given."""
-  if not isinstance(flag_values, flags.FlagValues):
-    return getattr(flag_values, name)
+  """Returns the value of a flag, None where it was not given."""
   flag = flag_values[name]
   # An alias marks the flag as present alone.
   is_default = flag.using_default_value and not flag.present

@@ -536,23 +536,23 @@ def make_tokenizer(vocab_file, do_lower_case, strip_accents=None):
 
 def main(_):
   """Makes records of text."""
-  progress.start_logging(FLAGS.verbose)
+  asked = script_options.from_flags(Settings, FLAGS)
+  progress.start_logging(asked.verbose)
   with cli.user_errors():
     settings = pretraining_instances.Settings(**cli.values_of(
-        FLAGS, pretraining_instances.Settings._fields))
+        asked, pretraining_instances.Settings._fields))
     settings.check()
     tokenizer = make_tokenizer(
-        FLAGS.vocab_file, cli.given(FLAGS, "do_lower_case"),
-        FLAGS.strip_accents)
+        asked.vocab_file, asked.do_lower_case, asked.strip_accents)
     spans = corpus.list_spans(
-        files.find_files(FLAGS.input_file, "--input_file"))
+        files.find_files(asked.input_file, "--input_file"))
     output_files, parts = plan_output(
-        FLAGS.output_file, FLAGS.shard_size, spans)
+        asked.output_file, asked.shard_size, spans)
     paths = (workers.shard_paths(output_files[0], len(parts)) if parts else
              output_files)
     files.check_outputs(
         [("--input_file", span.path) for span in spans] +
-        [("--vocab_file", FLAGS.vocab_file)],
+        [("--vocab_file", asked.vocab_file)],
         [("--output_file", path) for path in paths])
   tf.logging.info("*** Reading from input files ***")
   for span in spans:
@@ -562,14 +562,14 @@ def main(_):
     tf.logging.info("  %s", path)
   if parts:
     counts = write_shards(parts, output_files[0], tokenizer, settings,
-                          FLAGS.random_seed, FLAGS.num_workers)
+                          asked.random_seed, asked.num_workers)
   else:
     with _Bars() as report:
       counts = write_records(
           spans, output_files, tokenizer, settings,
-          random.Random(FLAGS.random_seed), FLAGS.num_workers, report)
+          random.Random(asked.random_seed), asked.num_workers, report)
   with cli.user_errors():
-    record_origins.write(paths, FLAGS.vocab_file, tokenizer)
+    record_origins.write(paths, asked.vocab_file, tokenizer)
   pretraining_summary.log_summary(counts, settings)
 
 

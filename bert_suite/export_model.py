@@ -73,21 +73,20 @@ def define_flags():
   script_options.define_flags(Settings)
 
 
-def find_model(flag_values):
+def find_model(settings):
   """Finds the model that the flags name; raises ValueError if they do not."""
-  given = cli.given
   return trained_models.find(
-      flag_values.model_dir, flag_values.task, flag_values.init_checkpoint,
-      flag_values.bert_config_file, flag_values.vocab_file,
-      given(flag_values, "do_lower_case"), given(flag_values, "max_seq_length"),
-      flag_values.remove_padding,
-      tokenization.parse_strip_accents(flag_values.strip_accents),
-      labels=flag_values.labels or None,
-      layers=given(flag_values, "layers"),
-      pooling=given(flag_values, "pooling"))
+      settings.model_dir, settings.task, settings.init_checkpoint,
+      settings.bert_config_file, settings.vocab_file,
+      settings.do_lower_case, settings.max_seq_length,
+      settings.remove_padding,
+      tokenization.parse_strip_accents(settings.strip_accents),
+      labels=settings.labels or None,
+      layers=settings.layers,
+      pooling=settings.pooling)
 
 
-def check_folders(flag_values):
+def check_folders(settings):
   """Raises ValueError if two flags name one folder.
 
   Versions of two kinds would be mixed, and a training's folder be taken for
@@ -95,7 +94,7 @@ def check_folders(flag_values):
   """
   folders = {}
   for name in ("model_dir", "export_dir", "hub_dir"):
-    folder = flag_values[name].value
+    folder = getattr(settings, name)
     if folder:
       found = os.path.realpath(folder) if "://" not in folder else (
           folder.rstrip("/"))
@@ -107,29 +106,31 @@ def check_folders(flag_values):
 
 def main(_):
   """Exports what is asked for."""
-  progress.start_logging(FLAGS.verbose)
-  folders = [(name, FLAGS[name].value) for name in ("export_dir", "hub_dir")
-             if FLAGS[name].value]
+  settings = script_options.from_flags(Settings, FLAGS)
+  progress.start_logging(settings.verbose)
+  folders = [(name, folder) for name, folder in (
+      ("export_dir", settings.export_dir), ("hub_dir", settings.hub_dir))
+             if folder]
   with cli.user_errors():
     if not folders:
       raise ValueError("nothing to do; give --export_dir or --hub_dir")
-    if not FLAGS.model_dir and not FLAGS.task and not FLAGS.init_checkpoint:
+    if not (settings.model_dir or settings.task or settings.init_checkpoint):
       raise ValueError("give --model_dir, or --task with --init_checkpoint, "
                        "--bert_config_file and --vocab_file")
-    check_folders(FLAGS)
-    if FLAGS.hub_dir:
+    check_folders(settings)
+    if settings.hub_dir:
       hub_modules.import_hub()
-    model = find_model(FLAGS)
+    model = find_model(settings)
     for name, folder in folders:
       training.check_output_dir(folder, name)
-    if FLAGS.export_dir:
+    if settings.export_dir:
       serving.export_saved_model(
           model.task, model.checkpoint, model.vocab_file, model.settings,
-          FLAGS.export_dir)
-    if FLAGS.hub_dir:
+          settings.export_dir)
+    if settings.hub_dir:
       hub_modules.export_module(
           model.config, model.checkpoint, model.vocab_file,
-          model.settings["do_lower_case"], FLAGS.hub_dir,
+          model.settings["do_lower_case"], settings.hub_dir,
           model.settings.get("strip_accents"))
 
 

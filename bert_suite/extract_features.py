@@ -416,53 +416,55 @@ def write_features(lines, path, output_format, layer_indexes, is_pooled=False,
 
 def main(_):
   """Reads, computes and writes."""
-  progress.start_logging(FLAGS.verbose)
-  run_settings.check_tpu(FLAGS.use_tpu)
-  run_settings.log_device(FLAGS.use_tpu)
+  settings = script_options.from_flags(Settings, FLAGS)
+  progress.start_logging(settings.verbose)
+  run_settings.check_tpu(settings.use_tpu)
+  run_settings.log_device(settings.use_tpu)
   with cli.user_errors():
-    check_choice("output_format", FLAGS.output_format,
+    check_choice("output_format", settings.output_format,
                  sorted(feature_files.WRITERS))
-    check_choice("pooling", FLAGS.pooling, POOLINGS)
-    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
-    layer_indexes = parse_layers(FLAGS.layers, bert_config.num_hidden_layers)
+    check_choice("pooling", settings.pooling, POOLINGS)
+    bert_config = modeling.BertConfig.from_json_file(settings.bert_config_file)
+    layer_indexes = parse_layers(settings.layers, bert_config.num_hidden_layers)
     modeling.check_seq_length(
-        FLAGS.max_seq_length, bert_config.max_position_embeddings)
-    tokenizer = run_settings.make_tokenizer(FLAGS, bert_config)
-    checkpoints.check_readable(FLAGS.init_checkpoint)
+        settings.max_seq_length, bert_config.max_position_embeddings)
+    tokenizer = run_settings.make_tokenizer(settings, bert_config)
+    checkpoints.check_readable(settings.init_checkpoint)
     checkpoints.check_record(
-        os.path.dirname(FLAGS.init_checkpoint), checkpoints.make_record(
+        os.path.dirname(settings.init_checkpoint), checkpoints.make_record(
             None, bert_config, vocab=tokenizer.vocab,
             do_lower_case=tokenizer.basic_tokenizer.do_lower_case,
             strip_accents=tokenizer.basic_tokenizer.strip_accents),
-        FLAGS.init_checkpoint, "another --init_checkpoint")
-    feature_files.check_paths(FLAGS.input_file, FLAGS.output_file)
+        settings.init_checkpoint, "another --init_checkpoint")
+    feature_files.check_paths(settings.input_file, settings.output_file)
     files.check_outputs(
         run_settings.files_read(
-            FLAGS, ("input_file", "vocab_file", "bert_config_file")),
-        [("--output_file", FLAGS.output_file)])
-    if FLAGS.use_tpu:
-      window_size = _BATCHES_PER_TPU_WINDOW * FLAGS.batch_size
+            settings, ("input_file", "vocab_file", "bert_config_file")),
+        [("--output_file", settings.output_file)])
+    if settings.use_tpu:
+      window_size = _BATCHES_PER_TPU_WINDOW * settings.batch_size
       compute = make_estimator_runner(
           model_fn_builder(
-              bert_config, FLAGS.init_checkpoint, layer_indexes, True, False,
-              FLAGS.pooling, run_settings.model_options(FLAGS)),
-          FLAGS.max_seq_length, FLAGS.batch_size,
-          **run_settings.device_values(FLAGS))
+              bert_config, settings.init_checkpoint, layer_indexes, True, False,
+              settings.pooling, run_settings.model_options(settings)),
+          settings.max_seq_length, settings.batch_size,
+          **run_settings.device_values(settings))
     else:
-      window_size = _BATCHES_PER_WINDOW * FLAGS.batch_size
+      window_size = _BATCHES_PER_WINDOW * settings.batch_size
       compute = make_session_runner(
-          bert_config, FLAGS.init_checkpoint, layer_indexes, FLAGS.pooling,
-          FLAGS.batch_size, run_settings.serving_options(FLAGS))
+          bert_config, settings.init_checkpoint, layer_indexes,
+          settings.pooling, settings.batch_size,
+          run_settings.serving_options(settings))
     # An error must end its threads here: while Python exits they cannot end.
     with contextlib.closing(extract(
         check_pairs(
-            stream_examples(FLAGS.input_file), bert_config.type_vocab_size),
-        FLAGS.max_seq_length, tokenizer, compute, window_size)) as lines:
+            stream_examples(settings.input_file), bert_config.type_vocab_size),
+        settings.max_seq_length, tokenizer, compute, window_size)) as lines:
       count = write_features(
-          lines, FLAGS.output_file, FLAGS.output_format, layer_indexes,
-          FLAGS.pooling != "none", bert_config.hidden_size)
+          lines, settings.output_file, settings.output_format, layer_indexes,
+          settings.pooling != "none", bert_config.hidden_size)
   tf.logging.info("Wrote the features of %d lines to %s", count,
-                  FLAGS.output_file)
+                  settings.output_file)
 
 
 def run(argv=None):

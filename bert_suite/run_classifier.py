@@ -334,7 +334,7 @@ class ClassificationTask(tasks.Task):
   def head(self, features, is_training):
     return make_head(
         self.encode, len(self.labels), self.settings.use_tpu,
-        self.settings.eval_batch_size)(features, is_training)
+        self.settings.eval_batch_size or 8)(features, is_training)
 
   def row(self, prediction):
     return "\t".join(str(p) for p in prediction["probabilities"])
@@ -426,16 +426,15 @@ def train_and_evaluate(processor=None, **settings):
     settings = dict({"task_name": type(processor).__name__, "data_dir": ""},
                     **settings)
     required = [name for name in required if name != "data_dir"]
-  flag_values = cli.make_flag_values(
-      define_flags, dict({"do_train": True, "do_eval": True}, **settings),
-      required)
+  settings = script_options.make(
+      Settings, dict({"do_train": True, "do_eval": True}, **settings), required)
   history = []
   verbosity = tf.logging.get_verbosity()
   # Writers of an earlier call would write on into a folder that was removed.
   tf.summary.FileWriterCache.clear()
   try:
-    results = cli.call_here(flag_values, lambda: run_with(
-        flag_values, processor, history.append))
+    results = cli.call_here(settings, lambda: run_with(
+        settings, processor, history.append))
   finally:
     tf.summary.FileWriterCache.clear()
     tf.logging.set_verbosity(verbosity)
@@ -444,12 +443,12 @@ def train_and_evaluate(processor=None, **settings):
     if history and history[-1]["step"] == step:
       history[-1].update({name: float(value) for name, value in results.items()
                           if name.startswith("eval_")})
-  return Training(history, results, flag_values.output_dir)
+  return Training(history, results, settings.output_dir)
 
 
 def main(_):
   """Fine-tunes from, evaluates or predicts with a checkpoint."""
-  run_with(FLAGS)
+  run_with(script_options.from_flags(Settings, FLAGS))
 
 
 def run(argv=None):

@@ -216,28 +216,29 @@ def make_model_fn(num_labels, settings, bert_hub_module_handle,
 
 def main(_):
   """Fine-tunes, evaluates or predicts with a module."""
-  runner.start(FLAGS)
+  settings = script_options.from_flags(Settings, FLAGS)
+  runner.start(settings)
   for name in _BROUGHT_BY_MODULE:
-    if FLAGS[name].value:
+    if getattr(settings, name):
       raise cli.UserError(
           "--%s: the module brings its own; give it to run_classifier.py" %
           name)
-  if FLAGS.init_head == "keep":
+  if settings.init_head == "keep":
     raise cli.UserError(
         "--init_head=keep: a module has no head; leave the flag out")
-  if FLAGS.export_dir:
+  if settings.export_dir:
     raise cli.UserError(
         "--export_dir: models on a module cannot be exported; train with "
         "run_classifier.py, from the module's checkpoint, to export")
   import_hub()  # without it no module can be used, whatever it is
   with cli.user_errors():
-    hub_modules.check_module(FLAGS.bert_hub_module_handle)
+    hub_modules.check_module(settings.bert_hub_module_handle)
     tokenizer, num_segments = read_module(
-        FLAGS.bert_hub_module_handle, FLAGS.max_seq_length,
-        tokenization.parse_strip_accents(FLAGS.strip_accents))
+        settings.bert_hub_module_handle, settings.max_seq_length,
+        tokenization.parse_strip_accents(settings.strip_accents))
   runner.run(run_classifier.ClassificationTask(
-      FLAGS, None, tokenizer, make_encoder(FLAGS.bert_hub_module_handle),
-      brought_by="the module %s" % FLAGS.bert_hub_module_handle,
+      settings, None, tokenizer, make_encoder(settings.bert_hub_module_handle),
+      brought_by="the module %s" % settings.bert_hub_module_handle,
       type_vocab_size=num_segments))
 
 

@@ -271,7 +271,7 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
       file_seed=file_seed, repeat=True, limits=limits)
 
 
-def find_input_files(flag_values):
+def find_input_files(settings):
   """Finds the files of --input_file and --eval_input_file.
 
   Returns:
@@ -280,28 +280,28 @@ def find_input_files(flag_values):
   Raises:
     ValueError: there are none, or --eval_steps has nothing to evaluate on.
   """
-  if flag_values.eval_steps and not flag_values.eval_input_file:
+  if settings.eval_steps and not settings.eval_input_file:
     raise ValueError("--eval_steps=%d needs --eval_input_file, records to "
-                     "evaluate on" % flag_values.eval_steps)
+                     "evaluate on" % settings.eval_steps)
   train_files = files.find_files(
-      flag_values.input_file, "--input_file")
-  if not flag_values.eval_input_file:
+      settings.input_file, "--input_file")
+  if not settings.eval_input_file:
     return train_files, train_files
   return train_files, files.find_files(
-      flag_values.eval_input_file, "--eval_input_file")
+      settings.eval_input_file, "--eval_input_file")
 
 
-def expected_records(flag_values, bert_config):
+def expected_records(settings, bert_config):
   """Returns what the flags and the model want, a record_files.Expected."""
   return record_files.Expected(
       record_features(
-          flag_values.max_seq_length, flag_values.max_predictions_per_seq),
-      record_limits(bert_config, flag_values.max_seq_length),
+          settings.max_seq_length, settings.max_predictions_per_seq),
+      record_limits(bert_config, settings.max_seq_length),
       cure="give --max_seq_length and --max_predictions_per_seq as for "
       "create_pretraining_data.py, and the config of its vocabulary")
 
 
-def check_files(input_files, flag_values, expected, purpose):
+def check_files(input_files, settings, expected, purpose):
   """Looks at the first records of files; returns the files to read.
 
   Those are others where --skip_bad_records copied the good records of a file
@@ -310,10 +310,10 @@ def check_files(input_files, flag_values, expected, purpose):
   Raises:
     ValueError: records do not fit the flags or the model, or are damaged.
   """
-  if flag_values.skip_bad_records:
+  if settings.skip_bad_records:
     input_files = record_files.copy_good_records(
         input_files, os.path.join(
-            flag_values.output_dir, "good_records", purpose), expected)
+            settings.output_dir, "good_records", purpose), expected)
   record_files.check_records(input_files, expected, _RECORDS_TO_CHECK)
   return input_files
 
@@ -445,14 +445,15 @@ class PreTrainingTask(tasks.Task):
 
 def main(_):
   """Pre-trains and evaluates."""
-  runner.start(FLAGS)
+  settings = script_options.from_flags(Settings, FLAGS)
+  runner.start(settings)
   with cli.user_errors():
-    if not FLAGS.do_train and not FLAGS.do_eval:
+    if not settings.do_train and not settings.do_eval:
       raise ValueError("nothing to do; give --do_train or --do_eval")
-    bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+    bert_config = modeling.BertConfig.from_json_file(settings.bert_config_file)
     modeling.check_seq_length(
-        FLAGS.max_seq_length, bert_config.max_position_embeddings)
-  runner.run(PreTrainingTask(FLAGS, bert_config))
+        settings.max_seq_length, bert_config.max_position_embeddings)
+  runner.run(PreTrainingTask(settings, bert_config))
 
 
 def run(argv=None):

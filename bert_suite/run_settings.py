@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from . import (
     files, model_inputs, modeling, optimization, script_options, serving,
     tokenization)
-from .cli import UserError, given, values_of
+from .cli import UserError, values_of
 from .script_options import option
 
 # What `tokenization.decide_casing` does.
@@ -157,76 +157,75 @@ def hardware_values(settings):
               **values_of(settings, TrainingSettings.__annotations__))
 
 
-def batch_size_of(flag_values, name):
+def batch_size_of(settings, name):
   """Returns the batch size of a flag, or one that suits where it is not given.
 
   Args:
-    flag_values: the parsed flags.
+    settings: Settings of a script.
     name: str. "eval_batch_size" or "predict_batch_size".
   """
-  return given(flag_values, name) or (
-      8 if flag_values.use_tpu else _INFERENCE_BATCH_SIZE)
+  return getattr(settings, name) or (
+      8 if settings.use_tpu else _INFERENCE_BATCH_SIZE)
 
 
-def _fields_given(kind, flag_values):
+def _fields_given(kind, settings):
   """Returns the fields of a dataclass that are flags too, as a dict."""
-  return values_of(flag_values, [
+  return values_of(settings, [
       field.name for field in dataclasses.fields(kind)
-      if hasattr(flag_values, field.name)])
+      if hasattr(settings, field.name)])
 
 
-def model_options(flag_values):
+def model_options(settings):
   """Returns the `modeling.Options` that a script's flags ask for.
 
   TPUs need shapes that do not depend on the data, and suit one-hot rows better
   than a gather; XLA compiles each shape anew.
 
   Args:
-    flag_values: the parsed flags of a script with the flags for the device.
+    settings: Settings of a script.
   """
-  use_tpu = flag_values.use_tpu
+  use_tpu = settings.use_tpu
   values = dict(
       use_one_hot_embeddings=use_tpu,
-      few_shapes=getattr(flag_values, "use_xla", False))
-  values.update(_fields_given(modeling.Options, flag_values))
+      few_shapes=getattr(settings, "use_xla", False))
+  values.update(_fields_given(modeling.Options, settings))
   values["remove_padding"] = values["remove_padding"] and not use_tpu
   return modeling.Options(**values)
 
 
-def serving_options(flag_values):
+def serving_options(settings):
   """Returns the `modeling.Options` of a model that answers requests.
 
   They do not depend on what trains it: the answers come from CPU or GPU.
 
   Args:
-    flag_values: the parsed flags of a script.
+    settings: Settings of a script.
   """
   return dataclasses.replace(
-      serving.OPTIONS, **_fields_given(modeling.Options, flag_values))
+      serving.OPTIONS, **_fields_given(modeling.Options, settings))
 
 
-def optimizer_settings(flag_values, num_train_steps=None):
+def optimizer_settings(settings, num_train_steps=None):
   """Returns the `optimization.Settings` that a script's flags ask for.
 
   Args:
-    flag_values: the parsed flags of a script.
+    settings: Settings of a script.
     num_train_steps: int. Steps of the training, --warmup_proportion of them
       warm-up; None where --num_train_steps and --num_warmup_steps say it.
   """
-  values = _fields_given(optimization.Settings, flag_values)
+  values = _fields_given(optimization.Settings, settings)
   if num_train_steps is not None:
     values.update(
         num_train_steps=num_train_steps,
-        num_warmup_steps=int(num_train_steps * flag_values.warmup_proportion))
+        num_warmup_steps=int(num_train_steps * settings.warmup_proportion))
   return optimization.Settings(**values)
 
 
-def make_tokenizer(flag_values, config):
+def make_tokenizer(settings, config):
   """Makes the tokenizer that a model and the flags call for.
 
   Args:
-    flag_values: the parsed flags, of which it reads --vocab_file,
-      --do_lower_case, --strip_accents and --init_checkpoint.
+    settings: Settings of a script.
     config: BertConfig.
 
   Returns:
@@ -236,31 +235,30 @@ def make_tokenizer(flag_values, config):
     ValueError: vocabulary or casing do not go with the model.
   """
   do_lower_case = tokenization.decide_casing(
-      given(flag_values, "do_lower_case"), flag_values.vocab_file,
-      flag_values.init_checkpoint, getattr(config, "do_lower_case", None))
+      settings.do_lower_case, settings.vocab_file,
+      settings.init_checkpoint, getattr(config, "do_lower_case", None))
   tokenizer = tokenization.FullTokenizer(
-      vocab_file=flag_values.vocab_file, do_lower_case=do_lower_case,
-      strip_accents=flag_values.strip_accents)
+      vocab_file=settings.vocab_file, do_lower_case=do_lower_case,
+      strip_accents=settings.strip_accents)
   model_inputs.check_vocab(
-      tokenizer.vocab, flag_values.vocab_file, config.vocab_size)
+      tokenizer.vocab, settings.vocab_file, config.vocab_size)
   return tokenizer
 
 
-def files_read(flag_values, names):
+def files_read(settings, names):
   """Returns the files that flags name, for `files.check_outputs`.
 
   Args:
-    flag_values: the parsed flags of a script, of which it also reads
-      --init_checkpoint.
+    settings: Settings of a script.
     names: names of flags; a folder stands for the files in it.
 
   Returns:
     list of (flag, path).
   """
   found = [("--init_checkpoint", path) for path in files.files_of_checkpoint(
-      flag_values.init_checkpoint)]
+      settings.init_checkpoint)]
   for name in names:
-    path = getattr(flag_values, name)
+    path = getattr(settings, name)
     found.append(("--" + name, path))
     if path and tf.gfile.IsDirectory(path):
       found += [("--" + name, os.path.join(path, file))
@@ -309,25 +307,24 @@ def log_device(use_tpu):
         "(TF_CPP_MIN_LOG_LEVEL=0 shows why)", multiprocessing.cpu_count())
 
 
-def count_train_steps(num_examples, flag_values):
+def count_train_steps(num_examples, settings):
   """Returns the steps that the flags ask for; 0 without --do_train.
 
   Args:
     num_examples: int. Examples to train on.
-    flag_values: the parsed flags, of which it reads --do_train,
-      --train_batch_size and --num_train_epochs.
+    settings: Settings of a script.
 
   Raises:
     ValueError: less than one step, or no number of steps.
   """
-  if not flag_values.do_train:
+  if not settings.do_train:
     return 0
-  steps = (num_examples / flag_values.train_batch_size *
-           flag_values.num_train_epochs)
+  steps = (num_examples / settings.train_batch_size *
+           settings.num_train_epochs)
   if not 1 <= steps < 2**62:  # which is false for NaN too
     raise ValueError(
         "%d training example(s) make %g steps at --train_batch_size=%d and "
         "--num_train_epochs=%g, expected 1 or more" %
-        (num_examples, steps, flag_values.train_batch_size,
-         flag_values.num_train_epochs))
+        (num_examples, steps, settings.train_batch_size,
+         settings.num_train_epochs))
   return int(steps)

@@ -107,6 +107,11 @@ class Settings(run_settings.FineTuningSettings):
       "bool", False,
       "Log why a predicted answer was not found in the text.")
 
+  @property
+  def threshold(self):
+    """The threshold that predictions apply, a str."""
+    return self.null_score_diff_threshold or "0.0"
+
 
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
@@ -216,59 +221,65 @@ def feature_spec(seq_length, is_training):
 
 
 def validate_flags_or_throw(bert_config):
-  """Raises ValueError if flags do not go together, or with the model.
+  """`check_settings` of the flags, a function of the reference."""
+  check_settings(script_options.from_flags(Settings, FLAGS), bert_config)
+
+
+def check_settings(settings, bert_config):
+  """Raises ValueError if settings do not go together, or with the model.
 
   What goes together but hardly as it was meant is warned of.
 
   Args:
+    settings: Settings.
     bert_config: BertConfig; None where there is no model to run.
   """
-  if not (FLAGS.do_train or FLAGS.do_predict or FLAGS.do_eval):
+  if not (settings.do_train or settings.do_predict or settings.do_eval):
     raise ValueError(
         "nothing to do; give --do_train, --do_predict or --do_eval")
-  if FLAGS.export_dir and not (FLAGS.do_train or FLAGS.do_predict):
+  if settings.export_dir and not (settings.do_train or settings.do_predict):
     raise ValueError("--export_dir: give also --do_train or --do_predict; "
                      "export_model.py exports what was trained before")
   for step, file_flag in (("do_train", "train_file"),
                           ("do_predict", "predict_file"),
                           ("do_eval", "predict_file")):
-    if FLAGS[step].value and not FLAGS[file_flag].value:
+    if getattr(settings, step) and not getattr(settings, file_flag):
       raise ValueError("--%s needs --%s" % (step, file_flag))
   if bert_config is not None:
     modeling.check_seq_length(
-        FLAGS.max_seq_length, bert_config.max_position_embeddings)
+        settings.max_seq_length, bert_config.max_position_embeddings)
     squad_data.check_lengths(
-        FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
+        settings.max_seq_length, settings.doc_stride, settings.max_query_length)
     squad_data.warn_of_long_stride(
-        FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
-  threshold = squad_metrics.parse_threshold(FLAGS.null_score_diff_threshold)
-  if not FLAGS.version_2_with_negative:
+        settings.max_seq_length, settings.doc_stride, settings.max_query_length)
+  threshold = squad_metrics.parse_threshold(settings.threshold)
+  if not settings.version_2_with_negative:
     if threshold == squad_metrics.BEST:
       raise ValueError("--null_score_diff_threshold=best needs "
                        "--version_2_with_negative")
-    if cli.given(FLAGS, "null_score_diff_threshold") is not None:
+    if settings.null_score_diff_threshold is not None:
       tf.logging.warning("--null_score_diff_threshold has no effect without "
                          "--version_2_with_negative")
 
 
-def needs_model(flag_values):
+def needs_model(settings):
   """Returns whether the flags ask for more than scoring answers.
 
   Raises:
     ValueError: they do, and do not name a model.
   """
-  if not (flag_values.do_train or flag_values.do_predict):
-    if flag_values.export_dir:
+  if not (settings.do_train or settings.do_predict):
+    if settings.export_dir:
       raise ValueError("--export_dir: give also --do_train or --do_predict; "
                        "export_model.py exports what was trained before")
     return False
-  missing = [name for name in _MODEL_FLAGS if flag_values[name].value is None]
+  missing = [name for name in _MODEL_FLAGS if getattr(settings, name) is None]
   if missing:
     raise ValueError("give also --" + ", --".join(missing))
   return True
 
 
-def read_train_examples(flag_values):
+def read_train_examples(settings):
   """Reads --train_file, in the order of training.
 
   Returns:
@@ -278,18 +289,18 @@ def read_train_examples(flag_values):
     ValueError: there is none to learn from, see also `read_squad_examples`.
   """
   examples = squad_data.read_squad_examples(
-      flag_values.train_file, is_training=True,
-      version_2_with_negative=flag_values.version_2_with_negative)
+      settings.train_file, is_training=True,
+      version_2_with_negative=settings.version_2_with_negative)
   if not examples:
     raise ValueError(
         "%s: found no question that can be trained on: of none the context has "
         "the answer at answer_start, which counts characters from 0" %
-        flag_values.train_file)
+        settings.train_file)
   random.Random(_SHUFFLE_SEED).shuffle(examples)
   return examples
 
 
-def read_answered_dataset(flag_values):
+def read_answered_dataset(settings):
   """Reads the questions of --predict_file for scoring.
 
   Returns:
@@ -299,18 +310,18 @@ def read_answered_dataset(flag_values):
     ValueError: it has no answers to score by, or in SQuAD 1.1 a question
       without.
   """
-  dataset, _ = squad_files.read_dataset(flag_values.predict_file)
+  dataset, _ = squad_files.read_dataset(settings.predict_file)
   if not any(question.item.get("answers") or question.item.get("is_impossible")
              for question in squad_files.iterate_questions(
-                 dataset, flag_values.predict_file)):
+                 dataset, settings.predict_file)):
     raise ValueError(
         "%s: has no answers, which --do_eval and "
         "--null_score_diff_threshold=best score by; leave them out" %
-        flag_values.predict_file)
-  questions = squad_files.read_questions(dataset, flag_values.predict_file)
-  if not (flag_values.version_2_with_negative or
+        settings.predict_file)
+  questions = squad_files.read_questions(dataset, settings.predict_file)
+  if not (settings.version_2_with_negative or
           squad_metrics.is_version_2(questions)):
-    squad_metrics.check_answers(questions, flag_values.predict_file)
+    squad_metrics.check_answers(questions, settings.predict_file)
   return questions
 
 
@@ -401,7 +412,7 @@ class QuestionAnsweringTask(tasks.Task):
     settings = self.settings
     if settings.do_eval or (
         settings.do_predict and
-        settings.null_score_diff_threshold == squad_metrics.BEST):
+        settings.threshold == squad_metrics.BEST):
       self._dataset = read_answered_dataset(settings)
 
   def write(self, split, examples):
@@ -444,7 +455,7 @@ class QuestionAnsweringTask(tasks.Task):
           settings.output_dir, self._to_answer, self._windows, results,
           settings.n_best_size, settings.max_answer_length, basic.do_lower_case,
           version_2_with_negative=settings.version_2_with_negative,
-          null_score_diff_threshold=settings.null_score_diff_threshold,
+          null_score_diff_threshold=settings.threshold,
           verbose_logging=settings.verbose_logging, dataset=self._dataset,
           strip_accents=basic.strip_accents)
 
@@ -456,7 +467,7 @@ class QuestionAnsweringTask(tasks.Task):
         evaluate(self._dataset, settings.predict_file, settings.output_dir,
                  settings.version_2_with_negative,
                  None if settings.do_predict else
-                 cli.given(settings, "null_score_diff_threshold"),
+                 settings.null_score_diff_threshold,
                  self._threshold)
 
   @classmethod
@@ -474,16 +485,18 @@ class QuestionAnsweringTask(tasks.Task):
 
 def main(_):
   """Trains, answers the questions of a file, scores them and exports."""
-  runner.start(FLAGS, computes=False)
+  settings = script_options.from_flags(Settings, FLAGS)
+  runner.start(settings, computes=False)
   bert_config = tokenizer = None
   with cli.user_errors():
-    if needs_model(FLAGS):
-      run_settings.log_device(FLAGS.use_tpu)
-      bert_config = modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
-    validate_flags_or_throw(bert_config)
+    if needs_model(settings):
+      run_settings.log_device(settings.use_tpu)
+      bert_config = modeling.BertConfig.from_json_file(
+          settings.bert_config_file)
+    check_settings(settings, bert_config)
     if bert_config is not None:
-      tokenizer = run_settings.make_tokenizer(FLAGS, bert_config)
-  task = QuestionAnsweringTask(FLAGS, bert_config, tokenizer)
+      tokenizer = run_settings.make_tokenizer(settings, bert_config)
+  task = QuestionAnsweringTask(settings, bert_config, tokenizer)
   if bert_config is not None:
     runner.run(task)
     return

@@ -456,27 +456,28 @@ def define_flags():
 
 def main(_):
   """Prints the figures of the files that the flags name."""
+  settings = script_options.from_flags(Settings, FLAGS)
   with cli.user_errors():
-    results = _score_files(FLAGS)
+    results = _score_files(settings)
   print(json.dumps(results, indent=2))
 
 
-def _score_files(flag_values):
+def _score_files(settings):
   """Returns the figures of the files that the flags name, see `score`."""
-  threshold = parse_threshold(flag_values.null_score_diff_threshold)
-  if threshold is not None and not flag_values.null_odds_file:
+  threshold = parse_threshold(settings.null_score_diff_threshold)
+  if threshold is not None and not settings.null_odds_file:
     raise ValueError("--null_score_diff_threshold has no effect without "
                      "null odds: give also --null_odds_file")
-  dataset, says_version_2 = squad_files.read_dataset(flag_values.data_file)
-  predictions = squad_files.read_json(flag_values.predictions_file)
+  dataset, says_version_2 = squad_files.read_dataset(settings.data_file)
+  predictions = squad_files.read_json(settings.predictions_file)
   null_odds = None
-  if flag_values.null_odds_file:
-    null_odds = squad_files.read_json(flag_values.null_odds_file)
+  if settings.null_odds_file:
+    null_odds = squad_files.read_json(settings.null_odds_file)
   _log_as_tensorflow_does()  # after reading, which may import it
   return score(
       dataset, predictions, null_odds, threshold, says_version_2 or None,
-      (flag_values.data_file, flag_values.predictions_file,
-       flag_values.null_odds_file))
+      (settings.data_file, settings.predictions_file,
+       settings.null_odds_file))
 
 
 def _log_as_tensorflow_does():

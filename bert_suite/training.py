@@ -320,20 +320,20 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
 
 
 @contextlib.contextmanager
-def sole_training(flag_values):
+def sole_training(settings):
   """Keeps other trainings out of --output_dir within a `with` block.
 
   Without --do_train it does nothing: evaluating and predicting may go on while
   another process trains.
 
   Args:
-    flag_values: the parsed flags of a script.
+    settings: Settings of a script.
 
   Raises:
     UserError: another training is writing there.
   """
   lock = training_lock.TrainingLock(
-      flag_values.output_dir if flag_values.do_train else None)
+      settings.output_dir if settings.do_train else None)
   with contextlib.ExitStack() as stack:
     with cli.user_errors():
       stack.enter_context(lock)
@@ -397,7 +397,7 @@ def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint):
   return results
 
 
-def export(task, checkpoint, config, basic_tokenizer, flag_values):
+def export(task, checkpoint, config, basic_tokenizer, settings):
   """Exports what a script has trained into --export_dir.
 
   Args:
@@ -405,19 +405,18 @@ def export(task, checkpoint, config, basic_tokenizer, flag_values):
     checkpoint: str. Prefix of the checkpoint.
     config: BertConfig.
     basic_tokenizer: BasicTokenizer.
-    flag_values: the parsed flags, of which it reads --vocab_file,
-      --max_seq_length and --export_dir.
+    settings: Settings of a script.
 
   Raises:
     UserError: it cannot be exported.
   """
   with cli.user_errors():
     serving.export_saved_model(
-        task, checkpoint, flag_values.vocab_file,
+        task, checkpoint, settings.vocab_file,
         serving.make_settings(
-            task, flag_values.max_seq_length, basic_tokenizer.do_lower_case,
+            task, settings.max_seq_length, basic_tokenizer.do_lower_case,
             basic_tokenizer.strip_accents, config.type_vocab_size),
-        flag_values.export_dir)
+        settings.export_dir)
 
 
 def initialize_from_checkpoint(init_checkpoint, use_tpu=False,

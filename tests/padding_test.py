@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, kernels, padding, run_settings, tf_estimator
+from bert_suite import kernels, padding, run_settings, tf_estimator
 import modeling
 import run_classifier
 
@@ -221,13 +221,12 @@ def test_bert_model_computes_padding_unless_told_otherwise():
 @pytest.mark.parametrize("remove_padding", [True, False])
 @pytest.mark.parametrize("use_tpu", [True, False])
 def test_model_fn_follows_the_flags(remove_padding, use_tpu):
-  flag_values = cli.make_flag_values(
-      run_classifier.define_flags,
-      dict(use_tpu=use_tpu, remove_padding=remove_padding), [])
+  settings = run_classifier.Settings(
+      use_tpu=use_tpu, remove_padding=remove_padding)
   model_fn = run_classifier.make_model_fn(
       make_config(), 2, None,
-      run_settings.optimizer_settings(flag_values, num_train_steps=10),
-      run_settings.model_options(flag_values))
+      run_settings.optimizer_settings(settings, num_train_steps=10),
+      run_settings.model_options(settings))
   with tf.Graph().as_default():
     ids = tf.placeholder(tf.int32, [2, 8])
     features = {"input_ids": ids, "input_mask": ids, "segment_ids": ids,

@@ -1,6 +1,5 @@
 """Tests of run_squad: the head, flags, whole runs of the script."""
 
-import collections
 import json
 import re
 
@@ -351,12 +350,11 @@ def test_answers_that_are_all_elsewhere_are_one_line(tmp_path):
       {"id": "q", "question": "a cat", "answers": [
           {"text": "kettle", "answer_start": -1}]}]}]}]
   path = write_json(tmp_path / "train.json", {"data": dataset})
-  flag_values = collections.namedtuple(
-      "Flags", ["train_file", "version_2_with_negative"])(path, False)
+  settings = run_squad.Settings(train_file=path)
   with captured_log(), pytest.raises(ValueError, match=(
       "/train.json: found no question that can be trained on: of none the "
       "context has the answer at answer_start, which counts .* from 0$")):
-    run_squad.read_train_examples(flag_values)
+    run_squad.read_train_examples(settings)
 
 
 def test_odd_questions_are_answered(task, trained_dir, tmp_path):

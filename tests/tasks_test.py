@@ -1,5 +1,6 @@
 """Tests of tasks: one class is all that a task of a program's own takes."""
 
+import dataclasses
 import json
 import os
 
@@ -8,8 +9,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import (
-    cli, input_pipeline, metrics, model_inputs, run_settings, runner,
-    script_options, serving, tasks, trained_models, training)
+    cli, input_pipeline, metrics, model_inputs, run_settings, runner, serving,
+    tasks, trained_models, training)
+from bert_suite.script_options import option
 import export_model
 import helpers
 import modeling
@@ -86,17 +88,21 @@ class LengthTask(tasks.Task):
             for result in model.compute(model.make_inputs(pairs))]
 
 
-def make_task(folder, **values):
-  """Makes the task with settings of its own, as a script has from its flags."""
-  def define_flags():
-    script_options.define_flags(run_settings.FineTuningSettings)
-    for split in tasks.Task.splits:
-      cli.define_flag("bool", "do_" + split, False, "Does it.")
-    cli.define_flag("integer", "max_seq_length", 12, "Word pieces.")
-    cli.define_flag("integer", "eval_batch_size", 2, "Batch size.")
-    cli.define_flag("string", "missing", None, "A split to miss.")
+@dataclasses.dataclass
+class Settings(run_settings.FineTuningSettings):
+  """The task's settings."""
 
-  settings = cli.make_flag_values(define_flags, dict(dict(
+  do_train: bool = option("bool", False, "Train.")
+  do_eval: bool = option("bool", False, "Evaluate.")
+  do_predict: bool = option("bool", False, "Predict.")
+  max_seq_length: int = option("integer", 12, "Word pieces.")
+  eval_batch_size: int = option("integer", 2, "Batch size.")
+  missing: str = option("string", None, "A split to miss.")
+
+
+def make_task(folder, **values):
+  """Makes the task with settings of its own."""
+  settings = Settings(**dict(dict(
       vocab_file=helpers.write_vocab(folder),
       bert_config_file=helpers.write_config(folder),
       output_dir=str(folder / "out"), train_batch_size=4, num_train_epochs=2.0,

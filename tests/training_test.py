@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from bert_suite import (
     cli, input_pipeline, progress, run_settings, tf_estimator, training)
+from bert_suite.script_options import option
 import extract_features
 from helpers import TOP, captured_log, make_variables, save_checkpoint
 import modeling
@@ -506,10 +507,6 @@ def test_write_results_sorts_logs_and_writes(tmp_path):
 # Options and settings from flags.
 
 
-def make_flags(script, **values):
-  return cli.make_flag_values(script.define_flags, values, [])
-
-
 @pytest.mark.parametrize("script, values, expected", [
     (run_squad, {}, dict(remove_padding=True)),
     (run_classifier, dict(remove_padding=False), {}),
@@ -520,27 +517,27 @@ def make_flags(script, **values):
     (extract_features, dict(use_one_hot_embeddings=True),
      dict(use_one_hot_embeddings=True, remove_padding=True))])
 def test_options_follow_the_flags(script, values, expected):
-  assert (run_settings.model_options(make_flags(script, **values)) ==
+  assert (run_settings.model_options(script.Settings(**values)) ==
           modeling.Options(**expected))
 
 
 def test_a_tpu_that_trains_does_not_answer_requests():
-  flag_values = make_flags(run_squad, use_tpu=True)
-  assert run_settings.serving_options(flag_values) == modeling.Options(
+  settings = run_squad.Settings(use_tpu=True)
+  assert run_settings.serving_options(settings) == modeling.Options(
       remove_padding=True, few_shapes=True)
-  flag_values = make_flags(run_squad, remove_padding=False)
-  assert not run_settings.serving_options(flag_values).remove_padding
+  settings = run_squad.Settings(remove_padding=False)
+  assert not run_settings.serving_options(settings).remove_padding
 
 
 def test_settings_follow_the_flags():
-  flag_values = make_flags(
-      run_classifier, learning_rate=2e-5, warmup_proportion=0.1, use_tpu=True)
-  assert (run_settings.optimizer_settings(flag_values, num_train_steps=59) ==
+  settings = run_classifier.Settings(
+      learning_rate=2e-5, warmup_proportion=0.1, use_tpu=True)
+  assert (run_settings.optimizer_settings(settings, num_train_steps=59) ==
           optimization.Settings(2e-5, 59, 5, use_tpu=True))
-  flag_values = make_flags(
-      run_pretraining, learning_rate=1e-4, num_train_steps=20,
+  settings = run_pretraining.Settings(
+      learning_rate=1e-4, num_train_steps=20,
       num_warmup_steps=7)
-  assert (run_settings.optimizer_settings(flag_values) ==
+  assert (run_settings.optimizer_settings(settings) ==
           optimization.Settings(1e-4, 20, 7))
 
 
@@ -554,9 +551,9 @@ def test_an_option_is_a_field_a_flag_and_the_line_that_uses_it(
   class Options(modeling.Options):
     ignore_segments: bool = False
 
-  def define_flags():
-    module.define_flags()
-    cli.define_flag("bool", "ignore_segments", False, "See Options.")
+  @dataclasses.dataclass
+  class Settings(module.Settings):
+    ignore_segments: bool = option("bool", False, "See Options.")
 
   def complete_inputs(config, is_training, ids, mask, types, options):
     return original(config, is_training, ids, mask,
@@ -565,12 +562,10 @@ def test_an_option_is_a_field_a_flag_and_the_line_that_uses_it(
   original = modeling._complete_inputs
   monkeypatch.setattr(modeling, "Options", Options)
   monkeypatch.setattr(modeling, "_complete_inputs", complete_inputs)
-  flag_values = cli.make_flag_values(
-      define_flags, dict(ignore_segments=given), [])
   model_fn = module.make_model_fn(
       modeling.BertConfig(30, 8, 1, 2, 12), None,
       optimization.Settings(1e-3, 10, 0),
-      run_settings.model_options(flag_values))
+      run_settings.model_options(Settings(ignore_segments=given)))
   with tf.Graph().as_default():
     features = {name: tf.placeholder(tf.int32, [2, 8]) for name in (
         "unique_ids", "input_ids", "input_mask", "segment_ids",
