@@ -106,9 +106,9 @@ def run(main, define_flags, required=(), argv=None):
       _exit(program, str(error), error.exit_status)
     except KeyboardInterrupt:
       _exit(program, "stopped; no file was left half-written, and the same "
-            "command goes on from the last checkpoint, if any", 130)
+            "command resumes from the last checkpoint, if any", 130)
     except BrokenPipeError:
-      # Nobody reads the output any more, as behind `| head`; whatever is left
+      # Nobody reads the output any longer, as behind `| head`; what is left
       # in buffers goes nowhere, and the status is the shell's for SIGPIPE.
       os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
       sys.exit(141)
@@ -196,7 +196,7 @@ def call_here(flag_values, function):
     raise UserError(text) from None
   finally:
     if progress:
-      progress.close_all()  # or what follows would go on a bar's line
+      progress.close_all()  # or what follows would continue a bar's line
 
 
 def _check_given(flag_values, required):
@@ -261,7 +261,7 @@ def _environment_fault(error):
   kind = type(error).__name__
   if kind == "DataLossError":
     return ("a file is damaged (%s); if it is a checkpoint, remove its files "
-            "to go on from the one before, else write it again" % first_line)
+            "to resume from the one before, else write it again" % first_line)
   if kind == "PermissionDeniedError":
     return "no permission to write or read: %s" % first_line
   return None
@@ -301,7 +301,7 @@ def _want_of_memory(text):
                known[wanted_by].value] + ["max_seq_length"]:
     if name in known:
       value = given(known, name)
-      if value is None:  # what --help tells of the default starts with it
+      if value is None:  # what --help says of the default starts with it
         value = (getattr(known[name], "default_text", None) or
                  str(known[name].default)).split(" ")[0]
       figures.append("--%s=%s" % (name, value))

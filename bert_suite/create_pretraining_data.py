@@ -110,7 +110,7 @@ class Settings(run_settings.CasingSettings, run_settings.LoggingSettings):
       "text with a paragraph per line.")
   shard_size: int = option(
       "integer", 0,
-      "Make shards, each of about so many MB (1,000,000 bytes) of text; "
+      "Make shards, each of about this many MB (1,000,000 bytes) of text; "
       "0 for none.", lower_bound=0)
   num_workers: int = option(
       "integer", 1,

@@ -2,7 +2,7 @@ r"""Exports a trained model: a SavedModel to serve, a Hub module to train on.
 
   python export_model.py --model_dir=/tmp/mrpc_output --export_dir=/tmp/exported
 
-takes the output directory of a training, which tells what it was.
+takes the output directory of a training, which records what it was.
 
   export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
   python export_model.py --task=features --layers=-2 --pooling=mean \

@@ -210,7 +210,7 @@ def json_writer(path, layers, is_pooled=False, width=None):
   Yields:
     The function.
   """
-  del is_pooled, width  # Each line tells.
+  del is_pooled, width  # Each line says it.
   numbers = JsonNumbers()
   before_values = ["{\"index\": %d, \"values\": [" % layer for layer in layers]
   before_values = [text.encode("ascii") for text in before_values]
@@ -364,7 +364,7 @@ def record_writer(path, layers, is_pooled=False, width=None):
   Yields:
     The function.
   """
-  del is_pooled, width  # Each line tells.
+  del is_pooled, width  # Each line says it.
 
   def write(line):
     example = input_pipeline.make_example({

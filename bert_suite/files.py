@@ -381,7 +381,7 @@ def write_version(folder, write):
     newest.
 
   Raises:
-    OSError: what was written is not there any more.
+    OSError: what was written no longer exists.
   """
   tf.gfile.MakeDirs(folder)
   base = os.path.join(folder, "version")

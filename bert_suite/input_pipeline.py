@@ -114,11 +114,11 @@ def make_input_fn(input_files, name_to_features, is_training,
     drop_remainder: bool. Drops a last batch that is not full (TPUs need one
       size).
     shuffle_buffer_size: int. Records that shuffling chooses from.
-    num_skipped: int. Examples that training has used before, to go on in the
+    num_skipped: int. Examples that training has used before, to resume in the
       data too. What was in the shuffle buffer then is left out.
     num_parallel_files: int. With more than one, training reads the files in
-      random order, another one each time, so many at a time.
-    file_seed: int. The seed of that order; the same when training goes on, or
+      random order, another one each time, N at a time.
+    file_seed: int. The seed of that order; the same when training resumes, or
       it would not know what it has used. None for 0.
     repeat: bool. Repeats without end; None for `is_training`.
     limits: dict from name to int. Values of a batch must be at least 0 and less

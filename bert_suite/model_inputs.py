@@ -51,7 +51,7 @@ class CutCount:
     self._is_reported = False
 
   def add(self, num_pieces, max_pieces):
-    """Counts an input of so many word pieces, cut to `max_pieces`."""
+    """Counts an input of `num_pieces`, cut to `max_pieces`."""
     self._num_inputs += 1
     self._num_cut += num_pieces > max_pieces
     self._max_pieces = max_pieces

@@ -58,7 +58,7 @@ class Predictor:
       path: str, required. A SavedModel of `export_model.py`, a folder with
         versions of one, of which the newest is taken, a training output
         directory, or the prefix of a checkpoint.
-      vocab_file: str. Only where `path` is no SavedModel and does not tell it.
+      vocab_file: str. Only where `path` is no SavedModel and does not record it.
       batch_size: int. Sequences to compute at once; more are cut into batches.
       n_best_size: int. Of squad, as for the two that follow: start and end
         positions to try per window.
@@ -155,7 +155,7 @@ class Predictor:
         _as_pair(text, "texts[%d]" % i) for i, text in enumerate(texts)])
 
   def close(self):
-    """Frees what the model holds; it cannot answer any more."""
+    """Frees what the model holds; it can no longer answer."""
     self.served.session.close()
 
   def __enter__(self):

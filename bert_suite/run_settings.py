@@ -152,7 +152,7 @@ def device_values(settings):
 
 
 def hardware_values(settings):
-  """Returns where to train and what to keep and log, likewise."""
+  """Returns where to train and what to keep and log, as arguments, too."""
   return dict(device_values(settings),
               **values_of(settings, TrainingSettings.__annotations__))
 

@@ -238,7 +238,7 @@ def check_settings(settings, bert_config):
     raise ValueError(
         "nothing to do; give --do_train, --do_predict or --do_eval")
   if settings.export_dir and not (settings.do_train or settings.do_predict):
-    raise ValueError("--export_dir: give also --do_train or --do_predict; "
+    raise ValueError("--export_dir: also pass --do_train or --do_predict; "
                      "export_model.py exports what was trained before")
   for step, file_flag in (("do_train", "train_file"),
                           ("do_predict", "predict_file"),
@@ -270,12 +270,12 @@ def needs_model(settings):
   """
   if not (settings.do_train or settings.do_predict):
     if settings.export_dir:
-      raise ValueError("--export_dir: give also --do_train or --do_predict; "
+      raise ValueError("--export_dir: also pass --do_train or --do_predict; "
                        "export_model.py exports what was trained before")
     return False
   missing = [name for name in _MODEL_FLAGS if getattr(settings, name) is None]
   if missing:
-    raise ValueError("give also --" + ", --".join(missing))
+    raise ValueError("also pass --" + ", --".join(missing))
   return True
 
 

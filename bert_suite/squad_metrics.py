@@ -138,7 +138,7 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
     version_2: bool. Whether it is SQuAD 2.0. None for: it is if any question
       has an "is_impossible".
     sources: (str, str, str). What messages call the first three arguments.
-    warns: bool. Logs what is odd; off for whoever scores the same twice.
+    warns: bool. Logs what is odd; off for a caller that scores the same twice.
 
   Returns:
     OrderedDict from the official scorer's name to the figure. SQuAD 1.1:
@@ -191,7 +191,7 @@ def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS,
   which the official sweep finds one that does not give the F1 it promises.
 
   Args:
-    dataset: see `score`, likewise below.
+    dataset: see `score`, as for those below.
     predictions: dict from question id to str.
     null_odds: dict from question id to float.
     sources: (str, str, str).
@@ -467,7 +467,7 @@ def _score_files(settings):
   threshold = parse_threshold(settings.null_score_diff_threshold)
   if threshold is not None and not settings.null_odds_file:
     raise ValueError("--null_score_diff_threshold has no effect without "
-                     "null odds: give also --null_odds_file")
+                     "null odds: also pass --null_odds_file")
   dataset, says_version_2 = squad_files.read_dataset(settings.data_file)
   predictions = squad_files.read_json(settings.predictions_file)
   null_odds = None

@@ -57,7 +57,7 @@ def _import_estimator_package():
   * `tensorflow.python.distribute.estimator_training` was dropped. It served
     distribution strategies only; for those on one machine, one function does.
   * `estimator_export` lists public names with TensorFlow's API generator,
-    which takes no names of estimators any more. Nothing reads that list at run
+    which no longer takes names of estimators. Nothing reads that list at run
     time, so a decorator that does nothing will do.
 
   Returns:

@@ -1,7 +1,7 @@
 """Which tasks can be served, and what a trained model of one is made of.
 
 The run.json of a training, in its output directory or beside a checkpoint,
-tells most of it; the rest, or all of it without that file, is given.
+records most of it; the rest, or all of it without that file, is given.
 """
 
 import collections
@@ -96,9 +96,9 @@ def find(model_dir=None, task=None, init_checkpoint=None,
       ("init_checkpoint", init_checkpoint), ("bert_config_file", config),
       ("vocab_file", vocab_file)) if not value]
   if missing:
-    raise ValueError("give also %s%s" % (
+    raise ValueError("also pass %s%s" % (
         ", ".join(missing),
-        ", which %s does not tell" % (model_dir or init_checkpoint)
+        ", which %s does not record" % (model_dir or init_checkpoint)
         if record or model_dir else ""))
   _check_vocab(vocab_file, record, config)
   _check_options(task_class.name, options, do_lower_case, strip_accents, record,
@@ -187,7 +187,7 @@ def _split_labels(labels):
 
 
 def _find_checkpoint(model_dir, init_checkpoint):
-  """Returns the prefix of a checkpoint, or None, and what run.json tells of it.
+  """Returns the prefix of a checkpoint, or None, and what run.json records of it.
 
   Raises:
     ValueError: there is no such folder or checkpoint, or the two are not of one
@@ -241,17 +241,17 @@ def _check_encoder(checkpoint):
 
 
 def _task_of(record, model_dir):
-  """Returns the task that a run.json tells of; raises ValueError if none."""
+  """Returns the task that a run.json records; raises ValueError if none."""
   for task in TASKS.values():
     if task.is_recorded(record):
       return task.name
   if record.get("task"):
     return record["task"]
   raise ValueError(
-      "give also task, one of %s: %s" % (
+      "also pass task, one of %s: %s" % (
           ", ".join(sorted(TASKS)),
-          "%s has no run.json that tells it" % model_dir if model_dir else
-          "a checkpoint without a run.json beside it does not tell it"))
+          "%s has no run.json that says it" % model_dir if model_dir else
+          "a checkpoint without a run.json beside it does not say it"))
 
 
 def _find_config(bert_config_file, record, init_checkpoint):
@@ -301,7 +301,7 @@ def _show(value):
 
 def _check_vocab(vocab_file, record, config):
   if not tf.gfile.Exists(vocab_file):
-    raise ValueError("%s: the vocabulary is not there (any more); give "
+    raise ValueError("%s: the vocabulary does not exist (or no longer); give "
                      "vocab_file" % vocab_file)
   vocab = tokenization.load_vocab(vocab_file)
   model_inputs.check_vocab(vocab, vocab_file, config.vocab_size)

@@ -60,7 +60,7 @@ def make_estimator(model_fn,
     tf_random_seed: int. None for a random one.
     use_xla: bool. Compiles with XLA, on GPUs; for CPUs see also
       `xla.let_cpu_compile`.
-    start_step: int. Step that training goes on from. Goes into the seed, so
+    start_step: int. Step that training resumes from. Goes into the seed, so
       that it does not repeat the dropout and shuffling of the first steps.
     on_log: function, see `hooks.LogHook`; not used on TPUs.
 
@@ -284,7 +284,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
     estimator: TPUEstimator.
     input_fn: function of `params`.
     num_train_steps: int. Steps of the whole training.
-    start_step: int. The step of the checkpoint that it goes on from.
+    start_step: int. The step of the checkpoint that it resumes from.
     how_to_train_more: str. Advice where all of these are done.
     stop_step: int. The step to stop at for now; None for `num_train_steps`.
     on_start: function without arguments, called before the first step, when
@@ -314,7 +314,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
         hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
   if stop.step is not None:
     raise cli.Interrupted(
-        "stopped at step %d of %d, which %s holds; the same command goes on "
+        "stopped at step %d of %d, which %s holds; the same command resumes "
         "from there" % (stop.step, num_train_steps, files.given_names(
             estimator.latest_checkpoint())))
 
@@ -323,7 +323,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
 def sole_training(settings):
   """Keeps other trainings out of --output_dir within a `with` block.
 
-  Without --do_train it does nothing: evaluating and predicting may go on while
+  Without --do_train it does nothing: evaluating and predicting may run while
   another process trains.
 
   Args:

@@ -316,7 +316,7 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
     (lambda trained, folder: dict(model_dir=trained["squad"], task="ner"),
      "task ner: expected one of classifier, features, masked_lm, squad"),
     (lambda trained, folder: dict(task="squad"),
-     "^give also init_checkpoint, bert_config_file, vocab_file$"),
+     "^also pass init_checkpoint, bert_config_file, vocab_file$"),
     (lambda trained, folder: dict(
         model_dir=trained["squad"], vocab_file=helpers.write_lines(
             folder / "v" / "vocab.txt",
@@ -437,7 +437,7 @@ def test_squad_exports_after_all_else(tmp_path, monkeypatch):
       expected[text] for _, text in questions]
   arguments.update(do_train=False, do_predict=False)
   with pytest.raises(cli.UserError, match=(
-      "^--export_dir: give also --do_train or --do_predict; ")):
+      "^--export_dir: also pass --do_train or --do_predict; ")):
     helpers.run_main(run_squad, [
         "--%s=%s" % item for item in sorted(arguments.items())])
 

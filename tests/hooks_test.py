@@ -48,7 +48,7 @@ def test_a_line_every_few_steps_and_at_the_end(tmp_path):
   left = [line.endswith(" left") for line in lines if LINE.match(line)]
   assert left == [True, True, False]
 
-  _, lines = train_toy(tmp_path, 8, log_steps=3)  # goes on from step 5
+  _, lines = train_toy(tmp_path, 8, log_steps=3)  # resumes from step 5
   assert [line[:2] for line in logged_steps(lines)] == [(6, 8), (8, 8)]
 
 
@@ -203,7 +203,7 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, number):
     with pytest.raises(cli.Interrupted) as error:
       train(sender)
   assert str(error.value) == (
-      "stopped at step 3 of 9, which %s holds; the same command goes on from "
+      "stopped at step 3 of 9, which %s holds; the same command resumes from "
       "there" % (tmp_path / "model.ckpt-3"))
   assert error.value.exit_status == 130
   assert any(line.startswith("Saving a checkpoint") for line in lines)

@@ -320,13 +320,13 @@ def test_mistakes(folders, tmp_path):
     with pytest.raises(ValueError, match="^path=%r: expected the path" % path):
       predictor.Predictor(path)
   given = helpers.save_checkpoint(tmp_path / "bert_model.ckpt", {"w": 1.0})
-  with pytest.raises(ValueError, match="has no run.json that tells it$"):
+  with pytest.raises(ValueError, match="has no run.json that says it$"):
     predictor.Predictor(str(tmp_path))
   (tmp_path / "checkpoint").unlink()  # published models have none
   with pytest.raises(ValueError, match=(
       "is not the output_dir of a training.*give .*/bert_model.ckpt as init")):
     predictor.Predictor(str(tmp_path))
-  with pytest.raises(ValueError, match="^give also task, one of classifier, "):
+  with pytest.raises(ValueError, match="^also pass task, one of classifier, "):
     predictor.Predictor(given)
   for wrong in ("best", "high", None):
     with pytest.raises(ValueError, match="null_score_diff_threshold=%s: " %

@@ -1,4 +1,4 @@
-"""Killed at any moment, a run goes on from its last checkpoint."""
+"""Killed at any moment, a run resumes from its last checkpoint."""
 
 import os
 import signal
@@ -239,7 +239,7 @@ hooks.LogHook.before_run = at_call(3, hooks.LogHook.before_run)
   assert process.returncode == 130, stderr[-3000:]
   assert "Traceback" not in stderr
   assert stderr.rstrip("\n").split("\n")[-1].endswith(
-      "stopped at step 3 of 6, which %s holds; the same command goes on from "
+      "stopped at step 3 of 6, which %s holds; the same command resumes from "
       "there" % (output_dir / "model.ckpt-3"))
 
 

@@ -475,9 +475,9 @@ def test_what_has_no_effect_is_warned_of(
     (lambda folder: dict(do_predict=True, do_eval=True, predict_file=(
         with_an_empty_list(folder))), "none.json: question q10 has no answers"),
     (lambda _: dict(do_train=True, vocab_file=None, bert_config_file=None),
-     "^give also --vocab_file, --bert_config_file$"),
+     "^also pass --vocab_file, --bert_config_file$"),
     (lambda folder: dict(do_eval=True, export_dir=folder / "out"),
-     "^--export_dir: give also --do_train or --do_predict; export_model.py"),
+     "^--export_dir: also pass --do_train or --do_predict; export_model.py"),
     (lambda folder: dict(
         do_predict=True, version_2_with_negative=True,
         null_score_diff_threshold="best",
@@ -489,7 +489,7 @@ def test_what_has_no_effect_is_warned_of(
     (lambda _: dict(do_train=True, num_train_epochs=0.1),
      r"^9 training example\(s\) make 0.225 steps"),
     (lambda _: dict(do_eval=True),
-     "^--do_eval: there is no .*predictions.json; give also --do_predict$"),
+     "^--do_eval: there is no .*predictions.json; also pass --do_predict$"),
 ])
 def test_a_mistake_is_one_line_and_nothing_is_written(
     task, tmp_path, make_changes, message):
@@ -505,7 +505,7 @@ def test_a_threshold_needs_what_a_prediction_wrote(task, tmp_path):
   write_json(tmp_path / "predictions.json", dict.fromkeys(
       ["q%d%d" % (i, j) for i in range(3) for j in range(3)], "tea"))
   with pytest.raises(cli.UserError, match=(
-      "there is no .*nbest_predictions.json, .*null_odds.json; give also "
+      "there is no .*nbest_predictions.json, .*null_odds.json; also pass "
       "--do_predict$")):
     run_main(run_squad, arguments_for(
         task, tmp_path, 2, do_eval=True, version_2_with_negative=True,

@@ -201,7 +201,7 @@ def test_the_script_prints_one_json_object(paths):
     (["--data_file={data_file}", "--predictions_file=/none.json"],
      "/none.json: cannot be read"),
     (["--data_file={data_file}", "--predictions_file={data_file}",
-      "--null_score_diff_threshold=1"], "give also --null_odds_file")])
+      "--null_score_diff_threshold=1"], "also pass --null_odds_file")])
 def test_the_script_ends_with_one_line(paths, arguments, message):
   status, stdout, stderr = run_script(
       "squad_metrics.py", [a.format(**paths) for a in arguments])

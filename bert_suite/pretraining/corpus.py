@@ -1,7 +1,7 @@
 """Text to pre-train on: files, cut into parts, tokenized, kept as numbers.
 
 A text has one sentence per line and a blank line between documents. A document
-goes on from one file to the next unless a blank line ends it.
+continues from one file to the next unless a blank line ends it.
 
 A sentence is kept as the ids of its tokens, four bytes each, so a text takes
 about as much memory as it has bytes.

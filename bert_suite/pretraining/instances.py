@@ -190,7 +190,7 @@ def create_instances_from_document(
   Args:
     all_documents: list of document: list of sentence: list of str.
     document_index: int. Which one to make records of.
-    max_seq_length: int. See the flag, likewise for those without a remark.
+    max_seq_length: int. See the flag, as for those without a remark.
     short_seq_prob: float.
     masked_lm_prob: float.
     max_predictions_per_seq: int.

@@ -27,8 +27,8 @@ def split_sentences(text):
   """Cuts a text where sentences end.
 
   A full stop ends none behind an abbreviation or an initial ("Dr. J. Smith"),
-  inside a number ("3.14"), or where the text goes on in lower case, unless all
-  of it is in lower case.
+  inside a number ("3.14"), or where the text continues in lower case, unless
+  all of it is in lower case.
 
   Args:
     text: str.

@@ -32,7 +32,7 @@ _NULL_SCORE_WITHOUT_WINDOWS = 1000000.0
 
 _KEPT_WORDS = 2 ** 17
 
-# Spans of a question beyond which those that cannot be an answer any more are
+# Spans of a question beyond which those that can no longer be an answer are
 # forgotten: a book has thousands of windows, each with hundreds of spans.
 _MANY_SPANS = 2 ** 16
 

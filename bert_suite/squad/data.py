@@ -298,7 +298,7 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
     tokenizer: FullTokenizer.
     max_seq_length: int. S.
     doc_stride: int. Pieces from the start of a window to that of the next.
-    max_query_length: int. Questions are cut to so many pieces.
+    max_query_length: int. Pieces that questions are cut to.
     is_training: bool. Finds the answers in the windows.
     output_fn: function that is called with each InputFeatures.
     cuts: model_inputs.CutCount of questions; None for a new one.

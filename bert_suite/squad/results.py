@@ -34,7 +34,7 @@ def write_predictions(output_dir, *arguments, **settings):
   Args:
     output_dir: str.
     *arguments: those of `squad_answers.write_predictions` but for the paths.
-    **settings: likewise.
+    **settings: those of it, too.
 
   Returns:
     float or None, as `squad_answers.write_predictions`.
@@ -76,7 +76,7 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
   """
   texts_path, nbest_path, odds_path = paths = result_paths(output_dir)
   if not tf.gfile.Exists(texts_path):
-    raise ValueError("--do_eval: there is no %s; give also --do_predict" %
+    raise ValueError("--do_eval: there is no %s; also pass --do_predict" %
                      texts_path)
   sources = (predict_file, texts_path, odds_path)
   texts = squad_files.read_json(texts_path)
@@ -87,7 +87,7 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
     missing = [path for path in paths if not tf.gfile.Exists(path)]
     if missing:
       raise ValueError(
-          "--null_score_diff_threshold: there is no %s; give also "
+          "--null_score_diff_threshold: there is no %s; also pass "
           "--do_predict" % ", ".join(missing))
   null_odds, best_texts = None, texts
   if version_2 and tf.gfile.Exists(odds_path):
