@@ -58,7 +58,8 @@ class Predictor:
       path: str, required. A SavedModel of `export_model.py`, a folder with
         versions of one, of which the newest is taken, a training output
         directory, or the prefix of a checkpoint.
-      vocab_file: str. Only where `path` is no SavedModel and does not record it.
+      vocab_file: str. Only where `path` is no SavedModel and has no record of
+        it.
       batch_size: int. Sequences to compute at once; more are cut into batches.
       n_best_size: int. Of squad, as for the two that follow: start and end
         positions to try per window.

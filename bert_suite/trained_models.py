@@ -187,7 +187,7 @@ def _split_labels(labels):
 
 
 def _find_checkpoint(model_dir, init_checkpoint):
-  """Returns the prefix of a checkpoint, or None, and what run.json records of it.
+  """Returns the prefix of a checkpoint, or None, and what its run.json holds.
 
   Raises:
     ValueError: there is no such folder or checkpoint, or the two are not of one

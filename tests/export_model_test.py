@@ -324,7 +324,7 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
      "vocab.txt: is not the vocabulary that the model was trained with"),
     (lambda trained, folder: dict(model_dir=trained["squad"],
                                   vocab_file=str(folder / "gone.txt")),
-     "gone.txt: the vocabulary is not there"),
+     "gone.txt: the vocabulary does not exist"),
     (lambda trained, folder: dict(
         task="classifier", labels="yes",
         init_checkpoint=copy_checkpoint(
