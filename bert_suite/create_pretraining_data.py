@@ -534,9 +534,15 @@ def make_tokenizer(vocab_file, do_lower_case, strip_accents=None):
   return tokenizer
 
 
-def main(_):
-  """Makes records of text."""
-  asked = script_options.from_flags(Settings, FLAGS)
+def run_with(asked):
+  """Makes records of text.
+
+  Args:
+    asked: Settings.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
+  """
   progress.start_logging(asked.verbose)
   with cli.user_errors():
     settings = pretraining_instances.Settings(**cli.values_of(
@@ -571,6 +577,11 @@ def main(_):
   with cli.user_errors():
     record_origins.write(paths, asked.vocab_file, tokenizer)
   pretraining_summary.log_summary(counts, settings)
+
+
+def main(_):
+  """Makes records of text."""
+  run_with(script_options.from_flags(Settings, FLAGS))
 
 
 def run(argv=None):

@@ -104,9 +104,15 @@ def check_folders(settings):
       folders[found] = name
 
 
-def main(_):
-  """Exports what is asked for."""
-  settings = script_options.from_flags(Settings, FLAGS)
+def run_with(settings):
+  """Exports what is asked for.
+
+  Args:
+    settings: Settings.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
+  """
   progress.start_logging(settings.verbose)
   folders = [(name, folder) for name, folder in (
       ("export_dir", settings.export_dir), ("hub_dir", settings.hub_dir))
@@ -132,6 +138,11 @@ def main(_):
           model.config, model.checkpoint, model.vocab_file,
           model.settings["do_lower_case"], settings.hub_dir,
           model.settings.get("strip_accents"))
+
+
+def main(_):
+  """Exports what is asked for."""
+  run_with(script_options.from_flags(Settings, FLAGS))
 
 
 def run(argv=None):

@@ -414,9 +414,15 @@ def write_features(lines, path, output_format, layer_indexes, is_pooled=False,
   return count
 
 
-def main(_):
-  """Reads, computes and writes."""
-  settings = script_options.from_flags(Settings, FLAGS)
+def run_with(settings):
+  """Reads, computes and writes.
+
+  Args:
+    settings: Settings.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
+  """
   progress.start_logging(settings.verbose)
   run_settings.check_tpu(settings.use_tpu)
   run_settings.log_device(settings.use_tpu)
@@ -465,6 +471,11 @@ def main(_):
           settings.pooling != "none", bert_config.hidden_size)
   tf.logging.info("Wrote the features of %d lines to %s", count,
                   settings.output_file)
+
+
+def main(_):
+  """Reads, computes and writes."""
+  run_with(script_options.from_flags(Settings, FLAGS))
 
 
 def run(argv=None):

@@ -214,9 +214,15 @@ def make_model_fn(num_labels, settings, bert_hub_module_handle,
       None, settings)
 
 
-def main(_):
-  """Fine-tunes, evaluates or predicts with a module."""
-  settings = script_options.from_flags(Settings, FLAGS)
+def run_with(settings):
+  """Fine-tunes, evaluates or predicts with a module.
+
+  Args:
+    settings: Settings.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
+  """
   runner.start(settings)
   for name in _BROUGHT_BY_MODULE:
     if getattr(settings, name):
@@ -240,6 +246,11 @@ def main(_):
       settings, None, tokenizer, make_encoder(settings.bert_hub_module_handle),
       brought_by="the module %s" % settings.bert_hub_module_handle,
       type_vocab_size=num_segments))
+
+
+def main(_):
+  """Fine-tunes, evaluates or predicts with a module."""
+  run_with(script_options.from_flags(Settings, FLAGS))
 
 
 def run(argv=None):

@@ -443,9 +443,15 @@ class PreTrainingTask(tasks.Task):
                 inputs, model.compute(inputs, make_positions))]
 
 
-def main(_):
-  """Pre-trains and evaluates."""
-  settings = script_options.from_flags(Settings, FLAGS)
+def run_with(settings):
+  """Pre-trains and evaluates.
+
+  Args:
+    settings: Settings.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
+  """
   runner.start(settings)
   with cli.user_errors():
     if not settings.do_train and not settings.do_eval:
@@ -454,6 +460,11 @@ def main(_):
     modeling.check_seq_length(
         settings.max_seq_length, bert_config.max_position_embeddings)
   runner.run(PreTrainingTask(settings, bert_config))
+
+
+def main(_):
+  """Pre-trains and evaluates."""
+  run_with(script_options.from_flags(Settings, FLAGS))
 
 
 def run(argv=None):

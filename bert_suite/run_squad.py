@@ -483,9 +483,15 @@ class QuestionAnsweringTask(tasks.Task):
     return squad_served.answer(model, pairs)
 
 
-def main(_):
-  """Trains, answers the questions of a file, scores them and exports."""
-  settings = script_options.from_flags(Settings, FLAGS)
+def run_with(settings):
+  """Trains, answers the questions of a file, scores them and exports.
+
+  Args:
+    settings: Settings.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
+  """
   runner.start(settings, computes=False)
   bert_config = tokenizer = None
   with cli.user_errors():
@@ -504,6 +510,11 @@ def main(_):
     task.check()
     task.read_answers()
   task.finish()
+
+
+def main(_):
+  """Trains, answers the questions of a file, scores them and exports."""
+  run_with(script_options.from_flags(Settings, FLAGS))
 
 
 def run(argv=None):

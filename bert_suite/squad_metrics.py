@@ -454,12 +454,23 @@ def define_flags():
   script_options.define_flags(Settings)
 
 
-def main(_):
-  """Prints the figures of the files that the flags name."""
-  settings = script_options.from_flags(Settings, FLAGS)
+def run_with(settings):
+  """Prints the figures of the files that the flags name.
+
+  Args:
+    settings: Settings.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
+  """
   with cli.user_errors():
     results = _score_files(settings)
   print(json.dumps(results, indent=2))
+
+
+def main(_):
+  """Prints the figures of the files that the flags name."""
+  run_with(script_options.from_flags(Settings, FLAGS))
 
 
 def _score_files(settings):

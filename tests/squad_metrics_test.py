@@ -196,6 +196,13 @@ def test_the_script_prints_one_json_object(paths):
              for line in stderr.splitlines())
 
 
+def test_a_program_runs_the_script_with_settings(paths, capsys):
+  squad_metrics.run_with(squad_metrics.Settings(
+      null_score_diff_threshold="best", **paths))
+  assert json.loads(capsys.readouterr().out) == squad_metrics.score(
+      VERSION_2, PREDICTIONS, ODDS, "best")
+
+
 @pytest.mark.parametrize("arguments,message", [
     ([], "also pass --data_file, --predictions_file"),
     (["--data_file={data_file}", "--predictions_file=/none.json"],
