@@ -39,7 +39,7 @@ class Settings(run_settings.ModelSettings, run_settings.EncoderSettings):
       "Output directory of a training. What follows need not be given then.")
   task: str = option(
       "string", None,
-      "What to export: %s. Without it, what was trained." %
+      lambda: "What to export: %s. Without it, what was trained." %
       ", ".join(sorted(trained_models.TASKS)))
   init_checkpoint: str = option(
       "path", None,

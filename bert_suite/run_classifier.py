@@ -67,7 +67,7 @@ class Settings(run_settings.FineTuningSettings):
       "Folder with the task's .tsv files.")
   task_name: str = option(
       "string", None,
-      "Task to train: %s." % ", ".join(sorted(PROCESSORS)))
+      lambda: "Task to train: %s." % ", ".join(sorted(PROCESSORS)))
   max_seq_length: int = option(
       "integer", 128,
       "Word pieces per example; longer ones are cut, shorter ones padded.",

@@ -47,7 +47,7 @@ _decode_record = input_pipeline.decode_batch
 
 
 @dataclasses.dataclass
-class Settings(run_settings.TrainingSettings):
+class Settings(run_settings.OptimizationSettings):
   """What this script is told; each field is a flag."""
 
   bert_config_file: str = option(
@@ -56,7 +56,6 @@ class Settings(run_settings.TrainingSettings):
   input_file: str = option(
       "paths", None,
       "TFRecord files to learn from, or patterns of such, with commas.")
-  output_dir: str = option("path", None, "Folder for checkpoints and results.")
   init_checkpoint: str = option(
       "path", None,
       "Checkpoint to start from; random weights without it.")
@@ -73,15 +72,9 @@ class Settings(run_settings.TrainingSettings):
       "Masked words per sequence in the records.", lower_bound=1)
   do_train: bool = option("bool", False, "Train.")
   do_eval: bool = option("bool", False, "Evaluate at the end.")
-  train_batch_size: int = option(
-      "integer", 32, "Batch size for training.",
-      lower_bound=1)
   eval_batch_size: int = option(
       "integer", 8, "Batch size for evaluation.",
       lower_bound=1)
-  learning_rate: float = option(
-      "float", 5e-5, "Peak learning rate of Adam.",
-      above=0)
   num_train_steps: int = option(
       "integer", 100000, "Steps to train.",
       lower_bound=1)

@@ -91,6 +91,17 @@ class TrainingSettings(DeviceSettings):
 
 
 @dataclasses.dataclass
+class OptimizationSettings(TrainingSettings):
+  """What every training is told: its folder, batch size and learning rate."""
+
+  output_dir: str = option("path", None, "Folder for checkpoints and results.")
+  train_batch_size: int = option(
+      "integer", 32, "Batch size for training.", lower_bound=1)
+  learning_rate: float = option(
+      "float", 5e-5, "Peak learning rate of Adam.", above=0)
+
+
+@dataclasses.dataclass
 class CasingSettings(script_options.Settings):
   """What becomes of upper case and accents; see `tokenization`."""
 
@@ -116,7 +127,7 @@ class ModelSettings(CasingSettings):
 
 
 @dataclasses.dataclass
-class FineTuningSettings(ModelSettings, TrainingSettings):
+class FineTuningSettings(ModelSettings, OptimizationSettings):
   """What scripts that fine-tune a model are told: files, training."""
 
   init_checkpoint: str = option(
@@ -126,14 +137,9 @@ class FineTuningSettings(ModelSettings, TrainingSettings):
       "What becomes of a head in --init_checkpoint when training starts: auto "
       "keeps it if it fits and else starts it anew, keep insists on it, new "
       "never takes it.")
-  output_dir: str = option("path", None, "Folder for checkpoints and results.")
-  train_batch_size: int = option(
-      "integer", 32, "Batch size for training.", lower_bound=1)
   predict_batch_size: int = option(
       "integer", None, "Batch size for prediction.", flag_default=8,
       lower_bound=1, default_text=BATCH_SIZE_DEFAULT)
-  learning_rate: float = option(
-      "float", 5e-5, "Peak learning rate of Adam.", above=0)
   num_train_epochs: float = option(
       "float", 3.0, "Times to go through the data.", lower_bound=0.0)
   warmup_proportion: float = option(

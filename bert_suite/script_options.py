@@ -24,7 +24,7 @@ def option(kind, default, help_text, flag_default=_SAME, alias=None, **more):
   Args:
     kind: str, as of `cli.define_flag`, like the next two.
     default: the field's default, or None.
-    help_text: str.
+    help_text: str, or a function that returns it when the flag is defined.
     flag_default: the flag's default where it is another. The field then is
       `default` unless the flag was given.
     alias: str. A second name of the flag.
@@ -40,7 +40,10 @@ def option(kind, default, help_text, flag_default=_SAME, alias=None, **more):
 def define_flags(settings_class):
   """Defines a flag for each field of a class; may be called again."""
   for field in dataclasses.fields(settings_class):
-    cli.define_flag(name=field.name, **field.metadata["flag"])
+    flag = dict(field.metadata["flag"])
+    if callable(flag["help_text"]):
+      flag["help_text"] = flag["help_text"]()
+    cli.define_flag(name=field.name, **flag)
     if field.metadata["alias"]:
       cli.define_flag_alias(field.metadata["alias"], field.name)
 

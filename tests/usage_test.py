@@ -117,6 +117,8 @@ from absl import flags
 from bert_suite import cli
 import run_classifier
 
+run_classifier.PROCESSORS["reviews"] = run_classifier.ColaProcessor
+
 def define_flags():
   run_classifier.define_flags()
   cli.define_flag("integer", "stars", 3, "Stars of a good review.")
@@ -130,6 +132,7 @@ if __name__ == "__main__":
   assert text.startswith(
       "Usage: python reviews.py --flag=value ...\n\nFine-tunes BERT on")
   assert "python run_classifier.py" not in text
+  assert "Task to train: cola, mnli, mrpc, reviews, xnli." in text
   own, shared = text.split("\n\nData:\n")
   assert "Stars of a good review. (default: 3)" in own
   assert "--kind=VALUE" in own
