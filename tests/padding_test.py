@@ -194,7 +194,9 @@ def test_few_shapes_change_no_gradient(real, read):
     session.run(tf.global_variables_initializer())
     gradients = session.run(gradients)
   for theirs, ours in zip(*gradients):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
+    # Sums in another order: small elements are off by as much as large ones.
+    np.testing.assert_allclose(
+        ours, theirs, rtol=0, atol=1e-6 * max(1, np.abs(theirs).max()))
   assert any(real) == any(np.abs(g).max() > 0.1 for g in gradients[1])
 
 
