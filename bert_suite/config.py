@@ -1,4 +1,4 @@
-"""What a BertModel is, BertConfig, and how it is computed, Options."""
+"""BertConfig says what a BertModel is, Options how it is computed."""
 
 import copy
 import dataclasses
@@ -17,23 +17,16 @@ from .layers import ACTIVATIONS
 class BertConfig:
   """The shape of a BertModel. Unknown keys are kept as attributes."""
 
-  # An attribute of the class, so that `to_dict` has the reference's keys unless
-  # a config says otherwise.
+  # An attribute of the class, so that `to_dict` has only the reference's keys
+  # unless a config sets it.
   layer_norm_eps = kernels.LAYER_NORM_EPSILON
 
-  def __init__(self,
-               vocab_size,
-               hidden_size=768,
-               num_hidden_layers=12,
-               num_attention_heads=12,
-               intermediate_size=3072,
-               hidden_act="gelu",
-               hidden_dropout_prob=0.1,
-               attention_probs_dropout_prob=0.1,
-               max_position_embeddings=512,
-               type_vocab_size=16,
-               initializer_range=0.02,
-               layer_norm_eps=None):
+  def __init__(
+      self, vocab_size, hidden_size=768, num_hidden_layers=12,
+      num_attention_heads=12, intermediate_size=3072, hidden_act="gelu",
+      hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
+      max_position_embeddings=512, type_vocab_size=16, initializer_range=0.02,
+      layer_norm_eps=None):
     """Makes a configuration; the defaults are BERT-Base.
 
     Args:
@@ -48,7 +41,8 @@ class BertConfig:
         activation.
       hidden_dropout_prob: float. Dropout of embeddings and layer outputs.
       attention_probs_dropout_prob: float. Dropout of attention probabilities.
-      max_position_embeddings: int. Longest sequence the model can read.
+      max_position_embeddings: int. Length of the longest sequence that the
+        model can read.
       type_vocab_size: int. Number of segments (token types).
       initializer_range: float. Standard deviation of the initial weights.
       layer_norm_eps: float. Added to the variance in layer norm; None for
@@ -77,7 +71,7 @@ class BertConfig:
     """Makes a config from a dict; raises ValueError if it is not a BERT's.
 
     The constructor of a subclass is called with `vocab_size` alone, or not at
-    all if it needs anything else.
+    all if it needs more than that.
     """
     if not isinstance(json_object, dict):
       raise ValueError("BertConfig: found %s; expected an object of keys and "
@@ -105,12 +99,12 @@ class BertConfig:
       with tf.gfile.GFile(json_file, "rb") as reader:
         content = reader.read()
     except tf.errors.OpError as error:
-      raise ValueError("%s: cannot be read (%s); give the bert_config.json of "
+      raise ValueError("%s: cannot be read (%s); pass the bert_config.json of "
                        "the model" % (json_file, error.message)) from None
     try:
       values = json.loads(content.decode("utf-8-sig"))
-    except ValueError as error:  # bytes that are not UTF-8 included
-      raise ValueError("%s: is not JSON (%s); give the bert_config.json of the "
+    except ValueError as error:  # also for bytes that are not UTF-8
+      raise ValueError("%s: is not JSON (%s); pass the bert_config.json of the "
                        "model" % (json_file, error)) from None
     try:
       config = cls.from_dict(values)
@@ -129,11 +123,11 @@ class BertConfig:
 
 
 def check_config(config, is_complete=True):
-  """Raises ValueError, naming the key, if the values make no model.
+  """Raises ValueError, naming the key, if no model can have these values.
 
   Args:
     config: BertConfig, or another object with its attributes.
-    is_complete: bool. Without it the config may yet change before a model is
+    is_complete: bool. If False, the config may still change before a model is
       built: `vocab_size` may be None, and the heads need not fit.
   """
   def is_number(value, kind):
@@ -156,7 +150,7 @@ def check_config(config, is_complete=True):
     # Programs may switch dropout off with None.
     check(key, lambda v: v is None or (
         is_number(v, numbers.Real) and 0.0 <= v < 1.0),
-          "a number from 0 up to, but not including, 1")
+          "a number of at least 0 and below 1")
   check("initializer_range", lambda v: is_number(v, numbers.Real) and v >= 0.0,
         "a number of at least 0")
   check("hidden_act", lambda v: (
@@ -166,7 +160,7 @@ def check_config(config, is_complete=True):
   if hasattr(config, "layer_norm_eps"):
     check("layer_norm_eps", lambda v: is_number(v, numbers.Real) and
           0.0 < v < 1.0, "a number above 0 and below 1")
-  # Keys of other models' configs, which mean another computation.
+  # Keys of other models' configs, which are computed in another way.
   for key, known in (("model_type", "bert"),
                      ("position_embedding_type", "absolute"),
                      ("embedding_size", config.hidden_size),
@@ -174,8 +168,8 @@ def check_config(config, is_complete=True):
     value = getattr(config, key, None)
     if value is not None and value != known:
       raise ValueError(
-          "BertConfig: \"%s\" is %s; this BERT is computed with %s only, so "
-          "give the config and checkpoint of such a model" % (
+          "BertConfig: \"%s\" is %s; only %s is supported, so pass the config "
+          "and checkpoint of such a model" % (
               key, json.dumps(value, default=repr), json.dumps(known)))
   if is_complete and config.hidden_size % config.num_attention_heads:
     raise ValueError(
@@ -191,20 +185,20 @@ def get_layer_norm_eps(config):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How a BertModel is computed, not what: the outputs are the same.
+  """How a BertModel is computed; its outputs are the same with all of them.
 
   A new option is a field here, the line that uses it and, for the scripts, a
   flag of the field's name, which `run_settings.model_options` finds.
 
   Attributes:
     use_one_hot_embeddings: Looks words up by a matrix product with one-hot
-      rows, which suits TPUs, instead of a gather.
+      rows instead of a gather, which suits TPUs.
     remove_padding: Computes real tokens only; outputs are zero at padding, and
       so is the pooled output where the first token is padding. At real tokens,
       and for gradients of losses that read only those, the result is the same.
       Shapes depend on the data, which TPUs do not allow.
     few_shapes: With `remove_padding`, computes a few percent more so that fewer
-      shapes occur: oneDNN keeps memory for each, and XLA compiles each. See
+      shapes occur: oneDNN keeps memory for each, and XLA compiles for each. See
       `padding.Packing`.
   """
   use_one_hot_embeddings: bool = False
@@ -214,7 +208,7 @@ class Options:
 
 def make_options(options=None, use_one_hot_embeddings=False,
                  remove_padding=False):
-  """Returns Options with those switched on that the arguments ask for.
+  """Returns `options` with those switched on that the arguments ask for.
 
   Args:
     options: Options; None for the defaults.

@@ -32,9 +32,10 @@ _local = threading.local()
 def gradients_by_hand(by_hand=True):
   """Builds with the gradients of this module, not those TensorFlow derives.
 
-  Outside, a graph can be written to a file and trained by programs without
-  this module, a Hub module for example: a graph names its gradient functions,
-  and only the process that built it knows them.
+  A graph only names its gradient functions, and only the process that built it
+  knows them. So outside this context there are none: such a graph can be
+  written to a file and trained by programs without this module, as a Hub module
+  is.
   """
   before = getattr(_local, "by_hand", False)
   _local.by_hand = by_hand
@@ -44,20 +45,20 @@ def gradients_by_hand(by_hand=True):
     _local.by_hand = before
 
 
-# Registered for each copy of this module that a program may have.
+# Differs in each copy of this module that a program may have imported.
 _GRADIENT_TYPE = "GradientByHand%x" % id(_local)
 
 
 def custom_gradient(function):
-  """`tf.custom_gradient` of a graph that can be freed.
+  """`tf.custom_gradient` that does not keep the graph alive.
 
-  TensorFlow's keeps every graph that uses it as long as the process lives: tens
-  of megabytes for each training and each evaluation.
+  TensorFlow's keeps every graph that uses it until the process ends: tens of
+  megabytes for each training and each evaluation.
 
   Args:
     function: function of Tensors that returns a Tensor or a list of them, and a
-      function from the gradients of the loss to those, to the gradients to its
-      arguments; None where there is none.
+      function that takes the gradients of the loss with respect to those and
+      returns the ones with respect to its arguments; None where there is none.
 
   Returns:
     A function of the same Tensors that returns the Tensor or the list.
@@ -118,11 +119,10 @@ def gelu(x):
   gate = tf.sigmoid(x * (_GELU_CUBIC * square + _GELU_LINEAR))
 
   def gradient(upstream):
-    # x * dz/dx, then d(x * gate)/dx. No step needs `upstream` but the last, so
+    # x * dz/dx, then d(x * gate)/dx. Only the last step needs `upstream`, so
     # that one matrix is all that is kept from the forward pass.
     slope = x * (3.0 * _GELU_CUBIC * square + _GELU_LINEAR)
-    return upstream * (
-        gate + tf.raw_ops.SigmoidGrad(y=gate, dy=slope))
+    return upstream * (gate + tf.raw_ops.SigmoidGrad(y=gate, dy=slope))
 
   return x * gate, gradient
 
@@ -189,12 +189,12 @@ def normalize(x, gamma, beta, epsilon=LAYER_NORM_EPSILON):
 
 
 def dropout_mask(shape, rate):
-  """Draws 0 with probability `rate`, else 1 / (1 - rate), for each place.
+  """Draws 0 with probability `rate`, else 1 / (1 - rate), for each value.
 
-  A place takes 16 random bits, so the probability is that of the nearest
-  multiple of 1 / 65,536, which is where the scale comes from as well. The bits
-  come from a counter-based generator (Salmon et al., "Parallel Random Numbers:
-  As Easy as 1, 2, 3") keyed by a draw that --tf_random_seed repeats.
+  Each value takes 16 random bits, so `rate` is rounded to a multiple of
+  1 / 65,536, for the scale as well. The bits come from a counter-based
+  generator (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3"),
+  whose key is a random number, the same each time with --tf_random_seed.
 
   Args:
     shape: list of int and int32 scalar Tensors.
@@ -205,10 +205,10 @@ def dropout_mask(shape, rate):
   """
   shape = tf.stack(shape)
   if not hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):
-    # TensorFlow 1.15 cannot draw bits, only numbers.
+    # TensorFlow 1.15 draws numbers only, not bits.
     keep = tf.greater_equal(tf.random_uniform(shape), rate)
     return tf.cast(keep, tf.float32) * (1.0 / (1.0 - rate))
-  # At any rate some values are kept, or the scale would be infinite.
+  # Some values are kept whatever the rate, or the scale would be infinite.
   dropped = min(int(round(rate * 2 ** _RANDOM_BITS)), 2 ** _RANDOM_BITS - 1)
   scale = 1.0 / (1.0 - dropped / 2.0 ** _RANDOM_BITS)
   size = tf.reduce_prod(shape)
@@ -248,9 +248,9 @@ def attend(query, key, value, bias, dropout_rate):
       to_probs = tf.matmul(upstream, value, transpose_b=True)
       if mask is not None:
         to_probs *= mask
-      # The sum of to_probs * probs over T, which the gradient of the softmax
-      # needs, is that of upstream * context over H (Dao et al., arXiv
-      # 2205.14135, appendix B.2): less to read where T is larger than H.
+      # The gradient of the softmax needs the sum of to_probs * probs over T.
+      # It equals that of upstream * context over H (Dao et al., arXiv
+      # 2205.14135, appendix B.2), which reads less if T is larger than H.
       total = tf.reduce_sum(upstream * context, axis=-1, keepdims=True)
       to_scores = (to_probs - total) * probs
       return (tf.matmul(to_scores, key),

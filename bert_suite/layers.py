@@ -1,6 +1,6 @@
 """The pieces of the encoder: activations, dropout, layer norm, embeddings.
 
-`modeling.py` has all of these under the same names, and the legend of sizes.
+`modeling.py` has all of these under the same names, and explains the sizes.
 """
 
 import numbers
@@ -20,7 +20,7 @@ ACTIVATIONS = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu,
 
 
 def get_activation(activation_string):
-  """Turns a name into a function.
+  """Returns the activation of a name.
 
   Args:
     activation_string: one of ACTIVATIONS, in upper or lower case, or None
@@ -47,8 +47,8 @@ def dropout(input_tensor, dropout_prob, packed=False):
   Args:
     input_tensor: float Tensor of any shape.
     dropout_prob: float or None. Probability of *dropping* a value.
-    packed: bool. Draws bits rather than numbers, which is cheaper; TPUs, for
-      which nothing is packed, have no such generator.
+    packed: bool. Draws bits rather than numbers, which is cheaper. TPUs, where
+      tokens are never packed, have no such generator.
 
   Returns:
     A Tensor of the same shape; the input itself for 0 and None.
@@ -114,7 +114,7 @@ def dense(input_tensor, size, activation=None, initializer=None, name="dense"):
 
 def dense_layer_2d(input_tensor, output_size, initializer, activation,
                    name=None):
-  """A `dense` layer of [B, F, W], under the name of the PyPI release.
+  """A `dense` layer of [B, F, W]; the PyPI release has it by this name.
 
   Args:
     input_tensor: float Tensor [B, F, W].
@@ -149,12 +149,9 @@ def dense_layer_3d_proj(input_tensor, hidden_size, num_attention_heads,
   return dense_layer_2d(merged, hidden_size, initializer, activation, name)
 
 
-def embedding_lookup(input_ids,
-                     vocab_size,
-                     embedding_size=128,
-                     initializer_range=0.02,
-                     word_embedding_name="word_embeddings",
-                     use_one_hot_embeddings=False):
+def embedding_lookup(
+    input_ids, vocab_size, embedding_size=128, initializer_range=0.02,
+    word_embedding_name="word_embeddings", use_one_hot_embeddings=False):
   """Looks ids up in a table.
 
   Args:
@@ -183,18 +180,12 @@ def embedding_lookup(input_ids,
   return tf.reshape(output, shape + [inputs * embedding_size]), table
 
 
-def embedding_postprocessor(input_tensor,
-                            use_token_type=False,
-                            token_type_ids=None,
-                            token_type_vocab_size=16,
-                            token_type_embedding_name="token_type_embeddings",
-                            use_position_embeddings=True,
-                            position_embedding_name="position_embeddings",
-                            initializer_range=0.02,
-                            max_position_embeddings=512,
-                            dropout_prob=0.1,
-                            position_ids=None,
-                            layer_norm_eps=kernels.LAYER_NORM_EPSILON):
+def embedding_postprocessor(
+    input_tensor, use_token_type=False, token_type_ids=None,
+    token_type_vocab_size=16, token_type_embedding_name="token_type_embeddings",
+    use_position_embeddings=True, position_embedding_name="position_embeddings",
+    initializer_range=0.02, max_position_embeddings=512, dropout_prob=0.1,
+    position_ids=None, layer_norm_eps=kernels.LAYER_NORM_EPSILON):
   """Adds token type and position embeddings, then layer norm and dropout.
 
   Args:
@@ -218,8 +209,7 @@ def embedding_postprocessor(input_tensor,
   Raises:
     ValueError: `token_type_ids` are missing or the sequence is too long.
   """
-  shape = get_shape_list(
-      input_tensor, expected_rank=3 if position_ids is None else 2)
+  shape = get_shape_list(input_tensor, 3 if position_ids is None else 2)
   width = shape[-1]
   output = input_tensor
 
@@ -244,9 +234,9 @@ def embedding_postprocessor(input_tensor,
           check_seq_length(shape[1], max_position_embeddings)):
         output += tf.slice(table, [0, 0], [shape[1], -1])  # [S, W]
     else:
-      # With two-column indices the gradient of gather_nd is one dense table;
-      # that of tf.gather would be rows not yet summed, which clipping by
-      # the global norm would count one by one.
+      # With two-column indices the gradient of gather_nd is one dense table.
+      # That of tf.gather would be rows not yet summed, each of which would
+      # count on its own in the global norm that gradients are clipped by.
       cells = tf.stack([tf.zeros_like(position_ids), position_ids], axis=1)
       output += tf.gather_nd(table[tf.newaxis], cells)  # [R, W]
 
@@ -263,14 +253,13 @@ def check_seq_length(seq_length, max_position_embeddings):
     max_position_embeddings: int.
 
   Returns:
-    A list of assertion ops, empty where the check is done at once.
+    A list of assertion ops, empty if the length is known and was checked.
 
   Raises:
     ValueError: the sequence is too long.
   """
-  message = ("The model reads at most %d positions "
-             "(max_position_embeddings); use no larger max_seq_length" %
-             max_position_embeddings)
+  message = ("The model reads at most %d positions (max_position_embeddings); "
+             "use a max_seq_length of at most that" % max_position_embeddings)
   if isinstance(seq_length, numbers.Integral):
     if seq_length > max_position_embeddings:
       raise ValueError("%s, found %d" % (message, seq_length))
@@ -291,7 +280,7 @@ def get_shape_list(tensor, expected_rank=None, name=None):
     A list of int, with int32 scalar Tensors for dimensions not known yet.
 
   Raises:
-    ValueError: the rank is another.
+    ValueError: the rank is not the expected one.
   """
   if expected_rank is not None:
     assert_rank(tensor, expected_rank, name)
@@ -323,7 +312,7 @@ def reshape_from_matrix(output_tensor, orig_shape_list):
 
   Args:
     output_tensor: Tensor [rows, width].
-    orig_shape_list: list, the shape that `reshape_to_matrix` was given.
+    orig_shape_list: list, the shape before `reshape_to_matrix`.
 
   Returns:
     Tensor [*orig_shape_list[:-1], width].

@@ -48,17 +48,9 @@ class BertModel:
   ```
   """
 
-  def __init__(self,
-               config,
-               is_training,
-               input_ids,
-               input_mask=None,
-               token_type_ids=None,
-               use_one_hot_embeddings=False,
-               scope=None,
-               output_positions=None,
-               options=None,
-               remove_padding=False):
+  def __init__(self, config, is_training, input_ids, input_mask=None,
+               token_type_ids=None, use_one_hot_embeddings=False, scope=None,
+               output_positions=None, options=None, remove_padding=False):
     """Builds the graph.
 
     Args:
@@ -68,19 +60,20 @@ class BertModel:
       input_mask: int32 [B, S]. 1 for real tokens, 0 for padding; all ones if
         None.
       token_type_ids: int32 [B, S]. Segments; all zeros if None.
-      use_one_hot_embeddings: bool. Same as in `options`; one of them suffices.
+      use_one_hot_embeddings: bool. Same as in `options`; either will do.
       scope: str. Variable scope; "bert" if None.
       output_positions: int32 [B, P]. Positions of real tokens that
-        `get_positions_output` returns. Without padding, the last layer is then
-        computed for these and, for the pooled output, the first token alone; a
-        tensor [B, 0] suits a caller that needs nothing else. The sequence
-        output is still there, but computed apart, with its own dropout.
+        `get_positions_output` returns. With `remove_padding` the last layer is
+        then computed only for these and, for the pooled output, for the first
+        token; pass a tensor [B, 0] if the pooled output is all you need. The
+        sequence output, if fetched, is computed separately, with its own
+        dropout.
       options: Options; None for the defaults.
-      remove_padding: bool. Same as in `options`; one of them suffices.
+      remove_padding: bool. Same as in `options`; either will do.
 
     Raises:
       ValueError: the config is invalid, a tensor has the wrong rank, S exceeds
-        `max_position_embeddings`, or there is no graph to build in.
+        `max_position_embeddings`, or execution is eager.
     """
     if tf.executing_eagerly():
       raise ValueError(
@@ -99,8 +92,7 @@ class BertModel:
     with tf.variable_scope(scope, default_name="bert"), \
         kernels.gradients_by_hand(packing is not None):
       embeddings, self.embedding_table = _embed(
-          config, input_ids, token_type_ids, options.use_one_hot_embeddings,
-          packing)
+          config, input_ids, token_type_ids, options, packing)
       positions = None
       if output_positions is not None:
         positions = tf.concat(  # [B, 1 + P]
@@ -108,7 +100,7 @@ class BertModel:
              tf.cast(output_positions, tf.int32)], axis=1)
       layers, at_positions = _encode(
           config, embeddings, input_mask, packing, positions)
-      # A session runs only those of these that are fetched.
+      # Of these, a session computes only what is fetched.
       self.embedding_output = (
           packing.unpack(embeddings) if packing else embeddings)  # [B, S, W]
       self.all_encoder_layers = layers
@@ -145,11 +137,11 @@ class BertModel:
     return self.all_encoder_layers
 
   def get_embedding_output(self):
-    """Returns float32 [B, S, W]: what the first encoder layer reads.
+    """Returns float32 [B, S, W]: the input of the first encoder layer.
 
     That is the sum of word, token type and position embeddings after layer
     norm and dropout. With `remove_padding` it is a copy laid out with padding,
-    so no output has a gradient to it.
+    and no gradient reaches it from the outputs.
     """
     return self.embedding_output
 
@@ -160,7 +152,7 @@ class BertModel:
 
 def _complete_inputs(config, is_training, input_ids, input_mask,
                      token_type_ids, options):
-  """Checks what a BertModel reads and fills in what was left out.
+  """Checks the inputs of a BertModel and fills in those left out.
 
   Args:
     config: BertConfig.
@@ -172,7 +164,7 @@ def _complete_inputs(config, is_training, input_ids, input_mask,
 
   Returns:
     input_ids, input_mask and token_type_ids, int32 [B, S] each, and the Packing
-    of their real tokens; None if padding is computed too.
+    of their real tokens, or None if padding is computed too.
   """
   batch_size, seq_length = get_shape_list(input_ids, expected_rank=2)
   with tf.control_dependencies(
@@ -186,13 +178,13 @@ def _complete_inputs(config, is_training, input_ids, input_mask,
   elif options.remove_padding:
     packing = padding.Packing(
         input_mask, batch_size, seq_length, options.few_shapes,
-        num_groups=_count_groups(batch_size, is_training, options.few_shapes))
+        padding.count_groups(batch_size, is_training, options.few_shapes))
   if token_type_ids is None:
     token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
   return input_ids, input_mask, token_type_ids, packing
 
 
-def _embed(config, input_ids, token_type_ids, use_one_hot_embeddings, packing):
+def _embed(config, input_ids, token_type_ids, options, packing):
   """Embeds `[B, S]` ids; returns `[B, S, W]`, or `[R, W]`, and the table."""
   position_ids = None
   if packing:
@@ -201,20 +193,15 @@ def _embed(config, input_ids, token_type_ids, use_one_hot_embeddings, packing):
     position_ids = packing.position_ids  # [R]
   with tf.variable_scope("embeddings"):
     word_embeddings, table = embedding_lookup(
-        input_ids,
-        vocab_size=config.vocab_size,
-        embedding_size=config.hidden_size,
-        initializer_range=config.initializer_range,
-        use_one_hot_embeddings=use_one_hot_embeddings)
+        input_ids, config.vocab_size, config.hidden_size,
+        config.initializer_range,
+        use_one_hot_embeddings=options.use_one_hot_embeddings)
     return embedding_postprocessor(
-        word_embeddings,
-        use_token_type=True,
-        token_type_ids=token_type_ids,
+        word_embeddings, use_token_type=True, token_type_ids=token_type_ids,
         token_type_vocab_size=config.type_vocab_size,
         initializer_range=config.initializer_range,
         max_position_embeddings=config.max_position_embeddings,
-        dropout_prob=config.hidden_dropout_prob,
-        position_ids=position_ids,
+        dropout_prob=config.hidden_dropout_prob, position_ids=position_ids,
         layer_norm_eps=get_layer_norm_eps(config)), table
 
 
@@ -230,7 +217,7 @@ def _encode(config, embeddings, input_mask, packing, positions):
 
   Returns:
     list of float32 [B, S, W], one for each layer, and float32 [B, P, W], the
-    last one at `positions`; None without them.
+    last one at `positions`, or None if they are None.
   """
   with tf.variable_scope("encoder"):
     layers = transformer_model(
@@ -246,8 +233,7 @@ def _encode(config, embeddings, input_mask, packing, positions):
         hidden_dropout_prob=config.hidden_dropout_prob,
         attention_probs_dropout_prob=config.attention_probs_dropout_prob,
         initializer_range=config.initializer_range,
-        do_return_all_layers=True,
-        packing=packing,
+        do_return_all_layers=True, packing=packing,
         positions=positions if packing else None,
         layer_norm_eps=get_layer_norm_eps(config))
   if not packing:
@@ -259,18 +245,6 @@ def _encode(config, embeddings, input_mask, packing, positions):
     at_positions = tf.reshape(
         at_positions, get_shape_list(positions) + [config.hidden_size])
   return [packing.unpack(x) for x in layers], at_positions
-
-
-def _count_groups(batch_size, is_training, few_shapes):
-  """Returns into how many groups of similar length attention sorts sequences.
-
-  With two, half of them need not be as long as the longest; four were no faster
-  in training steps of BERT-Base's shape. Each group has shapes of its own, so
-  there is one group where shapes must be few, as in inference.
-  """
-  if few_shapes or not is_training or not isinstance(batch_size, int):
-    return 1
-  return 2 if batch_size >= 4 else 1
 
 
 def get_assignment_map_from_checkpoint(tvars, init_checkpoint):
@@ -314,20 +288,12 @@ def create_attention_mask_from_input_mask(from_tensor, to_mask):
   return to_mask * tf.ones([batch_size, from_shape[1], 1])  # [B, F, T]
 
 
-def attention_layer(from_tensor,
-                    to_tensor,
-                    attention_mask=None,
-                    num_attention_heads=1,
-                    size_per_head=512,
-                    query_act=None,
-                    key_act=None,
-                    value_act=None,
-                    attention_probs_dropout_prob=0.0,
-                    initializer_range=0.02,
-                    do_return_2d_tensor=False,
-                    batch_size=None,
-                    from_seq_length=None,
-                    to_seq_length=None):
+def attention_layer(
+    from_tensor, to_tensor, attention_mask=None, num_attention_heads=1,
+    size_per_head=512, query_act=None, key_act=None, value_act=None,
+    attention_probs_dropout_prob=0.0, initializer_range=0.02,
+    do_return_2d_tensor=False, batch_size=None, from_seq_length=None,
+    to_seq_length=None):
   """Multi-head attention (Vaswani et al., arXiv 1706.03762, section 3.2).
 
   Each "from" position compares its query with the keys of "to" positions and
@@ -355,7 +321,7 @@ def attention_layer(from_tensor,
     float32 [B, F, N * H], or as `do_return_2d_tensor` says.
 
   Raises:
-    ValueError: ranks differ, or rank 2 tensors come without their lengths.
+    ValueError: the ranks differ, or a length of rank 2 tensors is missing.
   """
   from_shape = get_shape_list(from_tensor, expected_rank=[2, 3])
   to_shape = get_shape_list(to_tensor, expected_rank=[2, 3])
@@ -382,8 +348,7 @@ def attention_layer(from_tensor,
   key = project(to_tensor, to_seq_length, key_act, "key")
   value = project(to_tensor, to_seq_length, value_act, "value")
 
-  # Scaling the query is the cheaper place for 1 / sqrt(H): F * H values, not
-  # F * T.
+  # Scaling by 1 / sqrt(H) is cheapest here: F * H values, not F * T.
   query *= 1.0 / math.sqrt(float(size_per_head))
   scores = tf.matmul(query, key, transpose_b=True)  # [B, N, F, T]
   if attention_mask is not None:
@@ -399,63 +364,12 @@ def attention_layer(from_tensor,
   return tf.reshape(context, [batch_size, from_seq_length, width])
 
 
-def _packed_attention(hidden, packing, num_heads, dropout_prob, initializer,
-                      positions=None):
-  """`attention_layer` of packed tokens to those of their own sequence.
-
-  Args:
-    hidden: float32 [R, W].
-    packing: Packing.
-    num_heads: int. N.
-    dropout_prob: float. Dropout of the probabilities.
-    initializer: initializer of the kernels.
-    positions: int32 [B, P], those that attend; all real tokens if None.
-
-  Returns:
-    float32 [R, W], or [B * P, W] with `positions`.
-  """
-  width = get_shape_list(hidden)[-1]
-  size = width // num_heads
-
-  def project(tensor, name):
-    return dense(tensor, width, None, initializer, name)
-
-  query = project(
-      hidden if positions is None else packing.take(hidden, positions),
-      "query") * (1.0 / math.sqrt(float(size)))
-  if positions is None:
-    queries = packing.split_heads(query, num_heads)
-  else:
-    batch_size, number = get_shape_list(positions)
-    query = tf.transpose(tf.reshape(
-        query, [batch_size, number, num_heads, size]), [0, 2, 1, 3])
-    queries = packing.split_sequences(query)
-  keys, values = [packing.split_heads(project(hidden, name), num_heads)
-                  for name in ("key", "value")]  # [B, N, T, H]
-  contexts = [
-      kernels.attend(query, key, value, group.attention_bias, dropout_prob)
-      for query, key, value, group in zip(
-          queries, keys, values, packing.groups)]
-  if positions is None:
-    return packing.merge_heads(contexts)
-  context = packing.merge_sequences(contexts)
-  return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, width])
-
-
-def transformer_model(input_tensor,
-                      attention_mask=None,
-                      hidden_size=768,
-                      num_hidden_layers=12,
-                      num_attention_heads=12,
-                      intermediate_size=3072,
-                      intermediate_act_fn=gelu,
-                      hidden_dropout_prob=0.1,
-                      attention_probs_dropout_prob=0.1,
-                      initializer_range=0.02,
-                      do_return_all_layers=False,
-                      packing=None,
-                      positions=None,
-                      layer_norm_eps=kernels.LAYER_NORM_EPSILON):
+def transformer_model(
+    input_tensor, attention_mask=None, hidden_size=768, num_hidden_layers=12,
+    num_attention_heads=12, intermediate_size=3072, intermediate_act_fn=gelu,
+    hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
+    initializer_range=0.02, do_return_all_layers=False, packing=None,
+    positions=None, layer_norm_eps=kernels.LAYER_NORM_EPSILON):
   """A stack of Transformer encoder layers (arXiv 1706.03762, section 3.1).
 
   Args:
@@ -471,12 +385,12 @@ def transformer_model(input_tensor,
     initializer_range: float. Standard deviation of the initial kernels.
     do_return_all_layers: bool. Returns a list, one Tensor per layer.
     packing: Packing, if `input_tensor` is packed.
-    positions: int32 [B, P], with `packing`. Where the last layer is computed
-      once more, apart from the others.
+    positions: int32 [B, P], only with `packing`. Positions for which the last
+      layer is computed separately, a second time.
     layer_norm_eps: float. See `layer_norm`.
 
   Returns:
-    A Tensor shaped as `input_tensor`, or a list of them; with `positions` a
+    A Tensor shaped like `input_tensor`, or a list of them; with `positions` a
     pair of that and float32 [B * P, W].
 
   Raises:
@@ -485,8 +399,7 @@ def transformer_model(input_tensor,
   if hidden_size % num_attention_heads:
     raise ValueError("hidden_size %d is not a multiple of num_attention_heads "
                      "%d" % (hidden_size, num_attention_heads))
-  input_shape = get_shape_list(
-      input_tensor, expected_rank=2 if packing else 3)
+  input_shape = get_shape_list(input_tensor, 2 if packing else 3)
   if input_shape[-1] != hidden_size:
     raise ValueError("The input is %s wide and hidden_size is %d; the residual "
                      "connections need them equal" %
@@ -494,7 +407,7 @@ def transformer_model(input_tensor,
   initializer = create_initializer(initializer_range)
   if packing:
     attend = functools.partial(
-        _packed_attention, packing=packing, num_heads=num_attention_heads,
+        padding.attention, packing=packing, num_heads=num_attention_heads,
         dropout_prob=attention_probs_dropout_prob, initializer=initializer)
   else:
     def attend(hidden):
@@ -536,14 +449,14 @@ def _transformer_layer(hidden, attend, intermediate_size, activation,
 
   Args:
     hidden: float32 [rows, W].
-    attend: function that attends from such a matrix to itself.
+    attend: function, the self-attention of such a matrix.
     intermediate_size: int. Width between the two feed-forward matrices.
     activation: function, applied there.
     dropout_prob: float. Dropout of both sublayers' outputs.
     initializer: initializer of the kernels.
     packing: Packing of the rows, or None.
     layer_norm_eps: float. See `layer_norm`.
-    positions: int32 [B, P], or None for all. Where the layer is computed.
+    positions: int32 [B, P], those to compute the layer for; None for all.
 
   Returns:
     float32 [rows, W], or [B * P, W] with `positions`.
@@ -551,9 +464,8 @@ def _transformer_layer(hidden, attend, intermediate_size, activation,
   width = get_shape_list(hidden)[-1]
 
   def add_and_normalize(output, residual):
-    return layer_norm(
-        dropout(output, dropout_prob, packed=bool(packing)) + residual,
-        epsilon=layer_norm_eps)
+    output = dropout(output, dropout_prob, packed=bool(packing))
+    return layer_norm(output + residual, epsilon=layer_norm_eps)
 
   with tf.variable_scope("attention"):
     with tf.variable_scope("self"):

@@ -1,4 +1,4 @@
-"""AdamW with warm-up, linear decay and clipping: how BERT updates weights.
+"""How weights are updated: AdamW with warm-up, linear decay and clipping.
 
 Methods: Kingma and Ba, "Adam" (arXiv 1412.6980, algorithm 1), without its bias
 correction; Loshchilov and Hutter, "Decoupled Weight Decay Regularization"
@@ -14,7 +14,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-# Begins the message of the error that stops a training that diverged.
+# How the message of the error begins that stops a diverging training.
 NOT_FINITE = "The gradient norm is not finite at global step"
 
 
@@ -46,7 +46,7 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
 
   Args:
     loss: float32 scalar Tensor.
-    init_lr: float. This and the arguments below: see Settings.
+    init_lr: float. `learning_rate` of Settings, which describes the rest too.
     num_train_steps: int.
     num_warmup_steps: int.
     use_tpu: bool.
@@ -62,27 +62,27 @@ def make_train_op(loss, settings):
   """Makes the op that takes one training step.
 
   Rows gathered from the word embedding table enter the norm one by one, even
-  where a word occurs twice: that is how `tf.clip_by_global_norm` counts
-  IndexedSlices, and published models were trained that way.
+  where a word occurs twice. That is how `tf.clip_by_global_norm` treats
+  IndexedSlices, and how published models were trained.
 
   Args:
     loss: float32 scalar Tensor.
     settings: Settings.
 
   Returns:
-    The training op. "learning_rate:0" and "global_norm:0" name the step's
-    values in the graph. Running it raises `tf.errors.InvalidArgumentError`,
-    with NOT_FINITE and the step in its message, where the norm is not finite.
+    The training op. In the graph, "learning_rate:0" and "global_norm:0" are the
+    step's values. Running it raises `tf.errors.InvalidArgumentError`, with
+    NOT_FINITE and the step in its message, if the norm is not finite.
   """
   _warn_of_long_warmup(settings)
   global_step = tf.train.get_or_create_global_step()
-  # One read for everything below: the count before this step.
+  # Read once for everything below: the count before this step.
   step = tf.identity(global_step)
 
   # Gradients, each of its variable's shape or IndexedSlices of its rows.
   variables = tf.trainable_variables()
   with warnings.catch_warnings():
-    # TensorFlow 1.15 warns of memory for the gradient of the embeddings.
+    # TensorFlow 1.15 warns of the memory that the embeddings' gradient takes.
     warnings.filterwarnings("ignore", "Converting sparse IndexedSlices")
     gradients = tf.gradients(loss, variables)
 
@@ -101,10 +101,9 @@ def make_train_op(loss, settings):
       gradients, settings.clip_norm, use_norm=norm)
 
   # Update, at the learning rate of the global step before it.
-  learning_rate = tf.identity(
-      learning_rate_schedule(
-          settings.learning_rate, settings.num_train_steps,
-          settings.num_warmup_steps, step), name="learning_rate")
+  learning_rate = tf.identity(learning_rate_schedule(
+      settings.learning_rate, settings.num_train_steps,
+      settings.num_warmup_steps, step), name="learning_rate")
   optimizer = AdamWeightDecayOptimizer(
       learning_rate=learning_rate,
       weight_decay_rate=settings.weight_decay_rate,
@@ -114,19 +113,17 @@ def make_train_op(loss, settings):
   update = optimizer.apply_gradients(zip(gradients, variables))
 
   with tf.control_dependencies([update]):
-    return tf.assign_add(
-        global_step, tf.ones_like(step), name="train_op").op
+    return tf.assign_add(global_step, tf.ones_like(step), name="train_op").op
 
 
 def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
   """The learning rate: linear from 0 over the warm-up, then linear to 0.
 
-  Both lines are drawn over the whole training: after a warm-up of w of n steps
+  The decay counts from step 0, warm-up included: after w of n steps of warm-up
   the learning rate continues from `init_lr * (1 - w / n)`.
 
   Args:
-    init_lr: float. The learning rate that the warm-up leads to and the decay
-      starts from.
+    init_lr: float. Where the warm-up leads to and the decay starts from.
     num_train_steps: int. Step at which the learning rate reaches 0.
     num_warmup_steps: int. Steps of warm-up; 0 or None for none.
     step: int scalar Tensor. Steps taken so far.
@@ -151,7 +148,7 @@ def _warn_of_long_warmup(settings):
   num_warmup_steps = settings.num_warmup_steps
   if not num_warmup_steps or num_warmup_steps < num_train_steps:
     return
-  # The last step uses the learning rate of the count before it.
+  # The last step's learning rate is that of the count before it.
   highest = (num_train_steps - 1) / float(num_warmup_steps)
   percent = "%.1f" if highest >= 0.001 else "%.1g"
   tf.logging.warning(
@@ -174,17 +171,12 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
 
   The averages are the slots `adam_m` and `adam_v`, so that a checkpoint holds
   them as "bert/pooler/dense/kernel/adam_m". A gradient of IndexedSlices is
-  summed into a dense one first: the averages of rows without a gradient shrink
-  and the rows decay as well.
+  summed into a dense one first: rows without a gradient decay too, and their
+  averages shrink.
   """
 
-  def __init__(self,
-               learning_rate,
-               weight_decay_rate=0.0,
-               beta_1=0.9,
-               beta_2=0.999,
-               epsilon=1e-6,
-               exclude_from_weight_decay=None,
+  def __init__(self, learning_rate, weight_decay_rate=0.0, beta_1=0.9,
+               beta_2=0.999, epsilon=1e-6, exclude_from_weight_decay=None,
                name="AdamWeightDecayOptimizer"):
     """Makes the optimizer.
 
@@ -207,11 +199,11 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     self.exclude_from_weight_decay = exclude_from_weight_decay
 
   def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-    """Updates the variables; leaves `global_step` for the caller to count.
+    """Updates the variables; the caller has to increment `global_step`.
 
     Args:
-      grads_and_vars: list of (gradient, variable); a None gradient leaves its
-        variable alone.
+      grads_and_vars: list of (gradient, variable); a variable whose gradient
+        is None is left unchanged.
       global_step: accepted because callers pass it; not changed.
       name: str. Name of the op.
 
@@ -220,14 +212,13 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     """
     del global_step
     grads_and_vars = list(grads_and_vars)
-    # Made here, where they wait for no gradient, and shared: constants for each
-    # variable would add a thousand ops to BERT-Base's graph.
+    # Made here, where they wait for no gradient, and shared: constants of each
+    # variable's own would add a thousand ops to BERT-Base's graph.
     self._constants = {
         dtype: self._make_constants(dtype) for dtype in sorted(
             {variable.dtype.base_dtype for _, variable in grads_and_vars},
             key=lambda dtype: dtype.name)}
-    return super().apply_gradients(
-        grads_and_vars, name=name)
+    return super().apply_gradients(grads_and_vars, name=name)
 
   def _make_constants(self, dtype):
     """Returns the constant arguments that both fused kernels share.
@@ -243,13 +234,12 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         epsilon=tf.constant(self.epsilon, dtype))
 
   def _prepare(self):
-    rate = self.learning_rate() if callable(
-        self.learning_rate) else self.learning_rate
-    self._rate = tf.convert_to_tensor(rate, name="learning_rate")
+    self._rate = tf.convert_to_tensor(
+        self._call_if_callable(self.learning_rate), name="learning_rate")
 
   def _create_slots(self, var_list):
     for variable in var_list:
-      # The second name is what the slot variable's own name ends in.
+      # The second name is how the name of the slot's variable ends.
       self._zeros_slot(variable, "adam_m", "adam_m")
       self._zeros_slot(variable, "adam_v", "adam_v")
 
@@ -264,18 +254,12 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     """Returns the name of a variable without the ":0" of its tensor."""
     return re.sub(r":\d+$", "", param_name)
 
-  def _adam_arguments(self, variable, gradient):
-    """The arguments of a variable that both fused kernels share."""
-    dtype = variable.dtype.base_dtype
-    return dict(self._constants[dtype], lr=tf.cast(self._rate, dtype),
-                grad=gradient)
-
   def _decay(self, variable, gradient):
     """Subtracts learning_rate * decay * variable; returns the ops to wait for.
 
-    The whole update uses the variable's value before the step, so the decay
-    goes before the Adam kernel, which reads the variable for nothing else, and
-    after the gradient, which is computed from that value.
+    The whole update uses the variable's value before the step. So the decay
+    comes after the gradient, which is computed from that value, and before the
+    Adam kernel, whose step does not depend on it.
     """
     if not self._do_use_weight_decay(self._get_variable_name(variable.name)):
       return []
@@ -284,30 +268,41 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       return [variable.assign_sub(
           factor * self.weight_decay_rate * variable.value()).op]
 
+  def _update(self, kernel, gradient, variable, refer):
+    """Decays a variable, then runs one of the fused kernels on it.
+
+    Args:
+      kernel: function of `tf.raw_ops`.
+      gradient: Tensor of the variable's shape.
+      variable: the variable.
+      refer: function from a variable to what the kernel takes for it.
+
+    Returns:
+      What the kernel returns.
+    """
+    dtype = variable.dtype.base_dtype
+    with tf.control_dependencies(self._decay(variable, gradient)):
+      return kernel(
+          var=refer(variable), m=refer(self.get_slot(variable, "adam_m")),
+          v=refer(self.get_slot(variable, "adam_v")), grad=gradient,
+          lr=tf.cast(self._rate, dtype), **self._constants[dtype])
+
   def _apply_dense(self, grad, var):
-    with tf.control_dependencies(self._decay(var, grad)):
-      return tf.raw_ops.ApplyAdam(
-          var=var, m=self.get_slot(var, "adam_m"),
-          v=self.get_slot(var, "adam_v"),
-          **self._adam_arguments(var, grad)).op
+    return self._update(tf.raw_ops.ApplyAdam, grad, var, lambda v: v).op
 
   def _resource_apply_dense(self, grad, var):
-    with tf.control_dependencies(self._decay(var, grad)):
-      return tf.raw_ops.ResourceApplyAdam(
-          var=var.handle, m=self.get_slot(var, "adam_m").handle,
-          v=self.get_slot(var, "adam_v").handle,
-          **self._adam_arguments(var, grad))
+    return self._update(
+        tf.raw_ops.ResourceApplyAdam, grad, var, lambda v: v.handle)
 
   def _apply_sparse(self, grad, var):
-    return self._apply_dense(
-        tf.unsorted_segment_sum(grad.values, grad.indices, tf.shape(var)[0]),
-        var)
+    return self._apply_dense(tf.unsorted_segment_sum(
+        grad.values, grad.indices, tf.shape(var)[0]), var)
 
   def _resource_apply_sparse(self, grad, var, indices):
     return self._resource_apply_dense(
         tf.unsorted_segment_sum(grad, indices, tf.shape(var)[0]), var)
 
-  # The base class sums duplicate rows before it calls the methods above. They
-  # sum all rows anyway, so the work is not done twice.
+  # The base class would sum duplicate rows before it calls the methods above,
+  # which sum all rows anyway.
   _apply_sparse_duplicate_indices = _apply_sparse
   _resource_apply_sparse_duplicate_indices = _resource_apply_sparse

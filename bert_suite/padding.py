@@ -1,26 +1,29 @@
 """Computing without padding: the real tokens of a batch in one matrix.
 
 Sizes are named as in `modeling.py`: B batch, S sequence length, W hidden size,
-R real tokens in the batch, T the most real tokens in one of its sequences,
-either of them rounded up on request, N heads of H numbers.
+R real tokens in the batch, T the most real tokens in one of its sequences
+(R and T are rounded up on request), N heads of H numbers.
 """
+
+import math
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
 from . import kernels
+from .layers import dense, get_shape_list
 
-# How sizes are rounded up: the least step, and the least number of steps that a
-# size is divided into. More steps waste less computation but make more shapes.
-# These add 3% of rows to lines of prose (benchmarks/features.py), and few even
-# to a request of one short text.
+# How sizes are rounded up: the smallest step, and the smallest number of steps
+# that a size is divided into. More steps waste less computation but make more
+# shapes. These add 3% of rows to lines of prose (benchmarks/features.py), and
+# few even to a request of one short text.
 _ROW_STEPS = (8, 16)
 LENGTH_STEPS = (4, 4)
 
 
 def round_up(size, least_step, num_steps):
-  """Rounds up to one of a few sizes, larger ones being further apart.
+  """Rounds up to one of a few sizes, which lie further apart as they grow.
 
   Args:
     size: int32 scalar Tensor, below 2**30.
@@ -53,17 +56,29 @@ def find_cells(is_real):
   flat = tf.reshape(is_real, [-1])  # [B * S]
   size = tf.size(flat)
   rank = tf.cumsum(tf.cast(flat, tf.int32), exclusive=True)
-  # No shape must be the number itself, as that of tf.where(is_real) is. Those
-  # that are not true all go into one place after the last, left out.
+  # No shape may be the exact number, as that of tf.where(is_real) is. All false
+  # cells go to one place after the last, which is left out.
   place = tf.where(flat, rank, tf.fill([size], size))[:, tf.newaxis]
   number = tf.reduce_sum(tf.cast(flat, tf.int32))
   num_rows = round_up(tf.maximum(number, 1), *_ROW_STEPS)
-  # There may be more rows than cells, hence the larger of the two.
+  # There may be more rows than cells, hence the maximum.
   found = tf.scatter_nd(place, tf.range(size), [tf.maximum(size, num_rows) + 1])
   found = found[:num_rows] * tf.sequence_mask(number, num_rows, tf.int32)
   seq_length = tf.shape(is_real)[1]
   return (tf.stack([found // seq_length, found % seq_length], axis=1),
           tf.sequence_mask(number, num_rows, tf.float32))
+
+
+def count_groups(batch_size, is_training, few_shapes):
+  """Returns the number of groups of similar length for attention.
+
+  With two, half of the sequences need not be as long as the longest; four were
+  no faster in training steps of BERT-Base's shape. Each group has shapes of its
+  own, so there is one group where shapes must be few, as in inference.
+  """
+  if few_shapes or not is_training or not isinstance(batch_size, int):
+    return 1
+  return 2 if batch_size >= 4 else 1
 
 
 class _Group:
@@ -83,7 +98,7 @@ class _Group:
       self.length = round_up(self.length, *LENGTH_STEPS)
     self.is_token = tf.sequence_mask(lengths, self.length)
     # Far enough below any score that the softmax is exactly 0 there, yet
-    # finite, so that a sequence without any token stays a number.
+    # finite, so that a sequence without any token gives no NaN.
     self.attention_bias = tf.cast(
         tf.logical_not(self.is_token), tf.float32)[
             :, tf.newaxis, tf.newaxis] * -10000.0
@@ -99,12 +114,12 @@ class Packing:
   again by sequence and head, `[B, N, T, H]`; the sequences may be in `groups`,
   each with a T of its own.
 
-  With `few_shapes` both R and T are rounded up. oneDNN keeps what it has
-  prepared for each shape, so in a process that meets a new R and a new T with
-  every batch, memory grows with the batches; XLA compiles anew for each. No
-  shape then depends on the data but by R and T. The rows that fill R up are
-  computed like the others, never read, and have no gradient. A batch of padding
-  alone has one such row, because nothing can be gathered from none.
+  With `few_shapes` both R and T are rounded up, and shapes depend on the data
+  only through R and T. Without it, each batch brings a new R and a new T:
+  oneDNN keeps what it has prepared for each shape, so memory grows with every
+  batch, and XLA compiles again for each. The rows added to R are computed like
+  the others, never read, and have no gradient. A batch of padding alone has one
+  such row, because nothing can be gathered from none.
   """
 
   def __init__(self, input_mask, batch_size, seq_length, few_shapes=False,
@@ -112,13 +127,13 @@ class Packing:
     """Finds the real tokens.
 
     Args:
-      input_mask: int [B, S]. 1 for real tokens, 0 for padding; the zeros may be
+      input_mask: int [B, S]. 1 for real tokens, 0 for padding, which may be
         anywhere.
       batch_size: int, or int32 scalar Tensor where it is not known yet. B.
       seq_length: int, or int32 scalar Tensor where it is not known yet. S.
       few_shapes: bool. Rounds R and T up to few sizes.
-      num_groups: int. Into how many groups of similar length the sequences are
-        sorted, so that not all attention is as long as the longest.
+      num_groups: int. Number of groups of similar length that the sequences
+        are sorted into, so that not all attention is as long as the longest.
     """
     self.batch_size = batch_size
     self.seq_length = seq_length
@@ -163,13 +178,13 @@ class Packing:
     """Lays `[R, W]` out as `[B, S, W]`, zeros at padding."""
     sizes = [self.batch_size, self.seq_length, packed.shape.as_list()[1]]
     if self._is_row is None:
-      # gather_nd and scatter_nd are each other's gradients, so no IndexedSlices
-      # come up that would have to be summed again.
+      # gather_nd and scatter_nd are each other's gradients: there are no
+      # IndexedSlices, which would have to be summed again.
       result = tf.scatter_nd(self._cells[:self._num_real],
                              packed[:self._num_real], tf.stack(sizes))
     else:
-      result = tf.scatter_nd(self._cells, packed * self._is_row,
-                             tf.stack(sizes))
+      result = tf.scatter_nd(
+          self._cells, packed * self._is_row, tf.stack(sizes))
     result.set_shape([None if tf.is_tensor(size) else size for size in sizes])
     return result
 
@@ -195,7 +210,7 @@ class Packing:
       def gradient(*upstream):
         taken = tf.gather(_join(upstream, size), backward)
         taken = tf.reshape(taken, [-1, num_heads * size])
-        # A row that fills up would get the gradient of another one's token.
+        # An added row would get the gradient of another row's token.
         return taken if self._is_row is None else taken * self._is_row
 
       rows = tf.reshape(packed, [-1, size])
@@ -212,7 +227,7 @@ class Packing:
     @kernels.with_gradient
     def merge(*contexts):
       def gradient(upstream):
-        # Zero where no token is; a row of zeros stands for those.
+        # Where there is no token, the gradient is a row of zeros.
         rows = tf.concat([tf.reshape(upstream, [-1, size]),
                           tf.zeros([1, size], upstream.dtype)], axis=0)
         return [tf.gather(rows, tf.where_v2(
@@ -237,7 +252,7 @@ class Packing:
     return tf.gather(tf.concat(tensors, axis=0), self._places)
 
   def _find_indices(self, num_heads):
-    """The rows that `split_heads` takes, and those that `merge_heads` takes.
+    """Returns the rows that `split_heads` and `merge_heads` take.
 
     Returns:
       For each group int32 [B, N, T], of rows of [R * N, H]; and int32 [R, N],
@@ -251,8 +266,7 @@ class Packing:
             group.length)  # [B, T]
         # Any row will do where there is no token: nothing attends to it.
         row = tf.where(group.is_token, row, tf.zeros_like(row))
-        forward.append(
-            row[:, tf.newaxis] * num_heads + head[:, tf.newaxis])
+        forward.append(row[:, tf.newaxis] * num_heads + head[:, tf.newaxis])
         size = tf.shape(group.sequences)[0]
         bases.append(num_before + tf.range(size) * num_heads * group.length)
         lengths.append(tf.fill([size], group.length))
@@ -269,3 +283,46 @@ def _join(tensors, size):
   """Puts tensors `[..., H]` one below the other, as `[rows, H]`."""
   rows = [tf.reshape(tensor, [-1, size]) for tensor in tensors]
   return rows[0] if len(rows) == 1 else tf.concat(rows, axis=0)
+
+
+def attention(hidden, packing, num_heads, dropout_prob, initializer,
+              positions=None):
+  """`modeling.attention_layer` of packed tokens to those of their own sequence.
+
+  Args:
+    hidden: float32 [R, W].
+    packing: Packing.
+    num_heads: int. N.
+    dropout_prob: float. Dropout of the probabilities.
+    initializer: initializer of the kernels.
+    positions: int32 [B, P], those that attend; None for all real tokens.
+
+  Returns:
+    float32 [R, W], or [B * P, W] with `positions`.
+  """
+  width = get_shape_list(hidden)[-1]
+  size = width // num_heads
+
+  def project(tensor, name):
+    return dense(tensor, width, None, initializer, name)
+
+  query = project(
+      hidden if positions is None else packing.take(hidden, positions),
+      "query") * (1.0 / math.sqrt(float(size)))
+  if positions is None:
+    queries = packing.split_heads(query, num_heads)
+  else:
+    batch_size, number = get_shape_list(positions)
+    query = tf.transpose(tf.reshape(
+        query, [batch_size, number, num_heads, size]), [0, 2, 1, 3])
+    queries = packing.split_sequences(query)
+  keys, values = [packing.split_heads(project(hidden, name), num_heads)
+                  for name in ("key", "value")]  # [B, N, T, H]
+  contexts = [
+      kernels.attend(query, key, value, group.attention_bias, dropout_prob)
+      for query, key, value, group in zip(
+          queries, keys, values, packing.groups)]
+  if positions is None:
+    return packing.merge_heads(contexts)
+  context = packing.merge_sequences(contexts)
+  return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, width])
