@@ -22,7 +22,7 @@ def validate_case_matches_checkpoint(do_lower_case, init_checkpoint):
   Args:
     do_lower_case: bool, whether the text will be lower-cased.
     init_checkpoint: str or None, ".../cased_L-12_H-768_A-12/bert_model.ckpt";
-      a folder of any other name passes.
+      a folder of any other name is not checked.
 
   Raises:
     ValueError: that model was trained on the other kind of text.
@@ -43,8 +43,8 @@ def decide_casing(do_lower_case, vocab_file, init_checkpoint=None,
   """Decides whether the text is lower-cased, as the model needs it.
 
   Args:
-    do_lower_case: bool; None if the user did not say. The config then decides,
-      else the vocabulary, else it is True.
+    do_lower_case: bool; None if the user did not say. Then the config decides,
+      or without it the vocabulary.
     vocab_file: str.
     init_checkpoint: str or None, for `validate_case_matches_checkpoint`.
     config_value: bool or None. The value in the model's config.
@@ -65,8 +65,8 @@ def decide_casing(do_lower_case, vocab_file, init_checkpoint=None,
     else:
       do_lower_case, source = True, None
     if source:
-      tf.logging.info("do_lower_case=%s is taken from %s", do_lower_case,
-                      source)
+      tf.logging.info(
+          "do_lower_case=%s is taken from %s", do_lower_case, source)
   elif config_value is not None and do_lower_case != bool(config_value):
     raise ValueError(
         "--do_lower_case=%s: the model's config says %s; leave the flag out, "
@@ -74,7 +74,7 @@ def decide_casing(do_lower_case, vocab_file, init_checkpoint=None,
   elif do_lower_case and is_cased_vocab:
     tf.logging.warning(
         "--do_lower_case=True, but %s has upper case: the model seems to be a "
-        "cased one, which wants --do_lower_case=False", vocab_file)
+        "cased one, which needs --do_lower_case=False", vocab_file)
   validate_case_matches_checkpoint(do_lower_case, init_checkpoint)
   return do_lower_case
 
@@ -83,7 +83,7 @@ def _has_upper_case(vocab_file):
   """Returns whether a vocabulary is that of a cased model.
 
   A lower-cased one can hold a few entries with upper case, from text that
-  lower-casing does not reach; in the published cased ones those are over 10%.
+  lower-casing does not reach; in published cased ones they are over 10%.
   """
   tokens = vocab_files.read_tokens(vocab_file)
   upper = sum(1 for token in tokens

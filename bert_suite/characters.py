@@ -1,6 +1,6 @@
-"""Characters, classed, lower-cased and decomposed as by Unicode 11.
+"""Characters, classified, lower-cased and decomposed as in Unicode 11.
 
-On every version of Python, so that a text has the same ids everywhere.
+So a text has the same ids on every version of Python.
 """
 
 import functools
@@ -14,9 +14,9 @@ _CJK_RANGES = (
     (0x2A700, 0x2B73F), (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF),
     (0x2F800, 0x2FA1F))
 
-# What a later Unicode lower-cases, decomposes or classes otherwise than
-# Unicode 11, with what lies between: characters that Unicode 11 left
-# unassigned or that every version leaves as they are.
+# Characters that a later Unicode lower-cases, decomposes or classifies
+# differently, and those between them, which Unicode 11 left unassigned or every
+# version leaves as they are.
 NEWER_THAN_UNICODE_11 = re.compile(
     "([\u055f\u061d\u0888-\u08d2\u0b55\u0c3c\u0c77\u0d81\u0eba\u0ece\u1715"
     "\u180f\u1abf-\u1ace\u1b7d-\u1b7e\u1dfa\u2c2f\u2c5f\u2e4f-\u2e5d"
@@ -40,41 +40,41 @@ def category(char):
 
 
 def is_whitespace(char):
-  """Whether cleaning makes a space of the character."""
+  """Returns whether cleaning turns the character into a space."""
   return char in " \t\n\r" or category(char) == "Zs"
 
 
 def is_control(char):
-  """Whether cleaning drops the character as a control character."""
+  """Returns whether cleaning drops the character as a control character."""
   return char not in "\t\n\r" and category(char) in ("Cc", "Cf")
 
 
 def is_punctuation(char):
-  """Whether words end around the character; all ASCII symbols count."""
+  """Returns whether it is punctuation, as which all ASCII symbols count."""
   return char in string.punctuation or category(char).startswith("P")
 
 
 def is_cjk(char):
-  """Whether the character is an ideograph."""
+  """Returns whether the character is an ideograph."""
   return any(first <= ord(char) <= last for first, last in _CJK_RANGES)
 
 
 def clean(char):
-  """Returns what cleaning makes of a character, "" if it drops it."""
+  """Returns what cleaning makes of a character; "" if it is dropped."""
   if char in "\0\ufffd" or is_control(char):
     return ""
   return " " if is_whitespace(char) else char
 
 
 def _cut(char):
-  """clean, with spaces around a character that is a word of its own."""
+  """Does `clean`, with spaces around a character that is a word of its own."""
   if is_punctuation(char) or is_cjk(char):
     return " %s " % char
   return clean(char)
 
 
 def change_and_cut(text, lower, strip):
-  """Returns text cleaned and changed, with spaces to cut at.
+  """Returns text cleaned and changed, with spaces to split at.
 
   Args:
     text: str.
@@ -97,20 +97,25 @@ decompose = functools.partial(unicodedata.normalize, "NFD")
 
 
 def change_parts(change, text):
-  """Applies a function of str to what Unicode 11 knows of a text.
+  """Applies a function of str to the parts of a text that Unicode 11 knows.
 
-  To Unicode 11 newer characters are nothing in particular: they stay, and part
-  what stands before from what stands after.
+  Newer characters stay as they are; the function does not see past them.
   """
   parts = NEWER_THAN_UNICODE_11.split(text)
   parts[::2] = list(map(change, parts[::2]))
   return "".join(parts)
 
 
-def _change_and_cut_char(lower, strip, char):
-  """Returns change_and_cut(char), DEPENDS if neighbours may change that.
+def strip_marks(text):
+  """Returns text decomposed, without marks such as accents."""
+  return "".join(char for char in change_parts(decompose, text)
+                 if category(char) != "Mn")
 
-  They do for the capital sigma, which has two lower-case forms, and where
+
+def _change_and_cut_char(lower, strip, char):
+  """Returns change_and_cut(char), or DEPENDS if neighbours may change that.
+
+  They may for the capital sigma, which has two lower-case forms, and where
   decomposing may change the order of characters other than marks.
   """
   text = change_and_cut(char, lower, strip)
@@ -121,7 +126,7 @@ def _change_and_cut_char(lower, strip, char):
 
 
 class _CharTable(dict):
-  """Table for str.translate, filled as characters are met, 2 ** 16 at most."""
+  """A table for str.translate, filled on first use, with up to 2 ** 16."""
 
   def __init__(self, replace):
     super().__init__()
@@ -134,7 +139,7 @@ class _CharTable(dict):
     return value
 
 
-DEPENDS = "\0"  # which no clean text has
+DEPENDS = "\0"  # which cleaning drops
 CUT = _CharTable(_cut)
 CHANGE_AND_CUT = {
     changes: _CharTable(functools.partial(_change_and_cut_char, *changes))

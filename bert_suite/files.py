@@ -1,10 +1,8 @@
-"""Files: their names, and writing them whole.
+"""Files: finding them by name, and writing them whole or not at all.
 
-A name is taken as given first, then as a pattern, then as a list.
-
-A name that exists as given means that file, whatever characters it has. Where
-TensorFlow takes a name for a pattern nevertheless, as it does with those of
-checkpoints and SavedModels, `literal` gives it another name of the same place.
+A name is taken literally if there is such a file, then as a pattern, then as a
+list. TensorFlow takes the names of checkpoints and SavedModels for patterns in
+any case; where that matters, `literal` returns another name of the same place.
 """
 
 import atexit
@@ -38,8 +36,16 @@ def has_wildcards(path):
 # Finding files.
 
 
+def list_folder(folder):
+  """Returns the names in a folder; an empty list if there is no such folder."""
+  try:
+    return [name.rstrip("/") for name in tf.gfile.ListDirectory(folder or ".")]
+  except tf.errors.OpError:
+    return []
+
+
 def find_files(patterns, flag):
-  """Finds the files of a name, of a pattern, or of several with commas.
+  """Finds the files of names and patterns separated by commas.
 
   Args:
     patterns: str.
@@ -49,7 +55,7 @@ def find_files(patterns, flag):
     list of str, those of a pattern sorted.
 
   Raises:
-    ValueError: a pattern has no file.
+    ValueError: a pattern matches no file.
   """
   found = match(patterns)
   if found:
@@ -57,7 +63,7 @@ def find_files(patterns, flag):
   files = []
   parts = patterns.split(",")
   while parts:
-    # A part that is no file may be the beginning of a name with commas.
+    # A part that is not a file may be the beginning of a name with commas.
     for count in range(1, len(parts) + 1):
       name = ",".join(parts[:count])
       found = match(name) or match(name.strip())
@@ -65,19 +71,18 @@ def find_files(patterns, flag):
         break
     else:
       raise ValueError(
-          "%s=%s: found no file for %r; give paths or patterns such as "
-          "/data/part-*, with commas between them" % (
-              flag, patterns, parts[0]))
+          "%s=%s: found no file for %r; pass paths or patterns such as "
+          "/data/part-*, separated by commas" % (flag, patterns, parts[0]))
     files.extend(found)
     parts = parts[count:]
   return files
 
 
 def match(pattern):
-  """Returns the paths that a name or pattern stands for, sorted.
+  """Returns the paths that a name or pattern matches, sorted.
 
-  A part of a path that exists as given is not taken for a pattern: of
-  `run[1]/part-*`, where there is a folder `run[1]`, only `part-*` is one.
+  A part of a path that exists is not taken for a pattern: in `run[1]/part-*`,
+  only `part-*` is one if there is a folder `run[1]`.
 
   Args:
     pattern: str.
@@ -94,7 +99,7 @@ def match(pattern):
   try:
     found = _match_parts(pattern)
     if not found and "\\" in pattern:
-      # As TensorFlow has it, the next character is then an ordinary one.
+      # To TensorFlow it makes the next character an ordinary one.
       found = sorted(tf.gfile.Glob(pattern))
     return found
   except tf.errors.OpError:  # its folder is not there
@@ -107,23 +112,20 @@ def _match_parts(pattern):
   folder, name = os.path.split(pattern)
   if not name or not has_wildcards(pattern):
     return []
-  name = name.replace("[^", "[!")  # which fnmatch takes for the same
-  found = []
-  for parent in _match_parts(folder) if folder else [""]:
-    if tf.gfile.IsDirectory(parent or "."):
-      # Hidden files are those that are being written.
-      found += [os.path.join(parent, entry.rstrip("/"))
-                for entry in tf.gfile.ListDirectory(parent or ".")
-                if fnmatch.fnmatchcase(entry.rstrip("/"), name) and
-                entry.startswith(".") <= name.startswith(".")]
-  return sorted(found)
+  name = name.replace("[^", "[!")  # fnmatch's way to write the same
+  # Hidden files are those that are being written.
+  return sorted(os.path.join(parent, entry)
+                for parent in (_match_parts(folder) if folder else [""])
+                for entry in list_folder(parent)
+                if fnmatch.fnmatchcase(entry, name) and
+                entry.startswith(".") <= name.startswith("."))
 
 
 def split_names(names):
-  """Splits names of files to write, with commas between them.
+  """Splits names of files to write, separated by commas.
 
-  A comma inside a name counts as part of it where the file, or else the folder
-  that the name is in, exists as given.
+  A comma is taken as part of a name if the file, or else the folder that the
+  name is in, exists by that name.
 
   Args:
     names: str.
@@ -158,17 +160,18 @@ _root = []  # the folder of the links, once there is one
 
 
 def literal(prefix):
-  """Returns a name of a checkpoint that TensorFlow takes as it stands.
+  """Returns a name of a checkpoint that TensorFlow takes literally.
 
   Args:
     prefix: str. Prefix of a checkpoint that exists.
 
   Returns:
-    str: `prefix`, or the same checkpoint by way of a link that this process
-    removes at its end.
+    str: `prefix`, or a link to the same checkpoint, which this process removes
+    when it ends.
 
   Raises:
-    ValueError: it has wildcards and cannot have a link, being remote.
+    ValueError: the name has wildcards and is remote, so that it can have no
+      link.
   """
   if not has_wildcards(prefix):
     return prefix
@@ -187,10 +190,10 @@ def literal(prefix):
 
 
 def literal_folder(folder):
-  """Returns a name of a folder that TensorFlow takes as it stands.
+  """Returns a name of a folder that TensorFlow takes literally.
 
   Args:
-    folder: str. Where a link is needed, the folder is made if it is missing.
+    folder: str. If it needs a link and does not exist, it is made.
 
   Returns:
     str, see `literal`.
@@ -199,25 +202,24 @@ def literal_folder(folder):
     return folder
 
   def link(path):
-    if not os.path.isdir(folder):
-      os.makedirs(folder)
+    os.makedirs(folder, exist_ok=True)
     os.symlink(os.path.abspath(folder), path)
 
   return _find_link(folder, link)
 
 
 def _find_link(place, make, inside=""):
-  """Returns the link of a place; makes it with `make(path)`, once.
+  """Returns the link to a place; makes it with `make(path)`, once.
 
   Args:
     place: str. Path of a folder, or prefix of a checkpoint.
     make: function of the link's path.
-    inside: str. Name of the link where it is in a folder of its own.
+    inside: str. Name of the link if it needs a folder of its own.
   """
   if "://" in place:
     raise ValueError(
         "%s: TensorFlow takes *, ?, [ and \\ in remote names for patterns; "
-        "give a name without them" % place)
+        "use a name without them" % place)
   with _lock:
     key = os.path.abspath(place)
     if key not in _links:
@@ -235,7 +237,7 @@ def _find_link(place, make, inside=""):
 
 
 def given_names(text):
-  """Returns a text, such as a message, with names as given, not the links."""
+  """Returns a text, such as a message, with the user's names, not the links."""
   for link, name in list(_links.values()):
     text = text.replace(link, name)
   return text
@@ -250,19 +252,19 @@ def _remove_links(process_id):
 
 
 def is_device(path):
-  """Returns whether a path is a device, pipe or socket: no file, no folder."""
+  """Returns whether a path is a device, pipe or socket."""
   return os.path.exists(path) and not (
       os.path.isfile(path) or os.path.isdir(path))
 
 
 def find_target(path):
-  """Returns the file to replace in order to write a path: links are followed.
+  """Returns the file to replace when a path is written: links are followed.
 
   Args:
     path: str.
 
   Returns:
-    str; None for a device, which cannot be replaced and is to be written to.
+    str; None for a device, which cannot be replaced but only written to.
   """
   if is_device(path):
     return None
@@ -272,21 +274,21 @@ def find_target(path):
 def check_outputs(inputs, outputs):
   """Raises ValueError if a file to write is one to read, or written twice.
 
-  Names are followed to the files that they mean: by way of links, and of
-  several names of one file. Remote files are compared by name.
+  Local files are compared as such, through symbolic and hard links. Remote
+  files are compared by name.
 
   Args:
     inputs: list of (str, str): a flag and a path that it has read; `-` stands
-      for the standard input. Those whose path is None or empty do not count.
+      for the standard input. Those whose path is None or empty are ignored.
     outputs: list of (str, str): a flag and a path that it writes; `-` stands
-      for the standard output. Those whose path is None or empty do not count.
+      for the standard output. Those whose path is None or empty are ignored.
   """
   known = {}
   for flag, path in inputs:
     if path:
       for identity in _identities("/dev/stdin" if path == "-" else path):
-        known[identity] = "%s (%s), which it would replace; name another " % (
-            path, flag) + "file to write"
+        known[identity] = ("%s (%s), which it would replace; name another "
+                           "file to write" % (path, flag))
   for flag, path in outputs:
     if not path:
       continue
@@ -296,7 +298,7 @@ def check_outputs(inputs, outputs):
         raise ValueError("%s (%s) is the file %s" % (
             path, flag, known[identity]))
     for identity in identities:
-      known[identity] = "%s (%s) too; give names that differ" % (path, flag)
+      known[identity] = "%s (%s) too; use names that differ" % (path, flag)
 
 
 def files_of_checkpoint(prefix):
@@ -304,16 +306,12 @@ def files_of_checkpoint(prefix):
   if not prefix:
     return []
   folder, name = os.path.split(prefix)
-  try:
-    found = tf.gfile.ListDirectory(folder or ".")
-  except tf.errors.OpError:
-    found = []
-  return [prefix] + [os.path.join(folder, file) for file in found
+  return [prefix] + [os.path.join(folder, file) for file in list_folder(folder)
                      if file.startswith(name + ".")]
 
 
 def _identities(path):
-  """Returns what is equal for two names of one file, in a list."""
+  """Returns a list of values that all names of one file have in common."""
   if path.startswith("file://"):
     path = path[len("file://"):]
   if "://" in path:
@@ -333,32 +331,31 @@ def _identities(path):
 
 @contextlib.contextmanager
 def atomic_path(path):
-  """Gives a temporary name beside `path`; renames it when all went well.
+  """Yields a temporary name to write to; renames it to `path` at the end.
 
-  So `path` is a whole file or what was there before, never a part, also after
-  a power cut. After an error the temporary file is removed; one that a killed
-  process left behind is removed by the next that writes `path`. Its name begins
-  with a dot, so that patterns of names do not find it. A link stays one, and
-  what it leads to is replaced. A device or a pipe, such as /dev/null, cannot be
-  replaced and is written to.
+  So `path` is a whole file or what was there before, never a part of one, even
+  after a power cut. After an error the temporary file is removed; one that a
+  killed process left behind is removed by the next that writes `path`. Its name
+  begins with a dot, so that patterns do not match it. A link remains one, and
+  the file that it points to is replaced. A device or a pipe, such as /dev/null,
+  is written to directly.
 
   Args:
     path: str. The file to write.
 
   Yields:
-    str. The name to write to meanwhile.
+    str. The name to write to.
   """
   target = find_target(path)
   if target is None:
     yield path
     return
-  path = target
-  _remove_leftovers(path)
-  temporary = _temporary_name(path)
+  _remove_leftovers(target)
+  temporary = _temporary_name(target)
   try:
     yield temporary
     _sync(temporary)
-    tf.gfile.Rename(temporary, path, overwrite=True)
+    tf.gfile.Rename(temporary, target, overwrite=True)
   except BaseException:
     if tf.gfile.Exists(temporary):
       tf.gfile.Remove(temporary)
@@ -366,15 +363,15 @@ def atomic_path(path):
 
 
 def write_version(folder, write):
-  """Writes a folder whose name is a number greater than those there.
+  """Writes a folder whose name is a greater number than those there.
 
-  TensorFlow Serving takes the greatest as the newest version. What is there
-  stays as it is, and a folder with a number is a whole one.
+  TensorFlow Serving takes the greatest as the newest version. Existing versions
+  are left unchanged, and a folder with a number for a name is complete.
 
   Args:
-    folder: str. Where the versions are; is made if it is not there.
+    folder: str. Where the versions are; made if it does not exist.
     write: function of a path that writes a SavedModel, or a Hub module, which
-      has its files, into a folder of that name.
+      has the same files, into a folder of that name.
 
   Returns:
     str. The path of the version: seconds since 1970, or one more than the
@@ -409,19 +406,13 @@ def write_version(folder, write):
     raise
 
 
-def newest_version(folder):
-  """Returns the path of the newest version in a folder; None if it has none."""
-  return next(iter(list_versions(folder)), None)
-
-
 def list_versions(folder):
   """Returns the paths of the versions in a folder, the newest first."""
-  names = [name.rstrip("/") for name in tf.gfile.ListDirectory(folder)]
   return [os.path.join(folder, name) for name in sorted(
-      (name for name in names if name.isdigit()), key=int, reverse=True)]
+      filter(str.isdigit, list_folder(folder)), key=int, reverse=True)]
 
 
-# Files without which no version can be loaded.
+# Files without which a version cannot be loaded.
 _MODEL_FILES = ("saved_model.pb", os.path.join("variables", "variables.index"))
 
 
@@ -431,12 +422,13 @@ def _check_model(temporary, folder):
              if not tf.gfile.Exists(os.path.join(temporary, name))]
   if missing:
     raise OSError(
-        "%s: the model lost its %s while it was written; let nothing else "
-        "remove files there, and export again" % (folder, ", ".join(missing)))
+        "%s: the model lost its %s while it was being written; let nothing "
+        "else remove files there, and export again" % (
+            folder, ", ".join(missing)))
 
 
 def _sync(path):
-  """Brings a local file, or all that a local folder holds, to the disk."""
+  """Flushes a local file, or all files in a local folder, to the disk."""
   if os.path.isfile(path):
     with open(path, "rb+") as file:
       os.fsync(file.fileno())
@@ -446,9 +438,9 @@ def _sync(path):
 
 
 def _place():
-  """Returns 8 letters that identify the host, or container, of this process.
+  """Returns 8 characters for the host, or container, of this process.
 
-  Process ids are unique within it. A container may have its host's name.
+  Process ids are unique within it. A container may have the name of its host.
   """
   name = socket.gethostname()
   try:
@@ -466,11 +458,11 @@ def _temporary_name(path):
 
 
 def _remove_leftovers(path):
-  """Removes temporary files of `path` that an ended process of ours left."""
+  """Removes temporary files of `path` that a process which ended has left."""
   folder, name = os.path.split(path)
-  if "://" in path or not os.path.isdir(folder or "."):
+  if "://" in path:
     return
-  for found in os.listdir(folder or "."):
+  for found in list_folder(folder):
     # Folders are shared, and processes on other hosts cannot be looked up.
     named = re.match(
         r"\.%s\.%s\.(\d+)\.\w+\.tmp$" % (re.escape(name), _place()), found)
@@ -488,17 +480,17 @@ def _is_running(process_id):
   except ProcessLookupError:
     return False
   except OSError:
-    pass  # it is another user's
+    pass  # the process is another user's
   return True
 
 
 def write_text(path, text):
-  """Writes a whole text file, or nothing."""
+  """Writes a whole text file, or none."""
   with atomic_path(path) as temporary:
     with tf.gfile.GFile(temporary, "w") as writer:
       writer.write(text)
 
 
 def write_json(path, value):
-  """Writes a value as a whole JSON file, its keys sorted, or nothing."""
+  """Writes a value as a whole JSON file, its keys sorted, or no file."""
   write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")

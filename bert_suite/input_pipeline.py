@@ -1,4 +1,4 @@
-"""Files of examples: TFRecords out and back in, and batches of them.
+"""Files of examples: writing TFRecords, reading them back, and batches of them.
 
 Every script stores its features as `tf.train.Example` records and reads them
 back as batches of int32 and float32 tensors.
@@ -30,7 +30,7 @@ def create_float_feature(values):
 def make_example(features):
   """Makes a `tf.train.Example` from a dict of name to list of int or of float.
 
-  A list with a float in it becomes a float feature.
+  A list that contains a float becomes a float feature.
   """
   example = tf.train.Example()
   for name, values in features.items():
@@ -41,7 +41,7 @@ def make_example(features):
 
 
 def write_examples(path, examples):
-  """Writes dicts of features as a TFRecord file, or nothing.
+  """Writes dicts of features as a whole TFRecord file, or none.
 
   Args:
     path: str. The file to write.
@@ -60,7 +60,7 @@ def write_examples(path, examples):
 
 
 def compression_of(path):
-  """Returns how TensorFlow calls a TFRecord file's compression: GZIP or ""."""
+  """Returns TensorFlow's name for a TFRecord file's compression: GZIP or ""."""
   with tf.gfile.GFile(path, "rb") as reader:
     return "GZIP" if gzip_files.is_gzip(reader) else ""
 
@@ -69,11 +69,6 @@ def iterate_records(path):
   """Returns an iterator over the records, bytes, of a TFRecord file."""
   return tf.python_io.tf_record_iterator(
       path, tf.python_io.TFRecordOptions(compression_of(path)))
-
-
-def count_records(path):
-  """Returns the number of records of a TFRecord file."""
-  return sum(1 for _ in iterate_records(path))
 
 
 def decode_batch(serialized, name_to_features):
@@ -94,10 +89,10 @@ def decode_batch(serialized, name_to_features):
           for name, value in batch.items()}
 
 
-# Orders of files to go through before they come again.
+# Number of random orders of the files, after which they repeat.
 _NUM_ORDERS = 16
 
-# Begins the message of a batch that does not fit the model.
+# How the message begins about a batch that does not fit the model.
 BAD_RECORDS = "a record does not fit the model:"
 
 
@@ -114,12 +109,13 @@ def make_input_fn(input_files, name_to_features, is_training,
     drop_remainder: bool. Drops a last batch that is not full (TPUs need one
       size).
     shuffle_buffer_size: int. Records that shuffling chooses from.
-    num_skipped: int. Examples that training has used before, to resume in the
-      data too. What was in the shuffle buffer then is left out.
-    num_parallel_files: int. With more than one, training reads the files in
-      random order, another one each time, N at a time.
-    file_seed: int. The seed of that order; the same when training resumes, or
-      it would not know what it has used. None for 0.
+    num_skipped: int. Examples that training has already used, so that it
+      resumes in the data too. Those that were left in the shuffle buffer are
+      skipped as well.
+    num_parallel_files: int. With more than one, training reads N files at a
+      time, in a random order that differs each time through.
+    file_seed: int. The seed of those orders, which has to be the same when
+      training resumes, for `num_skipped` to be right. None for 0.
     repeat: bool. Repeats without end; None for `is_training`.
     limits: dict from name to int. Values of a batch must be at least 0 and less
       than this, or the run stops with a message that begins with BAD_RECORDS.
@@ -159,7 +155,7 @@ def read_records(paths):
 
 
 def _name_files(paths):
-  """Returns a dataset of the names of files and of their compressions."""
+  """Returns a dataset of the names of files and their compressions."""
   compressions = {path: compression_of(path) for path in set(paths)}
   return tf.data.Dataset.from_tensor_slices(
       (paths, [compressions[path] for path in paths]))
@@ -170,14 +166,14 @@ def _read_file(path, compression):
 
 
 def _orders_of_files(paths, seed):
-  """Returns the files in some random orders, one behind the other."""
+  """Returns the files in several random orders, one after the other."""
   random = np.random.RandomState(seed)
   return [paths[index] for _ in range(_NUM_ORDERS)
           for index in random.permutation(len(paths))]
 
 
 def check_limits(batch, limits):
-  """Returns a batch that stops the run if values are beyond their limits.
+  """Returns a batch that stops the run if values exceed their limits.
 
   Args:
     batch: dict from name to Tensor.
@@ -188,7 +184,7 @@ def check_limits(batch, limits):
     lowest, highest = tf.reduce_min(batch[name]), tf.reduce_max(batch[name])
     checks.append(tf.Assert(
         tf.logical_and(lowest >= 0, highest < limit),
-        ["%s %s must be from 0 to %d; give the config and lengths that the "
+        ["%s %s must be from 0 to %d; pass the config and lengths that the "
          "records were made for. Found from" % (BAD_RECORDS, name, limit - 1),
          lowest, "to", highest]))
   with tf.control_dependencies(checks):
@@ -197,7 +193,7 @@ def check_limits(batch, limits):
 
 def make_array_input_fn(arrays, is_training, drop_remainder=False,
                         shuffle_buffer_size=100):
-  """Makes an `input_fn` over arrays in memory, which end up in the graph.
+  """Makes an `input_fn` over arrays in memory, which become part of the graph.
 
   Args:
     arrays: dict from name to NumPy array [examples, ...].
@@ -226,15 +222,15 @@ def _batches(dataset, batch_size, is_training, drop_remainder,
 
 
 def in_background(items, size, stop, waits_for_end=False):
-  """Goes through an iterable in a thread of its own, some items ahead.
+  """Iterates in a thread of its own, some items ahead.
 
   Args:
     items: iterable.
-    size: int. Items that may wait to be taken.
-    stop: threading.Event. Set when an error, or nobody taking the items any
-      more, ends all that have the same one.
-    waits_for_end: bool. The thread is in TensorFlow, which Python must not
-      leave alone at exit: does not end before it.
+    size: int. Number of items that may wait to be taken.
+    stop: threading.Event. Set after an error, or when the caller stops taking
+      items; all threads that share it then end.
+    waits_for_end: bool. Ends only after the thread has, which is in TensorFlow
+      and must not be there when Python exits.
 
   Yields:
     The items, in order. An exception of the iterable is raised here.
@@ -256,7 +252,7 @@ def in_background(items, size, stop, waits_for_end=False):
         if stop.is_set():
           return
       put("end", None)
-    except BaseException as error:  # noqa: BLE001  # the reader raises it
+    except BaseException as error:  # noqa: BLE001  # raised by the reader
       failures.append(error)
       put("error", error)
 
@@ -280,5 +276,5 @@ def in_background(items, size, stop, waits_for_end=False):
   finally:
     if waits_for_end:
       thread.join()
-  if failures:  # one that stopped the others, and so found nobody to take it
+  if failures:  # `stop` was set before it could be taken above
     raise failures[0]

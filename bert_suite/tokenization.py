@@ -4,8 +4,8 @@
   pieces = tokenizer.tokenize("The unaffable one.")
   ids = tokenizer.convert_tokens_to_ids(pieces)
 
-BasicTokenizer cleans the text and cuts it into words and punctuation,
-WordpieceTokenizer cuts a word into entries of the vocabulary, FullTokenizer
+BasicTokenizer cleans the text and splits it into words and punctuation,
+WordpieceTokenizer splits a word into entries of the vocabulary, FullTokenizer
 does both and caches the words it has seen.
 """
 
@@ -14,7 +14,6 @@ import functools
 import operator
 import re
 import sys
-import unicodedata
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -38,7 +37,7 @@ MAX_CACHED_CHARS = 16  # longer words, and text without spaces, are not kept
 
 
 def convert_to_unicode(text):
-  """Returns text as str; bytes are UTF-8, and what is not is dropped."""
+  """Returns text as str; bytes are read as UTF-8 without what is invalid."""
   if isinstance(text, str):
     return text
   if isinstance(text, bytes):
@@ -48,13 +47,13 @@ def convert_to_unicode(text):
 
 
 def shorten(value):
-  """Returns a value as Python writes it, its end cut off where it is long."""
+  """Returns the repr of a value, cut off if it is long."""
   text = repr(value)
   return text if len(text) <= 60 else text[:57] + "..."
 
 
 def describe(value):
-  """Returns a value, cut where it is long, with its type; for messages."""
+  """Returns a value, cut off if it is long, and its type; for messages."""
   return "%s (%s)" % (shorten(value), type(value).__name__)
 
 
@@ -66,8 +65,9 @@ def printable_text(text):
 def load_vocab(vocab_file):
   """Reads a vocabulary, one token a line; a token's id is its line, from 0.
 
-  White space around a token is removed. Of equal tokens the last gives the id;
-  they are reported, as is the lack of a token that every model needs.
+  White space around a token is removed. Of equal tokens, the last sets the id.
+  A warning names them, and another the tokens that are missing of those that
+  every model needs.
 
   Args:
     vocab_file: str, path of a UTF-8 text file, local or remote.
@@ -79,15 +79,15 @@ def load_vocab(vocab_file):
     ValueError: see `vocab_files.read_tokens`.
   """
   vocab, duplicates = collections.OrderedDict(), []
-  for index, token in enumerate(map(
-      sys.intern, vocab_files.read_tokens(vocab_file))):
+  for index, token in enumerate(vocab_files.read_tokens(vocab_file)):
+    token = sys.intern(token)
     if token in vocab:
       duplicates.append("%s (lines %d and %d)" %
                         (shorten(token), vocab[token] + 1, index + 1))
     vocab[token] = index
   if duplicates:
     tf.logging.warning(
-        "%s: %d entries repeat an earlier one, the last gives the id: %s%s",
+        "%s: %d entries repeat an earlier one, and the last sets the id: %s%s",
         vocab_file, len(duplicates), ", ".join(duplicates[:5]),
         " and others" if len(duplicates) > 5 else "")
   missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -95,19 +95,17 @@ def load_vocab(vocab_file):
   if missing:
     tf.logging.warning(
         "%s has no %s, which published vocabularies have: converting tokens to "
-        "ids fails where it is needed", vocab_file,
-        ", ".join(missing))
+        "ids fails where it is needed", vocab_file, ", ".join(missing))
   return vocab
 
 
 def _warn_of_accents(vocab, vocab_file):
   """Warns of entries that text without accents can never match."""
-  found = [token for token in vocab if not token.isascii() and token != "".join(
-      char for char in unicodedata.normalize("NFD", token)
-      if characters.category(char) != "Mn")]
+  found = [token for token in vocab
+           if not token.isascii() and token != characters.strip_marks(token)]
   if found:
     tf.logging.warning(
-        "%s: %d of %d entries (%.2g%%), %r for example, have accents or "
+        "%s: %d of %d entries (%.2g%%), for example %r, have accents or "
         "composed characters and can never match, because accents are stripped "
         "from the text; pass strip_accents=false if the vocabulary was made "
         "without stripping", vocab_file, len(found), len(vocab),
@@ -115,7 +113,7 @@ def _warn_of_accents(vocab, vocab_file):
 
 
 def parse_strip_accents(value):
-  """Returns True, False, or None for auto: whether accents are removed.
+  """Returns whether accents are removed: True, False, or None for auto.
 
   Args:
     value: one of these, or "true", "false" or "auto", as in --strip_accents.
@@ -149,7 +147,7 @@ def convert_ids_to_tokens(inv_vocab, ids):
 
 
 def whitespace_tokenize(text):
-  """Returns the parts of text, a str, between stretches of white space."""
+  """Returns the parts of text, a str, between white space."""
   return text.split()
 
 
@@ -157,13 +155,13 @@ class FullTokenizer:
   """Text to word pieces: BasicTokenizer, then WordpieceTokenizer.
 
   `vocab`, `inv_vocab`, `basic_tokenizer` and `wordpiece_tokenizer` may be
-  replaced or changed at any time; the next call uses them. Caches what
-  BasicTokenizer makes of words, see MAX_CACHED_WORDS, as long as both
-  tokenizers are this module's. Nothing that depends on the vocabulary is
-  cached. A subclass need not call this constructor.
+  replaced or changed at any time; the next call uses them. As long as both
+  tokenizers are this module's, what BasicTokenizer makes of words is cached,
+  see MAX_CACHED_WORDS; nothing that depends on the vocabulary is. A subclass
+  need not call this constructor.
   """
 
-  _cached_for = None  # settings; the cache is made at the first text
+  _cached_for = None  # settings; the first text makes the cache
 
   def __init__(self, vocab_file, do_lower_case=True, never_split=(),
                strip_accents=None):
@@ -174,10 +172,10 @@ class FullTokenizer:
       do_lower_case: bool, lower-case the text.
       never_split: list of str, tokens to keep whole where the text has them,
         e.g. ["[MASK]"]; see BasicTokenizer.
-      strip_accents: bool, remove accents; None for what do_lower_case is.
+      strip_accents: bool, remove accents; None for the value of do_lower_case.
 
     Raises:
-      ValueError: from load_vocab; or a token of never_split is not in it.
+      ValueError: from load_vocab, or a token of never_split is not in it.
     """
     self.vocab = load_vocab(vocab_file)
     self.inv_vocab = {index: token for token, index in self.vocab.items()}
@@ -208,8 +206,8 @@ class FullTokenizer:
       self._cache = _WordCache(self._split)
       self._cached_for = settings
     # A space always ends a word, and the text on one side of it does not affect
-    # the other. Other white space and control characters stay in their word,
-    # where BasicTokenizer handles them.
+    # the other. Other white space and control characters are left in a word for
+    # BasicTokenizer.
     parts = (
         [basic.tokenize(text)] if _find_never_split(text, basic.never_split)
         else map(self._cache.__getitem__, text.split(" ")))
@@ -217,7 +215,7 @@ class FullTokenizer:
     pieces = []
     for words in parts:
       for word in words:
-        if word in vocab and len(word) <= longest:  # most words, so no call
+        if word in vocab and len(word) <= longest:  # most words: saves a call
           pieces.append(word)
         else:
           pieces += wordpiece._split_word(word)
@@ -255,11 +253,11 @@ class _WordCache(dict):
 class BasicTokenizer:
   """Text to words and punctuation.
 
-  Drops control characters, cuts at white space, around ideographs and around
+  Drops control characters, splits at white space, around ideographs and around
   every punctuation character. A subclass need not call the constructor, and may
   override the helpers `_clean_text`, `_tokenize_chinese_chars`,
   `_is_chinese_char`, `_run_strip_accents` and `_run_split_on_punc`; it is
-  then slow, as those are called.
+  then slower, because they are called.
   """
 
   do_lower_case = True
@@ -274,7 +272,7 @@ class BasicTokenizer:
       never_split: list of str, tokens without white space that are kept as
         they are wherever the text has them, even inside a word; one that
         begins or ends with a letter or digit is found as a whole word only.
-      strip_accents: bool, remove accents; None for what do_lower_case is.
+      strip_accents: bool, remove accents; None for the value of do_lower_case.
 
     Raises:
       ValueError: a token of never_split is empty or has white space.
@@ -283,7 +281,7 @@ class BasicTokenizer:
     self.strip_accents = parse_strip_accents(strip_accents)
     self.never_split = ((never_split,) if isinstance(never_split, str)
                         else tuple(never_split))
-    _find_never_split("", self.never_split)  # reports a token it cannot find
+    _find_never_split("", self.never_split)  # checks the tokens
 
   def strips_accents(self):
     """Returns whether accents are removed, which may follow do_lower_case."""
@@ -294,8 +292,8 @@ class BasicTokenizer:
     """Returns the words, list of str, of text, str or UTF-8 bytes."""
     text = convert_to_unicode(text)
     words = []
-    for i, part in enumerate(_find_never_split(text, self.never_split)
-                             or [text]):
+    for i, part in enumerate(
+        _find_never_split(text, self.never_split) or [text]):
       words += [part] if i % 2 else self._tokenize(part)
     return words
 
@@ -339,12 +337,10 @@ class BasicTokenizer:
 
   def _run_strip_accents(self, text):
     """Returns text decomposed, without marks such as accents."""
-    text = characters.change_parts(characters.decompose, text)
-    return "".join(
-        char for char in text if characters.category(char) != "Mn")
+    return characters.strip_marks(text)
 
   def _run_split_on_punc(self, text):
-    """Returns the parts of text, list of str, punctuation being one each."""
+    """Returns the parts of text, list of str; each punctuation mark is one."""
     parts = [""]
     for char in text:
       if characters.is_punctuation(char):
@@ -355,7 +351,7 @@ class BasicTokenizer:
 
 
 def _find_never_split(text, tokens):
-  """Returns text cut at any of tokens: text, token, text, ..., token, text.
+  """Returns text split at any of tokens: text, token, text, ..., token, text.
 
   Returns None if the text has none of them.
   """
@@ -387,11 +383,11 @@ _HELPERS = _helpers_of(BasicTokenizer)
 
 
 def preserve_token(token, vocab):
-  """Returns whether a word is to be kept whole, as "[unused5]" is.
+  """Returns whether a word such as "[unused5]" is to be kept whole.
 
-  That is for tokenizers of programs with a flag --preserve_unused_tokens, and
-  only where it is set and the vocabulary has the word. For those of this
-  module, pass `never_split`.
+  This is for programs with a flag --preserve_unused_tokens and a tokenizer of
+  their own: True only if the flag is set and the vocabulary has the word. The
+  tokenizers of this module take `never_split` instead.
 
   Args:
     token: str.
@@ -403,7 +399,7 @@ def preserve_token(token, vocab):
 
 
 class WordpieceTokenizer:
-  """Words to word pieces, the longest first.
+  """Words to word pieces, always the longest that fits.
 
   A subclass that sets `vocab` need not call the constructor.
   """
@@ -417,26 +413,24 @@ class WordpieceTokenizer:
     Args:
       vocab: dict or set of str; pieces inside a word begin with "##".
       unk_token: str, stands for a word that cannot be made of pieces.
-      max_input_chars_per_word: int, a longer word is not tried.
+      max_input_chars_per_word: int, a longer word becomes `unk_token`.
     """
     self.vocab = vocab
     self.unk_token = unk_token
     self.max_input_chars_per_word = max_input_chars_per_word
 
   def tokenize(self, text):
-    """Cuts words into pieces, e.g. "unaffable" into "un", "##aff", "##able".
+    """Splits words into pieces, e.g. "unaffable" into "un", "##aff", "##able".
 
     Args:
-      text: str or UTF-8 bytes, words as BasicTokenizer gives them, separated
+      text: str or UTF-8 bytes, words as BasicTokenizer returns them, separated
         by white space.
 
     Returns:
       list of str.
     """
-    pieces = []
-    for word in whitespace_tokenize(convert_to_unicode(text)):
-      pieces.extend(self._split_word(word))
-    return pieces
+    return [piece for word in whitespace_tokenize(convert_to_unicode(text))
+            for piece in self._split_word(word)]
 
   def _split_word(self, word):
     """Returns the pieces of a word."""

@@ -10,16 +10,15 @@ import tensorflow.compat.v1 as tf
 
 _EXPECTED = ("; expected a vocabulary of BERT, UTF-8 text with one entry a "
              "line, often called vocab.txt")
-# Beginnings of files that are no text. A SentencePiece model begins with its
+# Beginnings of files that are not text. A SentencePiece model begins with its
 # first piece, such as <unk>, as protocol buffers write it.
 _BINARY = (
-    (b"\x1f\x8b", "is compressed with gzip; unpack it, and give the text file"),
+    (b"\x1f\x8b", "is compressed with gzip; unpack it and pass the text file"),
     (b"PK\x03\x04", "is a zip archive" + _EXPECTED),
     (b"\xff\xfe|\xfe\xff|[^\x00]?\x00", "is UTF-16 text; save it as UTF-8"),
     (b"\n[\x00-\x7f]\n[\x00-\x7f]<", "is a SentencePiece model" + _EXPECTED),
-    (b"[^\n]*\x00", "is no text" + _EXPECTED),
-)
-_SPACE = "\u2581"  # which SentencePiece writes for a space
+    (b"[^\n]*\x00", "is not text" + _EXPECTED))
+_SPACE = "\u2581"  # what SentencePiece writes for a space
 _PIECE_AND_SCORE = re.compile(r"\S+\t-?\d+(\.\d+)?(e-?\d+)?$")
 
 
@@ -27,8 +26,8 @@ def read_tokens(vocab_file):
   """Reads the entries of a vocabulary, one a line.
 
   White space around an entry, a byte order mark and blank lines at the end are
-  left out; a blank line elsewhere is the entry "", so that the ids of those
-  that follow stay.
+  left out; a blank line elsewhere is the entry "", so that the entries after it
+  keep their ids.
 
   Args:
     vocab_file: str, path of a UTF-8 text file, local or remote.
@@ -50,7 +49,7 @@ def read_tokens(vocab_file):
     if re.match(beginning, data, re.DOTALL):
       raise ValueError("the vocabulary file %s %s" % (path, kind))
   try:
-    # Other line ends are characters.
+    # Other line ends are ordinary characters.
     tokens = [line.strip() for line in data.decode("utf-8-sig").split("\n")]
   except UnicodeDecodeError as error:
     raise ValueError(
@@ -69,19 +68,19 @@ def read_tokens(vocab_file):
 
 
 def _other_kind(tokens):
-  """Returns of what kind a text is if it is no vocabulary of BERT, or None."""
+  """Returns what a text is instead of a BERT vocabulary, or None."""
   if tokens[0].startswith("{"):
     try:
       json.loads("\n".join(tokens))
-      return "is JSON, as a tokenizer.json or a config"
+      return "is JSON, like a tokenizer.json or a config"
     except ValueError:
       pass
   scored = sum(1 for token in tokens if _PIECE_AND_SCORE.match(token))
   if scored > len(tokens) / 2:
-    return "is of SentencePiece: %r is a piece and its score" % tokens[-1]
+    return "is from SentencePiece: %r is a piece and its score" % tokens[-1]
   marked = [token for token in tokens
             if token.startswith(_SPACE) and token != _SPACE]
   if len(marked) > len(tokens) / 100:
-    return "is of SentencePiece: in %r, %s stands for a space" % (
+    return "is from SentencePiece: in %r, %s stands for a space" % (
         marked[0], _SPACE)
   return None

@@ -11,7 +11,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-# Without it TensorFlow forms no clusters on a CPU, whatever a session says.
+# Without it TensorFlow forms no clusters on a CPU, even if a session asks.
 _CPU_OPTION = "--tf_xla_cpu_global_jit"
 
 
@@ -19,9 +19,9 @@ def let_cpu_compile():
   """Lets sessions compile for the CPU, if called early enough.
 
   TensorFlow reads the environment variable once, when it first looks for
-  devices; so it is not known yet whether there is a GPU. There it does no harm:
-  hardly anything runs on the CPU. A variable that names a file of options
-  stays as it is.
+  devices, so whether there is a GPU is not known yet. With one this does no
+  harm: hardly anything runs on the CPU. A variable that names a file of options
+  is left unchanged.
   """
   options = os.environ.get("TF_XLA_FLAGS", "").split()
   if _CPU_OPTION not in options and (not options or options[0][0] == "-"):
@@ -29,10 +29,10 @@ def let_cpu_compile():
 
 
 def session_config(use_xla=True):
-  """Makes an Estimator's ConfigProto, and turns XLA on in it if `use_xla`."""
+  """Makes an Estimator's ConfigProto, with XLA on if `use_xla`."""
   config = tf.ConfigProto(allow_soft_placement=True)
   options = config.graph_options
-  # As in the one that an Estimator makes where it is given none.
+  # As in the one that an Estimator makes by default.
   options.rewrite_options.meta_optimizer_iterations = 1
   if use_xla:
     options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1

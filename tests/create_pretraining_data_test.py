@@ -629,7 +629,7 @@ def test_memory_grows_by_a_tenth_of_what_strings_take(files):
     ({"short_seq_prob": "nan"}, "--short_seq_prob=nan: expected a share"),
     ({"truncate_segment_prob": -1}, "--truncate_segment_prob=-1.0: expected"),
     ({"output": "a,a"}, r"/a \(--output_file\) is the file .*/a "
-     r"\(--output_file\) too; give names that differ"),
+     r"\(--output_file\) too; use names that differ"),
     ({"output": "folder"}, "folder is a folder, expected a file"),
     ({"output": "text.txt"}, r"text.txt \(--output_file\) is the file "
      r".*/text.txt \(--input_file\), which it would replace"),

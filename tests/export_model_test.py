@@ -73,7 +73,7 @@ def export(model_dir, export_dir, **flags):
   helpers.run_main(export_model, [
       "--%s=%s" % item for item in sorted(dict(
           flags, model_dir=model_dir, export_dir=export_dir).items())])
-  return files.newest_version(str(export_dir))
+  return helpers.newest_version(str(export_dir))
 
 
 def make_request(task):
@@ -204,7 +204,7 @@ def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path):
   elsewhere = leftover.replace(files._place(), "0" * 8)
   assert elsewhere != leftover
   (tmp_path / elsewhere).mkdir()
-  assert files.newest_version(str(tmp_path)) is None
+  assert helpers.newest_version(str(tmp_path)) is None
   path = export(trained["classifier"], tmp_path)
   assert sorted(os.listdir(str(tmp_path))) == [
       elsewhere, os.path.basename(path)]
@@ -396,7 +396,7 @@ def test_the_classifier_exports_after_training(tmp_path):
   helpers.run_main(run_classifier, [
       "--%s=%s" % item for item in sorted(arguments.items())])
   served, settings, _ = serving.load_saved_model(
-      files.newest_version(str(tmp_path / "exported")))
+      helpers.newest_version(str(tmp_path / "exported")))
   assert settings["labels"] == ["0", "1"]
   batch, = helpers.read_batches(run_classifier.file_based_input_fn_builder(
       str(tmp_path / "out" / "predict.tf_record"), LENGTH, False, False), 100)
@@ -452,7 +452,7 @@ def test_a_module_says_whether_accents_are_stripped(tmp_path):
   hub_dir = str(tmp_path / "hub")
   helpers.run_main(export_model, [
       "--model_dir=" + model_dir, "--hub_dir=" + hub_dir])
-  handle = files.newest_version(hub_dir)
+  handle = helpers.newest_version(hub_dir)
   tokenizer, num_segments = run_classifier_with_tfhub.read_module(handle)
   assert tokenizer.basic_tokenizer.strip_accents is False
   assert num_segments == 1
@@ -468,7 +468,7 @@ def test_fine_tuning_from_the_module_is_that_from_the_checkpoint(
   hub_dir = str(tmp_path / "hub")
   helpers.run_main(export_model, ["--model_dir=" + model_dir,
                                   "--hub_dir=" + hub_dir])
-  handle = files.newest_version(hub_dir)
+  handle = helpers.newest_version(hub_dir)
   tokenizer = run_classifier_with_tfhub.create_tokenizer_from_hub_module(handle)
   assert tokenizer.vocab == {word: i for i, word in enumerate(helpers.WORDS)}
   assert tokenizer.basic_tokenizer.do_lower_case is True
@@ -518,13 +518,13 @@ def test_the_module_has_two_graphs_and_no_slots(tmp_path):
     helpers.run_main(export_model, ["--model_dir=" + model_dir,
                                     "--hub_dir=" + hub_dir])
   assert len(os.listdir(hub_dir)) == 2
-  spec = hub.load_module_spec(files.newest_version(hub_dir))
+  spec = hub.load_module_spec(helpers.newest_version(hub_dir))
   assert sorted(map(sorted, spec.get_tags())) == [[], ["train"]]
   for tags in (set(), {"train"}):
     assert sorted(spec.get_signature_names(tags)) == [
         "tokenization_info", "tokens"]
   names = [name for name, _ in tf.train.list_variables(os.path.join(
-      files.newest_version(hub_dir), "variables", "variables"))]
+      helpers.newest_version(hub_dir), "variables", "variables"))]
   assert names and all(
       name.startswith("bert/") and "adam" not in name for name in names)
 

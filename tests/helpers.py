@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli
+from bert_suite import cli, files, input_pipeline
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the a kettle cat sing sleep ##s ##ing "
@@ -81,6 +81,16 @@ def save_checkpoint(path, values):
       tf.get_variable(name, initializer=np.asarray(value, np.float32))
     session.run(tf.global_variables_initializer())
     return tf.train.Saver().save(session, str(path), write_meta_graph=False)
+
+
+def count_records(path):
+  """Returns the number of records of a TFRecord file."""
+  return sum(1 for _ in input_pipeline.iterate_records(path))
+
+
+def newest_version(folder):
+  """Returns the newest version in a folder of SavedModels; None if empty."""
+  return next(iter(files.list_versions(folder)), None)
 
 
 def make_variables(shapes):

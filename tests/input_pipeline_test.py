@@ -8,7 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import files, input_pipeline, model_inputs
-from helpers import captured_log, gzip_file, read_batches
+from helpers import captured_log, count_records, gzip_file, read_batches
 import tokenization
 
 NAME_TO_FEATURES = {
@@ -108,7 +108,7 @@ def test_write_examples_keeps_the_old_file_if_an_example_fails(
   with pytest.raises(ValueError, match="row 4"):
     input_pipeline.write_examples(records, features())
   assert os.listdir(str(tmp_path)) == ["ten.tf_record"]
-  assert input_pipeline.count_records(records) == 10
+  assert count_records(records) == 10
 
 
 def test_examples_hold_int64_and_float_lists():
@@ -172,7 +172,7 @@ def test_gzip_files_among_others_are_read_as_if_they_were_plain(
   for path in paths[::2]:
     gzip_file(path)
   assert read_labels(input_fn, 4, 10) == plain
-  assert [input_pipeline.count_records(path) for path in paths] == [
+  assert [count_records(path) for path in paths] == [
       5, 25, 45, 65]
 
 

@@ -76,8 +76,8 @@ def test_a_pattern_without_files_is_named(tmp_path, pattern):
   with pytest.raises(ValueError) as error:
     files.find_files("%s/a,%s" % (tmp_path, given), "--input_file")
   assert str(error.value) == (
-      "--input_file=%s/a,%s: found no file for %r; give paths or patterns such "
-      "as /data/part-*, with commas between them" % (tmp_path, given, given))
+      "--input_file=%s/a,%s: found no file for %r; pass paths or patterns such "
+      "as /data/part-*, separated by commas" % (tmp_path, given, given))
 
 
 # Records that do not fit.

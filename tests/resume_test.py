@@ -137,7 +137,7 @@ def test_a_killed_run_goes_on_from_the_last_checkpoint(task, tmp_path, moment):
       output_dir / "model.ckpt-6")
   assert helpers.read_eval_results(str(output_dir))[0][-2:] == [
       "global_step", "loss"]
-  assert input_pipeline.count_records(
+  assert helpers.count_records(
       str(output_dir / "train.tf_record")) == 12
   assert not [name for name in os.listdir(str(output_dir))
               if name.endswith(".tmp")]

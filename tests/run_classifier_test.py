@@ -11,9 +11,9 @@ import tensorflow.compat.v1 as tf
 from bert_suite import checkpoints, cli, input_pipeline, run_settings, training
 from helpers import (
     CONFIG, LABELS, PAIRS, WORDS, captured_log, check_mrpc_results,
-    read_batches, read_eval_results, read_events, read_probabilities, run_main,
-    run_script, save_checkpoint, write_config, write_lines, write_mrpc,
-    write_vocab)
+    count_records, read_batches, read_eval_results, read_events,
+    read_probabilities, run_main, run_script, save_checkpoint, write_config,
+    write_lines, write_mrpc, write_vocab)
 import modeling
 import numpy_bert
 import optimization
@@ -483,7 +483,7 @@ def trained_dir(task, tmp_path_factory):
 
 
 def test_the_script_trains_evaluates_and_predicts(trained_dir):
-  assert [input_pipeline.count_records(os.path.join(
+  assert [count_records(os.path.join(
       trained_dir, step + ".tf_record"))
           for step in ("train", "eval", "predict")] == [12, 7, 7]
   assert (tf.train.latest_checkpoint(trained_dir) ==
@@ -626,12 +626,12 @@ def test_a_processor_of_the_user_runs(task, tmp_path, monkeypatch):
       np.mean(-np.log(probabilities[np.arange(6), label_ids]))], atol=1e-5)
 
   write_lines(path, rows + [["snow", "white"]])
-  before = input_pipeline.count_records(
+  before = count_records(
       os.path.join(output_dir, "train.tf_record"))
   with pytest.raises(cli.UserError, match="Example row-3: found the "
                      "label 'white'"):
     run_main(run_classifier, arguments)
-  assert before == 6 == input_pipeline.count_records(
+  assert before == 6 == count_records(
       os.path.join(output_dir, "train.tf_record"))
   assert not tf.gfile.Glob(os.path.join(output_dir, "*.tmp"))
 

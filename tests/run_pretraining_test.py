@@ -488,7 +488,7 @@ def test_files_of_one_name_do_not_replace_each_other(records, monkeypatch):
   run(records, do_train=True, do_eval=True, skip_bad_records=True,
       input_file=str(records / "a.tfrecord"),
       eval_input_file=str(records / "dev" / "a.tfrecord"))
-  counts = [input_pipeline.count_records(str(
+  counts = [helpers.count_records(str(
       records / "out" / "good_records" / purpose / "0-a.tfrecord"))
             for purpose in ("train", "eval")]
   assert counts == [19, 7]

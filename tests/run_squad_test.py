@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, input_pipeline
+from bert_suite import cli
 from helpers import (
-    CONFIG, WORDS, captured_log, run_main, run_script, save_checkpoint,
-    write_config, write_vocab)
+    CONFIG, WORDS, captured_log, count_records, run_main, run_script,
+    save_checkpoint, write_config, write_vocab)
 import modeling
 import numpy_bert
 import run_squad
@@ -190,7 +190,7 @@ def test_the_script_trains_predicts_and_scores(trained_dir):
   assert {"cls/squad/output_weights", "cls/squad/output_bias", "global_step",
           "cls/squad/output_weights/adam_m"} <= names
   for name in ("train", "eval"):
-    assert input_pipeline.count_records(
+    assert count_records(
         str(trained_dir / (name + ".tf_record"))) >= 9
   record = json.loads((trained_dir / "run.json").read_text())
   assert record["task"] == "squad"

@@ -549,7 +549,7 @@ def test_load_vocab_refuses(tmp_path):
 def test_entries_with_accents_are_reported_where_they_never_match(
     tmp_path, warnings):
   path = write_vocab(tmp_path, SPECIAL + ["a", "\u00e9t\u00e9", "##\u00e9"])
-  expected = ("%s: 2 of 8 entries (25%%), '\u00e9t\u00e9' for example, have "
+  expected = ("%s: 2 of 8 entries (25%%), for example '\u00e9t\u00e9', have "
               "accents or composed characters and can never match, because "
               "accents are stripped from the text; pass strip_accents=false if "
               "the vocabulary was made without stripping" % path)

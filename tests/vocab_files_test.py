@@ -42,13 +42,13 @@ def test_a_blank_line_between_entries_keeps_the_ids(tmp_path):
     (b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02\n\x0b", "spm.model",
      "is a SentencePiece model; expected"),
     ("<unk>\t0\n<s>\t0\n\u2581tea\t-3.25\ns\t-4\n", "spm.vocab",
-     "is of SentencePiece: 's\\t-4' is a piece and its score; expected"),
+     "is from SentencePiece: 's\\t-4' is a piece and its score; expected"),
     ("[UNK]\n[CLS]\n\u2581tea\n\u2581\n", "vocab.txt",
-     "is of SentencePiece: in '\u2581tea', \u2581 stands for a space; "
+     "is from SentencePiece: in '\u2581tea', \u2581 stands for a space; "
      "expected"),
     (json.dumps({"model": {"vocab": {"tea": 1}}}, indent=2), "tokenizer.json",
-     "is JSON, as a tokenizer.json or a config; expected"),
-    (b"\x80\x02}\x00", "vocab.bin", "is no text; expected"),
+     "is JSON, like a tokenizer.json or a config; expected"),
+    (b"\x80\x02}\x00", "vocab.bin", "is not text; expected"),
     ("", "vocab.txt", "is empty"), ("\n \n\r\n", "vocab.txt", "is empty"),
 ])
 def test_files_of_other_kinds_are_named(tmp_path, content, name, complaint):
