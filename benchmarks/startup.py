@@ -184,7 +184,7 @@ def train_here():
         print(json.dumps(times), flush=True)
         os._exit(0)  # the rest of the training is not measured
 
-  mark_after(run_classifier, "write_features", "records")
+  mark_after(run_classifier.ClassificationTask, "write", "records")
   mark_after(tf.train.SessionManager, "prepare_session", "variables")
   train = training.train
   training.train = lambda *args, **kwargs: train(
