@@ -1,9 +1,10 @@
-"""What a path that is given as a checkpoint stands for.
+"""Which checkpoint a path means, or what it is instead.
 
-TensorFlow names a checkpoint by the prefix of its files, which is no file
-itself: `model.ckpt-100` of `model.ckpt-100.index` and
-`model.ckpt-100.data-00000-of-00001`. People give one of the files, the folder,
-or the weights of another library; each is read, or the message says what it is.
+TensorFlow names a checkpoint by the prefix of its files, and there is no file
+of that name: `model.ckpt-100` means `model.ckpt-100.index` and
+`model.ckpt-100.data-00000-of-00001`. People also pass one of the files, the
+folder, or the weights of another library: a file of the checkpoint will do, and
+for the rest the message says what it is.
 """
 
 import difflib
@@ -16,17 +17,19 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+from . import files
+
 _HEAD_SIZE = 512
 _PARTS = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _DATA = re.compile(r"\.data-\d{5}-of-(\d{5})$")
 _STATE_FILE = "checkpoint"
 
 _EXPECTED = "expected a checkpoint of TensorFlow 1"
-_PREFIX = "give the path up to and including \".ckpt\" or \".ckpt-<step>\""
+_PREFIX = "pass the path up to and including \".ckpt\" or \".ckpt-<step>\""
 _CONVERT = "convert it, or download the model as bert_model.ckpt"
-_UNPACK = ("unpack it and give the path of the checkpoint in it, up to and "
+_UNPACK = ("unpack it and pass the path of the checkpoint in it, up to and "
            "including \".ckpt\"")
-_SOURCE = "give the one that it was made from"
+_SOURCE = "pass the one that it was made from"
 
 # What files of other kinds begin with.
 _MAGIC = [
@@ -34,11 +37,8 @@ _MAGIC = [
     (b"version https://git-lfs", "a Git LFS pointer instead of the data",
      "fetch the data with `git lfs pull`"),
     (b"\x93NUMPY", "a NumPy array", _CONVERT),
-    (b"\x1f\x8b", "a compressed file", _UNPACK),
-    (b"BZh", "a compressed file", _UNPACK),
-    (b"\xfd7zXZ", "a compressed file", _UNPACK),
-    (b"7z\xbc\xaf", "a compressed file", _UNPACK),
-]
+    ((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf"), "a compressed file",
+     _UNPACK)]
 # And how their names end.
 _ENDINGS = [
     ((".bin", ".pt", ".pth", ".safetensors"), "a PyTorch file", _CONVERT),
@@ -47,36 +47,33 @@ _ENDINGS = [
     ((".npz",), "an archive of NumPy arrays", _CONVERT),
     ((".pb", ".pbtxt"), "a graph of TensorFlow", _SOURCE),
     ((".tflite", ".onnx"), "a converted model", _SOURCE),
-    ((".zip", ".tar", ".tgz", ".gz"), "an archive", _UNPACK),
-]
-# Files in an archive that identify it; the rest of the archives are packed.
+    ((".zip", ".tar", ".tgz", ".gz"), "an archive", _UNPACK)]
+# Files in a zip archive that identify it; any other archive is to be unpacked.
 _ZIPPED = [
     (re.compile(r"(^|/)data\.pkl$"), "a PyTorch file", _CONVERT),
     (re.compile(r"\.weights\.h5$"), "a Keras file", _CONVERT),
-    (re.compile(r"\.npy$"), "an archive of NumPy arrays", _CONVERT),
-]
+    (re.compile(r"\.npy$"), "an archive of NumPy arrays", _CONVERT)]
 
 
 def resolve(path):
   """Returns the prefix of the checkpoint that a path means.
 
   Args:
-    path: str or os.PathLike. A prefix, or one of its files, whose ending is
-      left out.
+    path: str or os.PathLike. A prefix, or one of its files.
 
   Returns:
-    str. The prefix of files that are all there; whether they can be read is
-    for `checkpoints.check_readable` to say.
+    str. The prefix of files that are all there; `checkpoints.check_readable`
+    checks whether they can be read.
 
   Raises:
-    ValueError: it is no checkpoint; the message says what it is and what to
-      give.
+    ValueError: it is not a checkpoint; the message says what it is and what to
+      pass.
   """
   path = os.fspath(path)
   try:
     return _resolve(path)
   except tf.errors.OpError as error:
-    raise ValueError("%s: cannot be read (%s); give the path of a checkpoint "
+    raise ValueError("%s: cannot be read (%s); pass the path of a checkpoint "
                      "on this machine" % (path, error.message)) from None
 
 
@@ -107,53 +104,46 @@ def _resolve(path):
 
 
 def is_complete(prefix):
-  """Returns whether all data files of a checkpoint are there."""
-  data = [_DATA.search(name) for name in names_of(prefix)]
-  data = [found for found in data if found]
-  return bool(data) and len(data) >= int(data[0].group(1))
+  """Returns whether all files of a checkpoint are there."""
+  return not _find_missing(prefix)
 
 
 def names_of(prefix):
   """Returns the names of the files of a checkpoint, sorted."""
   folder, base = os.path.split(prefix)
-  return sorted(name for name in _list(folder)
+  return sorted(name for name in files.list_folder(folder)
                 if name.startswith(base) and _PARTS.match(name[len(base):]))
 
 
-def _describe_incomplete(prefix):
-  names = names_of(prefix)
-  data = [name for name in names if _DATA.search(name)]
-  total = int(_DATA.search(data[0]).group(1)) if data else 1
-  base = os.path.basename(prefix)
+def _find_missing(prefix):
+  """Returns the names of the files of a checkpoint that are not there."""
+  names, base = names_of(prefix), os.path.basename(prefix)
+  data = list(filter(None, map(_DATA.search, names)))
+  total = int(data[0].group(1)) if data else 1
   needed = [base + ".index"] + [
       "%s.data-%05d-of-%05d" % (base, i, total) for i in range(total)]
-  missing = [name for name in needed if name not in names]
-  return ("%s: the checkpoint is not complete: found %s, but no %s; copy %s "
-          "too" % (prefix, ", ".join(names), ", ".join(missing),
-                   "it" if len(missing) == 1 else "them"))
+  return [name for name in needed if name not in names]
 
 
-def _list(folder):
-  """Returns the names in a folder, none if there is no such folder."""
-  try:
-    return [name.rstrip("/") for name in tf.gfile.ListDirectory(folder or ".")]
-  except tf.errors.OpError:
-    return []
+def _describe_incomplete(prefix):
+  missing = _find_missing(prefix)
+  return ("%s: the checkpoint is incomplete: found %s, but no %s; copy %s too" %
+          (prefix, ", ".join(names_of(prefix)), ", ".join(missing),
+           "it" if len(missing) == 1 else "them"))
 
 
 def describe_file(path):
   """Returns what a file is and what to do about it, None if it may be data.
 
   Args:
-    path: str. A file that is no checkpoint, or is part of one.
+    path: str. A file that is not a checkpoint, or is part of one.
 
   Returns:
     str, to follow "found", or None.
   """
   with tf.gfile.GFile(path, "rb") as reader:
     head = reader.read(_HEAD_SIZE)
-  kind = _kind_of_content(path, head) or _first(
-      _ENDINGS, path.lower().endswith)
+  kind = _kind_of_content(path, head) or _first(_ENDINGS, path.lower().endswith)
   return "%s, %s; %s" % (kind[0], _EXPECTED, kind[1]) if kind else None
 
 
@@ -191,8 +181,8 @@ def _kind_of_zip(path):
 
 
 def describe_folder(folder):
-  """Returns a line on a folder of another kind, None if it is unknown."""
-  names = _list(folder)
+  """Returns a message about a folder of another kind, None if it is unknown."""
+  names = files.list_folder(folder)
   if "saved_model.pb" in names:
     kind, cure = "a SavedModel", _SOURCE
   elif "config.json" in names and not _example(folder):
@@ -203,17 +193,18 @@ def describe_folder(folder):
 
 
 def _explain_missing(path):
-  """Returns why there is no checkpoint at a path where nothing is."""
+  """Returns why there is no checkpoint at a path that does not exist."""
   folder, base = os.path.split(path)
   if folder and not tf.gfile.IsDirectory(folder):
     packed = [os.path.basename(folder) + ending
               for ending in (".zip", ".tar.gz", ".tgz", ".tar")]
-    found = sorted(set(packed) & set(_list(os.path.dirname(folder))))
+    parent = os.path.dirname(folder)
+    found = sorted(set(packed) & set(files.list_folder(parent)))
     if found:
       return "%s is not unpacked; %s" % (
-          os.path.join(os.path.dirname(folder), found[0]), _UNPACK)
+          os.path.join(parent, found[0]), _UNPACK)
     return "there is no folder %s; %s" % (folder, _PREFIX)
-  for name in sorted(_list(folder)):
+  for name in sorted(files.list_folder(folder)):
     beside = os.path.join(folder, name)
     if name.startswith(base + ".") and not tf.gfile.IsDirectory(beside):
       kind = describe_file(beside)
@@ -223,11 +214,11 @@ def _explain_missing(path):
 
 
 def _example(folder, base=None):
-  """Returns the end of a message: checkpoints of a folder, or an empty text.
+  """Returns the end of a message: checkpoints in a folder, or an empty string.
 
   Args:
     folder: str.
-    base: str. Names like this one come first; None for the latest.
+    base: str. Prefers names like this one; None for the latest.
   """
   prefixes = prefixes_in(folder)
   near = difflib.get_close_matches(base, prefixes, 3) if base else []
@@ -238,7 +229,7 @@ def _example(folder, base=None):
 
 def prefixes_in(folder):
   """Returns the names of the checkpoints in a folder, the latest step last."""
-  return sorted((name[:-len(".index")] for name in _list(folder)
+  return sorted((name[:-len(".index")] for name in files.list_folder(folder)
                  if name.endswith(".index")),
                 key=lambda prefix: (_step(prefix), prefix))
 

@@ -1,10 +1,8 @@
 """Whether the weights of a checkpoint fit a model, and its head a task.
 
-A head is what a task puts on the encoder; training may start from a model of
-another task, and then needs a head of its own.
+A head is what a task adds to the encoder. Training may start from a model of
+another task, and then needs a new head.
 """
-
-import collections
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -12,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from . import checkpoints
 
-# What --init_head can be.
+# Values of --init_head.
 INIT_HEADS = ("auto", "keep", "new")
 # The variables of all tasks' heads.
 CLASSIFIER_HEAD = ("output_weights", "output_bias")
@@ -37,19 +35,17 @@ def find_new_head(variables, checkpoint, head, init_head):
     variables: list of variables. Those of the model.
     checkpoint: str. Prefix of the checkpoint.
     head: names of variables that only training on the task makes.
-    init_head: str. "auto" takes the head if it fits by names and shapes, "keep"
-      insists on it, "new" never takes it.
+    init_head: str. "auto" takes the head if its names and shapes fit, "keep"
+      requires that they do, "new" never takes it.
 
   Returns:
-    Set of the names that start anew: all those of the head, or none.
+    Set of the names that start from random weights: all of the head's, or none.
 
   Raises:
     ValueError: the head does not fit and is to be kept.
   """
   check_init_head(init_head)
-  ours = collections.OrderedDict(
-      (variable.op.name, variable.shape.as_list()) for variable in variables
-      if variable.op.name in head)
+  ours = {v.op.name: v.shape.as_list() for v in variables if v.op.name in head}
   if not ours:
     return set()
   shapes = checkpoints.check_readable(checkpoint)
@@ -61,45 +57,41 @@ def find_new_head(variables, checkpoint, head, init_head):
   misfits += ["there is no " + name for name in missing]
   if init_head == "keep" and misfits:
     raise ValueError(
-        "--init_head=keep: %s has another head: %s; give --init_head=auto to "
-        "start the head anew" % (checkpoint, ", ".join(misfits)))
+        "--init_head=keep: %s has another head: %s; pass --init_head=auto to "
+        "start with a new one" % (checkpoint, ", ".join(misfits)))
   if init_head != "new" and not misfits:
     tf.logging.info("%s is kept: its weights start from %s; --init_head=new "
-                    "starts it anew", shown, checkpoint)
+                    "starts with a new one", shown, checkpoint)
     return set()
   others = sorted(name for name in shapes if name in HEADS and name not in ours)
   if init_head == "new" or len(missing) == len(ours) and not others:
     tf.logging.info("%s starts from random weights", shown)
   else:
     tf.logging.warning(
-        "%s starts anew, from random weights: in %s %s%s", shown, checkpoint,
-        ", ".join(misfits),
-        ", but the head of another task: " + ", ".join(others)
-        if others else "")
+        "%s starts from random weights: in %s %s%s", shown, checkpoint,
+        ", ".join(misfits), ", but the head of another task: " +
+        ", ".join(others) if others else "")
   return set(ours)
 
 
 def check_shapes(variables, checkpoint, must_have_all=False,
-                 cure="give another checkpoint"):
+                 cure="pass another checkpoint"):
   """Raises ValueError unless a checkpoint exists and its shapes fit.
 
   Args:
     variables: list of variables.
     checkpoint: str. Prefix of the checkpoint.
     must_have_all: bool. Every variable must be in it.
-    cure: str. What to do, or look at, if it does not fit.
+    cure: str. What to do or check if it does not fit.
   """
-  check_shapes_of(
-      collections.OrderedDict((variable.name.split(":")[0],
-                               variable.shape.as_list())
-                              for variable in variables),
-      checkpoint, must_have_all, cure)
+  check_shapes_of({v.name.split(":")[0]: v.shape.as_list() for v in variables},
+                  checkpoint, must_have_all, cure)
 
 
 def check_shapes_of(expected, checkpoint, must_have_all, cure):
   """`check_shapes` of a dict from name in the checkpoint to list of int."""
   shapes = checkpoints.check_readable(checkpoint)
-  # A head alone, which others name alike, is no model.
+  # A head alone is not a model, and other models' heads have the same names.
   encoder = [name for name in expected if name.startswith("bert/")]
   if expected and not set(encoder or expected) & set(shapes):
     raise ValueError(_describe_stranger(
@@ -120,9 +112,9 @@ def check_shapes_of(expected, checkpoint, must_have_all, cure):
 
 
 def _describe_stranger(expected, checkpoint, shapes, cure):
-  """Returns a line on a checkpoint with none of the model's variables."""
+  """Returns a message on a checkpoint with none of the model's variables."""
   names = sorted(name for name in shapes if not name.startswith("_"))
-  # The scope of variables that have the right names but for it.
+  # The scope of variables whose names are right except for it.
   scope = next((name[:-len(ours)] for ours in expected for name in names
                 if "/" in ours and name.endswith("/" + ours)), None)
   if any(name.endswith(_OBJECT_BASED) for name in names):
@@ -130,7 +122,7 @@ def _describe_stranger(expected, checkpoint, shapes, cure):
             "TensorFlow 2")
   elif scope == "module/":
     what = ("one that run_classifier_with_tfhub.py trained on a Hub module; "
-            "give the checkpoint that the module was made from")
+            "pass the checkpoint that the module was made from")
   elif scope:
     what = ("one with all names under the scope %s; save it again without that "
             "scope" % scope)

@@ -10,13 +10,13 @@ from google.protobuf import text_format
 import tensorflow.compat.v1 as tf
 
 from . import checkpoint_files, files, run_record, training_lock
-# What a run needs of run.json, beside the checkpoints that it is about.
+# What runs use of run.json, which lies beside the checkpoints it describes.
 from .run_record import (  # noqa: F401
     FILE_NAME, check_fields, check_record, describe_vocab, hash_vocab,
     make_record, read_record, read_training, warn_of_ignored_settings,
     warn_of_other_settings, write_record)
 
-# Every path that a user gives as a checkpoint goes through it.
+# For every path that a user passes as a checkpoint.
 resolve = checkpoint_files.resolve
 
 
@@ -28,7 +28,7 @@ class Start(collections.namedtuple(
     checkpoint: str. Latest checkpoint in output_dir, or None.
     step: int. Its global step; 0 without one.
     init_checkpoint: str. The checkpoint to start the weights from, or None;
-      always None where output_dir has a checkpoint.
+      always None if output_dir has a checkpoint.
   """
 
 
@@ -37,14 +37,15 @@ def find_start(output_dir, init_checkpoint, record, is_training,
   """Finds out where a run begins and logs it.
 
   Args:
-    output_dir: str. Its latest checkpoint wins, if it is of the same run.
-    init_checkpoint: str. Checkpoint to start from otherwise, or None.
+    output_dir: str. Its latest checkpoint comes first, if it is of the same
+      run.
+    init_checkpoint: str. Checkpoint to start from without that, or None.
     record: dict, from `make_record`.
-    is_training: bool. The run trains, so that `init_checkpoint` may be of
-      another task.
-    brought_by: str. What the weights come from instead of `init_checkpoint`;
-      None for nothing.
-    head: names of variables that only a training on the task makes.
+    is_training: bool. The run trains, so `init_checkpoint` may be of another
+      task.
+    brought_by: str. Where the weights come from instead of `init_checkpoint`;
+      None if there is nothing else.
+    head: names of variables that only training on the task makes.
 
   Returns:
     Start.
@@ -66,7 +67,7 @@ def find_start(output_dir, init_checkpoint, record, is_training,
     return Start(checkpoint, step, None)
   if not init_checkpoint:
     if not is_training:
-      raise ValueError("%s holds no checkpoint: give --do_train%s" % (
+      raise ValueError("%s holds no checkpoint: pass --do_train%s" % (
           output_dir, "" if brought_by else
           ", or --init_checkpoint with a trained model"))
     if head and not brought_by:
@@ -82,7 +83,7 @@ def find_start(output_dir, init_checkpoint, record, is_training,
     missing = [name for name in head if name not in shapes]
     if missing:
       raise ValueError(
-          "%s: has no %s, so it was not trained on this task; give --do_train, "
+          "%s: has no %s, so it was not trained on this task; pass --do_train, "
           "or --init_checkpoint with a trained model" % (
               init_checkpoint, ", ".join(missing)))
     check_record(os.path.dirname(init_checkpoint), record, init_checkpoint,
@@ -94,25 +95,26 @@ def find_start(output_dir, init_checkpoint, record, is_training,
 
 
 def _warn_of_another_encoder(init_checkpoint, record):
-  """Warns of a checkpoint that was trained with other text or another model."""
+  """Warns of a checkpoint of another model, or of one for other text."""
   there = read_record(os.path.dirname(init_checkpoint)) or {}
   differences = run_record.find_differences(
       {name: value for name, value in there.items() if name != "task"}, record)
   if differences:
     tf.logging.warning(
-        "%s was trained otherwise: %s", init_checkpoint, "; ".join(differences))
+        "%s was trained differently: %s", init_checkpoint,
+        "; ".join(differences))
 
 
 def find_checkpoint(output_dir):
   """Returns the latest checkpoint in a folder whose files exist, or None.
 
-  The folder may have been moved or copied: of the paths that its list of
-  checkpoints holds only the names of the files count. Where the files of the
-  latest were removed, the one before it counts.
+  The folder may have been moved or copied, so only the last part of the paths
+  in its list of checkpoints is used. If the files of the latest were removed,
+  it is the one before.
 
   Raises:
-    ValueError: the list names checkpoints, and none is there, or the latest is
-      not complete.
+    ValueError: the list names checkpoints and none is there, or the latest is
+      incomplete.
   """
   state, is_listed = _read_list(output_dir)
   if not state:
@@ -154,16 +156,16 @@ def _find_listed(output_dir, state):
         "remove %s and pass --init_checkpoint=%s" % (
             list_file, there, list_file, there))
   raise ValueError(
-      "%s names the checkpoint %s, of which there are no files; remove %s "
-      "to start anew" % (list_file, latest, list_file))
+      "%s names the checkpoint %s, which has no files; remove %s to start from "
+      "scratch" % (list_file, latest, list_file))
 
 
 def _read_list(folder):
   """Reads a folder's list of checkpoints.
 
-  A list that is missing or damaged, as a full disk or an incomplete copy leaves
-  it, must not have a training replace the checkpoints that are there: it is
-  then made of their names.
+  A full disk or an incomplete copy may leave a list missing or damaged. So that
+  no training then replaces the checkpoints that are there, their names become
+  the list.
 
   Args:
     folder: str.
@@ -184,7 +186,7 @@ def _read_list(folder):
       os.path.join(folder, name))] or names
   if not names:
     return None, False
-  # Names in an absolute folder are taken as they are.
+  # In an absolute folder, names are not changed.
   return tf.train.generate_checkpoint_state_proto("/", names[-1], names), False
 
 
@@ -193,16 +195,15 @@ def _in_folder(folder, path):
 
 
 def _list_checkpoints(folder, state):
-  return [_in_folder(folder, path)
-          for path in state.all_model_checkpoint_paths]
+  return [_in_folder(folder, path) for path in state.all_model_checkpoint_paths]
 
 
 def repair_list(output_dir):
-  """Has TensorFlow find what `find_checkpoint` finds.
+  """Makes TensorFlow find what `find_checkpoint` finds.
 
-  Rewrites a folder's list of checkpoints where it names files that are gone,
-  or another folder: a training would resume from there, and delete the oldest
-  ones there. While a training runs, the list is that training's and right.
+  Rewrites a folder's list of checkpoints if it names files that are gone, or
+  another folder, which a training would resume from and delete the oldest
+  checkpoints in. A list that a running training keeps is right, and left alone.
 
   Args:
     output_dir: str. A folder with or without checkpoints.
@@ -225,15 +226,15 @@ def repair_list(output_dir):
           text_format.MessageToString(repaired))
   except (training_lock.Held, OSError, tf.errors.OpError):
     # A run that cannot write there cannot train either, and one that only reads
-    # passes the checkpoint's path.
+    # passes TensorFlow the path of the checkpoint.
     pass
 
 
 def exists(checkpoint):
   """Returns whether there are files of a checkpoint.
 
-  Unlike `tf.train.checkpoint_exists` it takes the name as it stands, also one
-  with characters that are part of patterns.
+  Unlike `tf.train.checkpoint_exists`, it takes the name literally, wildcards
+  included.
 
   Args:
     checkpoint: str. Prefix of the checkpoint.
@@ -243,7 +244,7 @@ def exists(checkpoint):
 
 
 def open_checkpoint(checkpoint):
-  """Returns TensorFlow's reader of a checkpoint, whatever its name."""
+  """Returns TensorFlow's reader of a checkpoint, which may have any name."""
   return tf.train.load_checkpoint(files.literal(checkpoint))
 
 
@@ -261,7 +262,7 @@ def has_step(checkpoint):
   return types.get("global_step") == tf.int64
 
 
-def check_readable(checkpoint, cure="copy it again, or give another"):
+def check_readable(checkpoint, cure="copy it again, or pass another"):
   """Returns a checkpoint's shapes; raises ValueError if it cannot be read.
 
   Args:
@@ -276,8 +277,8 @@ def check_readable(checkpoint, cure="copy it again, or give another"):
     reader = open_checkpoint(checkpoint)
     shapes = reader.get_variable_to_shape_map()
     if shapes:
-      # The last name lies at the end of the data: a file that was cut off,
-      # the usual damage, lacks it. Reading all would double the start-up.
+      # The last name is at the end of the data, which a truncated file, the
+      # usual damage, lacks. Reading everything would double the start-up time.
       reader.get_tensor(max(shapes))
   except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
     raise ValueError(
@@ -288,7 +289,7 @@ def check_readable(checkpoint, cure="copy it again, or give another"):
 
 
 def find_prefix(folder):
-  """Returns a checkpoint in a folder, the latest if that is known, or None."""
+  """Returns a checkpoint in a folder, the latest if known, or None."""
   state, _ = _read_list(folder)
   if state:
     latest = _in_folder(folder, state.model_checkpoint_path)

@@ -1,7 +1,7 @@
 """Imports TensorFlow with this suite's settings, without its noise.
 
-Every module here that needs TensorFlow imports this one first. Variables
-that the environment already has keep their values.
+Every module here that needs TensorFlow imports this one first. Environment
+variables that are already set keep their values.
 """
 
 import contextlib
@@ -12,25 +12,21 @@ import subprocess
 import sys
 
 # TensorFlow starts with a dozen lines about drivers and instruction sets that
-# say nothing about the user's run. Errors still show; 0 shows everything.
+# say nothing about the user's run. Errors are still shown; 0 shows everything.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-# TensorFlow leaves oneDNN's kernels off on CPUs without AVX-512 VNNI. Packed
-# training takes 1.2 to 1.3 times as long without them there too
+# TensorFlow does not use oneDNN's kernels on CPUs without AVX-512 VNNI, but
+# without them packed training takes 1.2 to 1.3 times as long there too
 # (benchmarks/onednn.py).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# What TensorFlow's C++ writes at its import, and when it first looks for
-# devices, whatever TF_CPP_MIN_LOG_LEVEL says: infos and warnings of a logger
-# that is not ready yet, and errors that are none.
-_NOISE = "|".join([
-    "^[IW][0-9]{4} ",
-    "All log messages before absl::InitializeLog",
-    "Unable to register cu[A-Z]+ factory",
-    "computation.placer already registered",
-    "failed call to cuInit",
-    "^To enable the following instructions: ",
-])
+# What TensorFlow's C++ writes when it is imported, and when it first looks for
+# devices, with any TF_CPP_MIN_LOG_LEVEL: infos and warnings of a logger that is
+# not ready yet, and errors that are harmless.
+_NOISE = (
+    "^[IW][0-9]{4} |All log messages before absl::InitializeLog|"
+    "Unable to register cu[A-Z]+ factory|computation.placer already registered|"
+    "failed call to cuInit|^To enable the following instructions: ")
 
 _DEPRECATION = re.compile(
     r"^From [^\n]*(\(from tensorflow[^\n]* is deprecated|"
@@ -39,11 +35,11 @@ _DEPRECATION = re.compile(
 
 @contextlib.contextmanager
 def quiet_start():
-  """Keeps noise off stderr within a `with` block; all else passes at once.
+  """Keeps noise off stderr within a `with` block; the rest is not delayed.
 
-  Another process looks through the lines, so that those of a crash arrive. It
-  needs `grep`; without it, or where the user asked for more than errors, all
-  lines show.
+  Another process filters the lines, so that those of a crash get through. It
+  needs `grep`; without it, or if the user asked for more than errors, all lines
+  are shown.
   """
   grep = None
   if os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1"):
@@ -63,7 +59,7 @@ def quiet_start():
       os.close(stderr)
       grep.stdin.close()
       with contextlib.suppress(subprocess.TimeoutExpired):
-        grep.wait(timeout=5)  # longer if a process begun meanwhile writes there
+        grep.wait(timeout=5)  # longer if a process begun above writes there
 
 
 def _flush():
@@ -72,9 +68,10 @@ def _flush():
 
 
 def open_first_session():
-  """Opens a session and closes it; the first one of TensorFlow 2.20 is noisy.
+  """Opens and closes a session; the first one in TensorFlow 2.20 is noisy.
 
-  To be called within `quiet_start`. It has no GPUs, whose memory it would take.
+  Call it within `quiet_start`. The session has no GPUs: it would take their
+  memory.
   """
   with tf.Graph().as_default(), tf.Session(
       config=tf.ConfigProto(device_count={"GPU": 0})) as session:
@@ -82,19 +79,16 @@ def open_first_session():
 
 
 def find_gpus():
-  """Returns the GPUs that TensorFlow finds, without noise if asked first."""
+  """Returns the GPUs that TensorFlow finds; quiet if it is called first."""
   with quiet_start():
     open_first_session()
     return tf.config.experimental.list_physical_devices("GPU")
 
 
-def _is_no_deprecation(record):
-  return not _DEPRECATION.match(record.getMessage())
-
-
-# TensorFlow's logger, which need not exist yet. A program can do nothing about
-# what these modules use, and they run on TensorFlow 1.15 as on 2.21.
-logging.getLogger("tensorflow").addFilter(_is_no_deprecation)
+# TensorFlow's logger, which need not exist yet. A program cannot change what
+# these modules use, and they run on TensorFlow 1.15 as well as on 2.21.
+logging.getLogger("tensorflow").addFilter(
+    lambda record: not _DEPRECATION.match(record.getMessage()))
 
 with quiet_start():
   import tensorflow.compat.v1 as tf

@@ -29,8 +29,7 @@ def parse_layers(text, num_layers):
     layers = [int(part) for part in text.split(",")]
   except ValueError:
     raise ValueError("--layers=%s: %s" % (text, expected)) from None
-  wrong = [layer for layer in layers
-           if not -num_layers <= layer < num_layers]
+  wrong = [layer for layer in layers if not -num_layers <= layer < num_layers]
   if wrong:
     raise ValueError("--layers=%s: there is no layer %d; %s" % (
         text, wrong[0], expected))
@@ -38,16 +37,16 @@ def parse_layers(text, num_layers):
 
 
 def pool(layers, input_mask, pooling):
-  """Makes one vector of those of a sequence.
+  """Combines the vectors of a sequence into one.
 
   Args:
     layers: float32 [B, S, L, W].
     input_mask: int32 [B, S].
-    pooling: str. "cls" takes the first token's; "mean" and "max" those of all
-      tokens that are not padding.
+    pooling: str. "cls" takes that of the first token; "mean" and "max" combine
+      all tokens that are not padding.
 
   Returns:
-    float32 [B, L * W], the layers' end to end.
+    float32 [B, L * W], the layers one after the other.
   """
   if pooling == "cls":
     vectors = layers[:, 0]  # [B, L, W]
@@ -100,12 +99,12 @@ def serving_task(bert_config, layer_indexes, pooling="none",
   Args:
     bert_config: BertConfig.
     layer_indexes: list of int. L layers.
-    pooling: str. "none" gives "layer_output_0" and so on, float32 [B, S, W];
-      with another, see `pool`, it is "vector", float32 [B, L * W].
+    pooling: str. With "none" the outputs are "layer_output_0" and so on,
+      float32 [B, S, W]; with another, see `pool`, "vector", float32 [B, L * W].
     options: modeling.Options.
 
   Returns:
-    ServingTask; "pooled_output", float32 [B, W], is there in any case.
+    ServingTask; "pooled_output", float32 [B, W], is always an output too.
   """
   def build(inputs):
     inputs, cut = serving.round_up_request(
@@ -121,12 +120,11 @@ def serving_task(bert_config, layer_indexes, pooling="none",
     return {serving.SIGNATURE: outputs}
 
   return serving.ServingTask(
-      "features", build,
-      settings={"layers": layer_indexes, "pooling": pooling})
+      "features", build, settings={"layers": layer_indexes, "pooling": pooling})
 
 
 class FeaturesTask(tasks.Task):
-  """The encoder's own vectors. It is not trained, only served."""
+  """The encoder's own vectors, which is served but not trained."""
 
   name = "features"
   options = ("layers", "pooling")
@@ -146,7 +144,7 @@ class FeaturesTask(tasks.Task):
 
   @classmethod
   def answer(cls, model, pairs):
-    """Returns float32 [texts, W]; not pooled, a list of [T, layers, W]."""
+    """Returns float32 [texts, W]; without pooling, a list of [T, L, W]."""
     inputs = model.make_inputs(pairs)
     results = model.compute(inputs)
     if model.settings["pooling"] != "none":
@@ -161,7 +159,7 @@ class FeaturesTask(tasks.Task):
 
 
 def check_choice(name, value, choices):
-  """Raises ValueError if a flag's value is none of those there are."""
+  """Raises ValueError if a flag's value is not one of the choices."""
   if value not in choices:
     raise ValueError("--%s=%s: expected one of %s" % (
         name, value, ", ".join(choices)))

@@ -1,4 +1,4 @@
-"""Hooks that the Estimator calls at every step: show progress, stop in time."""
+"""Hooks that the Estimator calls at every step: they log, evaluate and stop."""
 
 import collections
 import contextlib
@@ -12,17 +12,17 @@ import tensorflow.compat.v1 as tf
 
 from . import checkpoints, progress
 
-# Points that TensorBoard gets of a training, at least.
+# The least number of points that TensorBoard gets from a training.
 _MIN_POINTS = 20
 
 _STEP = "step_after_run"
 
 
 def read_step_after(train_op):
-  """Has each run return the global step it leads to, for the hooks below.
+  """Adds the global step after each run to the graph, for the hooks below.
 
-  To read the variable in the same run would be a race with its update, and to
-  count runs would be wrong where several make one step.
+  Reading the variable in the same run would race with its update, and counting
+  runs would be wrong when several make one step.
 
   Args:
     train_op: op or Tensor that updates the global step.
@@ -38,8 +38,8 @@ def _find_step():
 class LogHook(tf.train.SessionRunHook):
   """Shows step, loss, learning rate, speed and time left while training.
 
-  TensorBoard gets the loss, the learning rate, the gradients' global norm and
-  the examples per second, and the summaries that the graph has when the hook is
+  TensorBoard gets the loss, the learning rate, the gradients' global norm, the
+  examples per second, and the summaries that are in the graph when the hook is
   made.
   """
 
@@ -53,16 +53,17 @@ class LogHook(tf.train.SessionRunHook):
       num_train_steps: int. Steps of the whole training.
       batch_size: int. Examples per step.
       model_dir: str. Folder of TensorBoard's events; None for none.
-      on_log: function of a dict with "step" and what TensorBoard gets of it.
+      on_log: function of a dict with "step" and the values for TensorBoard.
     """
     self._step_after = _find_step()
     self._tensors = {"loss": loss}
     for name in ("learning_rate", "global_norm"):
       self._tensors[name] = tf.get_default_graph().get_tensor_by_name(
           name + ":0")
-    # A session optimizes the graph anew for every set of tensors that it is
-    # asked for, so the summaries are asked for at every step. The Estimator's
-    # own are not among them: it would add the loss under another name.
+    # A session optimizes the graph again for every new set of tensors that it
+    # is asked for, so it is asked for the summaries at every step. The
+    # Estimator's own are not among them: it would add the loss under another
+    # name.
     self._summaries = tf.summary.merge_all()
     self._summary_steps = max(
         1, min(log_steps or 100, num_train_steps // _MIN_POINTS))
@@ -73,9 +74,8 @@ class LogHook(tf.train.SessionRunHook):
     self._on_log = on_log
 
   def after_create_session(self, session, coord):
-    del coord
     self._step = session.run(tf.train.get_global_step())
-    # The last steps and the times at which they ended.
+    # The latest steps and when they ended.
     self._times = collections.deque(
         [(self._step, progress.clock())], maxlen=(self._log_steps or 100) + 1)
     self._progress = progress.Progress(
@@ -83,13 +83,11 @@ class LogHook(tf.train.SessionRunHook):
         log_every=self._log_steps)
 
   def before_run(self, run_context):
-    del run_context
     return tf.train.SessionRunArgs(
         [self._step_after, self._tensors] +
         [self._summaries] * (self._summaries is not None))
 
   def after_run(self, run_context, run_values):
-    del run_context
     step, values, *summaries = run_values.results
     if step == self._step:
       return
@@ -116,14 +114,13 @@ class LogHook(tf.train.SessionRunHook):
         writer.add_summary(summary, self._step)
 
   def end(self, session):
-    del session
     self._progress.close()
     if self._model_dir:
       tf.summary.FileWriterCache.get(self._model_dir).flush()
 
 
 class EvalProgressHook(tf.train.SessionRunHook):
-  """Shows how far an evaluation is."""
+  """Shows the progress of an evaluation."""
 
   def __init__(self, num_examples, batch_size):
     """Makes the hook.
@@ -136,27 +133,24 @@ class EvalProgressHook(tf.train.SessionRunHook):
     self._batch_size = batch_size
 
   def after_create_session(self, session, coord):
-    del session, coord
     self._left = self._num_examples
     self._progress = progress.Progress("Evaluating", self._num_examples)
 
   def after_run(self, run_context, run_values):
-    del run_context, run_values
     count = self._batch_size
     if self._left is not None:
-      count = min(count, self._left)  # the last batch may be a small one
+      count = min(count, self._left)  # the last batch may be smaller
       self._left -= count
     self._progress.advance(count)
 
   def end(self, session):
-    del session
     self._progress.close()
 
 
 def eval_hooks(num_examples, batch_size, use_tpu):
   """Returns the hooks of an evaluation, see EvalProgressHook.
 
-  On a TPU there are none: it takes all steps in one call.
+  There are none on a TPU, which takes all steps in one call.
   """
   return [] if use_tpu else [EvalProgressHook(num_examples, batch_size)]
 
@@ -169,12 +163,11 @@ class StartHook(tf.train.SessionRunHook):
     self._function = function
 
   def after_create_session(self, session, coord):
-    del session, coord
     self._function()
 
 
 class EvaluateHook(tf.train.SessionRunHook):
-  """Saves and evaluates a training every N steps, except at its end."""
+  """Saves a checkpoint and evaluates it every N steps, except at the end."""
 
   def __init__(self, evaluate, model_dir, every, num_train_steps):
     """Makes the hook.
@@ -191,13 +184,11 @@ class EvaluateHook(tf.train.SessionRunHook):
     self._num_train_steps = num_train_steps
 
   def after_create_session(self, session, coord):
-    del coord
     self._last = int(session.run(tf.train.get_global_step()))
-    # The Estimator's, so that it counts which checkpoints to keep.
+    # The Estimator's own, which decides which checkpoints to keep.
     self._saver, = tf.get_collection(tf.GraphKeys.SAVERS)
 
   def before_run(self, run_context):
-    del run_context
     return tf.train.SessionRunArgs(_find_step())
 
   def after_run(self, run_context, run_values):
@@ -214,7 +205,7 @@ class EvaluateHook(tf.train.SessionRunHook):
 
 
 class SavingListener(tf.train.CheckpointSaverListener):
-  """Leaves the time that saving checkpoints takes out of the speed shown."""
+  """Leaves the time for saving checkpoints out of the speed that is shown."""
 
   def before_save(self, session, global_step_value):
     progress.stop_clock()
@@ -226,9 +217,9 @@ class SavingListener(tf.train.CheckpointSaverListener):
 class StopHook(tf.train.SessionRunHook):
   """Ends the training after the current step when a signal asks for it.
 
-  The Estimator then saves a checkpoint, as at any end. A second signal stops at
-  once. Source of the signals: Ctrl-C, and SIGTERM of what takes the machine
-  back.
+  The Estimator then saves a checkpoint, as it does at every end. A second
+  signal stops at once. Signals come from Ctrl-C, or are the SIGTERM of a
+  machine that is about to be taken away.
   """
 
   def __init__(self):
@@ -242,7 +233,7 @@ class StopHook(tf.train.SessionRunHook):
     if threading.current_thread() is threading.main_thread():
       before = {number: signal.getsignal(number)
                 for number in (signal.SIGINT, signal.SIGTERM)}
-    # Who starts a job with a signal ignored wants it ignored.
+    # A signal that the job was started to ignore is still ignored.
     before = {number: handler for number, handler in before.items()
               if handler not in (signal.SIG_IGN, None)}
     try:
@@ -261,11 +252,9 @@ class StopHook(tf.train.SessionRunHook):
                     "without saving")
 
   def after_create_session(self, session, coord):
-    del session, coord
     self._is_training = True
 
   def after_run(self, run_context, run_values):
-    del run_values
     if self._asked:
       run_context.request_stop()
 

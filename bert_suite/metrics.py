@@ -1,8 +1,8 @@
 """Metrics: NumPy over the predictions of a whole set.
 
-A metric that is no mean over examples, such as a rank correlation or an F1 of
-entities, cannot be put together from those of batches. So an evaluation keeps
-what metrics need of each batch, and computes them once at its end.
+A metric that is not a mean over examples, such as a rank correlation or an F1
+of entities, cannot be computed from the metrics of batches. So an evaluation
+keeps what metrics need from each batch, and computes them once at the end.
 """
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -12,11 +12,11 @@ import tensorflow.compat.v1 as tf
 
 
 def mean(values, weights=None):
-  """Returns the mean of some values, 0 if they weigh nothing.
+  """Returns the mean of some values, 0 if their weights add up to 0.
 
   Args:
     values: array [N]; bool counts as 0 and 1.
-    weights: float array [N]; None gives all the same weight.
+    weights: float array [N]; None for equal weights.
 
   Returns:
     float.
@@ -34,7 +34,7 @@ def accuracy(labels, predictions, weights=None):
   Args:
     labels: int array [N].
     predictions: int array [N].
-    weights: float array [N]; None gives all the same weight.
+    weights: float array [N]; None for equal weights.
 
   Returns:
     float.
@@ -48,32 +48,33 @@ def f1(labels, predictions, weights=None, positive=1):
   Args:
     labels: int array [N].
     predictions: int array [N].
-    weights: float array [N]; None gives all the same weight.
+    weights: float array [N]; None for equal weights.
     positive: int. The label.
 
   Returns:
     float.
   """
   are, said = labels == positive, predictions == positive
-  # Twice the hits, by them, the misses and the false alarms.
+  # F1 is twice the hits, divided by twice the hits plus misses plus false
+  # alarms; `counts` adds up to the divisor.
   counts = are.astype(np.float64) + said
   return mean(are & said, counts if weights is None else counts * weights)
 
 
 def whole_set(function, tensors, names):
-  """Makes metrics of an Estimator from a NumPy function.
+  """Makes an Estimator's metrics from a NumPy function.
 
   The arrays of all batches stay in memory, so the tensors should be small:
   predicted labels rather than log probabilities of a vocabulary.
 
   Args:
-    function: function of arrays [N, ...], N examples of the whole set, by the
-      names of `tensors`; returns a dict from name to number.
-    tensors: dict from name to Tensor [B, ...], with a batch's examples.
-    names: list of str. The metrics that are wanted of those that it returns.
+    function: function of arrays [N, ...] of the N examples of the whole set,
+      named as in `tensors`; returns a dict from name to number.
+    tensors: dict from name to Tensor [B, ...], those of a batch.
+    names: list of str. Which of the metrics that it returns to report.
 
   Returns:
-    dict from name to a pair as `tf.metrics` has them: the float32 value, 0
+    dict from name to a pair like that of `tf.metrics`: the float32 value, 0
     before the first batch, and the op that adds a batch. Initializing the local
     variables starts a new set.
   """
@@ -82,12 +83,12 @@ def whole_set(function, tensors, names):
   # In the session, so that a new session starts a new set.
   count = tf.Variable(
       0, trainable=False, dtype=tf.int64, name="num_batches",
-      collections=[tf.GraphKeys.LOCAL_VARIABLES,
-                   tf.GraphKeys.METRIC_VARIABLES])
+      collections=[
+          tf.GraphKeys.LOCAL_VARIABLES, tf.GraphKeys.METRIC_VARIABLES])
 
   def add(num_batches, *arrays):
     del batches[num_batches:]
-    # Copies, because TensorFlow may use their memory again.
+    # Copies, because TensorFlow may reuse their memory.
     batches.append([np.array(array) for array in arrays])
     return np.int64(len(batches))
 
@@ -95,7 +96,7 @@ def whole_set(function, tensors, names):
     if not num_batches:
       return [np.float32(0)] * len(names)
     columns = zip(*batches[:num_batches])
-    with np.errstate(over="ignore", invalid="ignore"):  # inf and nan say it
+    with np.errstate(over="ignore", invalid="ignore"):  # inf and nan show it
       found = function(**dict(zip(keys, map(np.concatenate, columns))))
       return [np.float32(found[name]) for name in names]
 

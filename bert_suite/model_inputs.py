@@ -19,13 +19,13 @@ def pad_to_length(values, length, padding=0):
 def truncate_pair(tokens_a, tokens_b, max_length):
   """Shortens two lists in place until they fit, one token at a time.
 
-  The longer list loses its last token, `tokens_b` where both are equally long:
+  The longer list loses its last token, or `tokens_b` if both are equally long:
   a token of a short sequence says more than one of a long sequence.
 
   Args:
     tokens_a: list.
     tokens_b: list.
-    max_length: int. What both together may have.
+    max_length: int. Largest length of both together.
   """
   while len(tokens_a) + len(tokens_b) > max_length:
     (tokens_a if len(tokens_a) > len(tokens_b) else tokens_b).pop()
@@ -36,28 +36,28 @@ ModelInput = collections.namedtuple(
 
 
 class CutCount:
-  """Counts inputs, and warns once of those that were cut."""
+  """Counts inputs, and warns once about those that were cut."""
 
   def __init__(self, inputs,
                limit="--max_seq_length, [CLS] and [SEP] included,"):
     """Starts at 0.
 
     Args:
-      inputs: str. What they are called, "lines" for example.
-      limit: str. What says how long they may be.
+      inputs: str. What the inputs are called, such as "lines".
+      limit: str. What sets their largest length.
     """
     self._inputs, self._limit = inputs, limit
     self._num_inputs = self._num_cut = 0
     self._is_reported = False
 
   def add(self, num_pieces, max_pieces):
-    """Counts an input of `num_pieces`, cut to `max_pieces`."""
+    """Counts an input of `num_pieces`, which is cut to `max_pieces`."""
     self._num_inputs += 1
     self._num_cut += num_pieces > max_pieces
     self._max_pieces = max_pieces
 
   def report(self):
-    """Warns if inputs were cut; what is cut after a warning is not reported."""
+    """Warns if inputs were cut, the first time only."""
     if self._num_cut and not self._is_reported:
       self._is_reported = True
       tf.logging.warning(
@@ -67,7 +67,7 @@ class CutCount:
 
 
 def check_count(name, value, least=1):
-  """Raises ValueError for what is no whole number, or less than `least`."""
+  """Raises ValueError unless `value` is a whole number of at least `least`."""
   # bool is an int to Python.
   if (isinstance(value, bool) or not isinstance(value, numbers.Integral) or
       value < least):
@@ -76,16 +76,16 @@ def check_count(name, value, least=1):
 
 
 def check_pair(name, type_vocab_size):
-  """Raises ValueError if a model knows no second segment.
+  """Raises ValueError if a model has no second segment.
 
   Args:
     name: str. The pair, for the message.
-    type_vocab_size: int. Segments that the model knows; None if unknown.
+    type_vocab_size: int. Number of the model's segments; None if unknown.
   """
   if type_vocab_size is not None and type_vocab_size < 2:
     raise ValueError(
         "%s: is a pair of texts, but the model's type_vocab_size is %d: it "
-        "reads single texts only; give a model with 2 or more" % (
+        "reads single texts only; use a model with 2 or more" % (
             name, type_vocab_size))
 
 
@@ -99,14 +99,14 @@ def make_model_input(tokens_a, tokens_b, max_seq_length, tokenizer, cuts=None):
 
   Args:
     tokens_a: list of str. Word pieces of the first text.
-    tokens_b: list of str, or None or empty if there is one text only.
+    tokens_b: list of str, or None or empty for a single text.
     max_seq_length: int. S, at least 3.
     tokenizer: FullTokenizer.
     cuts: CutCount, or None. Counts the input.
 
   Returns:
     ModelInput: `tokens` without padding; `input_ids`, `input_mask` and
-    `segment_ids` as lists of S int.
+    `segment_ids`, lists of S int.
   """
   tokens_a, tokens_b = list(tokens_a), list(tokens_b or [])
   if cuts is not None:
@@ -134,23 +134,23 @@ def check_tokens(vocab, vocab_file, tokens, who_needs_them):
 
   Args:
     vocab: dict from token to id.
-    vocab_file: str. Where it is from, for the message.
+    vocab_file: str. Its file, for the message.
     tokens: list of str.
-    who_needs_them: str, for the message: "records need".
+    who_needs_them: str, for the message, such as "records need".
   """
   missing = [token for token in tokens if token not in vocab]
   if missing:
     raise ValueError("%s: has no %s, which %s; is it the vocabulary of the "
-                     "model?" % (vocab_file, ", ".join(missing),
-                                 who_needs_them))
+                     "model?" % (
+                         vocab_file, ", ".join(missing), who_needs_them))
 
 
 def check_vocab(vocab, vocab_file, vocab_size):
-  """Raises ValueError if a vocabulary cannot go with a model.
+  """Raises ValueError if a vocabulary does not fit a model.
 
   Args:
     vocab: dict from token to id.
-    vocab_file: str. Where it is from, for the message.
+    vocab_file: str. Its file, for the message.
     vocab_size: int. Rows of the model's word embedding table.
   """
   check_tokens(vocab, vocab_file, ["[UNK]", "[CLS]", "[SEP]"],
@@ -165,12 +165,14 @@ def check_vocab(vocab, vocab_file, vocab_size):
 def log_example(name, model_input, label=None, index=0):
   """Logs how an example was tokenized, so that a wrong vocabulary shows.
 
+  Ids are logged as DEBUG messages, and so is all of it but for the first
+  example.
+
   Args:
     name: str. The example's name.
     model_input: ModelInput.
-    label: str. What to show as its label; None where it has none.
-    index: int. Its index in the file. Only of the first one does a user see
-      more than where DEBUG messages are logged; numbers always are for those.
+    label: str. What to show as its label; None if it has none.
+    index: int. The example's index in the file.
   """
   level = level_of_example(index)
   tf.logging.log(level, "*** Example ***")
@@ -194,8 +196,8 @@ def batches_by_length(lengths, batch_size, max_tokens=None):
   Args:
     lengths: list of int.
     batch_size: int.
-    max_tokens: int. Batches with more are halved until none has, or is one
-      sequence. Halves are of few sizes, for those who keep something for each.
+    max_tokens: int. Batches with more are halved, down to single sequences.
+      Halving keeps the sizes few, for callers that keep something for each.
 
   Returns:
     list of int64 [up to batch_size]: the sequences of each batch, by index.
@@ -219,7 +221,7 @@ def stack_inputs(model_inputs):
   """Makes arrays of model inputs, as long as the longest of them.
 
   Args:
-    model_inputs: list of ModelInput, or of anything with its fields.
+    model_inputs: list of ModelInput, or of objects with its fields.
 
   Returns:
     dict of int32 [B, T]: "input_ids", "input_mask" and "segment_ids".

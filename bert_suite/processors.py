@@ -1,4 +1,4 @@
-"""The data of classifiers: examples, who reads them, and their features."""
+"""The data of classifiers: examples, what reads them, and their features."""
 
 import os
 
@@ -17,7 +17,7 @@ class InputExample:
       guid: str. Name of the example, for messages.
       text_a: str. The (first) text, not tokenized.
       text_b: str. The second text of a pair.
-      label: str. Examples to predict need none.
+      label: str. None for examples to predict.
     """
     self.guid = guid
     self.text_a = text_a
@@ -26,15 +26,15 @@ class InputExample:
 
 
 class PaddingInputExample:
-  """Fills up the last batch on TPUs, which need all batches equally large.
+  """Fills the last batch on TPUs, which need all batches equally large.
 
-  It is left out of every figure. (A value of its own, not None, so that a
-  forgotten example is not taken for one of these.)
+  It is left out of all results. (It is not None, so that a missing example is
+  not taken for one of these.)
   """
 
 
 class InputFeatures:
-  """An example as the model reads it."""
+  """The ids, mask, segments and label of an example."""
 
   def __init__(self, input_ids, input_mask, segment_ids, label_id,
                is_real_example=True):
@@ -47,7 +47,7 @@ class InputFeatures:
 
 
 class DataProcessor:
-  """Reads one task's files. A task is a subclass with these four methods."""
+  """Reads the files of a task; a task is a subclass with these four methods."""
 
   def get_train_examples(self, data_dir):
     """Returns the training set, a list of InputExample."""
@@ -58,11 +58,11 @@ class DataProcessor:
     self._miss("get_dev_examples", "--do_eval")
 
   def get_test_examples(self, data_dir):
-    """Returns the set to predict, a list of InputExample; labels are unread."""
+    """Returns the set to predict, a list of InputExample, labels or not."""
     self._miss("get_test_examples", "--do_predict")
 
   def get_labels(self):
-    """Returns the labels, a list of str; results keep their order."""
+    """Returns the labels, a list of str; results have the same order."""
     self._miss("get_labels", "every step")
 
   def _miss(self, method, step):
@@ -75,11 +75,11 @@ class DataProcessor:
     return tables.read_tsv(input_file, quotechar)
 
   def _label(self, row, index):
-    """Returns a column that must be one of the labels."""
+    """Returns a row's label; raises ValueError if it is not a known one."""
     label = tokenization.convert_to_unicode(row[index])
     labels = self.get_labels()
     if not isinstance(labels, (list, tuple)) or label not in labels:
-      where = getattr(row, "where", "a row")  # a caller's own list has none
+      where = getattr(row, "where", "a row")  # may be a program's own list
       hint = "; correct or remove the row"
       if getattr(row, "number", None) == 1:
         hint = "; if the row is a header, remove it: this file has none"
@@ -114,7 +114,7 @@ def checked_labels(processor):
 
 
 def _wrong_label(where, label, labels, hint=""):
-  """Returns the ValueError for a label that is none of labels."""
+  """Returns the ValueError for a label that is not one of `labels`."""
   kinds = sorted(set(type(known).__name__ for known in labels))
   return ValueError("%s: found the label %s, expected one of %s (%s)%s" % (
       where, tokenization.describe(label), ", ".join(map(repr, labels)),
@@ -151,12 +151,10 @@ class XnliProcessor(DataProcessor):
   def _read_examples(self, path, set_type):
     rows = self._read_tsv(path)
     tables.warn_of_first_row(rows, (6, 7), 1, self.get_labels())
-    return self._check_any([
-        InputExample(
-            "%s-%d" % (set_type, i), row[6], row[7],
-            "contradiction" if set_type == "test" else self._label(row, 1))
-        for i, row in enumerate(rows)
-        if i > 0 and row[0] == self.language], path)
+    return self._check_any([InputExample(
+        "%s-%d" % (set_type, i), row[6], row[7],
+        "contradiction" if set_type == "test" else self._label(row, 1))
+        for i, row in enumerate(rows) if i and row[0] == self.language], path)
 
 
 class GlueProcessor(DataProcessor):
@@ -183,7 +181,7 @@ class GlueProcessor(DataProcessor):
         self._create_examples(self._read_tsv(path), set_type), path)
 
   def _create_examples(self, lines, set_type):
-    """Makes the examples of a set; the label of those of "test" is unread."""
+    """Makes the examples of a set; labels are ignored in the set "test"."""
     raise NotImplementedError()
 
 
@@ -198,10 +196,9 @@ class MnliProcessor(GlueProcessor):
 
   def _create_examples(self, lines, set_type):
     tables.warn_of_first_row(lines, (8, 9), -1, self.get_labels())
-    return [
-        InputExample(
-            "%s-%s" % (set_type, row[0]), row[8], row[9],
-            "contradiction" if set_type == "test" else self._label(row, -1))
+    return [InputExample(
+        "%s-%s" % (set_type, row[0]), row[8], row[9],
+        "contradiction" if set_type == "test" else self._label(row, -1))
         for row in lines[1:]]
 
 
@@ -210,10 +207,9 @@ class MrpcProcessor(GlueProcessor):
 
   def _create_examples(self, lines, set_type):
     tables.warn_of_first_row(lines, (3, 4), 0, self.get_labels())
-    return [
-        InputExample("%s-%d" % (set_type, i), row[3], row[4],
-                     "0" if set_type == "test" else self._label(row, 0))
-        for i, row in enumerate(lines) if i > 0]
+    return [InputExample("%s-%d" % (set_type, i), row[3], row[4],
+                         "0" if set_type == "test" else self._label(row, 0))
+            for i, row in enumerate(lines) if i > 0]
 
 
 class ColaProcessor(GlueProcessor):
@@ -225,17 +221,13 @@ class ColaProcessor(GlueProcessor):
       return [InputExample("test-%d" % i, row[1], None, "0")
               for i, row in enumerate(lines) if i > 0]
     # The other sets have no header.
-    return [InputExample("%s-%d" % (set_type, i), row[3], None,
-                         self._label(row, 1))
+    return [InputExample(
+        "%s-%d" % (set_type, i), row[3], None, self._label(row, 1))
             for i, row in enumerate(lines)]
 
 
-PROCESSORS = {
-    "cola": ColaProcessor,
-    "mnli": MnliProcessor,
-    "mrpc": MrpcProcessor,
-    "xnli": XnliProcessor,
-}
+PROCESSORS = {"cola": ColaProcessor, "mnli": MnliProcessor,
+              "mrpc": MrpcProcessor, "xnli": XnliProcessor}
 
 
 def convert_single_example(ex_index, example, label_list, max_seq_length,
@@ -248,8 +240,8 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
     label_list: list of str.
     max_seq_length: int. S.
     tokenizer: FullTokenizer.
-    is_labelled: bool. Without it, as for prediction, the example's label is
-      not read, and its label_id is 0, which stands for none.
+    is_labelled: bool. If False, as for prediction, the example's label is
+      ignored and its label_id is 0, which means nothing.
     cuts: model_inputs.CutCount, or None. Counts the example.
 
   Returns:
@@ -271,13 +263,12 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
     if example.label not in label_list:
       raise _wrong_label(
           "Example %s" % example.guid, example.label, label_list,
-          "; only examples to predict may be without a label"
+          "; only examples to predict may have no label"
           if example.label is None else "")
     label_id = label_list.index(example.label)
     shown_label = "%s (id = %d)" % (example.label, label_id)
   if ex_index < 5:
-    model_inputs.log_example(
-        example.guid, model_input, shown_label, ex_index)
+    model_inputs.log_example(example.guid, model_input, shown_label, ex_index)
   return InputFeatures(model_input.input_ids, model_input.input_mask,
                        model_input.segment_ids, label_id)
 
@@ -285,8 +276,8 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
 def convert_examples_to_features(examples, label_list, max_seq_length,
                                  tokenizer, is_labelled=True):
   """Turns examples into a list of InputFeatures."""
-  return list(_features(
-      examples, label_list, max_seq_length, tokenizer, is_labelled))
+  return list(
+      _features(examples, label_list, max_seq_length, tokenizer, is_labelled))
 
 
 def file_based_convert_examples_to_features(
@@ -300,7 +291,7 @@ def file_based_convert_examples_to_features(
 
 def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
                   name):
-  """Yields the features of examples as records hold them.
+  """Yields the features of examples as they are in records.
 
   Args:
     examples: list of InputExample or PaddingInputExample.
@@ -308,7 +299,7 @@ def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
     max_seq_length: int. S.
     tokenizer: FullTokenizer.
     is_labelled: bool. See `convert_single_example`.
-    name: str. What the report of those cut calls the examples.
+    name: str. What the warning about cut examples calls them.
 
   Yields:
     dict from name to list of int.
@@ -322,7 +313,7 @@ def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
 
 def _features(examples, label_list, max_seq_length, tokenizer, is_labelled,
               name="examples"):
-  """Yields features; `name` is what the report of those cut calls them."""
+  """Yields InputFeatures; see `feature_dicts`."""
   cuts = model_inputs.CutCount(name)
   with progress.Progress("Writing features", len(examples)) as shown:
     for index, example in enumerate(examples):

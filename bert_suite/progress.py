@@ -1,6 +1,5 @@
-"""Shows how far a job is: one updating line on a terminal, else log lines."""
+"""Shows the progress of a job: a bar on a terminal, else lines in the log."""
 
-import logging
 import os
 import re
 import sys
@@ -15,35 +14,33 @@ from . import files
 
 _SECONDS_BETWEEN_LINES = 10
 
-# Callers that set `log_every` pass details, which include a speed.
+# For callers that set `log_every`: their details include a speed.
 _FORMAT_WITH_DETAILS = (
     "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
 
 # Lines that TensorFlow and the Estimator always log and that mislead a user:
 # "Saving dict" shows figures that `write_results` logs and writes; "Could not
-# find trained model" is about --init_checkpoint; and "Saver not created" about
-# the graph that a Hub module's vocabulary is read from.
+# find trained model" also comes with --init_checkpoint; "Saver not created" is
+# about the graph that a Hub module's vocabulary is read from.
 _MISLEADING = re.compile(
     "^Saving dict for global step|^Could not find trained model in model_dir|"
     "^Saver not created because there are no variables")
 
-# Lines of the Estimator that are no news, or that repeat another line.
+# Lines of the Estimator that are of no interest, or that repeat another line.
 _CHATTER = re.compile(
     "^Using config: |^Calling checkpoint listeners|"
     "^(Done )?[Cc]alling model_fn|local_init_op|^Graph was finalized|"
     "^Create CheckpointSaverHook|^Inference Time|'checkpoint_path' summary|"
-    "^Evaluation \\[|"
-    "^(Starting|Finished) evaluation at|^Loss for final step|"
+    "^Evaluation \\[|^(Starting|Finished) evaluation at|^Loss for final step|"
     "^Saving checkpoints for 0 into|^Assets |^No assets to |"
     "^SavedModel written to|^Signatures (IN|EX)CLUDED")
 
 
 def quiet_logging():
-  """Logs each message once, and of the Estimator's lines only what is news.
+  """Logs each message once, and only those lines that a user needs.
 
-  Names in them are those that the user gave.
-
-  What misleads is never logged; what is no news is where DEBUG messages are.
+  Lines that mislead are never logged, and those of no interest only where DEBUG
+  messages are. Names in them are the ones that the user passed.
   """
   logger = tf.get_logger()
   if logger.handlers:
@@ -60,41 +57,40 @@ def _is_news(record):
 
 
 def _use_given_names(record):
-  """A filter that passes everything; links that TensorFlow was given, and so
-  logs, become the names that the user knows."""
+  """Replaces links that were passed to TensorFlow by the user's names."""
   record.msg, record.args = files.given_names(record.getMessage()), ()
   return True
 
 
 def start_logging(verbose=False):
-  """Has TensorFlow log what a user wants to know; with `verbose`, everything.
+  """Sets TensorFlow's log to what a user needs; with `verbose`, to everything.
 
   Args:
-    verbose: bool. Logs DEBUG messages, too: five examples per file, shapes,
-      each variable, the Estimator's lines.
+    verbose: bool. Logs DEBUG messages too: five examples per file, shapes, each
+      variable, the Estimator's lines.
   """
   tf.logging.set_verbosity(tf.logging.DEBUG if verbose else tf.logging.INFO)
 
 
 _open = []  # Progress objects that show a bar
 
-_aside = 0.0  # seconds that no speed counts
+_aside = 0.0  # seconds that are left out of all speeds
 _stopped_at = None
 
 
 def clock():
-  """Returns the time in seconds by which speeds are counted."""
+  """Returns the time in seconds that speeds are measured by."""
   return time.time() - _aside
 
 
 def stop_clock():
-  """Leaves what comes next, such as saving a checkpoint, out of all speeds."""
+  """Starts leaving time out of all speeds, for example for a checkpoint."""
   global _stopped_at
   _stopped_at = time.time()
 
 
 def start_clock():
-  """Ends what `stop_clock` began."""
+  """Starts counting time again after `stop_clock`."""
   global _aside
   _aside += time.time() - _stopped_at
   for shown in _open:
@@ -102,13 +98,13 @@ def start_clock():
 
 
 def close_all():
-  """Ends all bars that an error has left open."""
+  """Closes all bars that an error has left open."""
   for shown in _open[:]:
     shown.close()
 
 
 def _is_terminal(stream):
-  """Returns whether a bar can be seen; a terminal without a size shows none."""
+  """Returns whether a bar can be seen; a terminal may have no size."""
   try:
     return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
   except (OSError, ValueError):
@@ -118,9 +114,9 @@ def _is_terminal(stream):
 class Progress:
   """Counts what a job has done and shows it, with speed and time left.
 
-  On a terminal that is a bar (tqdm), elsewhere a line in TensorFlow's log now
-  and then. Nothing is shown where INFO messages are not logged. Use it in a
-  `with` statement:
+  On a terminal it shows a bar (tqdm), elsewhere a line in TensorFlow's log from
+  time to time, and nothing if INFO messages are not logged. Use it in a `with`
+  statement:
 
     with Progress("Writing features", total=len(examples)) as progress:
       for example in examples:
@@ -136,9 +132,9 @@ class Progress:
       title: str. What is being done.
       total: int. Units of the whole job; None if not known.
       unit: str. What is counted, in the plural.
-      initial: int. Units that were done before.
-      log_every: int. Units from one log line to the next; None for a line
-        every 10 seconds, and 0 for none.
+      initial: int. Units that are already done.
+      log_every: int. Units from one log line to the next; None for a line every
+        10 seconds, and 0 for none.
     """
     self._title = title
     self._total = total
@@ -147,14 +143,13 @@ class Progress:
     self._done = self._logged_done = initial
     self._logged_time = clock()
     self._bar = None
-    self._handler = _ClearBar(self)
     wanted = tf.logging.get_verbosity() <= tf.logging.INFO
     if wanted and log_every != 0 and _is_terminal(sys.stderr):
       self._bar = tqdm.tqdm(
           desc=title, total=total, unit=" " + unit, initial=initial,
           file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
           bar_format=None if log_every is None else _FORMAT_WITH_DETAILS)
-      tf.get_logger().addFilter(self._handler)
+      tf.get_logger().addFilter(self._clear_for)
       _open.append(self)
 
   def __enter__(self):
@@ -178,19 +173,19 @@ class Progress:
       self._log(details)
 
   def close(self):
-    """Ends the bar; without one, logs the counts that no line has shown yet."""
+    """Closes the bar; without one, logs counts that no line has shown yet."""
     if self._bar is not None:
-      tf.get_logger().removeFilter(self._handler)
+      tf.get_logger().removeFilter(self._clear_for)
       self._bar.close()
       self._bar = None
       _open.remove(self)
     elif self._log_every is None and self._done != self._logged_done:
       self._log("")
 
-  def clear(self):
-    """Wipes the bar off its line, which it takes again when next drawn."""
-    if self._bar is not None:
-      self._bar.clear()
+  def _clear_for(self, unused_record):
+    """Clears the bar's line for a log line; the bar is drawn again below it."""
+    self._bar.clear()
+    return True
 
   def leave_out_pause(self):
     """Leaves the time since the bar was last drawn out of its speed."""
@@ -220,15 +215,3 @@ class Progress:
           (self._total - self._done) / speed))
     tf.logging.info("%s", ", ".join(parts))
     self._logged_done, self._logged_time = self._done, now
-
-
-class _ClearBar(logging.Filter):
-  """Lets every record pass, and wipes the bar first, or the two would mix."""
-
-  def __init__(self, progress):
-    super().__init__()
-    self._progress = progress
-
-  def filter(self, record):
-    self._progress.clear()
-    return True

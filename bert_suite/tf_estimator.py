@@ -1,10 +1,10 @@
 """The Estimator that trains and runs the models, on every TensorFlow.
 
-Up to TensorFlow 2.15 the names below are TensorFlow's own. From 2.16 on
-`tf.estimator` is gone; the Estimator then comes from the last release of the
-package tensorflow-estimator (2.15.0). TPUEstimator is TensorFlow's on TPUs; on
-CPU and GPU it is a subclass of Estimator, the same with every TensorFlow. Use
-it the same way everywhere:
+Up to TensorFlow 2.15 the names below are TensorFlow's own. TensorFlow 2.16
+dropped `tf.estimator`; since then the Estimator comes from the last release of
+the package tensorflow-estimator (2.15.0). TPUEstimator is TensorFlow's on TPUs;
+on CPU and GPU it is a subclass of Estimator, the same with every TensorFlow. It
+is used in the same way everywhere:
 
   from . import tf_estimator
   estimator = tf_estimator.TPUEstimator(model_fn=..., config=..., use_tpu=False)
@@ -26,7 +26,7 @@ _TRAINING = "tensorflow.python.distribute.estimator_training"
 
 
 def _init_run_config(config, tf_config):
-  """Readies a RunConfig that has a distribution strategy, for one machine."""
+  """Sets up a RunConfig with a distribution strategy, for one machine."""
   if tf_config.get("cluster") or config._experimental_distribute:
     raise ValueError(
         "A distribution strategy over several machines needs TensorFlow 2.15 "
@@ -49,7 +49,7 @@ def _add_module(name, **contents):
 def _import_estimator_package():
   """Imports what we need of tensorflow-estimator 2.15.0 on TensorFlow >= 2.16.
 
-  Three things stand in the way; entries in `sys.modules` put them aside:
+  Entries in `sys.modules` get around three obstacles:
 
   * The package's `__init__` imports all its ready-made models, which need a
     Keras that TensorFlow no longer has. An empty module with the package's path
@@ -69,7 +69,7 @@ def _import_estimator_package():
   parent = _PACKAGE + ".python.estimator."
   before = set(sys.modules)
   try:
-    if parent + "estimator" not in before:  # else somebody made it work already
+    if parent + "estimator" not in before:  # else it has been made to work
       if _PACKAGE not in before:
         spec = importlib.util.find_spec(_PACKAGE)
         if spec is None:
@@ -80,7 +80,7 @@ def _import_estimator_package():
       _add_module(parent + "estimator_export", estimator_export=_leave_as_is)
     return [importlib.import_module(parent + name) for name in _MODULES]
   except (ImportError, AttributeError) as error:
-    for name in set(sys.modules) - before:  # leave no half package behind
+    for name in set(sys.modules) - before:  # leave no partial package behind
       if name.split(".")[0] == _PACKAGE or name == _TRAINING:
         del sys.modules[name]
     raise ImportError(
@@ -149,12 +149,8 @@ else:
       if self.eval_metrics is not None:
         metrics = _call(self.eval_metrics)
       return EstimatorSpec(
-          mode=self.mode,
-          predictions=self.predictions,
-          loss=self.loss,
-          train_op=self.train_op,
-          eval_metric_ops=metrics,
-          export_outputs=self.export_outputs,
+          self.mode, self.predictions, self.loss, self.train_op, metrics,
+          self.export_outputs,
           scaffold=self.scaffold_fn() if self.scaffold_fn else None,
           training_hooks=self.training_hooks + hooks,
           evaluation_hooks=self.evaluation_hooks + hooks,
@@ -166,8 +162,8 @@ else:
 class TPUEstimator(Estimator):
   """TensorFlow's TPUEstimator as it behaves on CPU and GPU.
 
-  TensorFlow's own logs there what holds for TPUs alone, and that it computes on
-  a CPU where there is a GPU.
+  There, TensorFlow's own logs lines that are true only for TPUs, and says that
+  it computes on a CPU when it uses a GPU.
   """
 
   def __new__(cls, model_fn=None, model_dir=None, config=None, params=None,
@@ -189,7 +185,7 @@ class TPUEstimator(Estimator):
         returns a TPUEstimatorSpec or an EstimatorSpec.
       model_dir: str, folder of the checkpoints; may be in `config` instead.
       config: TPURunConfig or RunConfig.
-      params: dict, goes to input_fn and model_fn, with the batch size of the
+      params: dict, passed to input_fn and model_fn, with the batch size of the
         mode as "batch_size".
       use_tpu: bool. True returns TensorFlow's TPUEstimator.
       train_batch_size: int, examples a step while training.
@@ -201,15 +197,13 @@ class TPUEstimator(Estimator):
       ValueError: params holds "batch_size", or use_tpu is True and TensorFlow
         has no TPUEstimator.
     """
-    del batch_axis, eval_on_tpu, export_to_tpu, export_to_cpu
-    del embedding_config_spec, export_saved_model_api_version
     if use_tpu:
       raise ValueError("TPU training needs TensorFlow 2.15 or older; this is "
                        "TensorFlow %s." % tf.__version__)
     if params is None and "params" in _argument_names(model_fn):
       params = {}
     if "batch_size" in (params or {}):
-      raise ValueError("params may not hold 'batch_size': give "
+      raise ValueError("params may not hold 'batch_size': pass "
                        "train_, eval_ and predict_batch_size instead.")
     _model_fn.verify_model_fn_args(model_fn, params)
     self._given_model_fn = model_fn
@@ -240,12 +234,11 @@ class TPUEstimator(Estimator):
     kwargs = dict(labels=labels, mode=mode, params=params, config=config)
     spec = self._given_model_fn(
         features=features, **{k: kwargs[k] for k in kwargs if k in names})
-    if hasattr(spec, "as_estimator_spec"):
-      return spec.as_estimator_spec()
-    return spec
+    return (spec.as_estimator_spec() if hasattr(spec, "as_estimator_spec")
+            else spec)
 
   def _add_meta_graph_for_mode(self, *args, **kwargs):
-    """Exports a graph; its model_fn gets no batch size, to take any."""
+    """Exports a graph; without a batch size, so that it takes any."""
     sizes, self._batch_sizes = self._batch_sizes, {}
     try:
       super()._add_meta_graph_for_mode(*args, **kwargs)
@@ -253,7 +246,7 @@ class TPUEstimator(Estimator):
       self._batch_sizes = sizes
 
 
-# These only hold settings, so they need nothing that is gone.
+# These only hold settings, so they work with every TensorFlow.
 InputPipelineConfig = _tpu_config.InputPipelineConfig
 TPUConfig = _tpu_config.TPUConfig
 TPURunConfig = _tpu_config.RunConfig

@@ -1,4 +1,4 @@
-"""What a script's --help prints, and what is said about a mistyped flag."""
+"""What a script's --help prints, and what it says about a mistyped flag."""
 
 import difflib
 import re
@@ -8,8 +8,8 @@ from absl import flags
 
 _WIDTH = 79
 
-# Flags of the scripts in the order in which --help lists them. A program's own
-# come first, without a place here.
+# Flags of the scripts in the order that --help lists them in. Those of a user's
+# program are not here; they come first.
 _GROUPS = [
     ("Data", """
      task_name data_dir train_file predict_file data_file predictions_file
@@ -40,8 +40,8 @@ _GROUPS = [
 _VALUES = {"path": "PATH", "paths": "PATHS", "integer": "N", "float": "X",
            "string": "TEXT"}
 
-# Names that flags have in other programs, and what to do here: of the phrases,
-# the first whose flags the script has.
+# Names that flags have in other programs, and what to do here: the first of the
+# phrases whose flags the script has.
 _ELSEWHERE = [
     ("lr", "use --learning_rate"),
     ("batch_size per_device_train_batch_size per_device_eval_batch_size bs",
@@ -59,18 +59,16 @@ _ELSEWHERE = [
      "use --num_warmup_steps"),
     ("weight_decay wd", "leave it out: it is 0.01, as in BERT's own training, "
      "with --learning_rate"),
-    ("train_file train_data dataset dataset_name",
-     "use --data_dir, the folder with train.tsv and dev.tsv",
-     "use --train_file", "use --input_file"),
-    ("validation_file dev_file eval_file test_file",
-     "use --data_dir, the folder with dev.tsv and test.tsv",
-     "use --predict_file", "use --eval_input_file"),
+    ("train_file train_data dataset dataset_name", "use --data_dir, the folder "
+     "with train.tsv and dev.tsv", "use --train_file", "use --input_file"),
+    ("validation_file dev_file eval_file test_file", "use --data_dir, the "
+     "folder with dev.tsv and test.tsv", "use --predict_file",
+     "use --eval_input_file"),
     ("model_name_or_path model_name model pretrained_model",
      "use --bert_hub_module_handle", "use --model_dir",
      "use --init_checkpoint, a checkpoint on disk, with its --bert_config_file "
-     "and --vocab_file",
-     "use --init_checkpoint, a checkpoint on disk, with its "
-     "--bert_config_file"),
+     "and --vocab_file", "use --init_checkpoint, a checkpoint on disk, with "
+     "its --bert_config_file"),
     ("config config_name config_file", "use --bert_config_file"),
     ("tokenizer tokenizer_name vocab", "use --vocab_file"),
     ("cased uncased lower_case", "use --do_lower_case=false for a cased model, "
@@ -83,31 +81,26 @@ _ELSEWHERE = [
     ("save_steps", "use --save_checkpoints_steps"),
     ("save_total_limit", "use --keep_checkpoint_max"),
     ("overwrite_output_dir overwrite resume resume_from_checkpoint",
-     "leave it out: a training in --output_dir is resumed; to start anew, name "
-     "another folder"),
+     "leave it out: a training in --output_dir is resumed; to start from "
+     "scratch, name another folder"),
     ("fp16 bf16 amp mixed_precision",
      "leave it out: everything is computed in float32"),
     ("gradient_accumulation_steps",
      "leave it out: each batch of --train_batch_size is a step"),
     ("early_stopping early_stopping_patience patience metric_for_best_model "
-     "load_best_model_at_end",
-     "leave it out: training runs to its end; to choose a checkpoint, keep all "
-     "with --keep_checkpoint_max=0 and evaluate each with --do_eval, "
-     "--init_checkpoint and a new --output_dir",
-     "leave it out: training runs to its end; to choose a checkpoint, keep all "
-     "with --keep_checkpoint_max=0 and score the answers of each with "
-     "--do_predict, --init_checkpoint and a new --output_dir"),
+     "load_best_model_at_end", "leave it out: training runs to its end; to "
+     "choose a checkpoint, keep all with --keep_checkpoint_max=0 and evaluate "
+     "each with --init_checkpoint and a new --output_dir"),
     ("gpu gpus gpu_id gpu_ids n_gpu num_gpus device cuda use_gpu",
      "leave it out: TensorFlow takes a GPU where it finds one; "
      "CUDA_VISIBLE_DEVICES=1 in the environment picks the second, -1 none"),
     ("dropout hidden_dropout_prob attention_probs_dropout_prob",
      "set hidden_dropout_prob and attention_probs_dropout_prob in the file of "
-     "--bert_config_file"),
-]
+     "--bert_config_file")]
 
 
 def own_flags():
-  """Returns the names of all flags but those of absl and TensorFlow."""
+  """Returns the names of all flags except those of absl and TensorFlow."""
   return [name for name in flags.FLAGS if not re.match(
       r"(absl|tensorflow\w*)(\.(?!py$)|$)",
       str(flags.FLAGS.find_module_defining_flag(name)))]
@@ -120,12 +113,12 @@ def asks_for_help(argv):
 
 
 def format_help(program, description, required):
-  """Formats what --help prints, of the flags that are defined.
+  """Formats what --help prints about the flags that are defined.
 
   Args:
     program: str. Name of the script.
     description: str, or None. What it does, with an example.
-    required: names of the flags that must be given.
+    required: names of the flags that must be passed.
   """
   command = "python " + program if program.endswith(".py") else program
   parts = ["Usage: %s --flag=value ..." % command]
@@ -140,7 +133,7 @@ def format_help(program, description, required):
                      [name for name in names if name not in placed]))
   for title, group in grouped:
     if group:
-      # Those that must be given first, or nobody finds them.
+      # Required ones come first, where they are found.
       group.sort(key=lambda name: name not in required)
       parts.append("\n".join([title + ":"] + [
           _format_flag(name, name in required) for name in group]))
@@ -177,11 +170,11 @@ def _format_flag(name, is_required):
 
 
 def advise(name, own=None):
-  """Returns what to do instead of giving a flag that is not there, or "".
+  """Returns what to do instead of passing a flag that does not exist, or "".
 
   Args:
-    name: str. The flag, without the dashes before it.
-    own: names of the flags that are there; None for those of the script.
+    name: str. The flag, without its dashes.
+    own: names of the flags that exist; None for those of the script.
   """
   own = set(own_flags() if own is None else own)
   name = name.replace("-", "_").lower()

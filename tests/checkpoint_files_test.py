@@ -13,9 +13,9 @@ import predictor
 
 CONVERT = ("expected a checkpoint of TensorFlow 1; convert it, or download the "
            "model as bert_model.ckpt")
-UNPACK = ("unpack it and give the path of the checkpoint in it, up to and "
+UNPACK = ("unpack it and pass the path of the checkpoint in it, up to and "
           "including \".ckpt\"")
-PREFIX = "give the path up to and including \".ckpt\" or \".ckpt-<step>\""
+PREFIX = "pass the path up to and including \".ckpt\" or \".ckpt-<step>\""
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_what_a_download_brought_instead_is_named(folder, content, end, ending):
 def test_the_missing_file_of_a_checkpoint_is_named(folder, names, missing):
   for name in names:
     (folder / ("bert_model.ckpt" + name)).write_bytes(b"")
-  expected = ("bert_model.ckpt: the checkpoint is not complete: found %s, but "
+  expected = ("bert_model.ckpt: the checkpoint is incomplete: found %s, but "
               "no bert_model.ckpt%s; copy it too" % (
                   ", ".join("bert_model.ckpt" + name for name in names),
                   missing))
@@ -161,7 +161,7 @@ def test_folders_of_other_models_are_named(folder):
     (folder / name).mkdir()
     (folder / name / inside).write_text("{}")
   assert explain("saved") == (
-      "saved: found a SavedModel, expected a checkpoint of TensorFlow 1; give "
+      "saved: found a SavedModel, expected a checkpoint of TensorFlow 1; pass "
       "the one that it was made from")
   message = "hf: found the folder of a Hugging Face model, " + CONVERT
   assert explain("hf") == message

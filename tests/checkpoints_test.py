@@ -256,7 +256,7 @@ def test_training_may_start_from_nothing_but_nothing_else_may(tmp_path):
       checkpoints.find_start(
           folder, None, make_record(), True, brought_by, head)
     assert warning.called == is_warning
-  with pytest.raises(ValueError, match="out holds no checkpoint: give "
+  with pytest.raises(ValueError, match="out holds no checkpoint: pass "
                      "--do_train, or --init_checkpoint with a trained model$"):
     checkpoints.find_start(folder, "", make_record(), False)
 
@@ -277,7 +277,7 @@ def test_a_checkpoint_without_the_head_is_refused_for_prediction(tmp_path):
   given = save_checkpoint(tmp_path / "bert_model.ckpt", {"w": 1.0, "b": 1.0})
   arguments = str(tmp_path / "out"), given, make_record()
   with pytest.raises(ValueError, match=(
-      r"bert_model.ckpt: has no head, so it was not trained on this task; give "
+      r"bert_model.ckpt: has no head, so it was not trained on this task; pass "
       "--do_train, or --init_checkpoint with a trained model$")):
     checkpoints.find_start(*arguments, is_training=False, head=("b", "head"))
   for is_training, head in ((True, ("head",)), (False, ("w", "b"))):
@@ -341,7 +341,7 @@ def test_a_start_from_an_encoder_of_another_vocabulary_is_warned_of(tmp_path):
         out, checkpoint, make_record(do_lower_case=False, vocab={"tea": 0}),
         True)
   assert lines[1].startswith(
-      "%s was trained otherwise: do_lower_case is True there and False here; "
+      "%s was trained differently: do_lower_case is True there and False here; "
       "vocabulary is 3 tokens, " % checkpoint)
 
 
@@ -388,7 +388,7 @@ def test_a_latest_one_that_lacks_a_file_is_named_with_a_way_out(
     tmp_path, ending):
   folder, latest = trained_folder(tmp_path / "a")
   os.remove(latest + ending)
-  with pytest.raises(ValueError, match="is not complete.* or remove its files "
+  with pytest.raises(ValueError, match="is incomplete.* or remove its files "
                      "to use an earlier checkpoint$"):
     checkpoints.find_checkpoint(folder)
 
@@ -484,7 +484,7 @@ def test_a_folder_whose_checkpoints_are_all_gone_is_named(tmp_path):
       os.remove(os.path.join(folder, name))
   with pytest.raises(ValueError) as error:
     checkpoints.find_start(folder, None, make_record(), True)
-  assert "of which there are no files; remove %s" % os.path.join(
+  assert "which has no files; remove %s" % os.path.join(
       folder, "checkpoint") in str(error.value)
 
 
@@ -496,7 +496,7 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
   with pytest.raises(ValueError) as error:
     checkpoints.check_readable(path)
   assert str(error.value) == (
-      "%s: there is no such checkpoint; give the path up to and including "
+      "%s: there is no such checkpoint; pass the path up to and including "
       "\".ckpt\" or \".ckpt-<step>\"" % path)
 
 
@@ -512,7 +512,7 @@ def test_a_folder_is_no_checkpoint_and_the_one_in_it_is_named(
   with pytest.raises(ValueError) as error:
     checkpoints.check_readable(folder)
   assert str(error.value) == (
-      "%s: found a folder, expected a checkpoint; give the path up to and "
+      "%s: found a folder, expected a checkpoint; pass the path up to and "
       "including \".ckpt\" or \".ckpt-<step>\", for example %s" % (
           folder, inside))
 

@@ -119,11 +119,11 @@ MISTAKES = {
     "checkpoint that is not there": (
         lambda folder: dict(
             do_train=True, init_checkpoint=str(folder / "bert_model")),
-        "/bert_model: there is no such checkpoint; give the path up to and "
+        "/bert_model: there is no such checkpoint; pass the path up to and "
         "including \"\\.ckpt\""),
     "folder for a checkpoint": (
         lambda folder: dict(do_train=True, init_checkpoint=str(folder)),
-        ": found a folder, expected a checkpoint; give the path up to and "
+        ": found a folder, expected a checkpoint; pass the path up to and "
         "including \"\\.ckpt\""),
     "truncated checkpoint": (
         lambda folder: with_checkpoint(folder, 200),
@@ -139,7 +139,7 @@ MISTAKES = {
         lambda folder: dict(do_train=True, bert_config_file=write_config(
             folder, type_vocab_size=1)),
         "^Example train-1: is a pair of texts, but the model's type_vocab_size "
-        "is 1: it reads single texts only; give a model with 2 or more$"),
+        "is 1: it reads single texts only; use a model with 2 or more$"),
     "missing config": (
         lambda folder: dict(
             do_eval=True, bert_config_file=str(folder / "none.json")),
@@ -178,7 +178,7 @@ MISTAKES = {
         "out, or correct the config$"),
     "no trained model": (
         lambda folder: dict(do_eval=True),
-        ": give --do_train, or --init_checkpoint with a trained model$"),
+        ": pass --do_train, or --init_checkpoint with a trained model$"),
     "folder that cannot be made": (
         lambda folder: dict(do_train=True, output_dir=write_lines(
             folder / "file", [["x"]]) + "/out"),

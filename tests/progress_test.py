@@ -85,7 +85,7 @@ def test_a_log_line_wipes_the_bar_first(monkeypatch):
   cleared = []
   with captured_log() as lines:
     with progress.Progress("Predicting", 2) as shown:
-      monkeypatch.setattr(shown, "clear", lambda: cleared.append(1))
+      monkeypatch.setattr(shown._bar, "clear", lambda: cleared.append(1))
       tf.logging.info("a message")
       assert cleared == [1]
     tf.logging.info("after the bar")

@@ -216,7 +216,7 @@ def test_a_label_that_is_not_in_the_list_is_named(tokenizer):
     (["0", "1"], 1, "found the label 1 (int), expected one of '0', '1' (str)"),
     ([0, 1], "1", "found the label '1' (str), expected one of 0, 1 (int)"),
     (["0", "1"], None, "found the label None (NoneType), expected one of '0', "
-     "'1' (str); only examples to predict may be without a label"),
+     "'1' (str); only examples to predict may have no label"),
     (["0", 1], "x" * 80, "found the label '%s... (str), expected one of '0', 1 "
      "(int, str)" % ("x" * 56)),
 ])
@@ -570,7 +570,7 @@ def test_a_model_of_another_task_lends_its_encoder(
     run_main(run_classifier, arguments_for(
         output_dir=str(tmp_path / "out"), **values))
   assert (
-      "The head (output_weights, output_bias) starts anew, from random "
+      "The head (output_weights, output_bias) starts from random "
       "weights: in %s output_weights is [2, 16] there and [3, 16] here, "
       "output_bias is [2] there and [3] here" % trained) in lines
   first = tf.train.load_checkpoint(str(tmp_path / "out" / "model.ckpt-0"))

@@ -169,7 +169,7 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
 @with_module
 def test_without_a_checkpoint_only_training_is_named(exported, tmp_path):
   with pytest.raises(
-      cli.UserError, match="holds no checkpoint: give --do_train$"):
+      cli.UserError, match="holds no checkpoint: pass --do_train$"):
     helpers.run_main(run_classifier_with_tfhub, [
         "--task_name=MRPC", "--do_eval", "--max_seq_length=16",
         "--data_dir=" + helpers.write_mrpc(tmp_path / "data"),

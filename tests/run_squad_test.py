@@ -461,7 +461,7 @@ def test_what_has_no_effect_is_warned_of(
      "^a question with its context: is a pair of texts, but the model's "
      "type_vocab_size is 1"),
     (lambda _: dict(do_predict=True),
-     "holds no checkpoint: give --do_train, or --init_checkpoint"),
+     "holds no checkpoint: pass --do_train, or --init_checkpoint"),
     (lambda _: dict(do_train=True, version=2),
      "question 1 .*: is SQuAD 2.0, .* give --version_2_with_negative$"),
     (lambda folder: dict(do_train=True, train_file=write_json(

@@ -42,7 +42,7 @@ def test_the_second_is_told_who_has_it(holder):
       pass
   assert re.match(
       r".*/out/\.\./out: another training is writing there, process %d on \S+ "
-      r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; wait for its end, stop it, or "
+      r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; wait until it ends, stop it, or "
       "pass another --output_dir$" % process.pid, str(error.value))
   assert os.listdir(folder) == [training_lock.FILE_NAME]
 

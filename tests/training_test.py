@@ -217,7 +217,7 @@ def test_initialize_from_checkpoint_sets_and_lists_what_it_finds(tmp_path):
     (["model/bert/w"], "one with all names under the scope model/; save it "
      "again without that scope"),
     (["module/bert/w"], "one that run_classifier_with_tfhub.py trained on a "
-     "Hub module; give the checkpoint that the module was made from"),
+     "Hub module; pass the checkpoint that the module was made from"),
     (["s%d" % i for i in range(7)], "not a BERT checkpoint of TensorFlow 1")])
 @pytest.mark.parametrize("must_have_all", [False, True])
 def test_a_checkpoint_with_none_of_the_encoder_is_refused(
@@ -323,21 +323,23 @@ def start_with_head(checkpoint, init_head, **kwargs):
 
 @pytest.mark.parametrize("init_head,saved,line,values", [
     ("auto", FITTING, "The head (output_weights, output_bias) is kept: its "
-     "weights start from %s; --init_head=new starts it anew", [1.0, 2.0, 3.0]),
+     "weights start from %s; --init_head=new starts with a new one",
+     [1.0, 2.0, 3.0]),
     ("keep", FITTING, "The head (output_weights, output_bias) is kept: its "
-     "weights start from %s; --init_head=new starts it anew", [1.0, 2.0, 3.0]),
+     "weights start from %s; --init_head=new starts with a new one",
+     [1.0, 2.0, 3.0]),
     ("new", FITTING, "The head (output_weights, output_bias) starts from "
      "random weights", [1.0, 0.0, 0.0]),
     ("auto", {"bert/w": [1.0]}, "The head (output_weights, output_bias) starts "
      "from random weights", [1.0, 0.0, 0.0]),
     ("auto", dict(FITTING, output_weights=[1.0, 1.0]), "The head "
-     "(output_weights, output_bias) starts anew, from random weights: in %s "
+     "(output_weights, output_bias) starts from random weights: in %s "
      "output_weights is [2] there and [1] here", [1.0, 0.0, 0.0]),
     ("auto", {"bert/w": [1.0], "output_bias": [3.0]}, "The head "
-     "(output_weights, output_bias) starts anew, from random weights: in %s "
+     "(output_weights, output_bias) starts from random weights: in %s "
      "there is no output_weights", [1.0, 0.0, 0.0]),
     ("auto", {"bert/w": [1.0], "cls/squad/output_bias": [1.0]}, "The head "
-     "(output_weights, output_bias) starts anew, from random weights: in %s "
+     "(output_weights, output_bias) starts from random weights: in %s "
      "there is no output_weights, there is no output_bias, but the head of "
      "another task: cls/squad/output_bias", [1.0, 0.0, 0.0]),
 ])
@@ -359,8 +361,8 @@ def test_a_head_to_keep_must_fit(tmp_path, saved, reason):
   with pytest.raises(cli.UserError) as error:
     start_with_head(checkpoint, "keep")
   assert str(error.value) == (
-      "--init_head=keep: %s has another head: %s; give --init_head=auto to "
-      "start the head anew" % (checkpoint, reason))
+      "--init_head=keep: %s has another head: %s; pass --init_head=auto to "
+      "start with a new one" % (checkpoint, reason))
 
 
 @pytest.mark.parametrize("init_head", ["auto", "new"])
