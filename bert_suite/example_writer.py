@@ -1,12 +1,11 @@
-"""Writes examples fast, and keeps many of them outside memory meanwhile.
+"""Writes examples fast, and keeps many of them on disk until then.
 
 `Serializer` makes the bytes of a padded pre-training record, `serialize_ints`
-those of a record of numbers as they are, `RecordWriter`
-writes them into files in turn, `Spill` holds them until their order is known.
+those of a record of any whole numbers, `RecordWriter` writes them into files in
+turn, `Spill` holds them until their order is known.
 """
 
 import array
-import collections
 import contextlib
 import functools
 import os
@@ -34,13 +33,13 @@ class _Varints(dict):
   """Number to the bytes that protocol buffers store it as, filled on demand."""
 
   def __init__(self, modulus=None):
-    """If there is a modulus, what is stored is the rest of dividing by it."""
+    """With a modulus, the remainder of dividing by it is stored."""
     super().__init__()
     self._modulus = modulus
 
   def __missing__(self, number):
     value = encode_varint(number % self._modulus if self._modulus else number)
-    if number < _LARGEST_KEPT:  # ids of examples never come again
+    if number < _LARGEST_KEPT:  # ids of examples do not recur
       self[number] = value
     return value
 
@@ -56,7 +55,7 @@ def _feature_header(name, kind, num_bytes):
   def field(number, length):
     return _NUMBERS[number * 8 + 2] + _NUMBERS[length]
 
-  # From the inside out; the lengths count all that is inside.
+  # From the inside out; each length counts everything inside.
   header = field(1, num_bytes)  # FloatList.value or Int64List.value, packed
   header = field(kind, len(header) + num_bytes) + header
   header = field(2, len(header) + num_bytes) + header  # the map's value
@@ -81,8 +80,8 @@ def serialize_ints(features):
 class Serializer:
   """Pads records and makes tf.train.Examples of them, as bytes.
 
-  Writing the bytes directly takes a small part of the time that protocol
-  buffers in Python take.
+  Writing the bytes directly takes a fraction of the time that protocol buffers
+  take in Python.
   """
 
   def __init__(self, max_seq_length, max_predictions_per_seq, vocab_range=None):
@@ -91,8 +90,8 @@ class Serializer:
     Args:
       max_seq_length: int.
       max_predictions_per_seq: int.
-      vocab_range: int. If given, ids stand for their rest of dividing by it,
-        see `corpus.read_text`.
+      vocab_range: int. If given, the remainder of dividing an id by it is
+        written, see `corpus.read_text`.
     """
     self._max_seq_length = max_seq_length
     self._max_predictions = max_predictions_per_seq
@@ -102,14 +101,13 @@ class Serializer:
     """Returns the bytes of a TrainingInstance whose tokens are ids.
 
     Raises:
-      ValueError: it is longer than what it is to be padded to.
+      ValueError: it is longer than the length to pad to.
     """
     num_tokens = len(instance.tokens)
     padding = b"\0" * (self._max_seq_length - num_tokens)
     num_masked = len(instance.masked_lm_positions)
     masked_padding = b"\0" * (self._max_predictions - num_masked)
-    if (num_tokens > self._max_seq_length or
-        num_masked > self._max_predictions):
+    if num_tokens > self._max_seq_length or num_masked > self._max_predictions:
       raise ValueError(
           "found an instance of %d tokens, %d of them masked, expected at most "
           "max_seq_length=%d and max_predictions_per_seq=%d" % (
@@ -139,6 +137,9 @@ class RecordWriter:
   """Writes records into files in turn, whole files or none; logs the first.
 
   Use it in a `with` statement.
+
+  Attributes:
+    count: int. Records written so far.
   """
 
   def __init__(self, paths, tokens, num_logged=0):
@@ -152,11 +153,10 @@ class RecordWriter:
     self._paths = paths
     self._tokens = tokens
     self._num_logged = num_logged
-    self._count = 0
+    self.count = 0
 
   def __enter__(self):
     files.check_outputs([], [("output_files", path) for path in self._paths])
-    self._stack = contextlib.ExitStack()
     with contextlib.ExitStack() as stack:
       self._writers = []
       for path in self._paths:
@@ -173,16 +173,15 @@ class RecordWriter:
 
   def write(self, record):
     """Writes one record, bytes."""
-    self._writers[self._count % len(self._writers)].write(record)
-    if self._count < self._num_logged:
-      self._log(tf.train.Example.FromString(record))
-    self._count += 1
+    self._writers[self.count % len(self._writers)].write(record)
+    if self.count < self._num_logged:
+      self._log(tf.train.Example.FromString(record).features.feature)
+    self.count += 1
 
-  def _log(self, example):
-    values = collections.OrderedDict()
-    for name, feature in sorted(example.features.feature.items()):
-      values[name] = list(feature.int64_list.value or feature.float_list.value)
-    level = model_inputs.level_of_example(self._count)
+  def _log(self, features):
+    values = {name: list(feature.int64_list.value or feature.float_list.value)
+              for name, feature in sorted(features.items())}
+    level = model_inputs.level_of_example(self.count)
     tf.logging.log(level, "*** Example ***")
     tf.logging.log(level, "tokens: %s", " ".join(
         self._tokens[index] for index, is_real in zip(
@@ -203,8 +202,8 @@ class Spill:
   """
 
   def __init__(self, path):
-    """Makes the file beside `path`, or where temporary files are if that is no
-    local one."""
+    """Makes the file beside `path`, or among temporary files if that is remote.
+    """
     folder = None if "://" in path else os.path.dirname(path) or "."
     self._file = tempfile.TemporaryFile(dir=folder)
     self._size = 0

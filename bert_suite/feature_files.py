@@ -40,12 +40,12 @@ class LineFeatures(collections.namedtuple(
 
 # A float32 times 10**6 needs 24 + 14 bits and so is exact in a float64; its
 # nearest whole number, ties to even, is what round(x, 6) finds the long way.
-# What is left is to print whole numbers, and that is looking their parts up.
+# What remains is printing whole numbers, by looking up their parts.
 _SCALE = 10**6
-_MAX_WHOLE = 1000  # numbers from here on are printed one by one
-# From 0.0001 down Python prints exponents.
+_MAX_WHOLE = 1000  # larger numbers are printed one by one
+# Below 0.0001 Python prints exponents.
 _NUM_TINY = 100
-_PART = "S8"  # a number is printed as two parts of 8 bytes, filled up with \0
+_PART = "S8"  # a number is printed as two parts of 8 bytes, padded with \0
 # Numbers that are printed at once. Their temporary arrays stay in the cache.
 _CHUNK = 1 << 14
 
@@ -55,7 +55,7 @@ class JsonNumbers:
 
   def __init__(self):
     wholes = [b"%d." % i for i in range(_MAX_WHOLE)]
-    # Signs, then what the part after the comma holds all of.
+    # With their signs; then signs alone, for a tail that is the whole number.
     heads = wholes + [b"-" + whole for whole in wholes] + [b"", b"-"]
     self._next_heads = self._as_words([b", " + head for head in heads])
     self._first_heads = self._as_words([b"\n" + head for head in heads])
@@ -67,10 +67,10 @@ class JsonNumbers:
     return np.array(texts, _PART).view(np.uint64)
 
   def _decimals(self):
-    """Returns 000000 to 999999 without zeros at the end, but one of 0."""
+    """Returns 000000 to 999999 without trailing zeros, but 0 for 000000."""
     thousand = [b"%03d" % i for i in range(1000)]
     stripped = [digits.rstrip(b"0") for digits in thousand]
-    # Other bytes of a word, which is what joins them.
+    # They are in different bytes of a word, so that `|` joins them.
     words = self._as_words(thousand)[:, np.newaxis] | self._as_words(
         [b"\0\0\0" + digits for digits in stripped])
     words[:, 0] = self._as_words(stripped)
@@ -119,7 +119,7 @@ class JsonNumbers:
 
 
 def check_paths(input_file, output_file):
-  """Raises ValueError if a file is missing, or cannot be there.
+  """Raises ValueError if the input is missing or the output cannot be made.
 
   Args:
     input_file: str, or `-` for the standard input.
@@ -141,9 +141,9 @@ def check_paths(input_file, output_file):
 
 @contextlib.contextmanager
 def open_output(path):
-  """Opens a file to write bytes to; it gets its name when all is written.
+  """Opens a file to write bytes to; it gets its name when it is complete.
 
-  What is no regular file, such as a pipe or a device, is written to directly.
+  Anything but a regular file, such as a pipe or a device, is written directly.
 
   Args:
     path: str, or `-` for the standard output.
@@ -163,16 +163,16 @@ def open_output(path):
 
 
 def _open_stream(path):
-  """Opens what is written to directly, where it stands."""
+  """Opens what is written directly, where its writing position is."""
   descriptor = _find_descriptor(path)
   if descriptor is None:
     return open(path, "wb")
-  # A copy, so that closing it leaves the process its own.
+  # A copy, so that closing it does not close the process's own.
   return os.fdopen(os.dup(descriptor), "wb")
 
 
 def _find_descriptor(path):
-  """Returns the open file that a path is a name of, an int, or None."""
+  """Returns the descriptor, int, of an open file that a path names, or None."""
   if path == STANDARD_OUTPUT:
     return sys.stdout.fileno()
   if path in ("/dev/stdout", "/dev/stderr"):
@@ -182,7 +182,7 @@ def _find_descriptor(path):
 
 
 def _find_target(path):
-  """Returns what `files.find_target` does, None for an open file too.
+  """Returns what `files.find_target` does; None also for an open file.
 
   Args:
     path: str, or `-` for the standard output.
@@ -210,10 +210,9 @@ def json_writer(path, layers, is_pooled=False, width=None):
   Yields:
     The function.
   """
-  del is_pooled, width  # Each line says it.
+  del is_pooled, width  # each line has them
   numbers = JsonNumbers()
-  before_values = ["{\"index\": %d, \"values\": [" % layer for layer in layers]
-  before_values = [text.encode("ascii") for text in before_values]
+  before_values = [b"{\"index\": %d, \"values\": [" % layer for layer in layers]
 
   def print_token(token, rows):
     values = b"]}, ".join(
@@ -223,9 +222,9 @@ def json_writer(path, layers, is_pooled=False, width=None):
 
   with open_output(path) as writer:
     def write(line):
-      rows = numbers.print_rows(
-          line.values.reshape([-1, line.values.shape[-1]]))
-      if line.values.ndim == 1:
+      values = line.values
+      rows = numbers.print_rows(values.reshape([-1, values.shape[-1]]))
+      if values.ndim == 1:
         writer.write(b"{\"linex_index\": %d, \"values\": [%s]}\n" % (
             line.index, rows[0]))
         return
@@ -246,10 +245,10 @@ def npz_writer(path, layers, is_pooled=False, width=None):
   * `values`, float32 [N, W], one vector for each of N lines; or
   * `values`, float32 [tokens of all lines, L, W], `tokens`, str [tokens], and
     `line_starts`, int64 [N + 1]: line i has those from line_starts[i] up to,
-    without it, line_starts[i + 1].
+    but without, line_starts[i + 1].
 
-  Their sizes stand before them in the file and are known only at the end, so
-  all is put into unnamed files first, beside the archive.
+  The file has the sizes of arrays first, which are known only at the end, so
+  the arrays are written to unnamed files first, beside the archive.
 
   Args:
     path: str.
@@ -267,11 +266,13 @@ def npz_writer(path, layers, is_pooled=False, width=None):
   with open_output(path) as writer, contextlib.ExitStack() as stack:
     shape = () if width is None else (
         (len(layers) * width,) if is_pooled else (len(layers), width))
-    values, starts, tokens = [
-        _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype,
-               shape_of_one)
-        for dtype, shape_of_one in (
-            ("float32", shape), ("int64", ()), (None, ()))]
+
+    def make_spool(dtype, shape=()):
+      spool = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+      return _Spool(spool, dtype, shape)
+
+    values, starts, tokens = (
+        make_spool("float32", shape), make_spool("int64"), make_spool(None))
     starts.append(np.array([0]))
 
     def write(line):
@@ -293,7 +294,7 @@ def npz_writer(path, layers, is_pooled=False, width=None):
 
 
 class _WriteOnly:
-  """A file that zipfile does not try to go back in: GFile cannot."""
+  """A file in which zipfile does not seek, as a GFile for writing cannot."""
 
   def __init__(self, writer):
     self._writer = writer
@@ -313,7 +314,7 @@ class _Spool:
     Args:
       spool: a file to keep it in.
       dtype: str; None where it holds texts.
-      shape: tuple of int. That of one of its items, if nothing is appended.
+      shape: tuple of int. That of one item, if nothing is appended.
     """
     self._spool = spool
     self._dtype, self._shape = dtype, shape
@@ -326,7 +327,7 @@ class _Spool:
     self.count += len(array)
 
   def append_texts(self, texts):
-    """Appends a list of str without line breaks in them."""
+    """Appends a list of str, which have no line breaks."""
     self._longest_text = max([self._longest_text] + [len(t) for t in texts])
     self._spool.write("".join(t + "\n" for t in texts).encode("utf-8"))
     self.count += len(texts)
@@ -336,7 +337,7 @@ class _Spool:
     self._spool.flush()
     self._spool.seek(0)
     dtype = np.dtype(self._dtype or "U%d" % self._longest_text)
-    # Files of 4 GB and more need the larger headers from the start.
+    # Files of 4 GB and more need larger headers from the start.
     with archive.open(name + ".npy", "w", force_zip64=True) as entry:
       np.lib.format.write_array_header_1_0(entry, {
           "descr": np.lib.format.dtype_to_descr(dtype),
@@ -364,7 +365,7 @@ def record_writer(path, layers, is_pooled=False, width=None):
   Yields:
     The function.
   """
-  del is_pooled, width  # Each line says it.
+  del is_pooled, width  # each line has them
 
   def write(line):
     example = input_pipeline.make_example({
@@ -399,8 +400,4 @@ def _float_list(array):
       b"\x0a" + example_writer.encode_varint(len(data)) + data)
 
 
-WRITERS = {
-    "jsonl": json_writer,
-    "npz": npz_writer,
-    "tfrecord": record_writer,
-}
+WRITERS = {"jsonl": json_writer, "npz": npz_writer, "tfrecord": record_writer}

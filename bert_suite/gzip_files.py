@@ -1,4 +1,4 @@
-"""Reads files that may be gzip: their first bytes show it, not their names.
+"""Reads files that may be gzip, as their first bytes show, not their names.
 
 Knows nothing of TensorFlow, as `squad.reader` does not.
 """
@@ -7,18 +7,18 @@ import gzip
 import io
 import zlib
 
-# With the only method that there is. No UTF-8 text begins so, and no file of
-# records either, unless its first record has 560 KB.
+# The third byte is the only method that there is. No UTF-8 text begins with
+# these, and no file of records either, unless its first record has 560 KB.
 _MAGIC = b"\x1f\x8b\x08"
 _BUFFER_BYTES = 2 ** 16
 
 
 def is_gzip(reader):
-  """Tells whether a file is gzip.
+  """Returns whether a file is gzip.
 
   Args:
     reader: binary file at its beginning, where it stays: one that has `peek`,
-      as a pipe needs, or that can go back.
+      as a pipe must, or `seek`.
   """
   if hasattr(reader, "peek"):
     return reader.peek(len(_MAGIC))[:len(_MAGIC)] == _MAGIC
@@ -50,7 +50,7 @@ class _Raw(io.RawIOBase):
 
   def __init__(self, reader, name):
     super().__init__()
-    # Of a pipe, `read` would wait until there is as much as asked for.
+    # On a pipe, `read` would wait until as much is there as asked for.
     self._read = getattr(reader, "read1", reader.read)
     self._is_gzip = isinstance(reader, gzip.GzipFile)
     self._name = name

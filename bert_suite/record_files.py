@@ -1,6 +1,6 @@
-"""Looks for what is wrong with files of examples.
+"""Finds what is wrong with files of examples.
 
-What a record is made of, `checksums` says.
+`checksums` says what a record is made of.
 """
 
 import collections
@@ -13,14 +13,15 @@ import struct
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from google.protobuf import message
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import checksums, cli, files, gzip_files, input_pipeline, progress
 
 _OVERHEAD = 16  # bytes of a record that are not data
 _BLOCK_BYTES = 2 ** 20  # what is unpacked at once
-_BATCH_SIZE = 1000  # records that are looked at together
-_NUM_SHOWN = 3  # bad records to tell of
+_BATCH_SIZE = 1000  # records that are checked together
+_NUM_SHOWN = 3  # bad records to describe
 
 
 class DamagedRecords(cli.UserError):
@@ -28,7 +29,7 @@ class DamagedRecords(cli.UserError):
 
 
 class Expected(collections.namedtuple(
-    "Expected", ["name_to_features", "limits", "cure"])):
+    "Expected", "name_to_features limits cure")):
   """What records should hold.
 
   Attributes:
@@ -39,31 +40,30 @@ class Expected(collections.namedtuple(
 
 
 def check_records(paths, expected, count):
-  """Looks at the first records of files, of each as many.
+  """Checks the first records of files, the same number of each.
 
   Args:
     paths: list of str. TFRecord files.
     expected: Expected.
-    count: int. Records to look at.
+    count: int. Records to check.
 
   Raises:
     ValueError: there is no record, or one does not fit.
     DamagedRecords: one cannot be read.
   """
-  looked_at = 0
-  count_per_file = -(-count // len(paths))
+  num_checked = 0
   for path in paths:
     with naming_bad_records([path], expected):
-      for number, record in enumerate(
-          itertools.islice(_read_records(path), count_per_file), 1):
+      records = itertools.islice(_read_records(path), -(-count // len(paths)))
+      for number, record in enumerate(records, 1):
         problem = _find_problem(record, expected)
         if problem:
           raise ValueError("%s, record %d: %s; %s" % (
               path, number, problem, expected.cure))
-        looked_at += 1
-        if looked_at == count:
+        num_checked += 1
+        if num_checked == count:
           return
-  if not looked_at:
+  if not num_checked:
     raise ValueError("%s: found no record" % ", ".join(paths))
 
 
@@ -71,8 +71,8 @@ def _read_records(path):
   """Yields the records of a file.
 
   Raises:
-    tf.errors.DataLossError: one is damaged or cut off, also where no more than
-      a part of its length is left, which TensorFlow takes for the end.
+    tf.errors.DataLossError: one is damaged or cut off, even inside its length,
+      which TensorFlow takes for the end of the file.
   """
   end = 0
   for record in input_pipeline.iterate_records(path):
@@ -90,14 +90,11 @@ def _count_bytes(path):
   """
   if not input_pipeline.compression_of(path):
     return tf.gfile.Stat(path).length
-  size = 0
   with tf.gfile.GFile(path, "rb") as reader:
     try:
-      for block in _iterate_blocks(gzip_files.unpacked(reader, path)):
-        size += len(block)
+      return sum(map(len, _iterate_blocks(gzip_files.unpacked(reader, path))))
     except ValueError as error:
       raise tf.errors.DataLossError(None, None, str(error)) from None
-  return size
 
 
 def _iterate_blocks(reader):
@@ -116,9 +113,7 @@ def _find_problem(record, expected):
           ", ".join(sorted(features)) or "no feature", name)
     kind = "int64_list" if feature.dtype == tf.int64 else "float_list"
     values = getattr(features[name], kind).value
-    count = 1
-    for size in feature.shape:
-      count *= size
+    count = int(np.prod(feature.shape))
     if len(values) != count:
       return "found %d values of %s, expected %d" % (len(values), name, count)
     limit = expected.limits.get(name)
@@ -144,7 +139,7 @@ def naming_bad_records(paths, expected):
     for path in paths if is_of_records else []:
       if not _is_good(path, expected):
         raise DamagedRecords(_describe_bad_file(path, expected)) from None
-    raise  # it was another file, such as a checkpoint
+    raise  # it is about another file, such as a checkpoint
 
 
 def _describe_bad_file(path, expected):
@@ -165,7 +160,7 @@ def _describe_bad_file(path, expected):
 
 
 def _is_good(path, expected):
-  """Tells whether all records of a file can be read and fit; fast."""
+  """Returns whether all records of a file can be read and fit; fast."""
   def measure(serialized):
     batch = input_pipeline.check_limits(
         input_pipeline.decode_batch(serialized, expected.name_to_features),
@@ -177,7 +172,7 @@ def _is_good(path, expected):
   with tf.Graph().as_default():
     total = input_pipeline.read_records([path]).batch(_BATCH_SIZE).map(
         measure).reduce(tf.constant(0, tf.int64), tf.add)
-    # Not on a GPU, which the training is to have as it wants it.
+    # Not on a GPU: a session would configure it before the training does.
     config = tf.ConfigProto(device_count={"GPU": 0})
     try:
       with tf.Session(config=config) as session:
@@ -209,7 +204,7 @@ def _examine(path, expected):
 
 
 def _is_whole(path):
-  """Tells whether all records of a file can be read, whatever they hold."""
+  """Returns whether all records of a file can be read, whatever they hold."""
   try:
     for _ in _read_records(path):
       pass
@@ -219,14 +214,14 @@ def _is_whole(path):
 
 
 def copy_good_records(paths, folder, expected):
-  """Copies the good records of files with bad ones; counts and logs those.
+  """Copies the good records of files with bad ones; counts and logs the bad.
 
   Reads all files, and a damaged one slowly.
 
   Args:
     paths: list of str. TFRecord files.
     folder: str. Where the copies go.
-    expected: Expected. Records that do not fit are bad, too.
+    expected: Expected. Records that do not fit are bad too.
 
   Returns:
     list of str: `paths`, with the copy in place of a file with bad records.
@@ -235,7 +230,7 @@ def copy_good_records(paths, folder, expected):
     ValueError: a file has no good record.
   """
   good_paths = []
-  # The number keeps files of the same name apart.
+  # The number distinguishes files of the same name.
   copies = [os.path.join(folder, "%d-%s" % (number, os.path.basename(path)))
             for number, path in enumerate(paths)]
   files.check_outputs([("--input_file", path) for path in paths],
@@ -247,15 +242,13 @@ def copy_good_records(paths, folder, expected):
       else:
         good_paths.append(copy)
         tf.gfile.MakeDirs(folder)
-        _copy_good_records(path, good_paths[-1], expected)
+        _copy_good_records(path, copy, expected)
       shown.advance()
   return good_paths
 
 
 def _copy_good_records(path, good_path, expected):
-  problems = []
-  count = 0
-  is_damaged = True
+  problems, count, is_damaged = [], 0, True
   with files.atomic_path(good_path) as temporary:
     with tf.python_io.TFRecordWriter(temporary) as writer:
       for record, problem in _examine(path, expected):
@@ -278,8 +271,8 @@ def _copy_good_records(path, good_path, expected):
 def scan(path):
   """Reads a TFRecord file that may be damaged.
 
-  Where a length is damaged, the next place that could begin a record is looked
-  for. Holds the file in memory and takes about a second for 10 MB.
+  Where a length is damaged, it looks for the next place that could begin a
+  record. Holds the file in memory and takes about a second for 10 MB.
 
   Args:
     path: str.
@@ -293,7 +286,7 @@ def scan(path):
       for block in _iterate_blocks(gzip_files.unpacked(reader, path)):
         content += block
     except ValueError:  # a gzip file is damaged
-      content += b"\0"  # so that what is missing counts as a bad record
+      content += b"\0"  # so that the missing part counts as a bad record
   content = bytes(content)
   offset, end = 0, len(content)
   while offset < end:

@@ -27,7 +27,7 @@ from . import cli, script_options
 from .script_options import option
 from .squad import reader as squad_files
 
-# No module that imports TensorFlow: it would take longer than the scoring.
+# Nothing that imports TensorFlow: it would take longer than the scoring.
 
 FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ["data_file", "predictions_file"]
@@ -42,13 +42,13 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _DELETE_PUNCTUATION = {ord(character): None for character in string.punctuation}
 
 # What the messages of `score` call its first three arguments.
-_ARGUMENTS = ("dataset", "predictions", "null_odds")
+ARGUMENTS = ("dataset", "predictions", "null_odds")
 
 
 def normalize_answer(text):
-  """Returns a text as answers are compared.
+  """Returns a text in the form in which answers are compared.
 
-  Lower case, without ASCII punctuation, without the words a, an, the, with
+  Lower case, without ASCII punctuation, without the words a, an and the, with
   single spaces. Other punctuation stays.
 
   Args:
@@ -113,12 +113,12 @@ def parse_threshold(value):
 
 
 def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
-          version_2=None, sources=_ARGUMENTS, warns=True):
+          version_2=None, sources=ARGUMENTS, warns=True):
   """Scores predictions as the official scorer of the data's version does.
 
   In SQuAD 1.1 a question without a prediction counts as wrong, in SQuAD 2.0 it
-  is left out; either logs a warning. Of an id that the data has twice, SQuAD
-  1.1 counts both questions and SQuAD 2.0 the last.
+  is left out; either logs a warning. Where the data has an id twice, SQuAD 1.1
+  counts both questions and SQuAD 2.0 the last.
 
   The sweep behind `best_*` goes through the questions in the order of their
   null odds, one at a time. Where odds are equal, `best_exact` and `best_f1` may
@@ -127,7 +127,7 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
 
   Args:
     dataset: list of dict. The articles, which are "data" in a SQuAD file; or
-      what `squad_files.read_questions` made of them.
+      what `squad.reader.read_questions` made of them.
     predictions: dict from question id to str. For thresholds to make sense, the
       best answers that are not empty.
     null_odds: dict from question id to float, of SQuAD 2.0: by how much the
@@ -135,13 +135,13 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
     null_score_diff_threshold: float. A question whose odds are greater is
       scored as answered with "". Or BEST, see `best_threshold`. None for
       DEFAULT_THRESHOLD.
-    version_2: bool. Whether it is SQuAD 2.0. None for: it is if any question
+    version_2: bool. Whether it is SQuAD 2.0. By default it is if any question
       has an "is_impossible".
     sources: (str, str, str). What messages call the first three arguments.
     warns: bool. Logs what is odd; off for a caller that scores the same twice.
 
   Returns:
-    OrderedDict from the official scorer's name to the figure. SQuAD 1.1:
+    dict from the official scorer's name to the figure, in its order. SQuAD 1.1:
     `exact_match` and `f1`, in percent. SQuAD 2.0: `exact` and `f1`, in percent,
     and `total`; the same as `HasAns_*` of the questions with an answer and
     `NoAns_*` of those without, if there are any; with null odds `best_exact`
@@ -173,9 +173,9 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
   elif threshold == BEST:
     threshold = _best_threshold(answers, f1s, null_odds)
     _LOGGER.info("Best threshold: %s", threshold)
-  results = _summary(answers, _apply_threshold(
-      exact, answers, null_odds, threshold), _apply_threshold(
-          f1s, answers, null_odds, threshold))
+  results = _summary(answers, *[
+      _apply_threshold(scores, answers, null_odds, threshold)
+      for scores in (exact, f1s)])
   for name, scores in [("exact", exact), ("f1", f1s)]:
     best, best_thresh = _official_sweep(answers, scores, predictions, null_odds)
     results["best_" + name] = best
@@ -183,12 +183,12 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
   return results
 
 
-def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS,
+def best_threshold(dataset, predictions, null_odds, sources=ARGUMENTS,
                    warns=True):
   """Finds the null_score_diff_threshold with the highest F1 on SQuAD 2.0.
 
-  Of several, the lowest. It is `best_f1_thresh` of `score`, but for cases in
-  which the official sweep finds one that does not give the F1 it promises.
+  Of several, the lowest. It is the `best_f1_thresh` of `score`, unless the
+  official sweep finds one that does not give the F1 it promises.
 
   Args:
     dataset: see `score`, as for those below.
@@ -198,7 +198,8 @@ def best_threshold(dataset, predictions, null_odds, sources=_ARGUMENTS,
     warns: bool.
 
   Returns:
-    float: the null odds of a question; or a number below all, to answer none.
+    float: the null odds of a question; or a number below all odds, with which
+    no question is answered.
 
   Raises:
     ValueError: as `score`.
@@ -238,28 +239,24 @@ def _score_version_1(questions, predictions, sources, warns):
     f1_sum += best_f1
   if warns:
     _warn_of_missing(missing, questions, sources, "count as wrong")
-  return collections.OrderedDict([
-      ("exact_match", 100.0 * exact_sum / len(questions)),
-      ("f1", 100.0 * f1_sum / len(questions))])
+  return {"exact_match": 100.0 * exact_sum / len(questions),
+          "f1": 100.0 * f1_sum / len(questions)}
 
 
 def _raw_scores(questions, predictions, sources, warns):
   """Scores questions of SQuAD 2.0 by the predictions alone.
 
   Returns:
-    Three dicts from id of the questions that have a prediction: to the list of
-    answers, to the exact match, to the F1.
+    Three dicts from the ids of the questions that have a prediction: to the
+    list of answers, to the exact match, to the F1.
   """
-  answers = collections.OrderedDict()
-  exact = collections.OrderedDict()
-  f1s = collections.OrderedDict()
-  missing = []
+  answers, exact, f1s, missing = {}, {}, {}, []
   for question in questions:
     if question.id not in predictions:
       missing.append(question.id)
       continue
-    # Whether a question has an answer is asked of the list as it is, whatever
-    # normalisation leaves of its texts, and not of is_impossible.
+    # A question has an answer if this list is not empty, whatever normalisation
+    # leaves of its texts; its is_impossible does not matter.
     answers[question.id] = question.answers
     expected = [text for text in question.answers if normalize_answer(text)]
     exact[question.id], f1s[question.id] = _best_of_answers(
@@ -268,8 +265,7 @@ def _raw_scores(questions, predictions, sources, warns):
     raise ValueError("%s: no question of %s has a prediction" % (
         sources[1], sources[0]))
   if warns:
-    _warn_of_missing(
-        missing, questions, sources, "are left out of all figures")
+    _warn_of_missing(missing, questions, sources, "are left out of all figures")
   return answers, exact, f1s
 
 
@@ -277,22 +273,21 @@ def _best_of_answers(prediction, answers, version_2):
   """Returns the best exact match and the best F1 over the gold answers."""
   prediction = normalize_answer(prediction)
   words = prediction.split()
-  answers = set(normalize_answer(answer) for answer in answers)
-  return (float(prediction in answers),
-          max(_f1_of_words(words, answer.split(), version_2)
-              for answer in answers))
+  answers = {normalize_answer(answer) for answer in answers}
+  best_f1 = max(_f1_of_words(words, answer.split(), version_2)
+                for answer in answers)
+  return float(prediction in answers), best_f1
 
 
 def _apply_threshold(scores, answers, null_odds, threshold):
   """Returns scores in which questions of greater odds are answered with ""."""
-  return collections.OrderedDict(
-      (key, float(not answers[key]) if null_odds[key] > threshold else value)
-      for key, value in scores.items())
+  return {key: float(not answers[key]) if null_odds[key] > threshold else value
+          for key, value in scores.items()}
 
 
 def _summary(answers, exact, f1s):
   """Returns the figures of SQuAD 2.0 that need no null odds."""
-  results = collections.OrderedDict()
+  results = {}
   for prefix, keys in [
       ("", list(answers)),
       ("HasAns_", [key for key in answers if answers[key]]),
@@ -361,7 +356,7 @@ def _check(dataset, predictions, sources, warns):
       raise ValueError(
           "%s: found %s for the id %s, expected a text; give a "
           "predictions.json" % (sources[1], squad_files.describe(text), key))
-  known = set(question.id for question in questions)
+  known = {question.id for question in questions}
   unknown = [key for key in keyed if key not in known]
   if unknown and len(unknown) == len(keyed):
     raise ValueError(
@@ -374,20 +369,17 @@ def _check(dataset, predictions, sources, warns):
                     squad_files.first_of(unknown))
   if len(known) < len(questions) and warns:
     counts = collections.Counter(question.id for question in questions)
+    repeated = [key for key, count in counts.items() if count > 1]
     _LOGGER.warning(
         "%s: %d id(s) are there more than once, with one prediction each; "
         "SQuAD 1.1 scores it at each of their questions, SQuAD 2.0 at the "
-        "last: %s", sources[0],
-        sum(1 for count in counts.values() if count > 1),
-        squad_files.first_of(
-            [key for key, count in counts.items() if count > 1]))
+        "last: %s", sources[0], len(repeated), squad_files.first_of(repeated))
   return questions, keyed
 
 
-def _check_null_odds(null_odds, answers, source_names):
+def _check_null_odds(null_odds, answers, sources):
   """Returns null odds of text ids as float; all keys of `answers` have some."""
-  source = source_names[2]
-  odds = _with_text_ids(null_odds, "null_odds.json", "number", source)
+  odds = _with_text_ids(null_odds, "null_odds.json", "number", sources[2])
   for key, value in odds.items():
     try:
       if not isinstance(value, numbers.Real) or isinstance(value, bool):
@@ -399,14 +391,13 @@ def _check_null_odds(null_odds, answers, source_names):
       raise ValueError(
           "%s: found %s for the id %s, expected a finite number; give a "
           "null_odds.json" % (
-              source, squad_files.describe(value), key)) from None
+              sources[2], squad_files.describe(value), key)) from None
   missing = [key for key in answers if key not in odds]
   if missing:
-    raise ValueError(
-        "%s: has no null odds of %d of the %d questions that have predictions "
-        "(%s); give the file that was written with %s" % (
-            source, len(missing), len(answers), squad_files.first_of(missing),
-            source_names[1]))
+    raise ValueError("%s: has no null odds of %d of the %d questions that have "
+                     "predictions (%s); give the file that was written with "
+                     "%s" % (sources[2], len(missing), len(answers),
+                             squad_files.first_of(missing), sources[1]))
   return odds
 
 
@@ -416,16 +407,14 @@ def _with_text_ids(values, file_name, kind, source):
     raise ValueError(
         "%s: found %s, expected an object {question id: %s}; give a %s" % (
             source, squad_files.describe(values), kind, file_name))
-  return collections.OrderedDict(
-      (squad_files.text_id(key), value) for key, value in values.items())
+  return {squad_files.text_id(key): value for key, value in values.items()}
 
 
 def _warn_of_missing(missing, questions, sources, what_happens):
   if missing:
-    _LOGGER.warning(
-        "%s: has no prediction for %d of the %d questions of %s, which %s: %s",
-        sources[1], len(missing), len(questions), sources[0], what_happens,
-        squad_files.first_of(missing))
+    _LOGGER.warning("%s: has no prediction for %d of the %d questions of %s, "
+                    "which %s: %s", sources[1], len(missing), len(questions),
+                    sources[0], what_happens, squad_files.first_of(missing))
 
 
 @dataclasses.dataclass
@@ -433,20 +422,16 @@ class Settings(script_options.Settings):
   """What this script is told; each field is a flag."""
 
   data_file: str = option(
-      "path", None,
-      "SQuAD file with the answers, such as dev-v2.0.json.")
+      "path", None, "SQuAD file with the answers, such as dev-v2.0.json.")
   predictions_file: str = option(
-      "path", None,
-      "The predictions.json of run_squad.py.")
+      "path", None, "The predictions.json of run_squad.py.")
   null_odds_file: str = option(
-      "path", None,
-      "The null_odds.json of run_squad.py, for SQuAD 2.0.")
+      "path", None, "The null_odds.json of run_squad.py, for SQuAD 2.0.")
   null_score_diff_threshold: str = option(
       "string", None,
-      "Score a question as answered with nothing if its null odds are "
-      "greater: a number, or \"best\" for the one with the highest F1. "
-      "Needs --null_odds_file; with it, %s if not given." %
-      DEFAULT_THRESHOLD)
+      "Score a question as answered with nothing if its null odds are greater: "
+      "a number, or \"best\" for the one with the highest F1. Needs "
+      "--null_odds_file; with it, %s if not given." % DEFAULT_THRESHOLD)
 
 
 def define_flags():
@@ -481,18 +466,17 @@ def _score_files(settings):
                      "null odds: also pass --null_odds_file")
   dataset, says_version_2 = squad_files.read_dataset(settings.data_file)
   predictions = squad_files.read_json(settings.predictions_file)
-  null_odds = None
-  if settings.null_odds_file:
-    null_odds = squad_files.read_json(settings.null_odds_file)
+  null_odds = (squad_files.read_json(settings.null_odds_file)
+               if settings.null_odds_file else None)
   _log_as_tensorflow_does()  # after reading, which may import it
-  return score(
-      dataset, predictions, null_odds, threshold, says_version_2 or None,
-      (settings.data_file, settings.predictions_file,
-       settings.null_odds_file))
+  sources = (settings.data_file, settings.predictions_file,
+             settings.null_odds_file)
+  return score(dataset, predictions, null_odds, threshold,
+               says_version_2 or None, sources)
 
 
 def _log_as_tensorflow_does():
-  """Has lines look as those of scripts that import it."""
+  """Makes log lines look like those of scripts that import TensorFlow."""
   _LOGGER.setLevel(logging.INFO)
   if not _LOGGER.handlers:
     handler = logging.StreamHandler()

@@ -1,4 +1,4 @@
-"""Tables of text: tab-separated values, and what is often wrong with them."""
+"""Tables of text: tab-separated values, and common mistakes in them."""
 
 import codecs
 import csv
@@ -18,7 +18,7 @@ _END = "end"
 
 
 class TsvRow(list):
-  """The columns of a row; asking for one that is not there says where."""
+  """The columns of a row; the error for a missing one says where."""
 
   def __init__(self, columns, path, number):
     super().__init__(columns)
@@ -29,17 +29,15 @@ class TsvRow(list):
     try:
       return super().__getitem__(index)
     except IndexError:
-      found = "%d tab-separated column(s)" % len(self)
-      if not "".join(self).strip():
-        found = "a blank line"
-      raise ValueError(
-          "%s: found %s, expected at least %d columns%s" % (
-              self.where, found, index + 1 if index >= 0 else -index,
-              separator_hint(self) or "; correct or remove the row")) from None
+      found = ("%d tab-separated column(s)" % len(self)
+               if "".join(self).strip() else "a blank line")
+      raise ValueError("%s: found %s, expected at least %d columns%s" % (
+          self.where, found, index + 1 if index >= 0 else -index,
+          separator_hint(self) or "; correct or remove the row")) from None
 
 
 def separator_hint(row):
-  """Returns what to do if a row seems to be of another kind of table, or "".
+  """Returns advice if a row seems to be of another kind of table, else "".
 
   Args:
     row: list of str.
@@ -63,9 +61,8 @@ def read_tsv(path, quotechar=None):
       None.
 
   Returns:
-    list of TsvRow, the header included; the number of a row is that of the
-    line where it begins. A byte order mark and blank lines at the end are left
-    out.
+    list of TsvRow, with the header; the number of a row is that of the line
+    where it begins. A byte order mark and blank lines at the end are left out.
 
   Raises:
     ValueError: a line is not UTF-8 or its quotes are wrong, or a gzip file is
@@ -98,7 +95,7 @@ def _decode(lines, path):
 
 def _parse_quoted(texts, path, quotechar):
   """Returns the rows, list of TsvRow, of lines in which columns are quoted."""
-  # A last line of our own is a row of its own unless a quote is still open.
+  # This last line becomes a row of its own unless a quote is still open.
   lines = (text + "\n" for text in itertools.chain(texts, [_END]))
   reader = csv.reader(lines, delimiter="\t", quotechar=quotechar)
   rows, number = [], 1
@@ -120,21 +117,20 @@ def _parse_quoted(texts, path, quotechar):
 
 
 def warn_of_first_row(rows, texts, label=None, labels=()):
-  """Warns of a first row that is no header, and of rows that exceed it.
+  """Warns of a first row that is no header, and of rows longer than it.
 
   Args:
     rows: list of TsvRow, or of list of str; the first is taken for a header.
     texts: list of int. The columns with texts.
-    label: int. The column with the label; None where there is none.
-    labels: list of str. The labels that there are.
+    label: int. The column with the label; None if there is none.
+    labels: list of str. All labels.
   """
   if not rows:
     return
   first = list(rows[0])
   if _looks_like_data(first, texts, label, labels):
-    tf.logging.warning(
-        "%s: looks like data, but is taken for a header and left out; add a "
-        "header to the file", _where(rows[0]))
+    tf.logging.warning("%s: looks like data, but is taken for a header and "
+                       "left out; add a header to the file", _where(rows[0]))
   longer = [row for row in rows[1:] if "".join(row[len(first):]).strip()]
   if longer:
     tf.logging.warning(
@@ -145,17 +141,16 @@ def warn_of_first_row(rows, texts, label=None, labels=()):
 
 
 def _looks_like_data(columns, texts, label, labels):
-  """Returns whether a row is none of names of columns."""
+  """Returns whether a row is something else than names of columns."""
   def column(index):
     return "".join(columns[index:index + 1 or None]).strip()
 
-  return (
-      label is not None and column(label) in labels or
-      any(_NUMBER.match(value.strip()) for value in columns) or
-      any(column(index).endswith(_ENDS_OF_SENTENCES) or
-          len(column(index).split()) > _LONGEST_NAME for index in texts))
+  return (label is not None and column(label) in labels or
+          any(_NUMBER.match(value.strip()) for value in columns) or
+          any(column(index).endswith(_ENDS_OF_SENTENCES) or
+              len(column(index).split()) > _LONGEST_NAME for index in texts))
 
 
 def _where(row):
-  """Returns the place of a row; a caller's own list has none."""
+  """Returns the place of a row, for messages; a caller's own list has none."""
   return getattr(row, "where", "a row")

@@ -1,7 +1,7 @@
 """Tests of create_pretraining_data: exact records, shards, memory, mistakes.
 
 `slow_instances` is a second, plain implementation on strings, step by step as
-published, that the records are held against; the hashes were recorded with it.
+published, that the records are checked against; it also made the hashes.
 """
 
 import glob
@@ -21,7 +21,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import cli, example_writer
-from bert_suite.pretraining import corpus, workers
+from bert_suite.pretraining import corpus, workers, writing
 import create_pretraining_data
 from helpers import TOP, captured_log, run_main, run_script
 import tokenization
@@ -464,10 +464,10 @@ def test_shards_do_not_depend_on_the_number_of_workers(
   first = read(folder / "a-00000-of-00004")
   beginnings = [make_text()[:match.end()]
                 for match in re.finditer("\n\n+", make_text())]
-  seed = create_pretraining_data.shard_seed(11, 0)
+  seed = writing.shard_seed(11, 0)
   assert first in [slow_records(text, seed) for text in beginnings]
   assert first not in [slow_records(text) for text in beginnings]
-  assert len(set(create_pretraining_data.shard_seed(seed, index)
+  assert len(set(writing.shard_seed(seed, index)
                  for seed in range(11, 14) for index in range(20))) == 60
 
 
@@ -487,7 +487,7 @@ def test_a_killed_worker_is_named_and_only_its_shard_made_again(
     files, monkeypatch):
   run(files, output="all@4")
   expected = contents(files / "all-*")
-  write_records = create_pretraining_data.write_records
+  write_records = writing.write_records
 
   def write_and_be_killed(spans, output_files, *args, **kwargs):
     if output_files[0].endswith("a-00002-of-00004"):
@@ -496,8 +496,7 @@ def test_a_killed_worker_is_named_and_only_its_shard_made_again(
         os.kill(os.getpid(), signal.SIGKILL)
     return write_records(spans, output_files, *args, **kwargs)
 
-  monkeypatch.setattr(
-      create_pretraining_data, "write_records", write_and_be_killed)
+  monkeypatch.setattr(writing, "write_records", write_and_be_killed)
   with pytest.raises(cli.UserError) as error:
     run(files, output="a@4", num_workers=2)
   assert "1 of 4 shards could not be made: " in str(error.value)

@@ -1,4 +1,4 @@
-"""Text to pre-train on: files, cut into parts, tokenized, kept as numbers.
+"""Text to pre-train on: files, cut into parts, tokenized, kept as ids.
 
 A text has one sentence per line and a blank line between documents. A document
 continues from one file to the next unless a blank line ends it.
@@ -20,18 +20,17 @@ import tensorflow.compat.v1 as tf
 from . import sentences, workers
 from .. import gzip_files
 
-# A line is a sentence. One of this length is a file without line ends, or no
-# text at all.
+# A line is a sentence. A line of this length means that the file has no line
+# ends, or is not text.
 MAX_LINE_BYTES = 2 ** 20
 
 _BLOCK_BYTES = 2 ** 18  # what is read at once
-_GZIP_RATIO = 3  # what English usually shrinks by
+_GZIP_RATIO = 3  # by which English usually shrinks
 _MIN_PART_BYTES = 2 ** 20  # less is not worth a process
 
-# What a tokenizer takes for spaces between words: Unicode's class Zs, and
-# these control characters.
-_SPACES = re.compile(
-    "[ \t\n\r\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+# What a tokenizer treats as spaces between words: Unicode's class Zs, and these
+# control characters.
+_SPACES = re.compile("[ \t\n\r\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 
 # Part of a file: bytes from begin up to end. A gzip file is one span, from 0 to
 # its size on disk.
@@ -81,20 +80,20 @@ def list_documents(text):
     if length:
       starts.append(starts[-1] + length)
     elif len(starts) - 1 > first:
-      documents.append(
-          Document(text.ids, starts, first, len(starts) - 1 - first))
-      first = len(starts) - 1
+      count = len(starts) - 1 - first
+      documents.append(Document(text.ids, starts, first, count))
+      first += count
   return documents
 
 
 def list_spans(paths):
-  """Looks at files of text.
+  """Finds the size and kind of text files.
 
   Args:
     paths: list of str.
 
   Returns:
-    list of Span, a whole file each.
+    list of Span, each a whole file.
 
   Raises:
     ValueError: a file is missing, a folder, or empty.
@@ -108,8 +107,8 @@ def list_spans(paths):
         is_gzip = gzip_files.is_gzip(reader)
         size = reader.size()
     except tf.errors.OpError as error:
-      raise ValueError(
-          "%s: cannot be read (%s)" % (path, error.message)) from None
+      raise ValueError("%s: cannot be read (%s)" % (
+          path, error.message)) from None
     if not size:
       raise ValueError("%s: is empty, expected text, one sentence per line; "
                        "remove it from the input" % path)
@@ -118,7 +117,7 @@ def list_spans(paths):
 
 
 def count_bytes(spans):
-  """Returns the size of spans, what gzip shrank counted as it was (a guess)."""
+  """Returns the size of spans; that of a gzip file is a guess, unpacked."""
   return sum(_count_span(span) for span in spans)
 
 
@@ -130,7 +129,7 @@ def split_text(spans, num_parts):
   """Cuts a text into parts of about the same size.
 
   A cut is at the end of a file, or at the first end of a document after the
-  place where it should be. Gzip files are not cut.
+  ideal place. Gzip files are not cut.
 
   Args:
     spans: list of Span, whole files.
@@ -151,7 +150,7 @@ def split_text(spans, num_parts):
     if not offset:
       cut = index, 0
     elif (index, offset) <= cuts[-1]:
-      continue  # the cut before this one looked past here
+      continue  # the previous cut went past here
     else:
       offset = None if span.is_gzip else _find_document(span, offset)
       cut = (index + 1, 0) if offset is None else (index, offset)
@@ -179,17 +178,14 @@ def _spans_between(spans, begin, end):
 
 
 def _find_document(span, offset):
-  """Returns where the first document after a byte begins, None if none does."""
+  """Returns where the first document after a byte begins, or None."""
   lines = _read_lines(span._replace(begin=offset))
   offset += len(next(lines)) + 1  # what is left of the line
-  is_blank = False
+  follows_blank = False
   for line in lines:
-    if line.strip():
-      if is_blank:
-        return offset
-      is_blank = False
-    else:
-      is_blank = True
+    if follows_blank and line.strip():
+      return offset
+    follows_blank = not line.strip()
     offset += len(line) + 1
   return None
 
@@ -197,11 +193,11 @@ def _find_document(span, offset):
 def _read_lines(span, advance=lambda count: None):
   """Yields the lines of a span, bytes without their "\\n".
 
-  A line that is too long is cut short, still longer than MAX_LINE_BYTES.
+  A line that is too long is cut short, but stays longer than MAX_LINE_BYTES.
 
   Args:
     span: Span.
-    advance: function of the number of bytes (of the file) that were read.
+    advance: function of the number of bytes read from the file.
 
   Raises:
     ValueError: a gzip file is damaged.
@@ -242,20 +238,19 @@ def _read_sentences(span, advance):
       raise ValueError(
           "%s, line %d: found the byte 0x%02x at place %d, which is not UTF-8; "
           "save the file as UTF-8, or correct or remove the line" % (
-              span.path, _line_number(span, index),
-              bytearray(line)[error.start], error.start + 1)) from None
+              span.path, _line_number(span, index), line[error.start],
+              error.start + 1)) from None
 
 
 def _line_number(span, index):
   """Returns the number in its file, from 1, of a line of a span."""
   if span.begin:
-    index += sum(
-        1 for _ in _read_lines(span._replace(begin=0, end=span.begin)))
+    index += sum(1 for _ in _read_lines(span._replace(begin=0, end=span.begin)))
   return index + 1
 
 
 def vocab_range(vocab):
-  """Returns what exceeds every id of a vocabulary, dict from token to id."""
+  """Returns the largest id of a vocabulary (token to id) plus 1."""
   return max(vocab.values()) + 1
 
 
@@ -316,7 +311,7 @@ def _make_line_function(tokenizer, mark_words, longest):
     parts = []
     for sentence in sentences.split_sentences(line):
       ids = to_line(sentence)
-      # Halves, because a record has room for `longest` tokens of two segments.
+      # Halves, because two segments share the room of `longest` tokens.
       parts += [ids] if len(ids) <= longest else sentences.cut_tokens(
           ids, longest // 2, lambda index: index >= mark or index in inner)
     return parts
@@ -331,9 +326,9 @@ def read_text(spans, tokenizer, mark_words=False, num_workers=1,
   Args:
     spans: list of Span.
     tokenizer: FullTokenizer.
-    mark_words: bool. Take what stands between spaces for a word, and give each
-      of its tokens after the first the id plus `vocab_range(tokenizer.vocab)`.
-    num_workers: int. Processes to do it with. The result is always the same.
+    mark_words: bool. Treat what is between spaces as a word, and add
+      `vocab_range(tokenizer.vocab)` to the ids of its tokens after the first.
+    num_workers: int. Processes to use. The result does not depend on it.
     advance: function of the number of bytes that were read.
     longest: int. Cut lines of more tokens into sentences, and sentences of more
       tokens between words; None for neither.
@@ -351,16 +346,16 @@ def read_text(spans, tokenizer, mark_words=False, num_workers=1,
   text, early = Text(array.array("i"), array.array("i")), {}
   next_index = 0
   for outcome in workers.run(
-      _tokenize_in_worker, [
-          (part, tokenizer, mark_words, longest) for part in parts],
-      num_workers, workers.start_method(span.path for span in spans),
+      _tokenize_in_worker,
+      [(part, tokenizer, mark_words, longest) for part in parts], num_workers,
+      workers.start_method(span.path for span in spans),
       on_report=lambda unused_index, count: advance(count)):
+    if isinstance(outcome.error, workers.Died):
+      first = parts[outcome.index][0]
+      raise ValueError("tokenizing %s from byte %d on: %s" % (
+          first.path, first.begin, outcome.error))
     if outcome.error:
-      raise ValueError(
-          outcome.error if not isinstance(outcome.error, workers.Died) else
-          "tokenizing %s from byte %d on: %s" % (
-              parts[outcome.index][0].path, parts[outcome.index][0].begin,
-              outcome.error))
+      raise ValueError(outcome.error)
     early[outcome.index] = outcome.result
     while next_index in early:
       ids, lengths = early.pop(next_index)

@@ -1,4 +1,4 @@
-"""Pre-training: heads for masked words and next sentences, their metrics."""
+"""Pre-training: the heads for masked words and next sentences, and metrics."""
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -15,8 +15,8 @@ def get_masked_lm_output(bert_config, input_tensor, output_weights, positions,
   Args:
     bert_config: BertConfig.
     input_tensor: float32 [B, S, W]. The encoder's sequence output.
-    output_weights: float32 [V, W]. The word embedding table, which serves as
-      the output layer's weights too.
+    output_weights: float32 [V, W]. The word embedding table, which is also the
+      output layer's weights.
     positions: int32 [B, P]. Positions of the masked pieces.
     label_ids: int32 [B, P]. The pieces that were there.
     label_weights: float32 [B, P]. 1 for predictions, 0 for padding.
@@ -56,14 +56,13 @@ def masked_lm_head(bert_config, vectors, output_weights, label_ids,
           modeling.create_initializer(bert_config.initializer_range))
       vectors = modeling.layer_norm(  # [M, W]
           vectors, epsilon=modeling.get_layer_norm_eps(bert_config))
-    output_bias = tf.get_variable(
-        "output_bias", [bert_config.vocab_size],
-        initializer=tf.zeros_initializer())
+    output_bias = tf.get_variable("output_bias", [bert_config.vocab_size],
+                                  initializer=tf.zeros_initializer())
     logits = tf.matmul(vectors, output_weights, transpose_b=True)
     logits = tf.nn.bias_add(logits, output_bias)  # [M, V]
     per_example_loss = vocab_cross_entropy(logits, label_ids)  # [M]
 
-  # The small number keeps a batch without any prediction from dividing by 0.
+  # The small number avoids a division by 0 in a batch without predictions.
   loss = tf.reduce_sum(label_weights * per_example_loss) / (
       tf.reduce_sum(label_weights) + 1e-5)
   return loss, per_example_loss, tf.nn.log_softmax(logits)
@@ -73,7 +72,7 @@ def masked_lm_head(bert_config, vectors, output_weights, label_ids,
 def vocab_cross_entropy(logits, label_ids):
   """Returns what tf.nn.sparse_softmax_cross_entropy_with_logits returns.
 
-  Over a whole vocabulary that kernel takes more than twice the time.
+  Over a whole vocabulary that kernel takes more than twice as long.
 
   Args:
     logits: float32 [M, V].
@@ -83,8 +82,8 @@ def vocab_cross_entropy(logits, label_ids):
     float32 [M].
   """
   probs = tf.nn.softmax(logits)  # [M, V]
-  labels = tf.stack(
-      [tf.range(tf.shape(label_ids)[0]), label_ids], axis=1)  # [M, 2]
+  rows = tf.range(tf.shape(label_ids)[0])
+  labels = tf.stack([rows, label_ids], axis=1)  # [M, 2]
   # The largest probability is at least 1 / V, so its logarithm is exact.
   log_sum = (tf.reduce_max(logits, axis=-1) -
              tf.log(tf.reduce_max(probs, axis=-1)))  # [M]
@@ -168,9 +167,7 @@ def compute_metrics(masked_lm_example_loss, masked_lm_predictions,
   found = {
       "masked_lm_accuracy": metrics.accuracy(
           masked_lm_ids, masked_lm_predictions, masked_lm_weights),
-      "masked_lm_loss": loss,
-      "perplexity": np.exp(loss),
-  }
+      "masked_lm_loss": loss, "perplexity": np.exp(loss)}
   if next_sentence_example_loss is not None:
     found["next_sentence_accuracy"] = metrics.accuracy(
         next_sentence_labels, next_sentence_predictions)
@@ -181,14 +178,13 @@ def compute_metrics(masked_lm_example_loss, masked_lm_predictions,
 def tpu_metrics(masked_lm_example_loss, masked_lm_predictions, masked_lm_ids,
                 masked_lm_weights, next_sentence_example_loss=None,
                 next_sentence_predictions=None, next_sentence_labels=None):
-  """Returns the same of Tensors of a batch, as pairs of `tf.metrics`."""
+  """Returns the same for Tensors of a batch, as pairs of `tf.metrics`."""
   loss, add_loss = tf.metrics.mean(masked_lm_example_loss, masked_lm_weights)
   found = {
       "masked_lm_accuracy": tf.metrics.accuracy(
           masked_lm_ids, masked_lm_predictions, masked_lm_weights),
       "masked_lm_loss": (loss, add_loss),
-      "perplexity": (tf.exp(loss), tf.exp(add_loss)),
-  }
+      "perplexity": (tf.exp(loss), tf.exp(add_loss))}
   if next_sentence_example_loss is not None:
     found["next_sentence_accuracy"] = tf.metrics.accuracy(
         next_sentence_labels, next_sentence_predictions)
@@ -238,7 +234,7 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
   loss, example_loss, log_probs = masked_lm_head(
       bert_config, vectors, model.get_embedding_table(), label_ids,
       label_weights)
-  # The predictions alone: log probabilities of a whole vocabulary are large.
+  # Only the predictions: log probabilities of a whole vocabulary are large.
   tensors = dict(
       masked_lm_example_loss=example_loss,
       masked_lm_predictions=tf.argmax(log_probs, -1, output_type=tf.int32),

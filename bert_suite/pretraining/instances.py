@@ -1,6 +1,6 @@
 """Documents to training instances: pairs of segments with masked tokens.
 
-One algorithm for tokens that are str, as programs pass them, and int, as
+The same code takes tokens that are str, as programs pass them, and int, as
 `corpus` keeps them. It draws from a `random.Random` what google-research/bert
 draws, in the same order, so a seed gives the same instances.
 
@@ -48,16 +48,15 @@ class Settings(collections.namedtuple("Settings", [
           self.max_predictions_per_seq, self.max_seq_length, self.room)
     wanted = int(round(self.max_seq_length * self.masked_lm_prob))
     if self.max_predictions_per_seq < wanted:
-      tf.logging.warning(
-          "--max_predictions_per_seq=%d: --masked_lm_prob=%g of %d tokens "
-          "would be %d", self.max_predictions_per_seq, self.masked_lm_prob,
-          self.max_seq_length, wanted)
+      tf.logging.warning("--max_predictions_per_seq=%d: --masked_lm_prob=%g of "
+                         "%d tokens would be %d", self.max_predictions_per_seq,
+                         self.masked_lm_prob, self.max_seq_length, wanted)
 
 
 class TrainingInstance:
-  """A record, its tokens not padded.
+  """A record, not padded.
 
-  Its tokens are str, or where it is made from a `corpus.Document` int.
+  Its tokens are str, or int if it is made from a `corpus.Document`.
   """
 
   def __init__(self, tokens, segment_ids, masked_lm_positions, masked_lm_labels,
@@ -83,7 +82,7 @@ class TrainingInstance:
 
 
 class Symbols(collections.namedtuple(
-    "Symbols", ["cls", "sep", "mask", "words", "goes_on"])):
+    "Symbols", ["cls", "sep", "mask", "words", "is_inner"])):
   """The tokens that making records needs to know, as str or as int.
 
   Attributes:
@@ -91,7 +90,7 @@ class Symbols(collections.namedtuple(
     sep: [SEP].
     mask: [MASK].
     words: list. What a token may be replaced with at random.
-    goes_on: function of a token: does it belong to the word before it? None
+    is_inner: function of a token: does it belong to the word before it? None
       where each token is masked by itself.
   """
 
@@ -104,14 +103,14 @@ class Symbols(collections.namedtuple(
   @classmethod
   def of_ids(cls, vocab, settings):
     """Makes the symbols of tokens as `corpus.read_text` numbers them."""
-    goes_on = None
+    is_inner = None
     if settings.whole_word_segmented:
-      goes_on = functools.partial(int.__le__, corpus.vocab_range(vocab))
+      is_inner = functools.partial(int.__le__, corpus.vocab_range(vocab))
     elif settings.do_whole_word_mask:
-      goes_on = {index for token, index in vocab.items()
-                 if _is_inner_piece(token)}.__contains__
+      is_inner = {index for token, index in vocab.items()
+                  if _is_inner_piece(token)}.__contains__
     return cls(vocab["[CLS]"], vocab["[SEP]"], vocab["[MASK]"],
-               list(vocab.values()), goes_on)
+               list(vocab.values()), is_inner)
 
 
 def _is_inner_piece(token):
@@ -132,13 +131,13 @@ class Coverage:
     self._may_be_shortened = may_be_shortened
 
   def add(self, document, position, sentences, skipped, count):
-    """Notes what a record has of a document.
+    """Notes which tokens of a document a record has.
 
     Args:
       document: corpus.Document.
-      position: int. The first of the sentences, in the document.
-      sentences: list of list. As they were put end to end; `_maybe_truncate`
-        may have shortened them.
+      position: int. The index of the first of the sentences in the document.
+      sentences: list of list. As they were joined; `_maybe_truncate` may have
+        shortened them.
       skipped: int. Tokens that the record lacks at the beginning.
       count: int. Tokens that it has.
     """
@@ -221,16 +220,14 @@ def _instances_of_document(documents, index, settings, symbols, rng,
   """
   document = documents[index]
   max_num_tokens = settings.room
-  # Fine-tuning knows short inputs, so pre-training should.
+  # Fine-tuning has short inputs, so pre-training should.
   target_length = max_num_tokens
   if rng.random() < settings.short_seq_prob:
     target_length = rng.randint(2, max_num_tokens)
   chunk, chunk_length, position = [], 0, 0
   while position < len(document):
-    sentence = _maybe_truncate(document[position],
-                               settings.truncate_segment_prob, rng)
-    chunk.append(sentence)
-    chunk_length += len(sentence)
+    chunk.append(_maybe_truncate(document[position], settings, rng))
+    chunk_length += len(chunk[-1])
     position += 1
     if chunk_length < target_length and position < len(document):
       continue
@@ -243,10 +240,11 @@ def _instances_of_document(documents, index, settings, symbols, rng,
           documents, index, target_length - len(tokens_a), settings, rng)
       position -= len(chunk) - num_first
     else:
-      document_b, position_b, chunk_b = (
-          document, begin + num_first, chunk[num_first:])
+      document_b, position_b = document, begin + num_first
+      chunk_b = chunk[num_first:]
     tokens_b = _join(chunk_b)
-    skipped_a, skipped_b = _truncate(tokens_a, tokens_b, max_num_tokens, rng)
+    skipped_a, skipped_b = truncate_seq_pair(
+        tokens_a, tokens_b, max_num_tokens, rng)
     if coverage is not None:
       coverage.add(document, begin, chunk[:num_first], skipped_a, len(tokens_a))
       coverage.add(document_b, position_b, chunk_b, skipped_b, len(tokens_b))
@@ -266,9 +264,10 @@ def _join(sentences):
   return list(itertools.chain.from_iterable(sentences))
 
 
-def _maybe_truncate(sentence, probability, rng):
+def _maybe_truncate(sentence, settings, rng):
   """Returns the sentence, or with some probability only a beginning of it."""
-  # Without a draw where it is off: the records are to be the same as ever.
+  probability = settings.truncate_segment_prob
+  # No draw where it is off, so that the records stay those of the reference.
   if probability and rng.random() < probability and len(sentence) > 1:
     return sentence[:rng.randint(1, len(sentence) - 1)]
   return sentence
@@ -277,8 +276,8 @@ def _maybe_truncate(sentence, probability, rng):
 def _random_segment(documents, index, target_length, settings, rng):
   """Takes sentences of a document other than documents[index].
 
-  Ten draws that all meet that document, as they do where there is no other, are
-  left at that.
+  If ten draws all give that document, as they do where there is no other, it is
+  taken.
 
   Returns:
     The document, the first sentence's position in it, and the list of
@@ -292,10 +291,8 @@ def _random_segment(documents, index, target_length, settings, rng):
   begin = rng.randint(0, len(document) - 1)
   sentences, length = [], 0
   for position in range(begin, len(document)):
-    sentence = _maybe_truncate(document[position],
-                               settings.truncate_segment_prob, rng)
-    sentences.append(sentence)
-    length += len(sentence)
+    sentences.append(_maybe_truncate(document[position], settings, rng))
+    length += len(sentences[-1])
     if length >= target_length:
       break
   return document, begin, sentences
@@ -312,12 +309,10 @@ def truncate_seq_pair(tokens_a, tokens_b, max_num_tokens, rng):
     tokens_b: list.
     max_num_tokens: int. What both together may have.
     rng: random.Random.
+
+  Returns:
+    (int, int). How many tokens each list lost at its beginning.
   """
-  _truncate(tokens_a, tokens_b, max_num_tokens, rng)
-
-
-def _truncate(tokens_a, tokens_b, max_num_tokens, rng):
-  """Does that; returns how many tokens each list lost at its beginning."""
   begin_a, length_a = 0, len(tokens_a)
   begin_b, length_b = 0, len(tokens_b)
   for _ in range(length_a + length_b - max_num_tokens):
@@ -391,14 +386,14 @@ def _find_words(tokens, symbols):
     rest: dict from there to list of int, the other places of the word; words of
       one token are not in it.
   """
-  cls, sep, goes_on = symbols.cls, symbols.sep, symbols.goes_on
+  cls, sep, is_inner = symbols.cls, symbols.sep, symbols.is_inner
   places = [place for place, token in enumerate(tokens)
             if token != cls and token != sep]
-  if goes_on is None:
+  if is_inner is None:
     return places, {}
   words, rest = [], {}
   for place in places:
-    if words and goes_on(tokens[place]):
+    if words and is_inner(tokens[place]):
       rest.setdefault(words[-1], []).append(place)
     else:
       words.append(place)

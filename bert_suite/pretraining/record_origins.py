@@ -1,4 +1,4 @@
-"""What vocabulary the records of pre-training are made with.
+"""Which vocabulary pre-training records are made with.
 
 The records themselves are those of google-research/bert and do not say. Beside
 each file of records is a hidden one, `.NAME.json`, from which run.json gets the
@@ -16,10 +16,10 @@ from .. import checkpoints, files, model_inputs, tokenization
 
 
 def write(paths, vocab_file, tokenizer):
-  """Writes what records are made with, beside each of their files.
+  """Writes beside each file of records what they are made with.
 
   Args:
-    paths: list of str. The files of records, complete.
+    paths: list of str. The complete files of records.
     vocab_file: str.
     tokenizer: FullTokenizer.
   """
@@ -38,12 +38,11 @@ def write(paths, vocab_file, tokenizer):
                          _path(path), path)
       continue
     try:
-      files.write_json(
-          _path(path), dict(origin, bytes=tf.gfile.Stat(path).length))
+      size = tf.gfile.Stat(path).length
+      files.write_json(_path(path), dict(origin, bytes=size))
     except (OSError, tf.errors.OpError) as error:  # the records are complete
-      tf.logging.warning(
-          "%s: cannot be written (%s), so training will not know the "
-          "vocabulary of %s", _path(path), error, path)
+      tf.logging.warning("%s: cannot be written (%s), so training will not "
+                         "know the vocabulary of %s", _path(path), error, path)
 
 
 def _path(record_file):
@@ -52,19 +51,18 @@ def _path(record_file):
 
 
 def read(record_file):
-  """Returns what `write` wrote of a file, a dict; None if that is not known.
+  """Returns what `write` wrote about a file, a dict; None if that is not known.
 
-  It is not for a file that was replaced since, which its size gives away.
+  It is not known for a file that was replaced since, as its size shows.
   """
   origin = _read_beside(record_file)
-  if origin is None:
-    return None
-  is_same = origin.pop("bytes") == tf.gfile.Stat(record_file).length
-  return origin if is_same else None
+  if origin and origin.pop("bytes") == tf.gfile.Stat(record_file).length:
+    return origin
+  return None
 
 
 def _read_beside(record_file):
-  """Returns what the file beside one of records has, None if it is not ours."""
+  """Returns what the file beside one of records says; None if not `write`'s."""
   try:
     with tf.gfile.GFile(_path(record_file)) as reader:
       origin = json.loads(reader.read())
@@ -83,12 +81,12 @@ def find_vocabulary(record_files, vocab_file, folders, vocab_size):
     record_files: list of str.
     vocab_file: str. The one that the user gave, or None.
     folders: list of str. Those of the trainings that this one resumes or starts
-      from, where neither the user nor the records say it.
-    vocab_size: int. Of the model.
+      from, for when neither the user nor the records say.
+    vocab_size: int. The model's.
 
   Returns:
     vocab_file: str, or None.
-    entries: dict. What run.json holds of it; empty if it is not known.
+    entries: dict. What run.json says about it; empty if it is not known.
 
   Raises:
     ValueError: the vocabulary does not fit the model, or is not that of all
@@ -97,26 +95,26 @@ def find_vocabulary(record_files, vocab_file, folders, vocab_size):
   origins = [read(path) for path in record_files]
   known = [(path, origin) for path, origin in zip(record_files, origins)
            if origin]
+  first_path, first = known[0] if known else (None, {})
   for path, origin in known[1:]:
-    if origin["vocabulary"] != known[0][1]["vocabulary"]:
+    if origin["vocabulary"] != first["vocabulary"]:
       raise ValueError(
           "%s is made with the vocabulary %s, but %s with %s; give files of "
-          "one vocabulary" % (known[0][0], known[0][1]["vocab_file"], path,
-                              origin["vocab_file"]))
+          "one vocabulary" % (
+              first_path, first["vocab_file"], path, origin["vocab_file"]))
   found, entries = None, {}
   if known and len(known) == len(record_files):
-    entries = {name: value for name, value in known[0][1].items()
+    entries = {name: value for name, value in first.items()
                if all(origin.get(name) == value for origin in origins)}
-    found = entries.pop("vocab_file", known[0][1]["vocab_file"])
+    found = entries.pop("vocab_file", first["vocab_file"])
   if vocab_file:
     vocab = tokenization.load_vocab(vocab_file)
     model_inputs.check_vocab(vocab, vocab_file, vocab_size)
     vocabulary = checkpoints.describe_vocab(vocab)
-    if known and known[0][1]["vocabulary"] != vocabulary:
-      raise ValueError(
-          "%s: is not the vocabulary that %s is made with, which was %s; give "
-          "that one, or leave it out" % (
-              vocab_file, known[0][0], known[0][1]["vocab_file"]))
+    if known and first["vocabulary"] != vocabulary:
+      raise ValueError("%s: is not the vocabulary that %s is made with, which "
+                       "was %s; give that one, or leave it out" % (
+                           vocab_file, first_path, first["vocab_file"]))
     return vocab_file, dict(entries, vocabulary=vocabulary)
   if not entries:
     for folder in folders:

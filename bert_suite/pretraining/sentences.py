@@ -1,11 +1,11 @@
-"""Cuts lines that hold several sentences, or are too long, into shorter."""
+"""Cuts lines of several sentences, or too long ones, into shorter lines."""
 
 import re
 
 _CLOSING = "\"')\\]}\u00bb\u2019\u201d\u300d\u300f\uff09\u3011\u300b\u3009"
 # Full stops, exclamation and question marks, with the quotes and brackets that
 # close behind them. In scripts that put no space between sentences, and in
-# those whose marks serve for nothing else, the mark alone is an end.
+# those that use the marks for nothing else, the mark alone ends a sentence.
 _ENDS = re.compile(
     "[.!?\u2026]+[{0}]*\\s+(?=\\S)"
     "|[\u3002\uff01\uff1f\uff61\u0964\u0965\u06d4\u061f]+[{0}]*\\s*".format(
@@ -14,11 +14,10 @@ _OPENING = "\"'([{\u00ab\u2018\u201c"
 
 # What a full stop often follows without ending a sentence; a single letter
 # (an initial) and what has a full stop inside (e.g.) need no entry.
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st ste sr jr messrs mme mlle rev hon gen col capt cpt "
-    "lt sgt maj cmdr adm sen rep gov pres supt vs cf al ca approx mt ft "
-    "ph".split())
-# The same, where a number follows: No. 5.
+_ABBREVIATIONS = frozenset("mr mrs ms dr prof st ste sr jr messrs mme mlle rev "
+                           "hon gen col capt cpt lt sgt maj cmdr adm sen rep "
+                           "gov pres supt vs cf al ca approx mt ft ph".split())
+# The same, if a number follows: No. 5.
 _BEFORE_NUMBERS = frozenset("no nos nr fig figs vol vols pp art sec ch eq "
                             "op".split())
 
@@ -47,7 +46,7 @@ def split_sentences(text):
 
 
 def _is_end(text, begin, match, is_lower):
-  """Tells whether a match of _ENDS in a text from `begin` ends a sentence."""
+  """Returns whether a match of _ENDS ends the sentence begun at `begin`."""
   mark = match.group().strip()
   if mark[0] not in ".!?\u2026":
     return True
@@ -56,9 +55,9 @@ def _is_end(text, begin, match, is_lower):
     return False
   if mark != ".":
     return True
-  word = (text[begin:match.start()].split() or [""])[-1]
   if text[match.start() - 1:match.start()].isspace():  # "he left . she stayed"
     return True
+  word = (text[begin:match.start()].split() or [""])[-1]
   word = word.lstrip(_OPENING).lower()
   if following.isdigit() and word in _BEFORE_NUMBERS:
     return False
@@ -66,23 +65,23 @@ def _is_end(text, begin, match, is_lower):
               len(word) == 1 and word.isalpha() and word.isascii())
 
 
-def cut_tokens(tokens, longest, goes_on):
+def cut_tokens(tokens, longest, is_inner):
   """Cuts a sentence into parts of about the same length, between words.
 
   Args:
     tokens: list.
     longest: int. Tokens that a part may have.
-    goes_on: function of a token: does it belong to the word before it? Words
-      that are longer than a part are cut, too.
+    is_inner: function of a token: does it belong to the word before it? Words
+      that are longer than a part are cut too.
 
   Returns:
-    list of list. Put end to end they are `tokens`.
+    list of list. Joined, they are `tokens`.
   """
   parts, begin = [], 0
   while len(tokens) - begin > longest:
     left = len(tokens) - begin
     end = begin + -(-left // -(-left // longest))
-    while end > begin and goes_on(tokens[end]):
+    while end > begin and is_inner(tokens[end]):
       end -= 1
     if end == begin:
       end = begin + longest

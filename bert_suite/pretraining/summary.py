@@ -1,6 +1,6 @@
 """What `create_pretraining_data.py` counts of a text and of its records.
 
-The counts of shards add up. What they show is logged, with a warning where the
+The counts of shards are summed. They are logged, with a warning where the
 records teach less than the text could.
 """
 
@@ -8,7 +8,7 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import corpus, instances as pretraining_instances
+from . import corpus, instances
 
 _MANY_UNKNOWN = 0.05  # share of [UNK] that calls for a warning
 _LITTLE_USED = 0.9  # share of the text; less calls for one
@@ -19,7 +19,7 @@ class Counter:
   """Counts a text and the records that are made of it.
 
   Attributes:
-    coverage: pretraining_instances.Coverage, which tokens the records have.
+    coverage: instances.Coverage, which tokens the records have.
   """
 
   def __init__(self, text, documents, vocab, settings):
@@ -29,19 +29,18 @@ class Counter:
       text: corpus.Text.
       documents: list of corpus.Document.
       vocab: dict from token to id.
-      settings: Settings.
+      settings: instances.Settings.
     """
     self._lengths = text.lengths
     self._room = settings.room
-    self.coverage = pretraining_instances.Coverage(
+    self.coverage = instances.Coverage(
         len(text.ids), settings.truncate_segment_prob > 0)
     unknown = vocab["[UNK]"]
     self._counts = {
-        "documents": len(documents),
+        "documents": len(documents), "tokens": len(text.ids),
         "single_sentence_documents": sum(
             1 for document in documents if len(document) == 1),
         "sentences": len(text.lengths) - text.lengths.count(0),
-        "tokens": len(text.ids),
         "unknown": (text.ids.count(unknown) +
                     text.ids.count(unknown + corpus.vocab_range(vocab))),
         "records": 0, "record_tokens": 0, "masked": 0, "random_next": 0}
@@ -61,8 +60,8 @@ class Counter:
     for length in self._lengths:
       if length > self._room:
         long_lines += 1
-        unused_in_long_lines += length - self.coverage.count(
-            start, start + length)
+        used_here = self.coverage.count(start, start + length)
+        unused_in_long_lines += length - used_here
       start += length
     return dict(
         self._counts, used=used, unused=self._counts["tokens"] - used,
@@ -70,33 +69,32 @@ class Counter:
 
 
 def log_summary(counts, settings):
-  """Logs what was made, so that what is wrong with it shows.
+  """Logs what was made, so that mistakes show.
 
   Args:
     counts: dict from name to int: documents, single_sentence_documents,
-      sentences, tokens; unknown, used (in at least one record) and unused of
-      the tokens; long_lines, that is sentences that no record has room for, and
-      unused_in_long_lines, tokens; records, record_tokens (padding not
-      counted), masked, random_next.
-    settings: Settings.
+      sentences, tokens; how many of the tokens are unknown, used (in at least
+      one record) and unused; long_lines (sentences that no record has room for)
+      and unused_in_long_lines (tokens); records, record_tokens (without
+      padding), masked, random_next.
+    settings: instances.Settings.
   """
-  unknown = counts["unknown"] / float(counts["tokens"])
-  places = float(counts["records"] * settings.max_seq_length)
+  unknown = counts["unknown"] / counts["tokens"]
+  length, share_used = settings.max_seq_length, _share_used(counts)
+  padding = 1 - counts["record_tokens"] / (counts["records"] * length)
   tf.logging.info("***** Summary *****")
   for name, value in (
-      ("documents", "%d" % counts["documents"]),
-      ("sentences", "%d" % counts["sentences"]),
-      ("tokens", "%d" % counts["tokens"]),
+      ("documents", counts["documents"]), ("sentences", counts["sentences"]),
+      ("tokens", counts["tokens"]),
       ("share of [UNK]", "%.2f%% of the tokens" % (100 * unknown)),
       ("share of the text used", "not known, made by an older version"
-       if _share_used(counts) is None else
-       "%.1f%% of the tokens are in a record" % (100 * _share_used(counts))),
-      ("records", "%d" % counts["records"]),
-      ("share of padding", "%.1f%% of %d tokens per record" % (
-          100 * (1 - counts["record_tokens"] / places),
-          settings.max_seq_length)),
+       if share_used is None else
+       "%.1f%% of the tokens are in a record" % (100 * share_used)),
+      ("records", counts["records"]),
+      ("share of padding",
+       "%.1f%% of %d tokens per record" % (100 * padding, length)),
       ("masked tokens", "%.1f per record, of %d at most" % (
-          counts["masked"] / float(counts["records"]),
+          counts["masked"] / counts["records"],
           settings.max_predictions_per_seq))):
     tf.logging.info("  %s = %s", name, value)
   if unknown > _MANY_UNKNOWN:
@@ -109,9 +107,9 @@ def log_summary(counts, settings):
 
 def _share_used(counts):
   """Returns the share of the text's tokens that are in at least one record."""
-  # Shards that an older version made count in neither.
+  # Shards made by an older version add to neither.
   counted = counts["used"] + counts["unused"]
-  return counts["used"] / float(counted) if counted else None
+  return counts["used"] / counted if counted else None
 
 
 def _warn_of_unused_text(counts, settings):
@@ -124,34 +122,31 @@ def _warn_of_unused_text(counts, settings):
         "%d of %d lines are longer than --max_seq_length=%d has room for (%d "
         "word pieces), and of such a line a record takes only a part; put one "
         "sentence on each line, or give --split_long_lines to have them cut "
-        "into sentences" % (
-            counts["long_lines"], counts["sentences"],
-            settings.max_seq_length, settings.room))
+        "into sentences" % (counts["long_lines"], counts["sentences"],
+                            settings.max_seq_length, settings.room))
   else:
     text += (
-        "what goes beyond the length of a record is cut off, elsewhere each "
+        "what exceeds the length of a record is cut off, in another place each "
         "time; a larger --dupe_factor (now %d) or --max_seq_length (now %d) "
         "uses more" % (settings.dupe_factor, settings.max_seq_length))
   tf.logging.warning("%s", text)
 
 
 def _warn_of_random_sentences(counts, settings):
-  random_next = counts["random_next"] / float(counts["records"])
+  random_next = counts["random_next"] / counts["records"]
   if random_next < _MANY_RANDOM:
     return
   text = ("%.1f%% of the records have a random next sentence, so that they "
-          "teach next to nothing about which sentence follows: " % (
-              100 * random_next))
+          "teach next to nothing about which sentence follows: " %
+          (100 * random_next))
   if 2 * counts["single_sentence_documents"] > counts["documents"]:
-    text += (
-        "%d of %d documents are a single sentence; a blank line ends a "
-        "document: put it between documents, not between sentences, or, where "
-        "each line is a whole paragraph, pass --split_long_lines" % (
-            counts["single_sentence_documents"], counts["documents"]))
+    text += ("%d of %d documents are a single sentence; a blank line ends a "
+             "document: put it between documents, not between sentences, or, "
+             "where each line is a whole paragraph, pass --split_long_lines" % (
+                 counts["single_sentence_documents"], counts["documents"]))
   else:
-    text += (
-        "most lines fill a record of --max_seq_length=%d alone; put one "
-        "sentence on each line, or give %s" % (
-            settings.max_seq_length, "a larger --max_seq_length"
-            if settings.split_long_lines else "--split_long_lines"))
+    text += ("most lines fill a record of --max_seq_length=%d alone; put one "
+             "sentence on each line, or give %s" % (
+                 settings.max_seq_length, "a larger --max_seq_length"
+                 if settings.split_long_lines else "--split_long_lines"))
   tf.logging.warning("%s", text)

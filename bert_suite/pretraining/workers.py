@@ -1,7 +1,7 @@
-"""Work in processes of its own, and files that are made in shards by them.
+"""Runs tasks in processes of their own, and makes the shards of files so.
 
-`run` is for any tasks; `make_shards` for files of which a second run makes only
-those that are missing.
+`run` is for any tasks, `make_shards` for shards; when that is run again, it
+makes only those that are missing.
 """
 
 import collections
@@ -18,11 +18,11 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from .. import files
+from .. import cli, files
 
 
 class Died(str):
-  """How a worker ended that could not say what was wrong."""
+  """How a worker died that could not report an error."""
 
 
 class Outcome(collections.namedtuple("Outcome", ["index", "result", "error"])):
@@ -31,8 +31,8 @@ class Outcome(collections.namedtuple("Outcome", ["index", "result", "error"])):
   Attributes:
     index: int. Of the task.
     result: what the function returned.
-    error: str, or None if all went well: the text of a ValueError or OSError,
-      or Died.
+    error: str, or None if all went well: the text of a ValueError, an OSError
+      or a UserError, or Died.
   """
 
 
@@ -53,11 +53,11 @@ def run(function, tasks, num_processes, method,
         on_report=lambda index, value: None):
   """Runs a function on tasks, each in a process of its own.
 
-  So what a task took of memory is free after it, and a process that is killed
-  takes nothing else along.
+  This frees the memory of a task when it ends, and a process that is killed
+  takes no other task with it.
 
   Args:
-    function: function of the module level, of `report` and the task's items.
+    function: function at module level, of `report` and the task's items.
       `report(value)` has `on_report(index, value)` called here.
     tasks: list of tuple. Picklable where the method is "spawn".
     num_processes: int. How many may run at once.
@@ -68,8 +68,8 @@ def run(function, tasks, num_processes, method,
     Outcome, in the order in which the tasks end.
 
   Raises:
-    RuntimeError: the function raised what is no ValueError or OSError; the
-      text has the stack trace.
+    RuntimeError: the function raised another error; the text has the stack
+      trace.
   """
   context = multiprocessing.get_context(method)
   waiting = collections.deque(enumerate(tasks))
@@ -112,8 +112,8 @@ def run(function, tasks, num_processes, method,
 
 def _work(sender, parent, function, task):
   """Runs one task; the body of a process."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to Ctrl-C
-  # An exception, so that files that are not complete are removed.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+  # An exception, so that incomplete files are removed.
   signal.signal(signal.SIGTERM, lambda *unused: sys.exit(1))
 
   def report(value):
@@ -123,7 +123,7 @@ def _work(sender, parent, function, task):
 
   try:
     message = "result", function(report, *task)
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, cli.UserError) as error:
     message = "error", str(error)
   except Exception:  # noqa: BLE001  # it goes to the parent
     message = "fault", traceback.format_exc()
@@ -152,9 +152,9 @@ def make_shards(name, function, tasks, settings, num_workers, method,
                 on_done=lambda index, result: None):
   """Makes the files of `shard_paths`, each in a process of its own.
 
-  Which of them are complete, what came of them and what they were made with is
-  kept beside them, in a hidden file, so that patterns of names do not find it.
-  A shard that fails does not keep others from being made.
+  A file beside them says which are complete, the results, and what they were
+  made with; it is hidden, so that patterns of names do not find it. The others
+  are made even if one shard fails.
 
   Args:
     name: str.
@@ -165,7 +165,7 @@ def make_shards(name, function, tasks, settings, num_workers, method,
     method: str. From `start_method`.
     on_report: as for `run`.
     on_done: function of a shard's index and what `function` returned for it;
-      called for the shards that were there already, too.
+      also called for the shards that were there already.
 
   Raises:
     ValueError: shards made with other settings are there, or some could not be
@@ -181,7 +181,7 @@ def make_shards(name, function, tasks, settings, num_workers, method,
   if done:
     tf.logging.info("%d of %d shards are there already", len(done), len(paths))
   missing = [index for index in range(len(tasks)) if index not in done]
-  errors = collections.OrderedDict()  # error to the shards that have it
+  errors = {}  # from an error to the shards that have it
   for outcome in run(function, [tasks[index] for index in missing], num_workers,
                      method,
                      lambda number, value: on_report(missing[number], value)):
@@ -191,7 +191,7 @@ def make_shards(name, function, tasks, settings, num_workers, method,
       tf.logging.error("%s: %s", paths[index], outcome.error)
       continue
     done[index] = outcome.result
-    _write_state(state_file, settings, done)
+    files.write_json(state_file, {"settings": settings, "shards": done})
     on_done(index, outcome.result)
     tf.logging.info("Made %s", paths[index])
   if errors:
@@ -205,15 +205,15 @@ def make_shards(name, function, tasks, settings, num_workers, method,
 
 def _warn_of_others(name, paths):
   folder, base = os.path.split(name)
+  if not tf.gfile.IsDirectory(folder or "."):
+    return
   shard = re.compile(re.escape(base) + r"-\d{5}-of-\d{5}$")
-  found = tf.gfile.ListDirectory(folder or ".") if tf.gfile.IsDirectory(
-      folder or ".") else []
-  others = sorted(set(os.path.join(folder, file) for file in found
-                      if shard.match(file)) - set(paths))
+  found = filter(shard.match, tf.gfile.ListDirectory(folder or "."))
+  others = sorted({os.path.join(folder, file) for file in found} - set(paths))
   if others:
     tf.logging.warning(
-        "%s and %d others are there too, of another number of shards: who "
-        "reads %s-* reads them as well", others[0], len(others) - 1, name)
+        "%s and %d others are there too, of another number of shards: the "
+        "pattern %s-* also matches them", others[0], len(others) - 1, name)
 
 
 def _read_state(path, settings, paths):
@@ -231,9 +231,8 @@ def _read_state(path, settings, paths):
     done = {int(index): result for index, result in state["shards"].items()
             if tf.gfile.Exists(paths[int(index)])}
   except (ValueError, KeyError, IndexError, TypeError) as error:
-    raise ValueError(
-        "%s: cannot be read (%r); remove it to have all shards made anew" % (
-            path, error)) from None
+    raise ValueError("%s: cannot be read (%r); remove it to have all shards "
+                     "made again" % (path, error)) from None
   if done and there != settings:
     differences = [
         "%s is %s there and %s here" % (
@@ -243,12 +242,6 @@ def _read_state(path, settings, paths):
     raise ValueError(
         "%d of the shards %s to %s are there, but made with other settings: "
         "%s. Give those settings, or another name; or remove %s to have all "
-        "shards made anew" % (
+        "shards made again" % (
             len(done), paths[0], paths[-1], "; ".join(differences), path))
   return done
-
-
-def _write_state(path, settings, done):
-  state = {"settings": settings, "shards": {str(index): result for index, result
-                                            in sorted(done.items())}}
-  files.write_json(path, state)

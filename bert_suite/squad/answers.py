@@ -49,10 +49,10 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
   their size.
 
   Args:
-    all_examples: list of SquadExample. Of those with the same id the last one
-      counts.
+    all_examples: list of SquadExample. Where several have the same id, the last
+      one counts.
     all_features: list of InputFeatures. Their windows.
-    all_results: iterable of RawResult, of every window one.
+    all_results: iterable of RawResult, one for every window.
     n_best_size: int. Answers per question, and start and end positions to try
       per window.
     max_answer_length: int. In word pieces.
@@ -67,11 +67,11 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
       greater is answered with "". Or "best", for the one with the best F1.
     verbose_logging: bool. Logs why an answer could not be found in the text.
     dataset: list of dict. The articles of the file, with answers, for "best";
-      or what `squad_files.read_questions` made of them.
+      or what `reader.read_questions` made of them.
     strip_accents: bool or None. As the tokenizer of the features.
 
   Returns:
-    float: the threshold that was applied; None where there is none to apply.
+    float: the threshold that was applied; None if there was none to apply.
 
   Raises:
     ValueError: a window has no result, or one that is not finite; "best" is
@@ -79,15 +79,15 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
   """
   threshold = squad_metrics.parse_threshold(null_score_diff_threshold)
   if threshold == squad_metrics.BEST and dataset is None:
-    raise ValueError("null_score_diff_threshold=best needs a data set with "
-                     "answers")
+    raise ValueError(
+        "null_score_diff_threshold=best needs a data set with answers")
   windows = group_windows(all_features)
   results = {result.unique_id: result for result in all_results}
-  last_of_id = collections.OrderedDict(
-      (example.qas_id, index) for index, example in enumerate(all_examples))
+  last_of_id = {
+      example.qas_id: index for index, example in enumerate(all_examples)}
   finder = AnswerFinder(n_best_size, max_answer_length, do_lower_case,
                         version_2_with_negative, verbose_logging, strip_accents)
-  texts, null_odds = collections.OrderedDict(), collections.OrderedDict()
+  texts, null_odds = {}, {}
   tf.logging.info("Writing predictions to: %s", output_prediction_file)
   tf.logging.info("Writing nbest to: %s", output_nbest_file)
   with files.atomic_path(output_nbest_file) as temporary:
@@ -103,20 +103,15 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
         best = answers[0]
         if version_2_with_negative:
           best = next((answer for answer in answers if answer.text), None)
-          # Where no window offers an answer it is "", whatever the threshold;
-          # its odds are those against an answer of score 0.
+          # Where no window offers an answer, the answer is "", whatever the
+          # threshold, and its odds are those against an answer of score 0.
           null_odds[qas_id] = null_score - (
               best.start_logit + best.end_logit if best else 0.0)
         texts[qas_id] = best.text if best else ""
         shown.advance()
       writer.write("\n}\n" if last_of_id else "{}\n")
   if version_2_with_negative:
-    if threshold == squad_metrics.BEST:
-      threshold = squad_metrics.best_threshold(
-          dataset, texts, null_odds, warns=False)
-      tf.logging.info("Best null_score_diff_threshold: %s", threshold)
-    texts = apply_threshold(texts, null_odds, threshold)
-    log_threshold(texts, threshold)
+    texts, threshold = choose_texts(texts, null_odds, threshold, dataset)
     write_json(output_null_log_odds_file, null_odds)
   write_json(output_prediction_file, texts)
   return threshold if version_2_with_negative else None
@@ -130,6 +125,31 @@ def group_windows(features):
   return windows
 
 
+def choose_texts(texts, null_odds, threshold, dataset,
+                 sources=squad_metrics.ARGUMENTS):
+  """Applies a threshold and logs what it does.
+
+  Args:
+    texts: see `apply_threshold`, as for the next.
+    null_odds: dict from id to float.
+    threshold: float, or squad_metrics.BEST.
+    dataset: see `squad_metrics.score`, as for the next.
+    sources: (str, str, str).
+
+  Returns:
+    dict from id to str; and the threshold, float.
+  """
+  if threshold == squad_metrics.BEST:
+    threshold = squad_metrics.best_threshold(
+        dataset, texts, null_odds, sources, warns=False)
+    tf.logging.info("Best null_score_diff_threshold: %s", threshold)
+  texts = apply_threshold(texts, null_odds, threshold)
+  tf.logging.info(
+      "null_score_diff_threshold %s answers %d of %d questions with nothing",
+      threshold, sum(1 for text in texts.values() if not text), len(texts))
+  return texts, threshold
+
+
 def apply_threshold(texts, null_odds, threshold):
   """Answers questions with "" where no answer is likely enough.
 
@@ -139,18 +159,10 @@ def apply_threshold(texts, null_odds, threshold):
     threshold: float. Questions with greater odds are answered with "".
 
   Returns:
-    OrderedDict from id to str.
+    dict from id to str.
   """
-  return collections.OrderedDict(
-      (qas_id, "" if null_odds.get(qas_id, threshold) > threshold else text)
-      for qas_id, text in texts.items())
-
-
-def log_threshold(texts, threshold):
-  """Logs a threshold, and how many of the texts it has made ""."""
-  tf.logging.info(
-      "null_score_diff_threshold %s answers %d of %d questions with nothing",
-      threshold, sum(1 for text in texts.values() if not text), len(texts))
+  return {qas_id: "" if null_odds.get(qas_id, threshold) > threshold else text
+          for qas_id, text in texts.items()}
 
 
 def write_json(path, value):
@@ -162,7 +174,7 @@ def get_final_text(pred_text, orig_text, do_lower_case, verbose_logging=False,
                    strip_accents=None):
   """Finds the part of a text that a prediction in tokenized words means.
 
-  The prediction "steve smith" is in "Steve Smith's" the part "Steve Smith".
+  In "Steve Smith's" the prediction "steve smith" means "Steve Smith".
 
   Args:
     pred_text: str. Words as BasicTokenizer gives them, with spaces.
@@ -172,7 +184,7 @@ def get_final_text(pred_text, orig_text, do_lower_case, verbose_logging=False,
     strip_accents: bool or None. As the tokenizer that made the prediction.
 
   Returns:
-    str. The part, or all of `orig_text` where it cannot be told.
+    str. The part, or all of `orig_text` where that cannot be determined.
   """
   words = orig_text.split(" ")
   context = _Context(words, None, None,
@@ -193,8 +205,8 @@ class _Context:
 
   Both texts have the same characters but for case and spaces, unless accents
   or control characters were dropped. So the number of characters before a
-  place, spaces not counted, leads from one text to the other. They are counted
-  once per context and not once per answer.
+  place, spaces not counted, maps one text to the other. They are counted once
+  per context and not once per answer.
   """
 
   def __init__(self, words, context, word_starts, clean, verbose_logging):
@@ -214,8 +226,8 @@ class _Context:
     self._text = " ".join(words)
     cleaned = [clean(word) for word in words]
     self._clean_text = " ".join(filter(None, cleaned))
-    # Where words begin in both texts, where they end in the second, and how
-    # many characters come before them.
+    # Where words begin in both texts, where they end in the cleaned one, and
+    # how many characters come before them.
     self._starts, self._clean_starts, self._clean_ends = [], [], []
     self._counts, self._clean_counts = [0], [0]
     start = clean_start = 0
@@ -259,13 +271,12 @@ class _Context:
     return (text, start, stop) if start >= 0 else (text, None, None)
 
   def _find(self, pred_text, first_word, last_word):
-    """Returns word and place in it of the first and the last character.
+    """Returns word and place in it of the first and of the last character.
 
-    None if it cannot be told.
+    None if that cannot be determined.
     """
     start = self._clean_starts[first_word]
-    place = self._clean_text.find(
-        pred_text, start, self._clean_ends[last_word])
+    place = self._clean_text.find(pred_text, start, self._clean_ends[last_word])
     if place < 0 or pred_text.strip(" ") != pred_text or not pred_text:
       self._log("Unable to find text: '%s' in '%s'", pred_text, first_word,
                 last_word)
@@ -292,7 +303,7 @@ class _Context:
 
 
 def check_sizes(n_best_size, max_answer_length):
-  """Raises ValueError for numbers with which nothing can be answered."""
+  """Raises ValueError for numbers that leave no answers."""
   model_inputs.check_count("n_best_size", n_best_size)
   model_inputs.check_count("max_answer_length", max_answer_length)
 
@@ -326,9 +337,9 @@ class AnswerFinder:
     found, num_spans, most = [], 0, _MANY_SPANS
     for index, feature in enumerate(windows):
       if feature.unique_id not in results:
-        raise ValueError("question %s: its window %d has no result; give the "
-                         "results of all features" % (
-                             example.qas_id, feature.unique_id))
+        raise ValueError(
+            "question %s: its window %d has no result; pass the results of all "
+            "features" % (example.qas_id, feature.unique_id))
       result = results[feature.unique_id]
       start_logits = _check_logits(result.start_logits, example)  # [S]
       end_logits = _check_logits(result.end_logits, example)  # [S]
@@ -423,8 +434,7 @@ class AnswerFinder:
           example.doc_tokens, example.context, example.word_starts,
           self._clean, self._verbose_logging)
     pieces = " ".join(feature.tokens[start:end + 1])
-    pred_text = " ".join(
-        pieces.replace(" ##", "").replace("##", "").split())
+    pred_text = " ".join(pieces.replace(" ##", "").replace("##", "").split())
     words = feature.token_to_orig_map
     return self._context.project(pred_text, words[start], words[end])
 

@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import reader as squad_files
-from .. import example_writer, model_inputs, progress
+from .. import model_inputs, progress
+from .records import FeatureWriter  # noqa: F401  # programs find it here
 
 FIRST_UNIQUE_ID = 1000000000
 
@@ -102,56 +103,12 @@ class InputFeatures:
     self.is_impossible = is_impossible
 
 
-class FeatureWriter:
-  """Writes features as a TFRecord file, which is there once it is closed.
-
-  In a `with` statement an error leaves no file.
-  """
-
-  def __init__(self, filename, is_training):
-    """Opens the file.
-
-    Args:
-      filename: str.
-      is_training: bool. Writes the answers too.
-    """
-    self.filename = filename
-    self.num_features = 0
-    self.is_training = is_training
-    self._writer = example_writer.RecordWriter([filename], tokens={})
-    self._writer.__enter__()
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *exception):
-    self._writer.__exit__(*exception)
-
-  def process_feature(self, feature):
-    """Writes one InputFeatures."""
-    self.num_features += 1
-    values = collections.OrderedDict([
-        ("unique_ids", [feature.unique_id]),
-        ("input_ids", feature.input_ids),
-        ("input_mask", feature.input_mask),
-        ("segment_ids", feature.segment_ids)])
-    if self.is_training:
-      values["start_positions"] = [feature.start_position]
-      values["end_positions"] = [feature.end_position]
-      values["is_impossible"] = [int(bool(feature.is_impossible))]
-    self._writer.write(example_writer.serialize_ints(values))
-
-  def close(self):
-    """Gives the file its name."""
-    self.__exit__(None, None, None)
-
-
 def read_squad_examples(input_file, is_training, version_2_with_negative=False):
   """Reads a SQuAD file.
 
   Training needs one answer per question, or in SQuAD 2.0 an `is_impossible`;
   where that is missing, a question without answers is taken for one. Questions
-  whose answer is not where the file says are left out of training. What is odd
+  whose answer is not where the file says are left out of training. Anything odd
   about a file is logged once, with the first ids.
 
   Args:
@@ -167,9 +124,8 @@ def read_squad_examples(input_file, is_training, version_2_with_negative=False):
       `version_2_with_negative`.
   """
   dataset, is_version_2 = squad_files.read_dataset(input_file)
-  notes = collections.OrderedDict()  # what is odd, to a list of ids
-  ids, examples = collections.Counter(), []
-  last_paragraph = None
+  notes = {}  # from what is odd to a list of ids
+  ids, examples, last_paragraph = collections.Counter(), [], None
   for question in squad_files.iterate_questions(dataset, input_file):
     key, item = question.id, question.item
     if question.paragraph is not last_paragraph:
@@ -178,17 +134,15 @@ def read_squad_examples(input_file, is_training, version_2_with_negative=False):
           last_paragraph, "context", question.where.rsplit(", question ", 1)[0])
       words, word_starts = split_words(context)
     where = "%s (id %s)" % (question.where, key)
-    example = SquadExample(
-        key, _read_text(item, "question", where), words, context=context,
-        word_starts=word_starts)
+    example = SquadExample(key, _read_text(item, "question", where), words,
+                           context=context, word_starts=word_starts)
     ids[key] += 1
     is_version_2 = is_version_2 or bool(item.get("is_impossible"))
     note = None
     if is_training:
       if is_version_2 and not version_2_with_negative:
-        raise ValueError(
-            "%s: is SQuAD 2.0, in which questions may have no answer; give "
-            "--version_2_with_negative" % where)
+        raise ValueError("%s: is SQuAD 2.0, in which questions may have no "
+                         "answer; give --version_2_with_negative" % where)
       note = _read_answer(example, item, version_2_with_negative, where)
     elif not words:
       note = _EMPTY
@@ -214,7 +168,7 @@ def read_squad_examples(input_file, is_training, version_2_with_negative=False):
 
 
 _EMPTY = "question(s) have a context without words, which answers nothing"
-_REPEATED = ("id(s) are there more than once; of each the last question is "
+_REPEATED = ("id(s) are there more than once; the last question of each is "
              "predicted")
 _SEVERAL = "question(s) have several answers, of which training takes the first"
 _MISPLACED = ("question(s) are left out of training: at answer_start the "
@@ -228,8 +182,8 @@ def _read_text(value, name, where):
     raise ValueError("%s: is not SQuAD: found %s, expected also a text \"%s\"" %
                      (where, squad_files.describe(value), name))
   if not isinstance(text, str):
-    raise ValueError("%s: is not SQuAD: found %s as the %s, expected a text" % (
-        where, squad_files.describe(text), name))
+    raise ValueError("%s: is not SQuAD: found %s as the %s, expected a text" %
+                     (where, squad_files.describe(text), name))
   return text
 
 
@@ -243,7 +197,7 @@ def split_words(context):
 
 
 def _read_answer(example, question, version_2_with_negative, where):
-  """Gives an example the answer to learn; returns what is odd about it."""
+  """Sets the answer that an example teaches; returns what is odd about it."""
   is_impossible = question.get("is_impossible")
   answers = question.get("answers")
   if answers is None and version_2_with_negative and is_impossible is not False:
@@ -257,14 +211,13 @@ def _read_answer(example, question, version_2_with_negative, where):
     example.orig_answer_text = ""
     return None
   if not answers:
-    raise ValueError(
-        "%s: found no answer to learn, expected one; %s" % (
-            where, "set its is_impossible, or remove the question"
-            if version_2_with_negative else "remove the question, or if it has "
-            "none, as in SQuAD 2.0, give --version_2_with_negative"))
-  answer = answers[0]
-  text = answer.get("text") if isinstance(answer, dict) else None
-  start = answer.get("answer_start") if isinstance(answer, dict) else None
+    raise ValueError("%s: found no answer to learn, expected one; %s" % (
+        where, "set its is_impossible, or remove the question"
+        if version_2_with_negative else "remove the question, or if it has "
+        "none, as in SQuAD 2.0, give --version_2_with_negative"))
+  answer, text, start = answers[0], None, None
+  if isinstance(answer, dict):
+    text, start = answer.get("text"), answer.get("answer_start")
   if not isinstance(text, str) or not isinstance(start, int):
     found = squad_files.describe(answer)
     if isinstance(text, str) and "answer_start" in answer:
@@ -278,9 +231,9 @@ def _read_answer(example, question, version_2_with_negative, where):
           last < len(example.context)):
     return _MISPLACED
   # A space belongs to the word before it.
-  first_word, last_word = [
+  first_word, last_word = (
       max(bisect.bisect_right(example.word_starts, place) - 1, 0)
-      for place in (start, last)]
+      for place in (start, last))
   found = " ".join(example.doc_tokens[first_word:last_word + 1])
   if " ".join(text.split()) not in found:
     return _MISPLACED
@@ -299,7 +252,7 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
     max_seq_length: int. S.
     doc_stride: int. Pieces from the start of a window to that of the next.
     max_query_length: int. Pieces that questions are cut to.
-    is_training: bool. Finds the answers in the windows.
+    is_training: bool. Also finds the answers in the windows.
     output_fn: function that is called with each InputFeatures.
     cuts: model_inputs.CutCount of questions; None for a new one.
 
@@ -323,9 +276,8 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
       answer = _find_answer(example, pieces, tokenizer) if is_training else None
       windows = pieces.windows(max_seq_length - len(query) - 3, doc_stride)
       for window_index, window in enumerate(windows):
-        feature = _make_feature(
-            unique_id, example_index, window_index, window, query, pieces,
-            max_seq_length, tokenizer)
+        feature = _make_feature(unique_id, example_index, window_index, window,
+                                query, pieces, max_seq_length, tokenizer)
         if is_training:
           _add_answer(feature, example, answer, window, len(query) + 2)
         if unique_id < FIRST_UNIQUE_ID + _NUM_LOGGED:
@@ -337,7 +289,7 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
 
 
 def check_lengths(max_seq_length, doc_stride, max_query_length):
-  """Raises ValueError if windows would have no room or never move on."""
+  """Raises ValueError if windows would have no room or never advance."""
   if max_seq_length <= max_query_length + 3:
     raise ValueError(
         "max_seq_length=%d leaves no room for the context: expected more than "
@@ -349,8 +301,8 @@ def check_lengths(max_seq_length, doc_stride, max_query_length):
 def warn_of_long_stride(max_seq_length, doc_stride, max_query_length):
   """Warns of windows that may not overlap.
 
-  They follow each other without a gap then, see `_find_windows`, but answers
-  that one ends in are in none.
+  There is no gap between them then, see `_find_windows`, but an answer on the
+  border of two is in neither.
   """
   room = max_seq_length - max_query_length - 3
   if doc_stride > room:
@@ -370,16 +322,16 @@ class _Pieces:
   Attributes:
     pieces: list of str.
     words: list of int. The word of each piece.
-    first_pieces: list of int. The first piece of each word.
+    starts: list of int. The first piece of each word, and the number of pieces.
   """
 
   def __init__(self, words, tokenizer):
-    self.pieces, self.words, self.first_pieces = [], [], []
+    self.pieces, self.words, self.starts = [], [], [0]
     for index, word in enumerate(words):
-      self.first_pieces.append(len(self.pieces))
       pieces = tokenizer.tokenize(word)
       self.pieces += pieces
       self.words += [index] * len(pieces)
+      self.starts.append(len(self.pieces))
     self._windows = {}
 
   def windows(self, size, stride):
@@ -391,7 +343,7 @@ class _Pieces:
 
 
 def _context_score(left, right, size):
-  """Returns how well a window shows what is around a piece, a float.
+  """Returns how much of its context a window shows around a piece, a float.
 
   Args:
     left: int, or array of int. Pieces of the window before the piece.
@@ -409,22 +361,21 @@ def check_is_max_context(doc_spans, cur_span_index, position):
     cur_span_index: int. The window.
     position: int. The piece, which the window holds.
   """
-  scores = {
-      index: _context_score(position - span.start,
-                            span.start + span.length - 1 - position,
-                            span.length)
-      for index, span in enumerate(doc_spans)
-      if span.start <= position < span.start + span.length}
-  # Of equals the first, as in `_find_windows`.
+  scores = {}
+  for index, span in enumerate(doc_spans):
+    left = position - span.start
+    if 0 <= left < span.length:
+      scores[index] = _context_score(left, span.length - 1 - left, span.length)
+  # The first of equals, as in `_find_windows`.
   return cur_span_index == max(scores, key=scores.get, default=None)
 
 
 def _find_windows(num_pieces, size, stride):
   """Lays windows over pieces.
 
-  In each window a piece has something left and right of it; the lesser of both
-  counts, and between equals the longer window. The first of the best windows
-  is the piece's "max context": answers beginning there are read there.
+  A piece is best in the window that has the most pieces on the side of it where
+  there are fewer; between equals in the longest, then in the first. That window
+  is the piece's "max context": answers that begin with it are read there.
   """
   bounds, start = [], 0
   while start < num_pieces:
@@ -483,19 +434,17 @@ def _find_answer(example, pieces, tokenizer):
   """Returns first and last piece of the answer, or None if there is none."""
   if example.is_impossible:
     return None
-  start = pieces.first_pieces[example.start_position]
-  following = example.end_position + 1
-  stop = (pieces.first_pieces[following] if following < len(
-      example.doc_tokens) else len(pieces.pieces))
-  return improve_answer_span(pieces.pieces, start, stop - 1, tokenizer,
-                             example.orig_answer_text)
+  return improve_answer_span(
+      pieces.pieces, pieces.starts[example.start_position],
+      pieces.starts[example.end_position + 1] - 1, tokenizer,
+      example.orig_answer_text)
 
 
 def improve_answer_span(pieces, start, end, tokenizer, answer_text):
   """Finds the pieces of the answer inside those of its words.
 
-  So of "(1895-1943)" the answer "1895" is what training learns, where the
-  pieces say so; of "Japanese" with the answer "Japan" it is the whole word.
+  Of "(1895-1943)" training learns the answer "1895", which is a piece; of
+  "Japanese" with the answer "Japan" it learns the whole word.
 
   Args:
     pieces: list of str. Those of the context.
@@ -516,7 +465,7 @@ def improve_answer_span(pieces, start, end, tokenizer, answer_text):
 
 
 def _add_answer(feature, example, answer, window, first):
-  """Gives features the positions of the answer.
+  """Sets the positions of the answer in a window's features.
 
   Args:
     feature: InputFeatures, changed.

@@ -40,18 +40,15 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
       initializer=modeling.create_initializer(0.02))
   output_bias = tf.get_variable(
       "cls/squad/output_bias", [2], initializer=tf.zeros_initializer())
-  logits = tf.matmul(
-      tf.reshape(sequence_output, [-1, width]), output_weights,
-      transpose_b=True)
+  logits = tf.matmul(tf.reshape(sequence_output, [-1, width]), output_weights,
+                     transpose_b=True)
   logits = tf.nn.bias_add(logits, output_bias)  # [B * S, 2]
   logits = tf.reshape(logits, [batch_size, seq_length, 2])
   if options.remove_padding:
     is_real = tf.equal(input_mask, 1)  # [B, S]
-    logits = tf.where(
-        tf.stack([is_real, is_real], axis=-1), logits,
-        _PADDING_LOGIT * tf.ones_like(logits))
-  start_logits, end_logits = tf.unstack(logits, axis=-1)  # [B, S] each
-  return start_logits, end_logits
+    logits = tf.where(tf.stack([is_real, is_real], axis=-1), logits,
+                      _PADDING_LOGIT * tf.ones_like(logits))
+  return tuple(tf.unstack(logits, axis=-1))  # [B, S] each
 
 
 def position_loss(logits, positions):
@@ -78,9 +75,8 @@ def make_head(bert_config, options, features, is_training):
     training.Head.
   """
   start_logits, end_logits = create_model(
-      bert_config, is_training, features["input_ids"],
-      features["input_mask"], features["segment_ids"],
-      use_one_hot_embeddings=False, options=options)
+      bert_config, is_training, features["input_ids"], features["input_mask"],
+      features["segment_ids"], use_one_hot_embeddings=False, options=options)
   loss = None
   if "start_positions" in features:
     loss = (position_loss(start_logits, features["start_positions"]) +

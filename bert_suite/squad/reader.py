@@ -1,7 +1,6 @@
-"""Reads SQuAD's JSON into Question; a message says where a file is not that.
+"""Reads SQuAD's JSON as Questions; messages say where a file is not SQuAD.
 
-Knows nothing of TensorFlow, which takes longer to import than most files to
-read.
+Does not import TensorFlow, which takes longer than reading most files.
 """
 
 import json
@@ -16,8 +15,8 @@ def read_dataset(path):
       path, "one for the whole file, as SQuAD has it, {\"data\": "
       "[{\"paragraphs\": [{\"context\": ..., \"qas\": [...]}]}]}")
   dataset = member(content, "data", path)
-  return dataset, bool(re.match(
-      r"v?2(\.|$)", str(content.get("version")).lower()))
+  version = str(content.get("version")).lower()
+  return dataset, bool(re.match(r"v?2(\.|$)", version))
 
 
 def read_json(path, expected="one object for the whole file"):
@@ -39,9 +38,9 @@ def read_json(path, expected="one object for the whole file"):
       with open(path, "rb") as reader:
         content = gzip_files.unpacked(reader, path).read()
   except ValueError:
-    raise  # it says all
+    raise  # it says everything
   except Exception as error:  # noqa: BLE001
-    # Without importing TensorFlow its errors cannot be named.
+    # TensorFlow's errors cannot be named without importing it.
     raise ValueError("%s: cannot be read (%s)" % (
         path, getattr(error, "strerror", None) or
         getattr(error, "message", None) or error)) from None
@@ -58,7 +57,7 @@ def read_json(path, expected="one object for the whole file"):
 
 
 def _describe_lines(text, path, expected):
-  """Returns what is wrong with JSON Lines; None if a text is something else."""
+  """Returns what is wrong if a text is JSON Lines, else None."""
   lines = text.strip().split("\n", 1)
   try:
     first = json.loads(lines[0])
@@ -71,13 +70,13 @@ def _describe_lines(text, path, expected):
 
 
 class Question:
-  """A question as its file has it; what it holds is checked on use.
+  """A question as it is in its file; its contents are checked when used.
 
   Attributes:
     id: str.
     where: str. Its place in the file, for messages.
-    paragraph: what the file has for its paragraph.
-    item: dict. What the file has for the question.
+    paragraph: the file's entry of its paragraph.
+    item: dict. The file's entry of the question.
   """
 
   def __init__(self, item, paragraph, where):
@@ -114,7 +113,7 @@ class Questions(list):
 
 
 def read_questions(dataset, source):
-  """Returns the Questions of a dataset, all of it checked.
+  """Returns the Questions of a dataset, completely checked.
 
   Args:
     dataset: list of dict, the articles; or Questions, which are returned.
@@ -174,25 +173,27 @@ def member(value, name, where):
 
 
 def text_id(key):
-  """Returns an id as JSON writes it where it is the key of an object."""
+  """Returns an id as JSON writes it as the key of an object."""
   return key if isinstance(key, str) else json.dumps(key)
 
 
 def describe(value):
-  """Returns in a few words what was found in place of something else."""
+  """Returns a few words about a value that was found, for messages."""
   if isinstance(value, dict):
     keys = [str(key) for key in value]
-    if not keys:
-      return "an object {}"
-    return "an object with the keys " + first_of(keys)
+    return "an object " + ("with the keys " + first_of(keys) if keys else "{}")
   if isinstance(value, (list, tuple)):
     return "a list of %d" % len(value)
   text = json.dumps(value) if isinstance(value, str) else repr(value)
-  text = {"None": "null", "True": "true", "False": "false"}.get(text, text)
-  return text if len(text) <= 40 else text[:37] + "..."
+  return _shorten({"None": "null", "True": "true", "False": "false"}.get(
+      text, text))
 
 
 def first_of(items):
-  """Returns the first items as text."""
-  names = [name if len(name) <= 40 else name[:37] + "..." for name in items[:5]]
+  """Returns the first of a list of str as one text."""
+  names = map(_shorten, items[:5])
   return ", ".join(names) + (", ..." if len(items) > 5 else "")
+
+
+def _shorten(text):
+  return text if len(text) <= 40 else text[:37] + "..."

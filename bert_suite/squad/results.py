@@ -29,20 +29,19 @@ def scores_path(output_dir):
 
 
 def write_predictions(output_dir, *arguments, **settings):
-  """Writes a prediction; what an earlier one left goes, as it is outdated.
+  """Writes a prediction and removes what an earlier one left.
 
   Args:
     output_dir: str.
-    *arguments: those of `squad_answers.write_predictions` but for the paths.
-    **settings: those of it, too.
+    *arguments: those of `answers.write_predictions` before its paths.
+    **settings: those after its paths.
 
   Returns:
-    float or None, as `squad_answers.write_predictions`.
+    float or None, as `answers.write_predictions`.
   """
   paths = result_paths(output_dir)
   _remove(scores_path(output_dir))
-  threshold = squad_answers.write_predictions(*(arguments + tuple(paths)),
-                                              **settings)
+  threshold = squad_answers.write_predictions(*arguments, *paths, **settings)
   if not settings.get("version_2_with_negative"):
     _remove(paths[2])
   return threshold
@@ -59,11 +58,11 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
   """Scores predictions.json of a folder and writes eval_results.json.
 
   The n-best lists and the null odds beside it hold all that another threshold
-  needs, so that a second prediction is not.
+  needs: nothing is predicted again.
 
   Args:
     dataset: list of dict. The articles, with answers; or what
-      `squad_files.read_questions` made of them.
+      `reader.read_questions` made of them.
     predict_file: str. Where they are from, for messages.
     output_dir: str.
     version_2: bool. Predictions were made for SQuAD 2.0.
@@ -86,23 +85,17 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
   if is_rethresholded:
     missing = [path for path in paths if not tf.gfile.Exists(path)]
     if missing:
-      raise ValueError(
-          "--null_score_diff_threshold: there is no %s; also pass "
-          "--do_predict" % ", ".join(missing))
+      raise ValueError("--null_score_diff_threshold: there is no %s; also pass "
+                       "--do_predict" % ", ".join(missing))
   null_odds, best_texts = None, texts
   if version_2 and tf.gfile.Exists(odds_path):
     null_odds = squad_files.read_json(odds_path)
     if tf.gfile.Exists(nbest_path):
       best_texts = read_best_texts(nbest_path)
   if is_rethresholded:
-    applied_threshold = squad_metrics.parse_threshold(threshold)
-    if applied_threshold == squad_metrics.BEST:
-      applied_threshold = squad_metrics.best_threshold(
-          questions, best_texts, null_odds, sources, warns=False)
-      tf.logging.info("Best null_score_diff_threshold: %s", applied_threshold)
-    texts = squad_answers.apply_threshold(
-        best_texts, null_odds, applied_threshold)
-    squad_answers.log_threshold(texts, applied_threshold)
+    texts, applied_threshold = squad_answers.choose_texts(
+        best_texts, null_odds, squad_metrics.parse_threshold(threshold),
+        questions, sources)
   elif null_odds is not None and applied_threshold is None:
     applied_threshold = _find_threshold(
         output_dir, texts, best_texts, null_odds)
@@ -111,7 +104,7 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
     results[_THRESHOLD] = (
         applied_threshold if math.isfinite(applied_threshold)
         else str(applied_threshold))  # which JSON has no number for
-  if is_rethresholded:  # after all that may fail
+  if is_rethresholded:  # now that nothing can fail any more
     squad_answers.write_json(texts_path, texts)
     tf.logging.info("Rewrote %s", texts_path)
   training.write_results(scores_path(output_dir), "Eval results", results)
@@ -124,16 +117,15 @@ def _score(questions, texts, best_texts, null_odds, version_2, sources):
   if null_odds is not None:
     swept = squad_metrics.score(questions, best_texts, null_odds,
                                 version_2=True, sources=sources, warns=False)
-    results.update(
-        (name, value) for name, value in swept.items()
-        if name.startswith("best_"))
+    results.update((name, value) for name, value in swept.items()
+                   if name.startswith("best_"))
   return results
 
 
 def _find_threshold(output_dir, texts, best_texts, null_odds):
   """Returns the threshold that texts were made with; None if it is not known.
 
-  That of the scores which are there, or the default, if they give these texts.
+  It is that of eval_results.json or the default, if it gives these texts.
   """
   candidates = [0.0]
   if tf.gfile.Exists(scores_path(output_dir)):
@@ -157,21 +149,20 @@ def check_coverage(questions, texts, sources):
   `squad_metrics` scores those too; here they would replace other results.
 
   Args:
-    questions: squad_files.Questions.
+    questions: reader.Questions.
     texts: dict from id to str, as predictions.json holds it.
     sources: (str, str, ...). What messages call both.
   """
-  asked = set(question.id for question in questions)
+  asked = {question.id for question in questions}
   if not isinstance(texts, dict):
     return  # Scoring says what is expected.
   common = asked.intersection(texts)
   if 2 * len(common) < max(len(asked), len(texts)):
-    raise ValueError(
-        "%s: has a prediction for %d of the %d questions of %s, and %d for "
-        "other questions; give the --predict_file that was predicted, or also "
-        "--do_predict; squad_metrics.py scores parts" % (
-            sources[1], len(common), len(asked), sources[0],
-            len(texts) - len(common)))
+    raise ValueError("%s: has a prediction for %d of the %d questions of %s, "
+                     "and %d for other questions; give the --predict_file that "
+                     "was predicted, or also --do_predict; squad_metrics.py "
+                     "scores parts" % (sources[1], len(common), len(asked),
+                                       sources[0], len(texts) - len(common)))
 
 
 def read_best_texts(nbest_path):
@@ -189,6 +180,5 @@ def read_best_texts(nbest_path):
                           if answer["text"]), "")
             for qas_id, answers in nbest.items()}
   except (AttributeError, KeyError, TypeError):
-    raise ValueError(
-        "%s: is not what this script writes, {id: [{\"text\": ...}]}; give "
-        "also --do_predict" % nbest_path) from None
+    raise ValueError("%s: is not what this script writes, {id: [{\"text\": "
+                     "...}]}; also pass --do_predict" % nbest_path) from None

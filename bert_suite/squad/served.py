@@ -30,7 +30,7 @@ def answer(model, pairs):
   finder = squad_answers.AnswerFinder(
       n_best_size, max_answer_length, settings["do_lower_case"], version_2,
       False, settings.get("strip_accents"))
-  # A question without words asks nothing: no window can answer it.
+  # Without words a question asks nothing, and no window can answer it.
   windows_of = squad_answers.group_windows(
       window for window in windows if window.tokens[1] != "[SEP]")
   return [_choose(*finder.find(example, windows_of.get(index, []), logits),
@@ -51,12 +51,11 @@ def _make_windows(model, pairs):
     words, starts = words_of[context]
     examples.append(squad_data.SquadExample(
         str(index), question, words, context=context, word_starts=starts))
-  settings = model.settings
+  lengths = [model.settings[name] for name in (
+      "max_seq_length", "doc_stride", "max_query_length")]
   with model.tokenizer_lock:
     squad_data.convert_examples_to_features(
-        examples, model.tokenizer, settings["max_seq_length"],
-        settings["doc_stride"], settings["max_query_length"], False,
-        windows.append, model.cuts)
+        examples, model.tokenizer, *lengths, False, windows.append, model.cuts)
   return examples, windows
 
 
@@ -67,10 +66,10 @@ def _choose(answers, null_score, threshold):
   """Returns an answer of an n-best list as a dict.
 
   Args:
-    answers: list of squad_answers.Answer, the best first; of SQuAD 1.1 empty
-      where nothing can be an answer.
+    answers: list of answers.Answer, the best first; for SQuAD 1.1 empty where
+      nothing can be an answer.
     null_score: float. That of no answer.
-    threshold: float. Of SQuAD 2.0; None for the first answer.
+    threshold: float, for SQuAD 2.0; None for the first answer.
   """
   answers = answers or [_NOTHING]
   chosen = 0
