@@ -191,7 +191,7 @@ def test_everything_that_takes_a_checkpoint_names_it(folder, load):
     load("pytorch_model.bin")
 
 
-def test_the_prefix_is_what_goes_on(folder):
+def test_later_steps_get_the_prefix(folder):
   given = "out/model.ckpt-2.index"
   assert checkpoints.find_start(
       "new", given, {"task": "mrpc"}, True).init_checkpoint == (

@@ -141,7 +141,7 @@ def test_an_unknown_total_is_left_out(monkeypatch):
   assert lines == ["Reading: 7 lines, 3.5 lines/sec"]
 
 
-def test_a_line_every_so_many_units(monkeypatch):
+def test_a_line_every_n_units(monkeypatch):
   clock = ManualClock()
   monkeypatch.setattr(progress, "time", clock)
   with captured_log() as lines:

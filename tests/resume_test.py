@@ -110,7 +110,7 @@ def run_and_kill(script, arguments, patch):
 
 
 @pytest.mark.parametrize("moment", sorted(MOMENTS))
-def test_a_killed_run_goes_on_from_the_last_checkpoint(task, tmp_path, moment):
+def test_a_killed_run_resumes_from_the_last_checkpoint(task, tmp_path, moment):
   patch, step = MOMENTS[moment]
   output_dir = tmp_path / "out"
   arguments = task + ["--output_dir=%s" % output_dir]
@@ -163,7 +163,7 @@ def test_a_truncated_latest_checkpoint_says_how_to_go_on(task, tmp_path):
   assert "  Resuming at step 4" in lines
 
 
-def test_a_resumed_training_goes_on_in_the_data(tmp_path):
+def test_a_resumed_training_continues_in_the_data(tmp_path):
   """Each example is met once per epoch, whether or not the run was stopped."""
   path = str(tmp_path / "ids.tf_record")
   input_pipeline.write_examples(path, ({"id": [i]} for i in range(40)))

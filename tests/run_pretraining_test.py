@@ -389,7 +389,7 @@ def test_a_seed_makes_runs_alike(records):
   assert logged[0] != logged[2]
 
 
-def test_a_killed_training_goes_on(records):
+def test_a_killed_training_resumes(records):
   arguments = arguments_for(
       records, do_train=True, do_eval=True, save_checkpoints_steps=2)
   resume_test.run_and_kill(

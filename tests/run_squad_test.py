@@ -335,7 +335,7 @@ def test_a_prediction_removes_what_it_outdates(
   assert sorted(results) == ["nbest_predictions", "null_odds", "predictions"]
 
 
-def test_the_training_goes_on_and_predicts(task, trained_dir):
+def test_the_training_resumes_and_predicts(task, trained_dir):
   before = read_results(trained_dir)
   status, _, stderr = run_script("run_squad.py", arguments_for(
       task, trained_dir, do_train=True, do_predict=True, do_eval=True,

@@ -67,7 +67,7 @@ def test_splits_share_no_id_and_no_sentence():
   assert len(sentences) == len(set(sentences)) == len(ids)
 
 
-def test_no_single_word_tells_the_label():
+def test_no_single_word_gives_the_label_away():
   _, rows = read_rows("train")
   agreeing = collections.Counter()
   for row in rows:

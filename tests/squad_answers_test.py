@@ -1,4 +1,4 @@
-"""Tests of squad_answers: n-best lists, projection, offsets, thresholds."""
+"""Tests of squad.answers: n-best lists, projection, offsets, thresholds."""
 
 import json
 import math

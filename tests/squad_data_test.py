@@ -1,4 +1,4 @@
-"""Tests of squad_data: reading, words, answers, windows, records."""
+"""Tests of squad.data and squad.records: words, answers, windows, records."""
 
 import json
 import tracemalloc

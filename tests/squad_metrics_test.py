@@ -66,7 +66,7 @@ def test_version_1_takes_the_best_answer_and_counts_missing_as_wrong():
 PREDICTIONS = {"a": "red cat", "b": "old kettles", "c": "tea", "d": ""}
 
 
-def test_version_2_tells_questions_with_answers_from_those_without():
+def test_version_2_separates_questions_with_answers_from_those_without():
   results = squad_metrics.score(VERSION_2, PREDICTIONS)
   assert dict(results) == pytest.approx(dict(
       exact=50.0, f1=100 * (1 + 0.8 + 0 + 1) / 4, total=4, HasAns_exact=50.0,

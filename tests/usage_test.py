@@ -73,7 +73,7 @@ def test_help_marks_what_must_be_given(no_flags, name):
      "default: that of the module"),
     ("run_classifier_with_tfhub", "vocab_file", "Not for this script"),
 ])
-def test_help_tells_defaults_as_they_behave(no_flags, name, flag, default):
+def test_help_shows_defaults_as_they_behave(no_flags, name, flag, default):
   entry = help_of(name).split("\n  --%s=" % flag)[1].split("\n  --")[0]
   assert default in " ".join(entry.split())
 

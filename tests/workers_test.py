@@ -86,7 +86,7 @@ def test_a_fault_of_the_program_has_its_stack_trace():
     list(workers.run(end_badly, [("fault",)], 1, "fork"))
 
 
-def test_whoever_stops_has_the_workers_clean_up(tmp_path):
+def test_workers_clean_up_when_the_caller_stops(tmp_path):
   paths = [str(tmp_path / name) for name in "ab"]
 
   def stop(unused_index, unused_value):
