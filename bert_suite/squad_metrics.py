@@ -381,17 +381,15 @@ def _check_null_odds(null_odds, answers, sources):
   """Returns null odds of text ids as float; all keys of `answers` have some."""
   odds = _with_text_ids(null_odds, "null_odds.json", "number", sources[2])
   for key, value in odds.items():
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     try:
-      if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise ValueError("no number")
-      odds[key] = float(value)
-      if not math.isfinite(odds[key]):
-        raise ValueError("not finite")
-    except (OverflowError, ValueError):
+      odds[key] = float(value) if is_number else math.nan
+    except OverflowError:  # of a whole number with hundreds of digits
+      odds[key] = math.inf
+    if not math.isfinite(odds[key]):
       raise ValueError(
           "%s: found %s for the id %s, expected a finite number; give a "
-          "null_odds.json" % (
-              sources[2], squad_files.describe(value), key)) from None
+          "null_odds.json" % (sources[2], squad_files.describe(value), key))
   missing = [key for key in answers if key not in odds]
   if missing:
     raise ValueError("%s: has no null odds of %d of the %d questions that have "

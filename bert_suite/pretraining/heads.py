@@ -139,14 +139,11 @@ def gather_indexes(sequence_tensor, positions):
   return tf.gather(tf.reshape(sequence_tensor, [-1, width]), rows)
 
 
-_MASKED_LM_METRICS = ["masked_lm_accuracy", "masked_lm_loss", "perplexity"]
-_NEXT_SENTENCE_METRICS = ["next_sentence_accuracy", "next_sentence_loss"]
-
-
 def compute_metrics(masked_lm_example_loss, masked_lm_predictions,
                     masked_lm_ids, masked_lm_weights,
                     next_sentence_example_loss=None,
-                    next_sentence_predictions=None, next_sentence_labels=None):
+                    next_sentence_predictions=None, next_sentence_labels=None,
+                    library=metrics):
   """Computes the metrics of the masked words and of the next sentences.
 
   Args:
@@ -158,38 +155,30 @@ def compute_metrics(masked_lm_example_loss, masked_lm_predictions,
       out.
     next_sentence_predictions: int32 array [N].
     next_sentence_labels: int32 array [N].
+    library: what has `mean` and `accuracy`: `metrics`, or `tf.metrics` for
+      Tensors in place of arrays.
 
   Returns:
-    dict from name to float. Perplexity is the exponential of the masked words'
-    mean loss.
+    dict from name to float, or to a pair as `tf.metrics` returns. Perplexity is
+    the exponential of the masked words' mean loss.
   """
-  loss = metrics.mean(masked_lm_example_loss, masked_lm_weights)
+  loss = library.mean(masked_lm_example_loss, masked_lm_weights)
   found = {
-      "masked_lm_accuracy": metrics.accuracy(
+      "masked_lm_accuracy": library.accuracy(
           masked_lm_ids, masked_lm_predictions, masked_lm_weights),
-      "masked_lm_loss": loss, "perplexity": np.exp(loss)}
+      "masked_lm_loss": loss,
+      "perplexity": tuple(map(tf.exp, loss)) if library is tf.metrics else
+                    np.exp(loss)}
   if next_sentence_example_loss is not None:
-    found["next_sentence_accuracy"] = metrics.accuracy(
+    found["next_sentence_accuracy"] = library.accuracy(
         next_sentence_labels, next_sentence_predictions)
-    found["next_sentence_loss"] = metrics.mean(next_sentence_example_loss)
+    found["next_sentence_loss"] = library.mean(next_sentence_example_loss)
   return found
 
 
-def tpu_metrics(masked_lm_example_loss, masked_lm_predictions, masked_lm_ids,
-                masked_lm_weights, next_sentence_example_loss=None,
-                next_sentence_predictions=None, next_sentence_labels=None):
+def tpu_metrics(**tensors):
   """Returns the same for Tensors of a batch, as pairs of `tf.metrics`."""
-  loss, add_loss = tf.metrics.mean(masked_lm_example_loss, masked_lm_weights)
-  found = {
-      "masked_lm_accuracy": tf.metrics.accuracy(
-          masked_lm_ids, masked_lm_predictions, masked_lm_weights),
-      "masked_lm_loss": (loss, add_loss),
-      "perplexity": (tf.exp(loss), tf.exp(add_loss))}
-  if next_sentence_example_loss is not None:
-    found["next_sentence_accuracy"] = tf.metrics.accuracy(
-        next_sentence_labels, next_sentence_predictions)
-    found["next_sentence_loss"] = tf.metrics.mean(next_sentence_example_loss)
-  return found
+  return compute_metrics(library=tf.metrics, **tensors)
 
 
 def make_head(bert_config, options, use_next_sentence, features, is_training):
@@ -239,7 +228,7 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
       masked_lm_example_loss=example_loss,
       masked_lm_predictions=tf.argmax(log_probs, -1, output_type=tf.int32),
       masked_lm_ids=label_ids, masked_lm_weights=label_weights)
-  names = list(_MASKED_LM_METRICS)
+  names = ["masked_lm_accuracy", "masked_lm_loss", "perplexity"]
   if use_next_sentence:
     labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
     next_loss, next_example_loss, next_log_probs = get_next_sentence_output(
@@ -250,7 +239,7 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
         next_sentence_predictions=tf.argmax(
             next_log_probs, -1, output_type=tf.int32),
         next_sentence_labels=labels)
-    names += _NEXT_SENTENCE_METRICS
+    names += ["next_sentence_accuracy", "next_sentence_loss"]
   return training.Head(
       loss=loss, predictions=None, metrics=(compute_metrics, tensors, names),
       tpu_metrics=tpu_metrics)

@@ -8,6 +8,7 @@ Source: Devlin et al., arXiv 1810.04805, section 3.1 and appendix A.2.
 """
 
 import collections
+import dataclasses
 import functools
 import itertools
 
@@ -53,32 +54,25 @@ class Settings(collections.namedtuple("Settings", [
                          self.masked_lm_prob, self.max_seq_length, wanted)
 
 
+@dataclasses.dataclass(eq=False)
 class TrainingInstance:
   """A record, not padded.
 
   Its tokens are str, or int if it is made from a `corpus.Document`.
+
+  Attributes:
+    tokens: list, `[CLS] ... [SEP] ... [SEP]`, some of them masked.
+    segment_ids: list of int, 0 or 1 for each token.
+    masked_lm_positions: list of int, rising: places of the tokens to predict.
+    masked_lm_labels: list, the tokens that were there.
+    is_random_next: bool, the second segment is from elsewhere.
   """
 
-  def __init__(self, tokens, segment_ids, masked_lm_positions, masked_lm_labels,
-               is_random_next):
-    """Holds a record.
-
-    Args:
-      tokens: list, `[CLS] ... [SEP] ... [SEP]`, some of them masked.
-      segment_ids: list of int, 0 or 1 for each token.
-      masked_lm_positions: list of int, rising: places of the tokens to predict.
-      masked_lm_labels: list, the tokens that were there.
-      is_random_next: bool, the second segment is from elsewhere.
-    """
-    self.tokens = tokens
-    self.segment_ids = segment_ids
-    self.masked_lm_positions = masked_lm_positions
-    self.masked_lm_labels = masked_lm_labels
-    self.is_random_next = is_random_next
-
-  def __repr__(self):
-    return "TrainingInstance(%s)" % ", ".join(
-        "%s=%r" % item for item in vars(self).items())
+  tokens: list
+  segment_ids: list
+  masked_lm_positions: list
+  masked_lm_labels: list
+  is_random_next: bool
 
 
 class Symbols(collections.namedtuple(

@@ -154,26 +154,19 @@ class Bars:
 class _ShardBar:
   """Shows how far all shards together are."""
 
-  def __init__(self, parts, dupe_factor):
+  def __init__(self, bar, sizes, dupe_factor):
     """Sets what there is to do.
 
     Args:
-      parts: list of list of corpus.Span, the text of each shard.
+      bar: Progress.
+      sizes: list of float. What each shard adds to the bar.
       dupe_factor: int.
     """
-    self._sizes = [corpus.count_bytes(part) / 1000.0 for part in parts]
-    self._shares = [0.0] * len(parts)
-    self._documents = [0] * len(parts)
-    self._records = [0] * len(parts)
-    self._dupe_factor = dupe_factor
+    self._bar, self._sizes, self._dupe_factor = bar, sizes, dupe_factor
+    self._shares = [0.0] * len(sizes)
+    self._documents = [0] * len(sizes)
+    self._records = [0] * len(sizes)
     self._shown = 0
-    self._bar = progress.Progress("Making shards", int(sum(self._sizes)), "KB")
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *unused_exception):
-    self._bar.close()
 
   def on_report(self, index, value):
     """Takes what a `_ShardReport` sent."""
@@ -238,7 +231,10 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers):
   if basic.strips_accents() != basic.do_lower_case:
     shared["strip_accents"] = basic.strips_accents()
   counts = collections.Counter()
-  with _ShardBar(parts, settings.dupe_factor) as bar:
+  sizes = [corpus.count_bytes(part) / 1000.0 for part in parts]
+  with progress.Progress("Making shards", int(sum(sizes)), "KB") as shown:
+    bar = _ShardBar(shown, sizes, settings.dupe_factor)
+
     def on_done(index, made):
       counts.update(made, single_document_shards=made["documents"] == 1)
       bar.on_done(index, made)

@@ -8,6 +8,7 @@ its place in the context, which is the way back from a prediction to the text.
 
 import bisect
 import collections
+import dataclasses
 import re
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -27,35 +28,32 @@ _WORD = re.compile("[^ \t\r\n\u202f]+")
 _NUM_LOGGED = 5  # windows shown in the log, so that a wrong vocabulary shows
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class SquadExample:
-  """A question with its context and, for training, its answer."""
+  """A question with its context and, for training, its answer.
 
-  def __init__(self, qas_id, question_text, doc_tokens, orig_answer_text=None,
-               start_position=None, end_position=None, is_impossible=False,
-               context=None, word_starts=None):
-    """Makes an example.
+  Attributes:
+    qas_id: str.
+    question_text: str.
+    doc_tokens: list of str. The words of the context. Questions of one context
+      share the list, which saves tokenizing it again.
+    orig_answer_text: str. The answer; "" if there is none.
+    start_position: int. Its first word; -1 if there is no answer.
+    end_position: int. Its last word.
+    is_impossible: bool. The context does not answer the question.
+    context: str, or None where answers need no offsets.
+    word_starts: list of int. Where in `context` each word begins, or None.
+  """
 
-    Args:
-      qas_id: str.
-      question_text: str.
-      doc_tokens: list of str. The words of the context. Questions of one
-        context share the list, which saves tokenizing it again.
-      orig_answer_text: str. The answer; "" if there is none.
-      start_position: int. Its first word; -1 if there is no answer.
-      end_position: int. Its last word.
-      is_impossible: bool. The context does not answer the question.
-      context: str, or None where answers need no offsets.
-      word_starts: list of int. Where in `context` each word begins, or None.
-    """
-    self.qas_id = qas_id
-    self.question_text = question_text
-    self.doc_tokens = doc_tokens
-    self.orig_answer_text = orig_answer_text
-    self.start_position = start_position
-    self.end_position = end_position
-    self.is_impossible = is_impossible
-    self.context = context
-    self.word_starts = word_starts
+  qas_id: str
+  question_text: str
+  doc_tokens: list
+  orig_answer_text: str = None
+  start_position: int = None
+  end_position: int = None
+  is_impossible: bool = False
+  context: str = None
+  word_starts: list = None
 
   def __repr__(self):
     return "SquadExample(%r, %r, %d words, start_position=%r, %r)" % (
@@ -63,44 +61,40 @@ class SquadExample:
         self.start_position, self.orig_answer_text)
 
 
+@dataclasses.dataclass(eq=False)
 class InputFeatures:
-  """A window of an example, as the model reads it."""
+  """A window of an example, as the model reads it.
 
-  def __init__(self, unique_id, example_index, doc_span_index, tokens,
-               token_to_orig_map, token_is_max_context, input_ids, input_mask,
-               segment_ids, start_position=None, end_position=None,
-               is_impossible=None):
-    """Makes features.
+  Attributes:
+    unique_id: int. Number of the window.
+    example_index: int. The example that it belongs to.
+    doc_span_index: int. Which of the example's windows it is.
+    tokens: list of str, without padding.
+    token_to_orig_map: dict from the position of a piece of the context to the
+      index of its word.
+    token_is_max_context: dict from the same positions to bool: no other window
+      has more of the context around the piece.
+    input_ids: list of S int.
+    input_mask: list of S int.
+    segment_ids: list of S int.
+    start_position: int. Position of the answer's first piece, for training; 0,
+      which is [CLS], where the window does not hold the answer.
+    end_position: int. That of its last piece.
+    is_impossible: bool. As in SquadExample.
+  """
 
-    Args:
-      unique_id: int. Number of the window.
-      example_index: int. The example that it belongs to.
-      doc_span_index: int. Which of the example's windows it is.
-      tokens: list of str, without padding.
-      token_to_orig_map: dict from the position of a piece of the context to
-        the index of its word.
-      token_is_max_context: dict from the same positions to bool: no other
-        window shows more of what is around the piece.
-      input_ids: list of S int.
-      input_mask: list of S int.
-      segment_ids: list of S int.
-      start_position: int. Position of the answer's first piece, for training;
-        0, which is [CLS], where the window does not hold the answer.
-      end_position: int. The same of its last piece.
-      is_impossible: bool. As in SquadExample.
-    """
-    self.unique_id = unique_id
-    self.example_index = example_index
-    self.doc_span_index = doc_span_index
-    self.tokens = tokens
-    self.token_to_orig_map = token_to_orig_map
-    self.token_is_max_context = token_is_max_context
-    self.input_ids = input_ids
-    self.input_mask = input_mask
-    self.segment_ids = segment_ids
-    self.start_position = start_position
-    self.end_position = end_position
-    self.is_impossible = is_impossible
+  unique_id: int
+  example_index: int
+  doc_span_index: int
+  tokens: list
+  token_to_orig_map: dict
+  token_is_max_context: dict
+  input_ids: list
+  input_mask: list
+  segment_ids: list
+  start_position: int = None
+  end_position: int = None
+  is_impossible: bool = None
 
 
 def read_squad_examples(input_file, is_training, version_2_with_negative=False):
