@@ -8,7 +8,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoints
+from . import checkpoints, model_inputs
 
 # Values of --init_head.
 INIT_HEADS = ("auto", "keep", "new")
@@ -23,9 +23,7 @@ _OBJECT_BASED = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 def check_init_head(init_head):
   """Raises ValueError unless the value of --init_head is known."""
-  if init_head not in INIT_HEADS:
-    raise ValueError("--init_head=%s: expected one of %s" % (
-        init_head, ", ".join(INIT_HEADS)))
+  model_inputs.check_choice("init_head", init_head, INIT_HEADS)
 
 
 def find_new_head(variables, checkpoint, head, init_head):

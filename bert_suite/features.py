@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import modeling, serving, tasks
+from .model_inputs import check_choice
 
 POOLINGS = ("none", "cls", "mean", "max")
 
@@ -156,10 +157,3 @@ class FeaturesTask(tasks.Task):
              for i in range(len(model.settings["layers"]))]
     return [np.stack([result[name][:len(one.tokens)] for name in names], axis=1)
             for one, result in zip(inputs, results)]
-
-
-def check_choice(name, value, choices):
-  """Raises ValueError if a flag's value is not one of the choices."""
-  if value not in choices:
-    raise ValueError("--%s=%s: expected one of %s" % (
-        name, value, ", ".join(choices)))

@@ -31,8 +31,8 @@ def read_step_after(train_op):
     tf.identity(tf.train.get_global_step().read_value(), name=_STEP)
 
 
-def _find_step():
-  return tf.get_default_graph().get_tensor_by_name(_STEP + ":0")
+def _find_tensor(name):
+  return tf.get_default_graph().get_tensor_by_name(name + ":0")
 
 
 class LogHook(tf.train.SessionRunHook):
@@ -55,11 +55,10 @@ class LogHook(tf.train.SessionRunHook):
       model_dir: str. Folder of TensorBoard's events; None for none.
       on_log: function of a dict with "step" and the values for TensorBoard.
     """
-    self._step_after = _find_step()
-    self._tensors = {"loss": loss}
-    for name in ("learning_rate", "global_norm"):
-      self._tensors[name] = tf.get_default_graph().get_tensor_by_name(
-          name + ":0")
+    self._step_after = _find_tensor(_STEP)
+    self._tensors = {
+        "loss": loss, "learning_rate": _find_tensor("learning_rate"),
+        "global_norm": _find_tensor("global_norm")}
     # A session optimizes the graph again for every new set of tensors that it
     # is asked for, so it is asked for the summaries at every step. The
     # Estimator's own are not among them: it would add the loss under another
@@ -189,7 +188,7 @@ class EvaluateHook(tf.train.SessionRunHook):
     self._saver, = tf.get_collection(tf.GraphKeys.SAVERS)
 
   def before_run(self, run_context):
-    return tf.train.SessionRunArgs(_find_step())
+    return tf.train.SessionRunArgs(_find_tensor(_STEP))
 
   def after_run(self, run_context, run_values):
     step = int(run_values.results)

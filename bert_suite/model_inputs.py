@@ -75,6 +75,13 @@ def check_count(name, value, least=1):
         name, tokenization.shorten(value), least))
 
 
+def check_choice(name, value, choices):
+  """Raises ValueError if a flag's value is not one of the choices."""
+  if value not in choices:
+    raise ValueError("--%s=%s: expected one of %s" % (
+        name, value, ", ".join(choices)))
+
+
 def check_pair(name, type_vocab_size):
   """Raises ValueError if a model has no second segment.
 
@@ -165,7 +172,7 @@ def check_vocab(vocab, vocab_file, vocab_size):
 def log_example(name, model_input, label=None, index=0):
   """Logs how an example was tokenized, so that a wrong vocabulary shows.
 
-  Ids are logged as DEBUG messages, and so is all of it but for the first
+  Ids are logged as DEBUG messages, and so is everything except for the first
   example.
 
   Args:

@@ -92,7 +92,7 @@ _ELSEWHERE = [
      "choose a checkpoint, keep all with --keep_checkpoint_max=0 and evaluate "
      "each with --init_checkpoint and a new --output_dir"),
     ("gpu gpus gpu_id gpu_ids n_gpu num_gpus device cuda use_gpu",
-     "leave it out: TensorFlow takes a GPU where it finds one; "
+     "leave it out: TensorFlow uses a GPU if it finds one; "
      "CUDA_VISIBLE_DEVICES=1 in the environment picks the second, -1 none"),
     ("dropout hidden_dropout_prob attention_probs_dropout_prob",
      "set hidden_dropout_prob and attention_probs_dropout_prob in the file of "

@@ -176,7 +176,7 @@ if __name__ == "__main__":
     ("run_pretraining", "model_name_or_path", "use --init_checkpoint"),
     ("run_classifier_with_tfhub", "model_name_or_path",
      "use --bert_hub_module_handle"),
-    ("run_classifier", "device", "leave it out: TensorFlow takes a GPU"),
+    ("run_classifier", "device", "leave it out: TensorFlow uses a GPU"),
 ])
 def test_advice_about_a_flag_names_only_what_the_script_has(
     no_flags, name, typed, advice):
