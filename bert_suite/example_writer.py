@@ -192,7 +192,7 @@ class RecordWriter:
           "%s: %s", name, " ".join(map(str, numbers)))
 
 
-class Spill:
+class Spill(contextlib.AbstractContextManager):
   """Records in a file without a name, in any order, 8 bytes of memory each.
 
   Use it in a `with` statement.
@@ -209,9 +209,6 @@ class Spill:
     self._size = 0
     self._longest = 0
     self.offsets = array.array("Q")
-
-  def __enter__(self):
-    return self
 
   def __exit__(self, *unused_exception):
     self._file.close()

@@ -129,8 +129,7 @@ def check_paths(input_file, output_file):
       not tf.gfile.Exists(input_file) or tf.gfile.IsDirectory(input_file)):
     raise ValueError("%s: there is no such file; give the text to read, or - "
                      "for standard input" % input_file)
-  target = _find_target(output_file) or ""
-  folder = os.path.dirname(target)
+  folder = os.path.dirname(_find_target(output_file) or "")
   if output_file != STANDARD_OUTPUT and (
       tf.gfile.IsDirectory(output_file) or
       folder and not tf.gfile.IsDirectory(folder)):
@@ -153,22 +152,16 @@ def open_output(path):
   """
   target = _find_target(path)
   if target is None:
-    with _open_stream(path) as writer:
+    descriptor = _find_descriptor(path)
+    # A copy, so that closing it does not close the process's own.
+    with open(path if descriptor is None else os.dup(descriptor),
+              "wb") as writer:
       yield writer
     return
   with files.atomic_path(target) as temporary:
     with tf.gfile.GFile(temporary, "wb") as writer:
       writer.write(b"")  # makes the file, should nothing else follow
       yield writer
-
-
-def _open_stream(path):
-  """Opens what is written directly, where its writing position is."""
-  descriptor = _find_descriptor(path)
-  if descriptor is None:
-    return open(path, "wb")
-  # A copy, so that closing it does not close the process's own.
-  return os.fdopen(os.dup(descriptor), "wb")
 
 
 def _find_descriptor(path):
@@ -204,13 +197,12 @@ def json_writer(path, layers, is_pooled=False, width=None):
   Args:
     path: str.
     layers: list of int. Numbers of the layers, L.
-    is_pooled: bool. Lines have one vector each.
-    width: int. Not used.
+    is_pooled: bool. Not used, as for the next: each line shows it.
+    width: int.
 
   Yields:
     The function.
   """
-  del is_pooled, width  # each line has them
   numbers = JsonNumbers()
   before_values = [b"{\"index\": %d, \"values\": [" % layer for layer in layers]
 
@@ -359,14 +351,12 @@ def record_writer(path, layers, is_pooled=False, width=None):
   Args:
     path: str.
     layers: list of int. Numbers of the layers, L.
-    is_pooled: bool. Lines have one vector each.
-    width: int. Not used.
+    is_pooled: bool. Not used, as for the next: each line shows it.
+    width: int.
 
   Yields:
     The function.
   """
-  del is_pooled, width  # each line has them
-
   def write(line):
     example = input_pipeline.make_example({
         "linex_index": [line.index], "layers": layers,

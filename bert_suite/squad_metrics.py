@@ -177,9 +177,8 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
       _apply_threshold(scores, answers, null_odds, threshold)
       for scores in (exact, f1s)])
   for name, scores in [("exact", exact), ("f1", f1s)]:
-    best, best_thresh = _official_sweep(answers, scores, predictions, null_odds)
-    results["best_" + name] = best
-    results["best_%s_thresh" % name] = best_thresh
+    results["best_" + name], results["best_%s_thresh" % name] = _official_sweep(
+        answers, scores, predictions, null_odds)
   return results
 
 

@@ -125,14 +125,11 @@ def _describe_empty(name):
           "line and a blank line between documents" % name)
 
 
-class Bars:
+class Bars(contextlib.AbstractContextManager):
   """Shows how far the work is, one bar per stage; a `report` function."""
 
   def __init__(self):
     self._stage = self._bar = None
-
-  def __enter__(self):
-    return self
 
   def __exit__(self, *unused_exception):
     if self._bar is not None:

@@ -1,9 +1,11 @@
 """SQuAD: the records of windows that run_squad trains on and predicts."""
 
+import contextlib
+
 from .. import example_writer
 
 
-class FeatureWriter:
+class FeatureWriter(contextlib.AbstractContextManager):
   """Writes features as a TFRecord file, which appears once it is closed.
 
   In a `with` statement an error leaves no file.
@@ -21,9 +23,6 @@ class FeatureWriter:
     self.is_training = is_training
     self._writer = example_writer.RecordWriter([filename], tokens={})
     self._writer.__enter__()
-
-  def __enter__(self):
-    return self
 
   def __exit__(self, *exception):
     self._writer.__exit__(*exception)
