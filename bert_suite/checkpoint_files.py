@@ -165,6 +165,8 @@ def _kind_of_content(path, head):
     return "a PyTorch file (safetensors)", _CONVERT
   if text.startswith((b"<!doctype", b"<html", b"<?xml")):
     return "a web page instead of the data", "download the file itself"
+  if text.startswith((b"[pad]", b"[unk]")):
+    return "a vocabulary", _PREFIX
   if text.startswith(b"{"):
     return "a JSON file", _PREFIX
   return _first(_MAGIC, head.startswith)

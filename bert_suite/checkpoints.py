@@ -58,7 +58,8 @@ def find_start(output_dir, init_checkpoint, record, is_training,
   if checkpoint:
     check_readable(checkpoint, "copy it again, or remove its files to resume "
                    "from an earlier one")
-    check_record(output_dir, record, checkpoint)
+    check_record(output_dir, record, checkpoint,
+                 cure_of_misfit="another --output_dir")
     step = read_step(checkpoint)
     tf.logging.info(
         "Weights are those of %s, step %d%s", checkpoint, step,
@@ -87,7 +88,8 @@ def find_start(output_dir, init_checkpoint, record, is_training,
           "or --init_checkpoint with a trained model" % (
               init_checkpoint, ", ".join(missing)))
     check_record(os.path.dirname(init_checkpoint), record, init_checkpoint,
-                 "--do_train to start from its weights")
+                 "--do_train to start from its weights",
+                 "another --init_checkpoint")
   else:
     _warn_of_another_encoder(init_checkpoint, record)
   tf.logging.info("Weights start from %s", init_checkpoint)

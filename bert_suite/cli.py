@@ -100,7 +100,7 @@ def run(main, define_flags, required=(), argv=None):
     starting.close()
     program = os.path.basename(argv[0])
     try:
-      _check_given(flags.FLAGS, required)
+      check_given(flags.FLAGS, required)
       call_here(flags.FLAGS, lambda: main(argv))
     except UserError as error:
       _exit(program, str(error), error.exit_status)
@@ -164,7 +164,7 @@ def _run_here(main, required, argv):
       flags.FLAGS[name].unparse()
   with user_errors():
     rest = _parse(argv)
-    _check_given(flags.FLAGS, required)
+    check_given(flags.FLAGS, required)
   call_here(flags.FLAGS, lambda: main(rest))
 
 
@@ -199,9 +199,9 @@ def call_here(flag_values, function):
       progress.close_all()  # or what follows would continue a bar's line
 
 
-def _check_given(flag_values, required):
-  missing = [name for name in required
-             if flag_values[name].value in (None, "")]
+def check_given(settings, required):
+  """Raises UserError if a setting or flag, of those required, is missing."""
+  missing = [name for name in required if getattr(settings, name) in (None, "")]
   if missing:
     raise UserError("also pass --" + ", --".join(missing))
 
@@ -366,20 +366,19 @@ def _parse(argv):
   return rest
 
 
-def make_flag_values(define_flags, values, required=()):
-  """Makes flags of their own, apart from the command line's.
+def make_flag_values(define_flags, values):
+  """Makes a set of flags apart from the command line's.
 
   Args:
     define_flags: function that defines them with `define_flag`.
     values: dict from name to value, of the flag's type or as text; None for
       the default.
-    required: names of those that must be given.
 
   Returns:
     absl FlagValues.
 
   Raises:
-    UserError: a name or value is wrong, or one is missing.
+    UserError: a name or value is wrong.
   """
   global _flags
   own, before = flags.FlagValues(), _flags
@@ -388,11 +387,7 @@ def make_flag_values(define_flags, values, required=()):
     define_flags()
   finally:
     _flags = before
-  for name in values:
-    if name not in own:
-      advice = usage.advise(name, own).replace("--", "")
-      raise UserError("unknown setting %s%s" % (
-          name, advice and "; " + advice))
+  check_names(values, own)
   try:
     for name, value in values.items():
       if value is not None:
@@ -402,8 +397,15 @@ def make_flag_values(define_flags, values, required=()):
     own.validate_all_flags()
   except flags.Error as error:
     raise UserError(str(error).replace("\n", " ")) from None
-  _check_given(own, required)
   return own
+
+
+def check_names(names, known):
+  """Raises UserError if a name of a setting is not among those known."""
+  for name in names:
+    if name not in known:
+      advice = usage.advise(name, known).replace("--", "")
+      raise UserError("unknown setting %s%s" % (name, advice and "; " + advice))
 
 
 def _plain(value):
@@ -460,6 +462,7 @@ class _PathsParser(flags.ArgumentParser):
   syntactic_help = "paths with commas between them"
 
   def parse(self, argument):
+    argument = os.fspath(argument)
     if not argument.startswith("~") and os.path.lexists(argument):
       return argument
     # What is only white space before a path is none of its name.

@@ -130,6 +130,10 @@ def check_config(config, is_complete=True):
     is_complete: bool. If False, the config may still change before a model is
       built: `vocab_size` may be None, and the heads need not fit.
   """
+  if isinstance(config, dict):
+    raise ValueError("config: found a dict, expected a BertConfig; "
+                     "BertConfig.from_dict makes it one")
+
   def is_number(value, kind):
     return isinstance(value, kind) and not isinstance(value, bool)
 
@@ -216,6 +220,8 @@ def make_options(options=None, use_one_hot_embeddings=False,
     remove_padding: bool. True switches the option on.
   """
   options = options or Options()
+  if isinstance(options, dict):
+    raise ValueError("options: found a dict, expected modeling.Options")
   return dataclasses.replace(
       options,
       use_one_hot_embeddings=(

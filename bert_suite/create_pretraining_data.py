@@ -195,6 +195,7 @@ def make_tokenizer(vocab_file, do_lower_case, strip_accents=None):
   return tokenizer
 
 
+@script_options.runs(Settings, REQUIRED_FLAGS)
 def run_with(asked):
   """Makes records of text.
 

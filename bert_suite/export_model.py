@@ -11,6 +11,9 @@ takes the output directory of a training, which records what it was.
     --vocab_file=$BERT_DIR/vocab.txt --export_dir=/tmp/features \
     --hub_dir=/tmp/module
 
+A program with a Task of its own puts it into `trained_models.TASKS` and calls
+`run` of this module.
+
 Every export makes a new folder in --export_dir or --hub_dir, whose name is a
 number: the version, as TensorFlow Serving counts them.
 """
@@ -104,6 +107,7 @@ def check_folders(settings):
       folders[found] = name
 
 
+@script_options.runs(Settings)
 def run_with(settings):
   """Exports what is asked for.
 

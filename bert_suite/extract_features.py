@@ -414,6 +414,7 @@ def write_features(lines, path, output_format, layer_indexes, is_pooled=False,
   return count
 
 
+@script_options.runs(Settings, REQUIRED_FLAGS)
 def run_with(settings):
   """Reads, computes and writes.
 

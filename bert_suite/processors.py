@@ -63,11 +63,11 @@ class DataProcessor:
 
   def get_labels(self):
     """Returns the labels, a list of str; results have the same order."""
-    self._miss("get_labels", "every step")
+    self._miss("get_labels", "every run")
 
   def _miss(self, method, step):
-    raise NotImplementedError("%s needs the method %s of %s" % (
-        step, method, type(self).__name__))
+    raise NotImplementedError("%s needs the method %s, which %s does not have" %
+                              (step, method, type(self).__name__))
 
   @classmethod
   def _read_tsv(cls, input_file, quotechar=None):
@@ -254,10 +254,13 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
     zeros = [0] * max_seq_length
     return InputFeatures(zeros, zeros, zeros, 0, is_real_example=False)
 
+  try:
+    tokens_a = tokenizer.tokenize(example.text_a)
+    tokens_b = tokenizer.tokenize(example.text_b) if example.text_b else None
+  except ValueError as error:
+    raise ValueError("Example %s: %s" % (example.guid, error)) from None
   model_input = model_inputs.make_model_input(
-      tokenizer.tokenize(example.text_a),
-      tokenizer.tokenize(example.text_b) if example.text_b else None,
-      max_seq_length, tokenizer, cuts)
+      tokens_a, tokens_b, max_seq_length, tokenizer, cuts)
   label_id, shown_label = 0, None
   if is_labelled:
     if example.label not in label_list:

@@ -36,8 +36,7 @@ import tensorflow.compat.v1 as tf
 from . import (
     checkpoint_fit, checkpoints, cli, input_pipeline, model_inputs, modeling,
     optimization, run_settings, runner, script_options, serving, tasks,
-    training)
-from . import tokenization  # noqa: F401  # programs find it here
+    tokenization, training)
 from .classifier_head import (  # noqa: F401  # programs find them here
     classification_head, compute_metrics, make_head, make_head_fn, tpu_metrics)
 # Programs find the data of this script here.
@@ -250,13 +249,27 @@ def serving_task(bert_config, labels, options=serving.OPTIONS):
       "classifier", build, settings={"labels": list(labels)})
 
 
+def make_processor(processor):
+  """Returns a DataProcessor, of one or its class; else raises UserError."""
+  if isinstance(processor, type):
+    try:
+      processor = processor()
+    except TypeError as error:
+      raise cli.UserError("processor: %s: %s; pass an object" % (
+          processor.__name__, error)) from None
+  if not hasattr(processor, "get_labels"):
+    raise cli.UserError("processor: found %r, expected a DataProcessor; the "
+                        "name of a task is task_name" % (processor,))
+  return processor
+
+
 def find_processor(task_name):
   """Makes the processor of a task; raises ValueError for an unknown one."""
   processors = {name.lower(): made for name, made in PROCESSORS.items()}
   if task_name.lower() not in processors:
     raise ValueError("--task_name=%s: unknown task, expected one of %s" % (
         task_name, ", ".join(sorted(PROCESSORS))))
-  return processors[task_name.lower()]()
+  return make_processor(processors[task_name.lower()])
 
 
 class ClassificationTask(tasks.Task):
@@ -299,13 +312,18 @@ class ClassificationTask(tasks.Task):
     method = {"train": "get_train_examples", "eval": "get_dev_examples",
               "predict": "get_test_examples"}[split]
     try:
-      examples = getattr(self.processor, method)(data_dir)
+      examples = list(getattr(self.processor, method)(data_dir) or ())
     except tf.errors.NotFoundError as error:
       raise ValueError("--data_dir=%s: a file of the task is missing (%s)" % (
           data_dir, error.message)) from None
+    name = "%s.%s" % (type(self.processor).__name__, method)
     if not examples:
-      raise ValueError("--data_dir=%s: found no example to %s" % (
-          data_dir, split))
+      raise ValueError("%s: found no example to %s%s" % (
+          name, split, data_dir and " in --data_dir=" + data_dir))
+    wrong = [one for one in examples if not hasattr(one, "text_a")]
+    if wrong:
+      raise ValueError("%s: found %s, expected an InputExample" % (
+          name, tokenization.describe(wrong[0])))
     pair = next((example for example in examples if example.text_b), None)
     if pair:
       model_inputs.check_pair("Example %s" % pair.guid, self.type_vocab_size)
@@ -363,18 +381,32 @@ class ClassificationTask(tasks.Task):
                       [len(pairs), len(model.labels)]).astype(np.float32)
 
 
+@script_options.runs(Settings)
 def run_with(settings, processor=None, on_log=None):
   """Fine-tunes from, evaluates or predicts with a checkpoint.
 
   Args:
-    settings: object with the script's settings as attributes.
-    processor: DataProcessor; None for that of --task_name.
+    settings: Settings.
+    processor: DataProcessor that reads the data, or its class; None for that of
+      `task_name`. With one, `data_dir` need not be given, and `task_name` is
+      the name of its class unless given.
     on_log: function, see `training.make_estimator`.
 
   Returns:
     dict from the name of a figure of the dev set to its value; None without
     --do_eval.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
   """
+  required = REQUIRED_FLAGS
+  if processor is not None:  # which may read its data from anywhere
+    processor = make_processor(processor)
+    settings = dataclasses.replace(
+        settings, data_dir=settings.data_dir or "",
+        task_name=settings.task_name or type(processor).__name__)
+    required = [name for name in required if name != "data_dir"]
+  cli.check_given(settings, required)
   runner.start(settings)
   with cli.user_errors():
     config = modeling.BertConfig.from_json_file(settings.bert_config_file)
@@ -405,10 +437,9 @@ def train_and_evaluate(processor=None, **settings):
   """Trains from Python, and evaluates: what the script does with its flags.
 
   Args:
-    processor: DataProcessor that reads the data, or its class; None for that of
-      `task_name`.
-    **settings: the script's flags by name. They have the same defaults and
-      bounds, but for do_train and do_eval, which are True unless given.
+    processor: see `run_with`.
+    **settings: the script's flags by name, with the same defaults and bounds,
+      except that do_train and do_eval are True unless given.
 
   Returns:
     Training.
@@ -416,33 +447,20 @@ def train_and_evaluate(processor=None, **settings):
   Raises:
     UserError: what the script would print as one line.
   """
-  required = REQUIRED_FLAGS
-  if isinstance(processor, type):
-    processor = processor()
-  if processor is not None and not hasattr(processor, "get_labels"):
-    raise cli.UserError("processor: found %r, expected a DataProcessor; the "
-                        "name of a task is task_name" % (processor,))
-  if processor is not None:  # which may read its data from anywhere
-    settings = dict({"task_name": type(processor).__name__, "data_dir": ""},
-                    **settings)
-    required = [name for name in required if name != "data_dir"]
   settings = script_options.make(
-      Settings, dict({"do_train": True, "do_eval": True}, **settings), required)
+      Settings, dict({"do_train": True, "do_eval": True}, **settings))
   history = []
   verbosity = tf.logging.get_verbosity()
   # Writers of an earlier call would write on into a folder that was removed.
   tf.summary.FileWriterCache.clear()
   try:
-    results = cli.call_here(settings, lambda: run_with(
-        settings, processor, history.append))
+    results = run_with(settings, processor, history.append)
   finally:
     tf.summary.FileWriterCache.clear()
     tf.logging.set_verbosity(verbosity)
-  if results:
-    step = int(results["global_step"])
-    if history and history[-1]["step"] == step:
-      history[-1].update({name: float(value) for name, value in results.items()
-                          if name.startswith("eval_")})
+  if results and history and history[-1]["step"] == results["global_step"]:
+    history[-1].update({name: value for name, value in results.items()
+                        if name.startswith("eval_")})
   return Training(history, results, settings.output_dir)
 
 

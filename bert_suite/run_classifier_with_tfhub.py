@@ -214,11 +214,15 @@ def make_model_fn(num_labels, settings, bert_hub_module_handle,
       None, settings)
 
 
+@script_options.runs(Settings, REQUIRED_FLAGS)
 def run_with(settings):
   """Fine-tunes, evaluates or predicts with a module.
 
   Args:
     settings: Settings.
+
+  Returns:
+    dict from the name of a figure to its value; None without --do_eval.
 
   Raises:
     UserError: a mistake in the settings or in a file.
@@ -242,7 +246,7 @@ def run_with(settings):
     tokenizer, num_segments = read_module(
         settings.bert_hub_module_handle, settings.max_seq_length,
         tokenization.parse_strip_accents(settings.strip_accents))
-  runner.run(run_classifier.ClassificationTask(
+  return runner.run(run_classifier.ClassificationTask(
       settings, None, tokenizer, make_encoder(settings.bert_hub_module_handle),
       brought_by="the module %s" % settings.bert_hub_module_handle,
       type_vocab_size=num_segments))

@@ -316,8 +316,7 @@ class PreTrainingTask(tasks.Task):
 
   name = "masked_lm"
   splits = ("train", "eval")
-  training_flags = ("learning_rate", "num_train_steps", "num_warmup_steps",
-                    "train_batch_size", "max_seq_length",
+  training_flags = ("train_batch_size", "max_seq_length",
                     "max_predictions_per_seq", "input_file", "tf_random_seed")
   shared_flags = ()
   read_flags = ("bert_config_file", "vocab_file")
@@ -436,11 +435,15 @@ class PreTrainingTask(tasks.Task):
                 inputs, model.compute(inputs, make_positions))]
 
 
+@script_options.runs(Settings, REQUIRED_FLAGS)
 def run_with(settings):
   """Pre-trains and evaluates.
 
   Args:
     settings: Settings.
+
+  Returns:
+    dict from the name of a figure to its value; None without --do_eval.
 
   Raises:
     UserError: a mistake in the settings or in a file.
@@ -452,7 +455,7 @@ def run_with(settings):
     bert_config = modeling.BertConfig.from_json_file(settings.bert_config_file)
     modeling.check_seq_length(
         settings.max_seq_length, bert_config.max_position_embeddings)
-  runner.run(PreTrainingTask(settings, bert_config))
+  return runner.run(PreTrainingTask(settings, bert_config))
 
 
 def main(_):

@@ -24,7 +24,10 @@ _PATHS = ("data_dir", "input_file", "train_file", "vocab_file")
 # Settings of BertConfig that only matter while training or before it.
 _TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",
                   "initializer_range")
-# Settings of a config that mean this where a run.json does not have them.
+# Those that decide the shapes of the weights, or how many there are.
+_SHAPES = ("vocab_size", "hidden_size", "num_hidden_layers",
+           "intermediate_size", "max_position_embeddings", "type_vocab_size")
+# The values of settings of a config that a run.json does not have.
 _CONFIG_DEFAULTS = {"layer_norm_eps": 1e-12}
 
 
@@ -234,7 +237,7 @@ def check_fields(record):
 
 def check_record(output_dir, record, checkpoint,
                  cure="another --output_dir (--init_checkpoint=%s starts from "
-                 "its weights)"):
+                 "its weights)", cure_of_misfit=None):
   """Raises ValueError if a checkpoint in a folder belongs to another run.
 
   Args:
@@ -242,10 +245,15 @@ def check_record(output_dir, record, checkpoint,
     record: dict, from `make_record`. This run.
     checkpoint: str. The checkpoint in the folder.
     cure: str. What to give if not the flags of that run; %s is the checkpoint.
+    cure_of_misfit: str. The same where its weights cannot fit; None for `cure`.
   """
   there = read_record(output_dir)
   differences = find_differences(there, record) if there is not None else []
   if differences:
+    if cure_of_misfit and any(
+        text.startswith("config's %s is " % name)
+        for text in differences for name in _SHAPES):
+      cure = cure_of_misfit
     raise ValueError(
         "%s holds %s of another run: %s. Give the flags of that run, or %s" % (
             output_dir or ".", os.path.basename(checkpoint),

@@ -211,6 +211,19 @@ def serving_options(settings):
       serving.OPTIONS, **_fields_given(modeling.Options, settings))
 
 
+def optimizer_values(settings):
+  """Returns the settings that are fields of `optimization.Settings`, a dict.
+
+  Without `use_tpu`, which says where to train.
+
+  Args:
+    settings: Settings of a script.
+  """
+  values = _fields_given(optimization.Settings, settings)
+  del values["use_tpu"]
+  return values
+
+
 def optimizer_settings(settings, num_train_steps=None):
   """Returns the `optimization.Settings` that a script's flags ask for.
 
@@ -329,8 +342,8 @@ def count_train_steps(num_examples, settings):
            settings.num_train_epochs)
   if not 1 <= steps < 2**62:  # which is false for NaN too
     raise ValueError(
-        "%d training example(s) make %g steps at --train_batch_size=%d and "
-        "--num_train_epochs=%g, expected 1 or more" %
-        (num_examples, steps, settings.train_batch_size,
-         settings.num_train_epochs))
+        "--train_batch_size=%d and --num_train_epochs=%g make %g steps of the "
+        "%d training examples, expected at least 1" % (
+            settings.train_batch_size, settings.num_train_epochs, steps,
+            num_examples))
   return int(steps)

@@ -462,13 +462,14 @@ class QuestionAnsweringTask(tasks.Task):
   def finish(self):
     """Scores the predictions in --output_dir, with --do_eval."""
     settings = self.settings
-    if settings.do_eval:
-      with cli.user_errors():
-        evaluate(self._dataset, settings.predict_file, settings.output_dir,
-                 settings.version_2_with_negative,
-                 None if settings.do_predict else
-                 settings.null_score_diff_threshold,
-                 self._threshold)
+    if not settings.do_eval:
+      return None
+    with cli.user_errors():
+      given = (None if settings.do_predict else
+               settings.null_score_diff_threshold)
+      return evaluate(
+          self._dataset, settings.predict_file, settings.output_dir,
+          settings.version_2_with_negative, given, self._threshold)
 
   @classmethod
   def serve(cls, config, options, trained_with, checkpoint, model_options):
@@ -483,11 +484,15 @@ class QuestionAnsweringTask(tasks.Task):
     return squad_served.answer(model, pairs)
 
 
+@script_options.runs(Settings, REQUIRED_FLAGS)
 def run_with(settings):
   """Trains, answers the questions of a file, scores them and exports.
 
   Args:
     settings: Settings.
+
+  Returns:
+    dict from the name of a figure to its value; None without --do_eval.
 
   Raises:
     UserError: a mistake in the settings or in a file.
@@ -504,12 +509,11 @@ def run_with(settings):
       tokenizer = run_settings.make_tokenizer(settings, bert_config)
   task = QuestionAnsweringTask(settings, bert_config, tokenizer)
   if bert_config is not None:
-    runner.run(task)
-    return
+    return runner.run(task)
   with cli.user_errors():
     task.check()
     task.read_answers()
-  task.finish()
+  return task.finish()
 
 
 def main(_):

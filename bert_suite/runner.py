@@ -35,6 +35,9 @@ def run(task, on_log=None):
   settings = task.settings
   # Everything the user gave is read first: a mistake shows before training.
   with cli.user_errors():
+    if getattr(settings, "export_dir", None) and not task.is_served():
+      raise ValueError("--export_dir: the task %s cannot be served; leave the "
+                       "flag out" % task.name)
     task.check()
     examples = task.read_all()
   with training.sole_training(settings):
@@ -71,7 +74,7 @@ def run(task, on_log=None):
         results = task.evaluate(estimator, data["eval"], checkpoint)
       if "predict" in data:
         task.predict(estimator, data["predict"], checkpoint)
-    task.finish()
+    results = task.finish() or results
     if getattr(settings, "export_dir", None):
       _export(task, checkpoint or begin.init_checkpoint)
   return results

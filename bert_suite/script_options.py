@@ -1,11 +1,12 @@
 """Settings of a script: dataclasses whose fields are flags too.
 
 A field is made by `option`. `define_flags` defines the flags of a class,
-`from_flags` fills one from them; a notebook constructs it with keywords. What
-is out of bounds is refused alike.
+`from_flags` fills one from them; a notebook constructs it with keywords. Both
+refuse values that are out of bounds, and so does assigning to a field.
 """
 
 import dataclasses
+import functools
 
 from absl import flags
 
@@ -40,12 +41,16 @@ def option(kind, default, help_text, flag_default=_SAME, alias=None, **more):
 def define_flags(settings_class):
   """Defines a flag for each field of a class; may be called again."""
   for field in dataclasses.fields(settings_class):
-    flag = dict(field.metadata["flag"])
-    if callable(flag["help_text"]):
-      flag["help_text"] = flag["help_text"]()
-    cli.define_flag(name=field.name, **flag)
-    if field.metadata["alias"]:
-      cli.define_flag_alias(field.metadata["alias"], field.name)
+    _define_flag(field)
+
+
+def _define_flag(field):
+  flag = dict(field.metadata["flag"])
+  if callable(flag["help_text"]):
+    flag["help_text"] = flag["help_text"]()
+  cli.define_flag(name=field.name, **flag)
+  if field.metadata["alias"]:
+    cli.define_flag_alias(field.metadata["alias"], field.name)
 
 
 def from_flags(settings_class, flag_values):
@@ -56,30 +61,59 @@ def from_flags(settings_class, flag_values):
       for field in dataclasses.fields(settings_class)})
 
 
-def make(settings_class, values, required=()):
+def make(settings_class, values):
   """Returns settings from values by name, such as a notebook's.
 
   Args:
     settings_class: subclass of Settings.
     values: dict from name, or a flag's second name, to value, of the flag's
       type or as text; None for the default.
-    required: names of those that must be given.
 
   Raises:
-    UserError: a name or value is wrong, or one is missing.
+    UserError: a name or value is wrong.
   """
   return from_flags(settings_class, cli.make_flag_values(
-      lambda: define_flags(settings_class), values, required))
+      lambda: define_flags(settings_class), values))
 
 
 @dataclasses.dataclass
 class Settings:
-  """What the settings of all scripts have in common: they are checked."""
+  """Base class of all scripts' settings: it checks names and values."""
 
-  def __post_init__(self):
-    """Raises UserError for a value that the flag would refuse."""
-    values = vars(self)
-    checked = cli.make_flag_values(lambda: define_flags(type(self)), values)
-    for name, value in values.items():
-      if value is not None:
-        values[name] = checked[name].value
+  def __new__(cls, *_, **values):
+    cli.check_names(values, [one.name for one in dataclasses.fields(cls)])
+    return super().__new__(cls)
+
+  def __setattr__(self, name, value):
+    """Raises UserError for what is no field or what its flag would refuse."""
+    fields = {field.name: field for field in dataclasses.fields(self)}
+    cli.check_names([name], fields)
+    if value is not None:
+      value = cli.make_flag_values(
+          lambda: _define_flag(fields[name]), {name: value})[name].value
+    super().__setattr__(name, value)
+
+
+def runs(settings_class, required=()):
+  """Makes the `run_with` of a script: mistakes are UserErrors, as of a command.
+
+  Args:
+    settings_class: the class of its first argument.
+    required: names of settings that must be given.
+
+  Returns:
+    A decorator.
+  """
+  def decorate(function):
+    @functools.wraps(function)
+    def run_with(settings, *args, **kwargs):
+      if not isinstance(settings, settings_class):
+        raise cli.UserError("settings: found %.80r, expected %s.Settings" % (
+            settings, settings_class.__module__.split(".")[-1]))
+      cli.check_given(settings, required)
+      return cli.call_here(
+          settings, lambda: function(settings, *args, **kwargs))
+
+    return run_with
+
+  return decorate

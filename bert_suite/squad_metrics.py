@@ -436,6 +436,7 @@ def define_flags():
   script_options.define_flags(Settings)
 
 
+@script_options.runs(Settings, REQUIRED_FLAGS)
 def run_with(settings):
   """Prints the figures of the files that the flags name.
 

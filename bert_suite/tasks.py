@@ -12,10 +12,12 @@ import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, files, hooks, input_pipeline, progress, run_settings, training)
+    checkpoints, cli, files, hooks, input_pipeline, progress, run_settings,
+    training)
 
 
 class Data(collections.namedtuple(
@@ -41,8 +43,8 @@ class Task:
       "train", a flag <split>_batch_size.
     head_names: names of the variables of the head.
     training_flags: names of settings that a resumed run may change; run.json
-      keeps them to look up.
-    shared_flags: of these, what predictions should share with the training.
+      records them, and those that are fields of optimization.Settings.
+    shared_flags: those of them that predictions should share with the training.
     read_flags: names of settings that name files, which no result may replace.
     how_to_train_more: str. Advice where all steps are done.
     eval_every: int. Training steps from one evaluation to the next; 0 evaluates
@@ -58,9 +60,8 @@ class Task:
   name = None
   splits = ("train", "eval", "predict")
   head_names = ()
-  training_flags = ("learning_rate", "warmup_proportion", "train_batch_size",
-                    "num_train_epochs", "max_seq_length", "vocab_file",
-                    "tf_random_seed")
+  training_flags = ("warmup_proportion", "train_batch_size", "num_train_epochs",
+                    "max_seq_length", "vocab_file", "tf_random_seed")
   shared_flags = ("max_seq_length",)
   read_flags = ("vocab_file", "bert_config_file")
   how_to_train_more = "give a larger --num_train_epochs"
@@ -185,8 +186,9 @@ class Task:
     return self.name
 
   def training_values(self):
-    """Returns a dict of the values of `training_flags`."""
-    return {name: getattr(self.settings, name) for name in self.training_flags}
+    """Returns a dict of the values of settings; see `training_flags`."""
+    return dict(run_settings.optimizer_values(self.settings),
+                **cli.values_of(self.settings, self.training_flags))
 
   def count_train_steps(self, examples):
     """Returns the steps to train; 0 without --do_train."""
@@ -237,7 +239,7 @@ class Task:
       checkpoint: str. None for the latest, see `training.evaluate`.
 
     Returns:
-      dict from name to figure.
+      dict from name to figure, int or float.
     """
     tf.logging.info("***** Running evaluation *****")
     tf.logging.info("  Batch size = %d", self.batch_size("eval"))
@@ -247,7 +249,7 @@ class Task:
                          self.settings.use_tpu), checkpoint)
     training.write_results(
         self.path("eval_results.txt"), "Eval results", results)
-    return results
+    return {name: np.asarray(x).item() for name, x in results.items()}
 
   def predict(self, estimator, data, checkpoint):
     """Writes test_results.tsv, a row per example.
@@ -282,7 +284,7 @@ class Task:
     raise NotImplementedError()
 
   def finish(self):
-    """Does what is left to do before the export."""
+    """Does what is left before the export; returns its figures, if any."""
 
   # A trained model of it.
 
@@ -309,6 +311,11 @@ class Task:
       ValueError: options are wrong, or do not go with the model.
     """
     raise NotImplementedError("the task %s cannot be served" % cls.name)
+
+  @classmethod
+  def is_served(cls):
+    """Returns whether it says how: it has a `serve` of its own."""
+    return getattr(cls.serve, "__func__", None) is not Task.serve.__func__
 
   @classmethod
   def answer(cls, model, pairs):

@@ -301,7 +301,7 @@ def _show(value):
 
 def _check_vocab(vocab_file, record, config):
   if not tf.gfile.Exists(vocab_file):
-    raise ValueError("%s: the vocabulary does not exist (or no longer); give "
+    raise ValueError("%s: the vocabulary does not exist; pass its path as "
                      "vocab_file" % vocab_file)
   vocab = tokenization.load_vocab(vocab_file)
   model_inputs.check_vocab(vocab, vocab_file, config.vocab_size)

@@ -43,8 +43,8 @@ def read_tokens(vocab_file):
     with tf.gfile.GFile(path, "rb") as reader:
       data = reader.read()
   except tf.errors.OpError as error:
-    raise ValueError("cannot read the vocabulary file %r: %s" %
-                     (path, error.message)) from None
+    raise ValueError("cannot read the vocabulary file %r: %s" % (
+        path, error.message.replace(path + "; ", ""))) from None
   for beginning, kind in _BINARY:
     if re.match(beginning, data, re.DOTALL):
       raise ValueError("the vocabulary file %s %s" % (path, kind))

@@ -52,6 +52,12 @@ def test_a_file_of_a_checkpoint_means_its_prefix(folder, ending):
       "out/model.ckpt-10")  # where there is no .meta, too
 
 
+def test_a_vocabulary_is_named(folder):
+  (folder / "vocab.txt").write_text("[PAD]\n[UNK]\na\n")
+  assert explain(folder / "vocab.txt").startswith(
+      "%s: found a vocabulary, expected a checkpoint" % (folder / "vocab.txt"))
+
+
 def test_a_path_may_be_an_object(folder):
   assert checkpoint_files.resolve(folder / "out" / "model.ckpt-2") == str(
       folder / "out" / "model.ckpt-2")

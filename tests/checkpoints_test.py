@@ -100,6 +100,18 @@ def test_another_run_is_refused_with_both_named(
       (folder, difference, checkpoint))
 
 
+@pytest.mark.parametrize("init, cure", [
+    (False, "another --output_dir"), (True, "another --init_checkpoint")])
+def test_weights_that_cannot_fit_are_not_advised(tmp_path, init, cure):
+  folder, checkpoint = trained_folder(tmp_path / "out", record=make_record())
+  other = modeling.BertConfig(**dict(CONFIG, num_hidden_layers=7))
+  with pytest.raises(ValueError, match="Give the flags of that run, or %s$" %
+                     cure):
+    checkpoints.find_start(
+        str(tmp_path / "new") if init else folder, checkpoint if init else None,
+        make_record(config=other), False)
+
+
 def test_what_a_record_leaves_open_is_no_difference(tmp_path):
   folder, checkpoint = trained_folder(
       tmp_path / "out", record=make_record(strip_accents=False))

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import copy
 import dataclasses
 import glob
 import os
@@ -463,12 +464,66 @@ def test_flags_of_their_own_leave_the_command_lines_alone(no_flags):
      "learning_rate?"),
     ({"learning_rate": 0}, "flag --learning_rate=0.0: expected more than 0"),
     ({"train_batch_size": "x"}, "flag --train_batch_size=x: "),
-    ({"task_name": ""}, "also pass --task_name")])
+    ({"data_dir": 3}, "flag --data_dir=3: "),
+    ({"do_train": "no way"}, "flag --do_train=no way: ")])
 def test_a_wrong_setting_is_one_line(no_flags, values, text):
-  with pytest.raises(cli.UserError) as error:
-    cli.make_flag_values(run_classifier.define_flags, values, ["task_name"])
-  assert str(error.value).startswith(text)
-  assert "\n" not in str(error.value)
+  settings = run_classifier.Settings()
+
+  def assign():
+    for name, value in values.items():
+      setattr(settings, name, value)
+
+  for wrong in (
+      lambda: cli.make_flag_values(run_classifier.define_flags, values),
+      lambda: run_classifier.Settings(**values), assign):
+    with pytest.raises(cli.UserError) as error:
+      wrong()
+    assert str(error.value).startswith(text)
+    assert "\n" not in str(error.value)
+  assert settings == run_classifier.Settings()
+
+
+def test_what_is_assigned_to_settings_is_parsed(home):
+  settings = copy.copy(run_pretraining.Settings())
+  settings.learning_rate, settings.do_train = "1e-3", "false"
+  settings.output_dir, settings.tf_random_seed = "~/out", None
+  assert dataclasses.replace(settings) == run_pretraining.Settings(
+      learning_rate=1e-3, do_train=False, output_dir=home + "/out")
+  with pytest.raises(cli.UserError, match="--input_file=.*not list"):
+    settings.input_file = ["a", "b"]
+
+
+@pytest.mark.parametrize("script, text", [
+    (run_classifier, "--data_dir, --task_name, --vocab_file, --bert_config_f"),
+    (run_classifier_with_tfhub, "--data_dir, --task_name, --bert_hub_module_h"),
+    (run_squad, "--output_dir"),
+    (run_pretraining, "--input_file, --bert_config_file, --output_dir"),
+    (create_pretraining_data, "--input_file, --output_file, --vocab_file"),
+    (extract_features, "--input_file, --output_file, --vocab_file, --bert_c"),
+    (squad_metrics, "--data_file, --predictions_file")])
+def test_run_with_names_missing_settings_and_what_are_none(script, text):
+  with pytest.raises(cli.UserError, match="also pass " + text):
+    script.run_with(script.Settings())
+  name = script.__name__.split(".")[-1]
+  for other in ({"vocab_file": "vocab.txt"}, run_settings.ModelSettings()):
+    with pytest.raises(cli.UserError) as error:
+      script.run_with(other)
+    assert str(error.value).startswith("settings: found ")
+    assert str(error.value).endswith("expected %s.Settings" % name)
+
+
+def test_run_with_logs_as_a_command_does():
+  @script_options.runs(run_settings.LoggingSettings)
+  def run_with(settings):
+    tf.logging.info("Done calling model_fn.")
+    tf.logging.info("Here.")
+    return settings.verbose
+
+  for one in list(tf.get_logger().filters):  # as in a new process
+    tf.get_logger().removeFilter(one)
+  with captured_log() as lines:
+    assert run_with(run_settings.LoggingSettings()) is False
+  assert lines == ["Here."]
 
 
 @dataclasses.dataclass
@@ -491,4 +546,4 @@ def test_a_field_of_a_subclass_is_a_flag_and_is_checked(no_flags):
   with pytest.raises(cli.UserError, match="toy_weight=-1.0: expected 0 or mor"):
     ToySettings(toy_weight=-1)
   with pytest.raises(cli.UserError, match="setting toy_weigth; did you mean"):
-    script_options.make(ToySettings, {"toy_weigth": 1})
+    ToySettings(toy_weigth=1)

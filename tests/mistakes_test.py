@@ -164,8 +164,8 @@ MISTAKES = {
         "^nothing to do; give --do_train, --do_eval or --do_predict$"),
     "less than a step": (
         lambda folder: dict(do_train=True, num_train_epochs=0.25),
-        r"^12 training example\(s\) make 0\.75 steps at --train_batch_size=4 "
-        r"and --num_train_epochs=0\.25, expected 1 or more$"),
+        r"^--train_batch_size=4 and --num_train_epochs=0\.25 make 0\.75 steps "
+        "of the 12 training examples, expected at least 1$"),
     "casing of another checkpoint": (
         lambda folder: dict(do_eval=True, do_lower_case=False, init_checkpoint=(
             "uncased_L-12_H-768_A-12/bert_model.ckpt")),

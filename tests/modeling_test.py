@@ -549,6 +549,15 @@ def test_a_config_may_be_made_first_and_filled_in_later(session):
   modeling.BertModel(config, False, tf.constant([[1]]))
 
 
+@pytest.mark.parametrize("name, change", [
+    ("config", dict(config=CONFIG)), ("options", dict(options={"a": True}))])
+def test_a_dict_in_place_of_an_object_is_one_line(session, name, change):
+  with pytest.raises(ValueError, match="^%s: found a dict, expected " % name):
+    modeling.BertModel(**dict(dict(
+        config=make_config(), is_training=False,
+        input_ids=tf.constant([[1]])), **change))
+
+
 def test_model_checks_and_copies_its_config(session):
   config = make_config(dropout=0.4)
   config.num_attention_heads = 3

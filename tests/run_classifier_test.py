@@ -1,6 +1,7 @@
 """Tests of run_classifier: data, head, metrics, whole runs of the script."""
 
 import itertools
+import json
 import os
 import shutil
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints, cli, input_pipeline, run_settings, training
+from bert_suite import (
+    checkpoints, cli, input_pipeline, run_settings, runner, training)
 from helpers import (
     CONFIG, LABELS, PAIRS, WORDS, captured_log, check_mrpc_results,
     count_records, read_batches, read_eval_results, read_events,
@@ -680,7 +682,7 @@ def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
 
 def test_a_method_that_a_processor_lacks_is_named():
   with pytest.raises(NotImplementedError, match=(
-      "--do_predict needs the method get_test_examples of DataProcessor")):
+      "--do_predict needs the method get_test_examples, which DataProc.* not")):
     run_classifier.DataProcessor().get_test_examples("data")
 
 
@@ -715,7 +717,7 @@ def test_train_and_evaluate_returns_what_the_files_have(settings):
       assert [row[name] for row in training.history] == pytest.approx(
           list(events[name].values()))
     names, values = read_eval_results(output_dir)
-    assert sorted(training.results) == names
+    assert sorted(json.loads(json.dumps(training.results))) == names
     assert [training.results[name] for name in names] == pytest.approx(values)
     assert {name: value for name, value in training.history[-1].items()
             if name.startswith("eval_")} == pytest.approx({
@@ -771,3 +773,54 @@ def test_train_and_evaluate_raises_mistakes(settings):
     with pytest.raises(cli.UserError) as error:
       run_classifier.train_and_evaluate(**dict(settings, **changes))
     assert str(error.value).startswith(text)
+
+
+def test_run_with_needs_no_data_dir_or_task_name_with_a_processor(
+    settings, monkeypatch):
+  class Reviews(run_classifier.DataProcessor):
+    get_labels = list
+
+  del settings["task_name"], settings["data_dir"]
+  monkeypatch.setattr(runner, "run", lambda task, on_log: task)
+  made = run_classifier.Settings(**settings)
+  with captured_log():
+    task = run_classifier.run_with(made, Reviews)
+  assert (task.recorded_name(), task.settings.data_dir) == ("reviews", "")
+  assert made.task_name is None
+  with pytest.raises(cli.UserError, match="also pass --data_dir, --task_name"):
+    run_classifier.run_with(made)
+
+
+def example(*values):
+  return run_classifier.InputExample("one", *values)
+
+
+@pytest.mark.parametrize("examples, text", [
+    ([("tea", "good")], "Reviews.get_train_examples: found ('tea', 'good') "
+     "(tuple), expected an InputExample"),
+    ((one for one in ()), "Reviews.get_train_examples: found no example to "
+     "train in --data_dir=here"),
+    (None, "Reviews.get_train_examples: found no example to train in"),
+    ([example(None, None, "0")], "Example one: text must be str or bytes, found"
+     " NoneType: None"),
+    ((one for one in [example("tea", 1.5, "0")]),
+     "Example one: text must be str or bytes, found float: 1.5")])
+def test_examples_of_a_wrong_kind_are_one_line(settings, examples, text):
+  class Reviews(run_classifier.MrpcProcessor):
+    def get_train_examples(self, data_dir):
+      return examples
+
+  with pytest.raises(cli.UserError) as error:
+    run_classifier.train_and_evaluate(
+        Reviews, **dict(settings, do_eval=False, data_dir="here",
+                        num_train_epochs=9))
+  assert str(error.value).startswith(text)
+
+
+def test_a_processor_that_cannot_be_made_is_one_line(settings):
+  class Reviews(run_classifier.DataProcessor):
+    def __init__(self, path):
+      self.path = path
+
+  with pytest.raises(cli.UserError, match="Reviews: .*'path'; pass an object"):
+    run_classifier.train_and_evaluate(Reviews, **settings)

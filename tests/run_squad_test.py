@@ -281,10 +281,9 @@ def test_do_eval_scores_what_is_there(task, tmp_path):
            "other": ""}
   write_json(tmp_path / "predictions.json", texts)
   with captured_log() as lines:
-    run_main(run_squad, [
-        "--do_eval", "--predict_file=" + task["version_1"],
-        "--output_dir=" + str(tmp_path)])
-  results = read_results(tmp_path)["eval_results"]
+    results = run_squad.run_with(run_squad.Settings(
+        do_eval=True, predict_file=task["version_1"], output_dir=tmp_path))
+  assert read_results(tmp_path)["eval_results"] == results
   assert results == {"exact_match": pytest.approx(100 / 9.0),
                      "f1": pytest.approx(100 / 9.0)}
   for text in "no prediction for 4 of the 9", "1 ids that":
@@ -487,7 +486,7 @@ def test_what_has_no_effect_is_warned_of(
     (lambda _: dict(do_predict=True, null_score_diff_threshold="high"),
      "^null_score_diff_threshold=high: expected a number, or \"best\""),
     (lambda _: dict(do_train=True, num_train_epochs=0.1),
-     r"^9 training example\(s\) make 0.225 steps"),
+     "^--train_batch_size=.* make 0.225 steps of the 9 training examples"),
     (lambda _: dict(do_eval=True),
      "^--do_eval: there is no .*predictions.json; also pass --do_predict$"),
 ])

@@ -194,6 +194,30 @@ def test_mistakes_show_before_anything_is_written(tmp_path):
   assert not (tmp_path / "out").exists()
 
 
+def test_a_task_that_cannot_be_served_says_so_before_it_trains(tmp_path):
+  task = make_task(tmp_path, do_train=True, export_dir=tmp_path / "exported")
+  task.__class__ = type("Unserved", (LengthTask,), dict(
+      serve=tasks.Task.__dict__["serve"]))
+  with pytest.raises(cli.UserError, match="--export_dir: the task length cannot"
+                     " be served"):
+    runner.run(task)
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_of_the_optimizer_is_recorded(tmp_path):
+  @dataclasses.dataclass
+  class Decaying(Settings):
+    weight_decay_rate: float = option("float", 0.01, "Decay of the weights.")
+
+  task = make_task(tmp_path)
+  task.settings = Decaying(weight_decay_rate=0.1)
+  values = task.training_values()
+  assert (values["weight_decay_rate"], values["learning_rate"]) == (0.1, 5e-5)
+  assert "use_tpu" not in values  # the same training anywhere
+  assert run_settings.optimizer_settings(
+      task.settings, 10).weight_decay_rate == 0.1
+
+
 @pytest.mark.parametrize("num_records,last", [(3, 1), (4, 2)])
 def test_on_tpus_no_record_is_dropped(tmp_path, num_records, last):
   task = make_task(tmp_path, use_tpu=True, predict_batch_size=2)

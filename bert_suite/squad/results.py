@@ -70,6 +70,9 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
       this null_score_diff_threshold; None scores it as it is.
     applied_threshold: float. The one that it was written with, where known.
 
+  Returns:
+    dict, what eval_results.json has.
+
   Raises:
     ValueError: files are missing or do not go together.
   """
@@ -108,6 +111,7 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
     squad_answers.write_json(texts_path, texts)
     tf.logging.info("Rewrote %s", texts_path)
   training.write_results(scores_path(output_dir), "Eval results", results)
+  return results
 
 
 def _score(questions, texts, best_texts, null_odds, version_2, sources):
