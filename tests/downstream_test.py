@@ -429,10 +429,33 @@ def test_dense_layers_of_the_pypi_release(session):
       rtol=1e-4, atol=1e-6)
 
 
-def test_flags_of_a_script_as_readme_says(tmp_path):
+def read_program(first_line):
+  """Returns the program of README.md that begins with a line."""
   with open(os.path.join(helpers.TOP, "README.md"), encoding="utf-8") as readme:
-    program = re.search(r"```python\n(import run_squad\n.*?)```\n",
-                        readme.read(), re.DOTALL).group(1)
+    return re.search(r"```python\n(%s\n.*?)```\n" % first_line,
+                     readme.read(), re.DOTALL).group(1)
+
+
+def test_a_flag_of_a_programs_own_as_readme_says(tmp_path):
+  path = tmp_path / "program.py"
+  path.write_text(read_program("import dataclasses").replace(
+      "\n\ndef main", """
+
+class ReviewProcessor(run_classifier.DataProcessor):
+  def __init__(self, stars):
+    print("Stars:", stars)
+
+def main"""))
+  done = subprocess.run(
+      [sys.executable, str(path), "--stars=4"], capture_output=True,
+      env=dict(os.environ, PYTHONPATH=helpers.TOP))
+  assert (done.returncode, done.stdout) == (1, b"Stars: 4\n")
+  assert done.stderr.decode().endswith(
+      "program.py: also pass --vocab_file, --bert_config_file, --output_dir\n")
+
+
+def test_flags_of_a_script_as_readme_says(tmp_path):
+  program = read_program("import run_squad")
   parse, last_line = 'FLAGS(["notebook"])\n', "app.run(main)\n"
   assert program.count(last_line) == 1
   path = tmp_path / "program.py"
