@@ -3,15 +3,9 @@
 The code is bert_suite/export_model.py; both names are one module.
 """
 
-import sys
-
 if __package__:
-  from .bert_suite import export_model
+  from .bert_suite import export_model, open_door
 else:
-  from bert_suite import export_model
+  from bert_suite import export_model, open_door
 
-if __name__ == "__main__":
-  __doc__ = export_model.__doc__  # for --help
-  export_model.run()
-else:
-  sys.modules[__name__] = export_model
+open_door(__name__, export_model)

@@ -3,15 +3,9 @@
 The code is bert_suite/extract_features.py; both names are one module.
 """
 
-import sys
-
 if __package__:
-  from .bert_suite import extract_features
+  from .bert_suite import extract_features, open_door
 else:
-  from bert_suite import extract_features
+  from bert_suite import extract_features, open_door
 
-if __name__ == "__main__":
-  __doc__ = extract_features.__doc__  # for --help
-  extract_features.run()
-else:
-  sys.modules[__name__] = extract_features
+open_door(__name__, extract_features)

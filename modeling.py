@@ -3,11 +3,9 @@
 The code is bert_suite/modeling.py; both names are one module.
 """
 
-import sys
-
 if __package__:
-  from .bert_suite import modeling
+  from .bert_suite import modeling, open_door
 else:
-  from bert_suite import modeling
+  from bert_suite import modeling, open_door
 
-sys.modules[__name__] = modeling
+open_door(__name__, modeling)

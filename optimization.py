@@ -3,11 +3,9 @@
 The code is bert_suite/optimization.py; both names are one module.
 """
 
-import sys
-
 if __package__:
-  from .bert_suite import optimization
+  from .bert_suite import open_door, optimization
 else:
-  from bert_suite import optimization
+  from bert_suite import open_door, optimization
 
-sys.modules[__name__] = optimization
+open_door(__name__, optimization)

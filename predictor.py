@@ -3,11 +3,9 @@
 The code is bert_suite/predictor.py; both names are one module.
 """
 
-import sys
-
 if __package__:
-  from .bert_suite import predictor
+  from .bert_suite import open_door, predictor
 else:
-  from bert_suite import predictor
+  from bert_suite import open_door, predictor
 
-sys.modules[__name__] = predictor
+open_door(__name__, predictor)

@@ -3,15 +3,9 @@
 The code is bert_suite/run_classifier_with_tfhub.py; both names are one module.
 """
 
-import sys
-
 if __package__:
-  from .bert_suite import run_classifier_with_tfhub
+  from .bert_suite import open_door, run_classifier_with_tfhub
 else:
-  from bert_suite import run_classifier_with_tfhub
+  from bert_suite import open_door, run_classifier_with_tfhub
 
-if __name__ == "__main__":
-  __doc__ = run_classifier_with_tfhub.__doc__  # for --help
-  run_classifier_with_tfhub.run()
-else:
-  sys.modules[__name__] = run_classifier_with_tfhub
+open_door(__name__, run_classifier_with_tfhub)

@@ -3,11 +3,9 @@
 The code is bert_suite/tokenization.py; both names are one module.
 """
 
-import sys
-
 if __package__:
-  from .bert_suite import tokenization
+  from .bert_suite import open_door, tokenization
 else:
-  from bert_suite import tokenization
+  from bert_suite import open_door, tokenization
 
-sys.modules[__name__] = tokenization
+open_door(__name__, tokenization)

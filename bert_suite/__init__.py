@@ -11,3 +11,17 @@ for _name, _module in list(sys.modules.items()):
   if (_name.split(".")[-1] == "bert_suite" and _name != __name__ and
       getattr(_module, "__file__", None) == __file__):
     sys.modules[__name__] = _module
+
+
+def open_door(name, module):
+  """Puts a module in place of the top-level file of its name, or runs it.
+
+  Args:
+    name: str. The file's `__name__`: "__main__" where it is run as a command.
+    module: module of this package.
+  """
+  if name != "__main__":
+    sys.modules[name] = module
+  elif hasattr(module, "run"):
+    sys.modules[name].__doc__ = module.__doc__  # for --help
+    module.run()

@@ -111,12 +111,10 @@ def make_head_fn(build_model, loss_batch_size=None):
       batch = tf.range(tf.shape(per_example_loss)[0]) // loss_batch_size
       loss = tf.placeholder_with_default(
           tf.math.segment_mean(per_example_loss, batch), shape=None)
-    names = ["eval_accuracy", "eval_loss"]
-    if logits.shape[-1] == 2:
-      names.append("eval_f1")
+    names = ["eval_accuracy", "eval_loss"] + (
+        ["eval_f1"] if logits.shape[-1] == 2 else [])
     return training.Head(
-        loss=loss,
-        predictions={"probabilities": probabilities},
+        loss=loss, predictions={"probabilities": probabilities},
         metrics=(compute_metrics, dict(
             per_example_loss=per_example_loss, label_ids=labels,
             predictions=tf.argmax(logits, axis=-1, output_type=tf.int32),

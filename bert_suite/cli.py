@@ -1,7 +1,7 @@
 """The command line of every script: flags, and mistakes shown as one line.
 
 Nothing here imports TensorFlow before it is needed, so that scripts without it
-start at once. What knows its errors looks whether it has been imported.
+start at once.
 """
 
 import builtins
@@ -14,7 +14,7 @@ import sys
 
 from absl import app, flags
 
-from . import usage
+from . import faults, usage
 
 # Flags defined by functions of this module belong to the script that calls
 # them, so that its --helpshort lists them.
@@ -60,18 +60,12 @@ def user_errors():
       raise InvalidValue(str(error)) from None
     if isinstance(error, NotImplementedError):
       raise UserError(str(error)) from None
-    if not isinstance(error, OSError) and not _is_of_tensorflow(error):
+    if not isinstance(error, OSError) and not faults.is_of_tensorflow(error):
       raise
     if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
       raise BrokenPipeError(errno.EPIPE, "Broken pipe") from None
-    raise UserError(_environment_fault(error) or getattr(
-        error, "message", None) or str(error)) from None
-
-
-def _is_of_tensorflow(error):
-  """Returns whether an exception is a `tf.errors.OpError`."""
-  errors = getattr(sys.modules.get("tensorflow"), "errors", None)
-  return errors is not None and isinstance(error, errors.OpError)
+    raise UserError(
+        faults.describe(error) or faults.message_of(error)) from None
 
 
 def run(main, define_flags, required=(), argv=None):
@@ -190,7 +184,7 @@ def call_here(flag_values, function):
   except UserError:
     raise
   except Exception as error:
-    text = _environment_fault(error)
+    text = faults.describe(error)
     if text is None:
       raise
     raise UserError(text) from None
@@ -232,107 +226,6 @@ def _exit(program, text, status):
     text = files.given_names(text)
   sys.stderr.write("%s: %s\n" % (program, text))
   sys.exit(status)
-
-
-def _environment_fault(error):
-  """Returns one line for a fault of disk or data, None for one of the program.
-
-  Args:
-    error: Exception, of Python or of TensorFlow.
-  """
-  text = getattr(error, "message", None) or str(error)
-  of_tensorflow = _is_of_tensorflow(error)
-  if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-    text = str(error)
-  elif not of_tensorflow:
-    return None
-  if of_tensorflow and _fault_of_records(text):
-    return _fault_of_records(text)
-  # TensorFlow 2 puts a title before what the matter is.
-  first_line = next(
-      (line for line in text.split("\n")
-       if line.strip() and not line.startswith("Graph execution error")), "")
-  if re.search("No space left|Disk quota|File too large", text):
-    return ("no room to write to (%s); what was complete is still there: free "
-            "some space, or name a folder on another disk, and give the same "
-            "command again" % first_line)
-  if of_tensorflow and _want_of_memory(text):
-    return _want_of_memory(text)
-  kind = type(error).__name__
-  if kind == "DataLossError":
-    return ("a file is damaged (%s); if it is a checkpoint, remove its files "
-            "to resume from the one before, else write it again" % first_line)
-  if kind == "PermissionDeniedError":
-    return "no permission to write or read: %s" % first_line
-  return None
-
-
-# How TensorFlow says that memory ran out, and how it says that a library of the
-# GPU did not start, for which that is the usual reason.
-_NO_MEMORY = re.compile(
-    "OOM when allocating|out.of.memory|failed to alloc|"
-    "CU(DNN|BLAS)_STATUS_ALLOC_FAILED|Dst tensor is not initialized", re.I)
-_NO_LIBRARY = re.compile(
-    "CU(DNN|BLAS)_STATUS_NOT_INITIALIZED|(create|creating) (cudnn|cublas)|"
-    "without BLAS support|BLAS x?GEMM launch failed|(DNN|BLAS) library init",
-    re.I)
-
-# The flags that say how much is computed at once, and what asks for it.
-_BATCH_SIZES = [("train_batch_size", "do_train"),
-                ("eval_batch_size", "do_eval"),
-                ("predict_batch_size", "do_predict"),
-                ("batch_size", "batch_size")]
-
-
-def _want_of_memory(text):
-  """Returns one line if memory ran out, with the figures to lower, or None.
-
-  Args:
-    text: str. The message of TensorFlow's error.
-  """
-  line = next((line.strip() for line in text.split("\n")
-               if _NO_MEMORY.search(line) or _NO_LIBRARY.search(line)), None)
-  if line is None:
-    return None
-  known = flags.FLAGS
-  figures = []
-  for name in [name for name, wanted_by in _BATCH_SIZES
-               if name in known and wanted_by in known and
-               known[wanted_by].value] + ["max_seq_length"]:
-    if name in known:
-      value = given(known, name)
-      if value is None:  # what --help says of the default starts with it
-        value = (getattr(known[name], "default_text", None) or
-                 str(known[name].default)).split(" ")[0]
-      figures.append("--%s=%s" % (name, value))
-  return "%s (%s); lower %s, or end other programs on the device (nvidia-smi " \
-         "lists those on a GPU)" % (
-             "out of memory" if _NO_MEMORY.search(line) else
-             "a library of the GPU did not start, usually for want of memory",
-             line[:200], " or ".join(figures) or "the batch size")
-
-
-def _fault_of_records(text):
-  """Returns one line about records that a step could not use, or None.
-
-  Args:
-    text: str. The message of TensorFlow's error.
-  """
-  from . import input_pipeline, optimization
-
-  # tf.Assert puts each part of its message into brackets.
-  found = re.search(r"\[((%s|%s).*)\]" % (
-      re.escape(optimization.NOT_FINITE),
-      re.escape(input_pipeline.BAD_RECORDS)), text)
-  if found:
-    return found.group(1).replace("] [", " ")
-  found = re.search(
-      r"Key: (\w+).*(?:Can't parse serialized Example|values != expected)",
-      text)
-  if found:
-    return ("a record has not as many %s as the flags say; give the lengths "
-            "that the records were written with" % found.group(1))
-  return None
 
 
 def parse_flags(argv):
@@ -509,8 +402,7 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
                                  boolean=kind == "bool"), _flags)
   else:
     flag = _flags[name]  # changed in place: aliases and programs hold it
-    # An alias marks the flag as present, but not as given.
-    flag.using_default_value = flag.using_default_value and not flag.present
+    flag.using_default_value = usage.is_default(flag)
     flag.parser, flag.serializer = parser, serializer
     flag.boolean, flag.help = kind == "bool", help_text
     flag.validators[:] = [
@@ -549,9 +441,7 @@ def define_flag_alias(name, original):
 def given(flag_values, name):
   """Returns the value of a flag, None where it was not given."""
   flag = flag_values[name]
-  # An alias marks the flag as present alone.
-  is_default = flag.using_default_value and not flag.present
-  return None if is_default else flag.value
+  return None if usage.is_default(flag) else flag.value
 
 
 def values_of(flag_values, names):

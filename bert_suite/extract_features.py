@@ -143,15 +143,13 @@ def stream_examples(input_file):
   if input_file == "-":
     # A copy: a thread that waits for a line must not hold Python's own.
     with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as reader:
-      for example in _parse_lines(reader, "standard input"):
-        yield example
+      yield from _parse_lines(reader, "standard input")
     return
   # TensorFlow asks for a file's size, and a pipe has none.
   is_pipe = os.path.exists(input_file) and not os.path.isfile(input_file)
   make_reader = open if is_pipe else tf.gfile.GFile
   with make_reader(input_file, "rb") as reader:
-    for example in _parse_lines(reader, input_file):
-      yield example
+    yield from _parse_lines(reader, input_file)
 
 
 def _parse_lines(reader, name):
@@ -162,10 +160,8 @@ def _parse_lines(reader, name):
       raise ValueError("%s, line %d: byte %d is not UTF-8; save the file as "
                        "UTF-8" % (name, index + 1, error.start + 1)) from None
     text_a, separator, text_b = text.rpartition(" ||| ")
-    if separator:
-      yield InputExample(index, text_a, text_b)
-    else:
-      yield InputExample(index, text, None)
+    yield InputExample(index, *(
+        (text_a, text_b) if separator else (text, None)))
 
 
 def check_pairs(examples, type_vocab_size):
@@ -201,8 +197,7 @@ def _stream_features(examples, seq_length, tokenizer):
         tokenizer.tokenize(example.text_b) if example.text_b else None,
         seq_length, tokenizer, cuts)
     if index < 5:
-      model_inputs.log_example(
-          str(example.unique_id), model_input, index=index)
+      model_inputs.log_example(str(example.unique_id), model_input, index=index)
     yield InputFeatures(
         example.unique_id, model_input.tokens, model_input.input_ids,
         model_input.input_mask, model_input.segment_ids)
@@ -222,8 +217,7 @@ def input_fn_builder(features, seq_length):
     the graph, as TPUs want it.
   """
   shape = [len(features), seq_length]
-  arrays = {
-      "unique_ids": np.array([f.unique_id for f in features], np.int32)}
+  arrays = {"unique_ids": np.array([f.unique_id for f in features], np.int32)}
   for name in ("input_ids", "input_mask", "input_type_ids"):
     arrays[name] = np.reshape(
         [getattr(f, name) for f in features], shape).astype(np.int32)
@@ -354,8 +348,7 @@ def make_estimator_runner(model_fn, seq_length, batch_size, **device):
       if "vector" in result:
         results.append(result["vector"])
       else:
-        layers = [result["layer_output_%d" % i]
-                  for i in range(len(result) - 1)]
+        layers = [result["layer_output_%d" % i] for i in range(len(result) - 1)]
         results.append(np.stack(layers, axis=1)[:len(one.tokens)])
     return results
 
@@ -455,7 +448,7 @@ def run_with(settings):
               bert_config, settings.init_checkpoint, layer_indexes, True, False,
               settings.pooling, run_settings.model_options(settings)),
           settings.max_seq_length, settings.batch_size,
-          **run_settings.device_values(settings))
+          **run_settings.hardware_values(settings))
     else:
       window_size = _BATCHES_PER_WINDOW * settings.batch_size
       compute = make_session_runner(

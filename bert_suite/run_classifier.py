@@ -105,25 +105,17 @@ def file_based_input_fn_builder(input_file, seq_length, is_training,
 
 def feature_spec(seq_length):
   """Returns a dict from the name of a feature to its `FixedLenFeature`."""
-  sequence, scalar = [
-      tf.FixedLenFeature(shape, tf.int64) for shape in ([seq_length], [])]
-  return {"input_ids": sequence, "input_mask": sequence,
-          "segment_ids": sequence, "label_ids": scalar,
-          "is_real_example": scalar}
+  return tasks.feature_spec(seq_length, "label_ids", "is_real_example")
 
 
 def input_fn_builder(features, seq_length, is_training, drop_remainder):
   """Makes an `input_fn` over a list of InputFeatures, for small data sets."""
   shape = [len(features), seq_length]
   arrays = {
-      "input_ids": np.reshape([f.input_ids for f in features], shape),
-      "input_mask": np.reshape([f.input_mask for f in features], shape),
-      "segment_ids": np.reshape([f.segment_ids for f in features], shape),
-      "label_ids": np.array([f.label_id for f in features]),
-  }
-  return input_pipeline.make_array_input_fn(
-      {name: array.astype(np.int32) for name, array in arrays.items()},
-      is_training, drop_remainder)
+      name: np.reshape([getattr(f, name) for f in features], shape).astype(
+          np.int32) for name in serving.SEQUENCE_INPUTS}
+  arrays["label_ids"] = np.array([f.label_id for f in features], np.int32)
+  return input_pipeline.make_array_input_fn(arrays, is_training, drop_remainder)
 
 
 def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
@@ -197,8 +189,7 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
     A `model_fn` for `training.make_estimator`.
   """
   return make_model_fn(
-      bert_config, num_labels, init_checkpoint,
-      optimization.Settings(
+      bert_config, num_labels, init_checkpoint, optimization.Settings(
           learning_rate, num_train_steps, num_warmup_steps, use_tpu),
       modeling.make_options(options, use_one_hot_embeddings), **others)
 
@@ -298,6 +289,7 @@ class ClassificationTask(tasks.Task):
     self.processor = processor
     self.brought_by = brought_by
     self.type_vocab_size = type_vocab_size
+    self.recorded_name = settings.task_name.lower()
 
   def check(self):
     if os.path.realpath(self.settings.data_dir) != os.path.realpath(
@@ -345,9 +337,6 @@ class ClassificationTask(tasks.Task):
     data = super().write(
         split, list(examples) + [PaddingInputExample()] * missing)
     return data._replace(num_examples=len(examples))
-
-  def recorded_name(self):
-    return self.settings.task_name.lower()
 
   def head(self, features, is_training):
     return make_head(

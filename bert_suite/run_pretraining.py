@@ -129,8 +129,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     A `model_fn` for `training.make_estimator`.
   """
   return make_model_fn(
-      bert_config, init_checkpoint,
-      optimization.Settings(
+      bert_config, init_checkpoint, optimization.Settings(
           learning_rate, num_train_steps, num_warmup_steps, use_tpu),
       modeling.make_options(options, use_one_hot_embeddings), **others)
 
@@ -196,8 +195,7 @@ def serving_task(bert_config, options=serving.OPTIONS):
     top_log_probs, top_ids = tf.nn.top_k(
         log_probs, min(_NUM_CANDIDATES, bert_config.vocab_size))
     outputs = {
-        serving.SIGNATURE: {
-            "top_ids": top_ids, "top_log_probs": top_log_probs},
+        serving.SIGNATURE: {"top_ids": top_ids, "top_log_probs": top_log_probs},
         LOG_PROBS_SIGNATURE: {"masked_lm_log_probs": log_probs}}
     return {signature: {name: cut(output, "masked_lm_positions")
                         for name, output in of_signature.items()}
@@ -212,26 +210,19 @@ def record_features(max_seq_length, max_predictions_per_seq):
   sequence = tf.FixedLenFeature([max_seq_length], tf.int64)
   predictions = tf.FixedLenFeature([max_predictions_per_seq], tf.int64)
   return {
-      "input_ids": sequence,
-      "input_mask": sequence,
-      "segment_ids": sequence,
-      "masked_lm_positions": predictions,
-      "masked_lm_ids": predictions,
+      "input_ids": sequence, "input_mask": sequence, "segment_ids": sequence,
+      "masked_lm_positions": predictions, "masked_lm_ids": predictions,
       "masked_lm_weights": tf.FixedLenFeature(
           [max_predictions_per_seq], tf.float32),
-      "next_sentence_labels": tf.FixedLenFeature([1], tf.int64),
-  }
+      "next_sentence_labels": tf.FixedLenFeature([1], tf.int64)}
 
 
 def record_limits(bert_config, max_seq_length):
   """Returns a dict from feature to the number that its values stay below."""
-  return {
-      "input_ids": bert_config.vocab_size,
-      "masked_lm_ids": bert_config.vocab_size,
-      "segment_ids": bert_config.type_vocab_size,
-      "masked_lm_positions": max_seq_length,
-      "next_sentence_labels": 2,
-  }
+  vocab_size = bert_config.vocab_size
+  return {"input_ids": vocab_size, "masked_lm_ids": vocab_size,
+          "segment_ids": bert_config.type_vocab_size,
+          "masked_lm_positions": max_seq_length, "next_sentence_labels": 2}
 
 
 def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
@@ -276,8 +267,7 @@ def find_input_files(settings):
   if settings.eval_steps and not settings.eval_input_file:
     raise ValueError("--eval_steps=%d needs --eval_input_file, records to "
                      "evaluate on" % settings.eval_steps)
-  train_files = files.find_files(
-      settings.input_file, "--input_file")
+  train_files = files.find_files(settings.input_file, "--input_file")
   if not settings.eval_input_file:
     return train_files, train_files
   return train_files, files.find_files(
@@ -315,6 +305,7 @@ class PreTrainingTask(tasks.Task):
   """Pre-training on records; what is served of it is filling in words."""
 
   name = "masked_lm"
+  recorded_name = "pretraining"
   splits = ("train", "eval")
   training_flags = ("train_batch_size", "max_seq_length",
                     "max_predictions_per_seq", "input_file", "tf_random_seed")
@@ -337,6 +328,7 @@ class PreTrainingTask(tasks.Task):
 
   def check(self):
     settings = self.settings
+    self.asked()  # before its files are looked for
     self._files["train"], self._files["eval"] = find_input_files(settings)
     training.check_results(
         settings.output_dir,
@@ -374,7 +366,7 @@ class PreTrainingTask(tasks.Task):
 
   def record(self):
     return checkpoints.make_record(
-        "pretraining", self.config,
+        self.recorded_name, self.config,
         use_next_sentence=self.settings.use_next_sentence, **self._vocabulary)
 
   def training_values(self):
@@ -382,12 +374,6 @@ class PreTrainingTask(tasks.Task):
 
   def count_train_steps(self, examples):
     return self.settings.num_train_steps if self.settings.do_train else 0
-
-  def optimizer_settings(self, num_train_steps):
-    return run_settings.optimizer_settings(self.settings)
-
-  def batch_size(self, split):
-    return getattr(self.settings, split + "_batch_size")
 
   def head(self, features, is_training):
     return make_head(
@@ -401,10 +387,6 @@ class PreTrainingTask(tasks.Task):
 
   def eval_steps(self, data):
     return self.settings.max_eval_steps
-
-  @classmethod
-  def is_recorded(cls, record):
-    return record.get("task") == "pretraining"
 
   @classmethod
   def serve(cls, config, options, trained_with, checkpoint, model_options):
@@ -450,8 +432,6 @@ def run_with(settings):
   """
   runner.start(settings)
   with cli.user_errors():
-    if not settings.do_train and not settings.do_eval:
-      raise ValueError("nothing to do; give --do_train or --do_eval")
     bert_config = modeling.BertConfig.from_json_file(settings.bert_config_file)
     modeling.check_seq_length(
         settings.max_seq_length, bert_config.max_position_embeddings)

@@ -172,43 +172,32 @@ def read_record(output_dir):
   return record
 
 
-def _is_text(value):
-  return isinstance(value, str)
-
-
-def _is_count(value):
-  return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_object(value):
-  return isinstance(value, dict)
-
-
-def _is_bool(value):
-  return isinstance(value, bool)
-
-
-# What `write_record` and the scripts write: the keys that lead to a value, the
-# test of it and its name. Only the first is in every record.
-_FIELDS = [
-    ("task", _is_text, "a name"),
-    ("labels", lambda value: isinstance(value, list) and value and
-     all(map(_is_text, value)), "a list of texts"),
-    ("config", _is_object, "an object"),
-    ("vocabulary", _is_object, "an object"),
-    ("vocabulary size", _is_count, "a whole number above 0"),
-    ("vocabulary sha256", _is_text, "a hash"),
-    ("do_lower_case", _is_bool, "true or false"),
-    ("strip_accents", _is_bool, "true or false"),
-    ("use_next_sentence", _is_bool, "true or false"),
-    ("training", _is_object, "an object"),
-    ("training vocab_file", lambda value: value is None or _is_text(value),
-     "a path"),
-    ("training max_seq_length", _is_count, "a whole number above 0"),
-    ("training doc_stride", _is_count, "a whole number above 0"),
-    ("training max_query_length", _is_count, "a whole number above 0"),
-    ("training version_2_with_negative", _is_bool, "true or false"),
-]
+# The kinds of values, by the words that messages have for them.
+_KINDS = {
+    "a name": lambda value: isinstance(value, str),
+    "a hash": lambda value: isinstance(value, str),
+    "a path": lambda value: value is None or isinstance(value, str),
+    "a list of texts": lambda value: isinstance(value, list) and value and all(
+        isinstance(text, str) for text in value),
+    "an object": lambda value: isinstance(value, dict),
+    "a whole number above 0": lambda value: (
+        isinstance(value, int) and not isinstance(value, bool) and value > 0),
+    "true or false": lambda value: isinstance(value, bool),
+}
+# What `write_record` and the scripts write: from the keys that lead to a value
+# to its kind.
+_FIELDS = {
+    "task": "a name", "labels": "a list of texts", "config": "an object",
+    "vocabulary": "an object", "vocabulary size": "a whole number above 0",
+    "vocabulary sha256": "a hash", "do_lower_case": "true or false",
+    "strip_accents": "true or false", "use_next_sentence": "true or false",
+    "training": "an object", "training vocab_file": "a path",
+    "training max_seq_length": "a whole number above 0",
+    "training doc_stride": "a whole number above 0",
+    "training max_query_length": "a whole number above 0",
+    "training version_2_with_negative": "true or false",
+}
+# In every record, or in every one that has what leads there.
 _NEEDED = ("task", "vocabulary size", "vocabulary sha256")
 
 
@@ -220,17 +209,17 @@ def check_fields(record):
   """
   if not isinstance(record, dict):
     raise ValueError("found no JSON object")
-  for name, is_right, expected in _FIELDS:
+  for name, kind in _FIELDS.items():
     within = record
     for key in name.split(" ")[:-1]:
       within = within.get(key)
     key = name.split(" ")[-1]
     if within is None or key not in within and name not in _NEEDED:
       continue
-    if not is_right(within.get(key)):
+    if not _KINDS[kind](within.get(key)):
       found = json.dumps(within[key])[:40] if key in within else "nothing"
       raise ValueError("%s: found %s, expected %s" % (
-          name.replace(" ", "."), found, expected))
+          name.replace(" ", "."), found, kind))
   if "config" in record:
     bert_config.check_config(bert_config.BertConfig.from_dict(record["config"]))
 

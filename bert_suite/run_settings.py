@@ -152,15 +152,11 @@ class FineTuningSettings(ModelSettings, OptimizationSettings):
       "done; each export is a version there.")
 
 
-def device_values(settings):
-  """Returns where to run, as arguments for `make_estimator`."""
-  return values_of(settings, DeviceSettings.__annotations__)
-
-
 def hardware_values(settings):
-  """Returns where to train and what to keep and log, as arguments, too."""
-  return dict(device_values(settings),
-              **values_of(settings, TrainingSettings.__annotations__))
+  """Returns where to run and what to keep and log, for `make_estimator`."""
+  return {name: getattr(settings, name)
+          for kind in (DeviceSettings, TrainingSettings)
+          for name in kind.__annotations__ if hasattr(settings, name)}
 
 
 def batch_size_of(settings, name):
@@ -168,7 +164,7 @@ def batch_size_of(settings, name):
 
   Args:
     settings: Settings of a script.
-    name: str. "eval_batch_size" or "predict_batch_size".
+    name: str. "eval_batch_size", for example.
   """
   return getattr(settings, name) or (
       8 if settings.use_tpu else _INFERENCE_BATCH_SIZE)
@@ -224,19 +220,19 @@ def optimizer_values(settings):
   return values
 
 
-def optimizer_settings(settings, num_train_steps=None):
+def optimizer_settings(settings, num_train_steps):
   """Returns the `optimization.Settings` that a script's flags ask for.
 
   Args:
     settings: Settings of a script.
-    num_train_steps: int. Steps of the training, --warmup_proportion of them
-      warm-up; None where --num_train_steps and --num_warmup_steps say it.
+    num_train_steps: int. Steps of the training. Those of its warm-up are
+      --num_warmup_steps, or --warmup_proportion of them.
   """
-  values = _fields_given(optimization.Settings, settings)
-  if num_train_steps is not None:
-    values.update(
-        num_train_steps=num_train_steps,
-        num_warmup_steps=int(num_train_steps * settings.warmup_proportion))
+  values = dict(_fields_given(optimization.Settings, settings),
+                num_train_steps=num_train_steps)
+  if "num_warmup_steps" not in values:
+    values["num_warmup_steps"] = int(
+        num_train_steps * settings.warmup_proportion)
   return optimization.Settings(**values)
 
 

@@ -112,6 +112,11 @@ class Settings(run_settings.FineTuningSettings):
     """The threshold that predictions apply, a str."""
     return self.null_score_diff_threshold or "0.0"
 
+  @property
+  def needs_model(self):
+    """Whether there is more to do than score answers, bool."""
+    return self.do_train or self.do_predict
+
 
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
@@ -139,8 +144,7 @@ def model_fn_builder(bert_config, init_checkpoint, learning_rate,
     A `model_fn` for `training.make_estimator`.
   """
   return make_model_fn(
-      bert_config, init_checkpoint,
-      optimization.Settings(
+      bert_config, init_checkpoint, optimization.Settings(
           learning_rate, num_train_steps, num_warmup_steps, use_tpu),
       modeling.make_options(options, use_one_hot_embeddings), **others)
 
@@ -211,13 +215,8 @@ def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
 
 def feature_spec(seq_length, is_training):
   """Returns a dict from the name of a feature to its `FixedLenFeature`."""
-  sequence, scalar = [
-      tf.FixedLenFeature(shape, tf.int64) for shape in ([seq_length], [])]
-  spec = {"unique_ids": scalar, "input_ids": sequence, "input_mask": sequence,
-          "segment_ids": sequence}
-  if is_training:
-    spec.update(start_positions=scalar, end_positions=scalar)
-  return spec
+  return tasks.feature_spec(seq_length, "unique_ids", *(
+      ["start_positions", "end_positions"] if is_training else []))
 
 
 def validate_flags_or_throw(bert_config):
@@ -234,12 +233,12 @@ def check_settings(settings, bert_config):
     settings: Settings.
     bert_config: BertConfig; None where there is no model to run.
   """
-  if not (settings.do_train or settings.do_predict or settings.do_eval):
-    raise ValueError(
-        "nothing to do; give --do_train, --do_predict or --do_eval")
-  if settings.export_dir and not (settings.do_train or settings.do_predict):
+  if settings.export_dir and not settings.needs_model:
     raise ValueError("--export_dir: also pass --do_train or --do_predict; "
                      "export_model.py exports what was trained before")
+  if not (settings.needs_model or settings.do_eval):
+    raise ValueError(
+        "nothing to do; give --do_train, --do_predict or --do_eval")
   for step, file_flag in (("do_train", "train_file"),
                           ("do_predict", "predict_file"),
                           ("do_eval", "predict_file")):
@@ -260,23 +259,6 @@ def check_settings(settings, bert_config):
     if settings.null_score_diff_threshold is not None:
       tf.logging.warning("--null_score_diff_threshold has no effect without "
                          "--version_2_with_negative")
-
-
-def needs_model(settings):
-  """Returns whether the flags ask for more than scoring answers.
-
-  Raises:
-    ValueError: they do, and do not name a model.
-  """
-  if not (settings.do_train or settings.do_predict):
-    if settings.export_dir:
-      raise ValueError("--export_dir: also pass --do_train or --do_predict; "
-                       "export_model.py exports what was trained before")
-    return False
-  missing = [name for name in _MODEL_FLAGS if getattr(settings, name) is None]
-  if missing:
-    raise ValueError("also pass --" + ", --".join(missing))
-  return True
 
 
 def read_train_examples(settings):
@@ -411,8 +393,7 @@ class QuestionAnsweringTask(tasks.Task):
     """Reads what predictions are scored by, if they are."""
     settings = self.settings
     if settings.do_eval or (
-        settings.do_predict and
-        settings.threshold == squad_metrics.BEST):
+        settings.do_predict and settings.threshold == squad_metrics.BEST):
       self._dataset = read_answered_dataset(settings)
 
   def write(self, split, examples):
@@ -497,18 +478,19 @@ def run_with(settings):
   Raises:
     UserError: a mistake in the settings or in a file.
   """
-  runner.start(settings, computes=False)
+  if settings.needs_model:
+    cli.check_given(settings, _MODEL_FLAGS)
+  runner.start(settings, computes=settings.needs_model)
   bert_config = tokenizer = None
   with cli.user_errors():
-    if needs_model(settings):
-      run_settings.log_device(settings.use_tpu)
+    if settings.needs_model:
       bert_config = modeling.BertConfig.from_json_file(
           settings.bert_config_file)
     check_settings(settings, bert_config)
-    if bert_config is not None:
+    if settings.needs_model:
       tokenizer = run_settings.make_tokenizer(settings, bert_config)
   task = QuestionAnsweringTask(settings, bert_config, tokenizer)
-  if bert_config is not None:
+  if settings.needs_model:
     return runner.run(task)
   with cli.user_errors():
     task.check()

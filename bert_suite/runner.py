@@ -2,7 +2,7 @@
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
-from . import checkpoints, cli, hooks, progress, run_settings, training
+from . import checkpoints, cli, hooks, progress, run_settings, serving, training
 
 
 def start(settings, computes=True):
@@ -87,8 +87,8 @@ def _make_estimator(task, num_train_steps, start_step, on_log):
   return training.make_estimator(
       training.make_model_fn(
           task.head, settings.init_checkpoint,
-          task.optimizer_settings(num_train_steps), task.head_names,
-          getattr(settings, "init_head", "auto")),
+          run_settings.optimizer_settings(settings, num_train_steps),
+          task.head_names, getattr(settings, "init_head", "auto")),
       settings.output_dir, start_step=start_step, on_log=on_log,
       **dict(run_settings.hardware_values(settings), **batch_sizes))
 
@@ -140,10 +140,13 @@ def _train(task, estimator, make_estimator, data, num_train_steps, start_step,
 
 def _export(task, checkpoint):
   """Exports the model of a checkpoint into --export_dir."""
-  settings = task.settings
+  settings, basic = task.settings, task.tokenizer.basic_tokenizer
   with cli.user_errors():
     served = task.serve(
         task.config, {"labels": task.labels}, task.training_values(),
         checkpoint, run_settings.serving_options(settings))
-  training.export(served, checkpoint, task.config,
-                  task.tokenizer.basic_tokenizer, settings)
+    serving.export_saved_model(
+        served, checkpoint, settings.vocab_file, serving.make_settings(
+            served, settings.max_seq_length, basic.do_lower_case,
+            basic.strip_accents, task.config.type_vocab_size),
+        settings.export_dir)

@@ -94,9 +94,8 @@ def round_up_request(inputs, max_length):
     padded[name].set_shape([None, None])
 
   def cut(tensor, like=None):
-    if like is None:
-      return tensor[:batch_size]
-    return tensor[:batch_size, :tf.shape(inputs[like])[1]]
+    rows = tensor[:batch_size]
+    return rows if like is None else rows[:, :tf.shape(inputs[like])[1]]
 
   return padded, cut
 

@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoints, cli, files, hooks, input_pipeline, progress, run_settings,
-    training)
+    serving,     training)
 
 
 class Data(collections.namedtuple(
@@ -31,6 +31,22 @@ class Data(collections.namedtuple(
   """
 
 
+def feature_spec(seq_length, *numbers):
+  """Makes the feature spec of a task that reads texts.
+
+  Args:
+    seq_length: int. S.
+    *numbers: names of features that are one int each.
+
+  Returns:
+    dict from the name of a feature to its `FixedLenFeature`.
+  """
+  shapes = {name: [seq_length] for name in serving.SEQUENCE_INPUTS}
+  shapes.update((name, []) for name in numbers)
+  return {name: tf.FixedLenFeature(shape, tf.int64)
+          for name, shape in shapes.items()}
+
+
 class Task:
   """A task. Subclasses say what is theirs; the rest has defaults.
 
@@ -39,6 +55,7 @@ class Task:
 
   Attributes:
     name: str. What it is called in trained_models.TASKS and in model.json.
+    recorded_name: str. What run.json calls it; None for its name.
     splits: names of what it reads, each with a flag do_<split> and, but for
       "train", a flag <split>_batch_size.
     head_names: names of the variables of the head.
@@ -58,6 +75,7 @@ class Task:
   """
 
   name = None
+  recorded_name = None
   splits = ("train", "eval", "predict")
   head_names = ()
   training_flags = ("warmup_proportion", "train_batch_size", "num_train_epochs",
@@ -142,8 +160,7 @@ class Task:
   def feature_spec(self, split):
     """Returns a dict from the name of a feature to its `FixedLenFeature`."""
     del split
-    return {name: tf.FixedLenFeature([self.settings.max_seq_length], tf.int64)
-            for name in ("input_ids", "input_mask", "segment_ids")}
+    return feature_spec(self.settings.max_seq_length)
 
   def write(self, split, examples):
     """Writes the features of a split as a TFRecord file; returns its Data."""
@@ -178,12 +195,9 @@ class Task:
     """Returns what run.json identifies the run by; see `make_record`."""
     basic = self.tokenizer.basic_tokenizer
     return checkpoints.make_record(
-        self.recorded_name(), self.config, self.labels, self.tokenizer.vocab,
-        do_lower_case=basic.do_lower_case, strip_accents=basic.strip_accents)
-
-  def recorded_name(self):
-    """Returns what run.json calls the task."""
-    return self.name
+        self.recorded_name or self.name, self.config, self.labels,
+        self.tokenizer.vocab, do_lower_case=basic.do_lower_case,
+        strip_accents=basic.strip_accents)
 
   def training_values(self):
     """Returns a dict of the values of settings; see `training_flags`."""
@@ -195,14 +209,8 @@ class Task:
     return run_settings.count_train_steps(
         len(examples.get("train", ())), self.settings)
 
-  def optimizer_settings(self, num_train_steps):
-    """Returns `optimization.Settings`."""
-    return run_settings.optimizer_settings(self.settings, num_train_steps)
-
   def batch_size(self, split):
     """Returns the batch size of a split."""
-    if split == "train":
-      return self.settings.train_batch_size
     return run_settings.batch_size_of(self.settings, split + "_batch_size")
 
   def head(self, features, is_training):
@@ -291,7 +299,7 @@ class Task:
   @classmethod
   def is_recorded(cls, record):
     """Returns whether a run.json, a dict, is of this task."""
-    return record.get("task") == cls.name
+    return record.get("task") == (cls.recorded_name or cls.name)
 
   @classmethod
   def serve(cls, config, options, trained_with, checkpoint, model_options):

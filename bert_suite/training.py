@@ -1,8 +1,8 @@
 """The Estimator around a task: making it, training, evaluating, results.
 
 What every script does around its task lives here once: the estimator, the
-`model_fn` around a task's head, starting from a pre-trained checkpoint, showing
-progress and stopping on Ctrl-C.
+`model_fn` around a task's head, stopping on Ctrl-C, evaluating and writing
+results.
 """
 
 import collections
@@ -15,29 +15,16 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, files, hooks, metrics, modeling,
-    optimization, run_settings, serving, tf_estimator, training_lock, xla)
+    checkpoint_fit, checkpoints, cli, faults, files, hooks, initial_weights,
+    metrics, optimization, run_settings, tf_estimator, training_lock, xla)
 
 
-def make_estimator(model_fn,
-                   output_dir,
-                   train_batch_size=32,
-                   eval_batch_size=8,
-                   predict_batch_size=8,
-                   use_tpu=False,
-                   tpu_name=None,
-                   tpu_zone=None,
-                   gcp_project=None,
-                   master=None,
-                   num_tpu_cores=8,
-                   iterations_per_loop=1000,
-                   save_checkpoints_steps=1000,
-                   keep_checkpoint_max=5,
-                   log_steps=100,
-                   tf_random_seed=None,
-                   use_xla=False,
-                   start_step=0,
-                   on_log=None):
+def make_estimator(
+    model_fn, output_dir, train_batch_size=32, eval_batch_size=8,
+    predict_batch_size=8, use_tpu=False, tpu_name=None, tpu_zone=None,
+    gcp_project=None, master=None, num_tpu_cores=8, iterations_per_loop=1000,
+    save_checkpoints_steps=1000, keep_checkpoint_max=5, log_steps=100,
+    tf_random_seed=None, use_xla=False, start_step=0, on_log=None):
   """Makes the estimator that trains, evaluates and predicts.
 
   Args:
@@ -85,9 +72,7 @@ def make_estimator(model_fn,
         tpu_name, zone=tpu_zone, project=gcp_project)
   with cli.user_errors():
     run_config = tf_estimator.TPURunConfig(
-        cluster=cluster,
-        master=master,
-        model_dir=model_dir,
+        cluster=cluster, master=master, model_dir=model_dir,
         save_checkpoints_steps=save_checkpoints_steps,
         keep_checkpoint_max=keep_checkpoint_max,
         # Away from TPUs the LogHook of `make_model_fn` does both, and more.
@@ -96,17 +81,13 @@ def make_estimator(model_fn,
         tf_random_seed=tf_random_seed,
         session_config=xla.session_config() if use_xla else None,
         tpu_config=tf_estimator.TPUConfig(
-            iterations_per_loop=iterations_per_loop,
-            num_shards=num_tpu_cores,
+            iterations_per_loop=iterations_per_loop, num_shards=num_tpu_cores,
             per_host_input_for_training=(
                 tf_estimator.InputPipelineConfig.PER_HOST_V2)))
     return tf_estimator.TPUEstimator(
-        use_tpu=use_tpu,
-        model_fn=model_fn,
-        config=run_config,
+        use_tpu=use_tpu, model_fn=model_fn, config=run_config,
         params={"log_steps": log_steps, "on_log": on_log},
-        train_batch_size=train_batch_size,
-        eval_batch_size=eval_batch_size,
+        train_batch_size=train_batch_size, eval_batch_size=eval_batch_size,
         predict_batch_size=predict_batch_size)
 
 
@@ -138,8 +119,7 @@ def check_output_dir(output_dir, flag="output_dir"):
     raise cli.UserError(
         "--%s=%s: cannot be written to (%s); name another folder, or get "
         "permission and room" % (
-            flag, output_dir,
-            getattr(error, "message", None) or error)) from None
+            flag, output_dir, faults.message_of(error))) from None
 
 
 def find_start(settings, record, num_train_steps, task):
@@ -250,9 +230,9 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
             tf.trainable_variables(), latest, must_have_all=True, cure="give "
             "another output_dir, or the flags that it was trained with")
     else:
-      scaffold_fn = initialize_from_checkpoint(
+      scaffold_fn = initial_weights.initialize_from_checkpoint(
           init_checkpoint, use_tpu,
-          # With a head that nobody trained the results would mean nothing.
+          # Results of an untrained head would mean nothing.
           must_have_all=mode != tf_estimator.ModeKeys.TRAIN, head=head_names,
           init_head=init_head)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
@@ -395,130 +375,6 @@ def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint):
           "%s holds step %d, but step %d was evaluated; its figures were not "
           "written" % (checkpoint, step, results["global_step"]))
   return results
-
-
-def export(task, checkpoint, config, basic_tokenizer, settings):
-  """Exports what a script has trained into --export_dir.
-
-  Args:
-    task: serving.ServingTask.
-    checkpoint: str. Prefix of the checkpoint.
-    config: BertConfig.
-    basic_tokenizer: BasicTokenizer.
-    settings: Settings of a script.
-
-  Raises:
-    UserError: it cannot be exported.
-  """
-  with cli.user_errors():
-    serving.export_saved_model(
-        task, checkpoint, settings.vocab_file,
-        serving.make_settings(
-            task, settings.max_seq_length, basic_tokenizer.do_lower_case,
-            basic_tokenizer.strip_accents, config.type_vocab_size),
-        settings.export_dir)
-
-
-def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
-                               must_have_all=False, head=(), init_head="auto"):
-  """Starts the trainable variables from a checkpoint and logs what it has.
-
-  Args:
-    init_checkpoint: str. Prefix of the checkpoint; None or empty for none.
-    use_tpu: bool. Leaves the work to the returned function, which runs on the
-      TPU's host.
-    must_have_all: bool. Every variable must be in the checkpoint.
-    head: names of variables. See `checkpoint_fit.find_new_head`, as for the
-      next.
-    init_head: str. Without meaning where the checkpoint must have everything.
-
-  Returns:
-    None, or the `scaffold_fn` that TPUs need.
-
-  Raises:
-    UserError: there is no such checkpoint, it has none of the variables,
-      shapes differ or variables are missing; every one that does not fit is
-      named.
-  """
-  variables = tf.trainable_variables()
-  found, scaffold_fn = {}, None
-  if init_checkpoint:
-    with cli.user_errors():
-      init_checkpoint = checkpoints.resolve(init_checkpoint)
-      new = set() if must_have_all else checkpoint_fit.find_new_head(
-          variables, init_checkpoint, head, init_head)
-      taken = [v for v in variables if v.op.name not in new]
-      checkpoint_fit.check_shapes(
-          taken, init_checkpoint, must_have_all,
-          cure="train first, or give the checkpoint of a fine-tuned model"
-          if must_have_all else
-          "is it for another bert_config.json, vocabulary or set of labels?")
-    assignment_map, found = modeling.get_assignment_map_from_checkpoint(
-        taken, init_checkpoint)
-    warn_of_random_weights(taken, found, init_checkpoint)
-
-    path = files.literal(init_checkpoint)
-    if must_have_all and checkpoints.has_step(init_checkpoint):
-      # What is computed of it is of its step.
-      assignment_map["global_step"] = tf.train.get_or_create_global_step()
-
-    def scaffold_fn_for_tpu():
-      tf.train.init_from_checkpoint(path, assignment_map)
-      return tf.train.Scaffold()
-
-    if use_tpu:
-      scaffold_fn = scaffold_fn_for_tpu
-    else:
-      tf.train.init_from_checkpoint(path, assignment_map)
-
-  _log_variables(variables, found, init_checkpoint)
-  return scaffold_fn
-
-
-def _log_variables(variables, found, init_checkpoint):
-  """Logs how many variables there are, and as DEBUG each of them.
-
-  Args:
-    variables: list of variables.
-    found: dict or set of names, with and without ":0". Those that start from
-      the checkpoint.
-    init_checkpoint: str. Prefix of the checkpoint, if any.
-  """
-  new = [v.op.name for v in variables if v.op.name not in found]
-  parts = ["%d" % len(variables), _show_count(sum(
-      v.shape.num_elements() for v in variables)) + " parameters"]
-  if init_checkpoint:
-    parts.append("%d from %s" % (
-        len(variables) - len(new), os.path.basename(init_checkpoint)))
-  if len(new) == len(variables):
-    parts.append("all new")
-  elif new:
-    parts.append("%d new: %s%s" % (
-        len(new), ", ".join(new[:4]), ", ..." if len(new) > 4 else ""))
-  tf.logging.info("Variables: %s", ", ".join(parts))
-  for variable in variables:
-    tf.logging.debug("  name = %s, shape = %s%s", variable.name, variable.shape,
-                     ", *INIT_FROM_CKPT*" if variable.name in found else "")
-
-
-def _show_count(number):
-  return "%.1f million" % (number / 1e6) if number >= 1e6 else str(number)
-
-
-def warn_of_random_weights(variables, found, checkpoint):
-  """Warns of variables that one would expect in a checkpoint and that are not.
-
-  A new head is no surprise; an encoder that is there only in part is, for
-  example with more layers in the config than in the checkpoint.
-  """
-  scopes = set(name.split("/")[0] for name in found)
-  missing = [v.op.name for v in variables if v.op.name not in found and
-             v.op.name.split("/")[0] in scopes]
-  if missing:
-    tf.logging.warning(
-        "%s lacks %d variables of the model, which start from random weights; "
-        "is it for another bert_config.json? %s%s", checkpoint, len(missing),
-        ", ".join(missing[:5]), ", ..." if len(missing) > 5 else "")
 
 
 def write_results(path, title, results):

@@ -155,9 +155,7 @@ def _format_flag(name, is_required):
                           for spelling in spellings)
   if is_required:
     head += "  (required)"
-  default = getattr(flag, "default_text", None)
-  if default is None and flag.default not in (None, ""):
-    default = flag.default_as_str.strip("'")
+  default = _default_of(flag)
   notes = [] if default is None else ["default: " + default]
   notes.extend(validator.message.replace("expected ", "", 1)
                for validator in flag.validators
@@ -167,6 +165,26 @@ def _format_flag(name, is_required):
       " ".join([flag.help] + notes), _WIDTH, initial_indent=" " * 6,
       subsequent_indent=" " * 6, break_on_hyphens=False,
       break_long_words=False))
+
+
+def _default_of(flag):
+  """Returns what --help says of a flag's default, None for nothing."""
+  default = getattr(flag, "default_text", None)
+  if default is None and flag.default not in (None, ""):
+    default = flag.default_as_str.strip("'")
+  return default
+
+
+def is_default(flag):
+  """Returns whether a flag, absl's object, was not given."""
+  # Its second name marks it as present, but not as given.
+  return flag.using_default_value and not flag.present
+
+
+def figure_of(flag):
+  """Returns the number that a flag stands for, given or not, as str."""
+  value = _default_of(flag) if is_default(flag) else flag.value
+  return str(value).split(" ")[0]
 
 
 def advise(name, own=None):

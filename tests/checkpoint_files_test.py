@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_suite import (
-    checkpoint_files, checkpoints, cli, trained_models, training)
+    checkpoint_files, checkpoints, cli, initial_weights, trained_models)
 import extract_features
 from helpers import save_checkpoint, write_config, write_vocab
 import predictor
@@ -185,7 +185,7 @@ def test_a_file_system_that_is_none_is_named():
 @pytest.mark.parametrize("load", [
     predictor.Predictor,
     lambda path: trained_models.find(init_checkpoint=path),
-    lambda path: training.initialize_from_checkpoint(path),
+    lambda path: initial_weights.initialize_from_checkpoint(path),
     lambda path: extract_features.make_session_runner(
         None, path, [-1], "none", 8),
     lambda path: checkpoints.find_start("new", path, {"task": "mrpc"}, True),

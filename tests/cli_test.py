@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, run_settings, script_options, usage
+from bert_suite import cli, faults, run_settings, script_options, usage
 import create_pretraining_data
 import export_model
 import extract_features
@@ -313,7 +313,7 @@ def test_out_of_memory_names_the_figures_to_lower(
     (tf.errors.ResourceExhaustedError, "Too many open files"),
 ])
 def test_other_faults_of_a_step_are_not_taken_for_want_of_memory(kind, text):
-  assert cli._environment_fault(kind(None, None, text)) is None
+  assert faults.describe(kind(None, None, text)) is None
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import (
-    cli, input_pipeline, progress, run_settings, tf_estimator, training)
+    cli, initial_weights, input_pipeline, progress, run_settings, tf_estimator,
+    training)
 from bert_suite.script_options import option
 import extract_features
 from helpers import TOP, captured_log, make_variables, save_checkpoint
@@ -192,10 +193,10 @@ def test_initialize_from_checkpoint_sets_and_lists_what_it_finds(tmp_path):
   with tf.Graph().as_default(), tf.Session() as session:
     a, b, new = make_variables([("a", [1, 2]), ("scope/b", [1]), ("new", [1])])
     with captured_log() as lines:
-      assert training.initialize_from_checkpoint(checkpoint) is None
+      assert initial_weights.initialize_from_checkpoint(checkpoint) is None
     with captured_log() as debug_lines:
       progress.start_logging(verbose=True)
-      training.initialize_from_checkpoint(checkpoint)
+      initial_weights.initialize_from_checkpoint(checkpoint)
     session.run(tf.global_variables_initializer())
     values = session.run([a, b, new])
   np.testing.assert_array_equal(values[0], [[1.0, 2.0]])
@@ -227,7 +228,7 @@ def test_a_checkpoint_with_none_of_the_encoder_is_refused(
   with tf.Graph().as_default():
     make_variables([("bert/w", [1]), ("output_bias", [1])])
     with pytest.raises(cli.UserError) as error:
-      training.initialize_from_checkpoint(
+      initial_weights.initialize_from_checkpoint(
           checkpoint, must_have_all=must_have_all)
   assert str(error.value) == (
       "%s holds none of the model's variables (the first names found: %s%s), "
@@ -242,7 +243,7 @@ def test_a_checkpoint_with_none_of_the_encoder_is_refused(
 def test_without_a_checkpoint_nothing_is_read(init_checkpoint):
   with tf.Graph().as_default(), captured_log() as lines:
     make_variables([("a", [1])])
-    assert training.initialize_from_checkpoint(init_checkpoint) is None
+    assert initial_weights.initialize_from_checkpoint(init_checkpoint) is None
   assert lines == ["Variables: 1, 1 parameters, all new"]
 
 
@@ -251,7 +252,7 @@ def test_scaffold_for_tpus_reads_the_checkpoint_when_it_is_called(tmp_path):
   values = []
   with tf.Graph().as_default():
     variable, = make_variables([("a", [1])])
-    scaffold_fn = training.initialize_from_checkpoint(
+    scaffold_fn = initial_weights.initialize_from_checkpoint(
         checkpoint, use_tpu=True)
     for call in (lambda: None, scaffold_fn):
       scaffold = call()
@@ -313,7 +314,7 @@ def start_with_head(checkpoint, init_head, **kwargs):
   """Starts a model with a head; returns the log and the variables' values."""
   with tf.Graph().as_default(), captured_log() as lines:
     make_variables([("bert/w", [1])] + [(name, [1]) for name in HEAD])
-    training.initialize_from_checkpoint(
+    initial_weights.initialize_from_checkpoint(
         checkpoint, head=HEAD, init_head=init_head, **kwargs)
     with tf.Session() as session:
       session.run(tf.global_variables_initializer())
@@ -392,7 +393,7 @@ def test_an_encoder_that_is_there_in_part_is_warned_of():
   with tf.Graph().as_default(), captured_log() as lines:
     variables = [tf.get_variable(name, [1]) for name in (
         "bert/layer_0", "bert/layer_1", "output_bias")]
-    training.warn_of_random_weights(
+    initial_weights.warn_of_random_weights(
         variables, {"bert/layer_0": 1, "bert/layer_0:0": 1}, "some.ckpt")
   line, = lines
   assert line.startswith("some.ckpt lacks 1 variables of the model")
@@ -539,7 +540,7 @@ def test_settings_follow_the_flags():
   settings = run_pretraining.Settings(
       learning_rate=1e-4, num_train_steps=20,
       num_warmup_steps=7)
-  assert (run_settings.optimizer_settings(settings) ==
+  assert (run_settings.optimizer_settings(settings, num_train_steps=20) ==
           optimization.Settings(1e-4, 20, 7))
 
 

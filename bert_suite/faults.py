@@ -1,0 +1,116 @@
+"""Faults of disk, memory and data: what an exception means, in one line.
+
+Nothing here imports TensorFlow: what knows its errors looks whether it has been
+imported.
+"""
+
+import errno
+import re
+import sys
+
+from absl import flags
+
+from . import usage
+
+
+def is_of_tensorflow(error):
+  """Returns whether an exception is a `tf.errors.OpError`."""
+  errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+  return errors is not None and isinstance(error, errors.OpError)
+
+
+def message_of(error):
+  """Returns the message of an exception of Python or TensorFlow."""
+  return getattr(error, "message", None) or str(error)
+
+
+def describe(error):
+  """Returns one line for a fault of disk or data, None for one of the program.
+
+  Args:
+    error: Exception, of Python or of TensorFlow.
+  """
+  text = message_of(error)
+  of_tensorflow = is_of_tensorflow(error)
+  # TensorFlow 2 puts a title before the message itself.
+  first_line = next(
+      (line for line in text.split("\n")
+       if line.strip() and not line.startswith("Graph execution error")), "")
+  if (getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+      or of_tensorflow and re.search(
+          "No space left|Disk quota|File too large", text)):
+    return ("no room to write to (%s); what was complete is still there: free "
+            "some space, or name a folder on another disk, and give the same "
+            "command again" % first_line)
+  if not of_tensorflow:
+    return None
+  known = _describe_records(text) or _describe_memory(text)
+  if known:
+    return known
+  kind = type(error).__name__
+  if kind == "DataLossError":
+    return ("a file is damaged (%s); if it is a checkpoint, remove its files "
+            "to resume from the one before, else write it again" % first_line)
+  if kind == "PermissionDeniedError":
+    return "no permission to write or read: %s" % first_line
+  return None
+
+
+# How TensorFlow says that memory ran out, and how it says that a library of the
+# GPU did not start, for which that is the usual reason.
+_NO_MEMORY = re.compile(
+    "OOM when allocating|out.of.memory|failed to alloc|"
+    "CU(DNN|BLAS)_STATUS_ALLOC_FAILED|Dst tensor is not initialized", re.I)
+_NO_LIBRARY = re.compile(
+    "CU(DNN|BLAS)_STATUS_NOT_INITIALIZED|(create|creating) (cudnn|cublas)|"
+    "without BLAS support|BLAS x?GEMM launch failed|(DNN|BLAS) library init",
+    re.I)
+
+# The flags that say how much is computed at once, and what asks for it.
+_BATCH_SIZES = [("train_batch_size", "do_train"), ("eval_batch_size", "do_eval"),
+                ("predict_batch_size", "do_predict"),
+                ("batch_size", "batch_size")]
+
+
+def _describe_memory(text):
+  """Returns one line if memory ran out, with the figures to lower, or None.
+
+  Args:
+    text: str. The message of TensorFlow's error.
+  """
+  line = next((line.strip() for line in text.split("\n")
+               if _NO_MEMORY.search(line) or _NO_LIBRARY.search(line)), None)
+  if line is None:
+    return None
+  known = flags.FLAGS
+  names = [name for name, wanted_by in _BATCH_SIZES
+           if name in known and wanted_by in known and known[wanted_by].value]
+  figures = ["--%s=%s" % (name, usage.figure_of(known[name]))
+             for name in names + ["max_seq_length"] if name in known]
+  return ("%s (%s); lower %s, or end other programs on the device (nvidia-smi "
+          "lists those on a GPU)" % (
+              "out of memory" if _NO_MEMORY.search(line) else
+              "a library of the GPU did not start, usually for want of memory",
+              line[:200], " or ".join(figures) or "the batch size"))
+
+
+def _describe_records(text):
+  """Returns one line about records that a step could not use, or None.
+
+  Args:
+    text: str. The message of TensorFlow's error.
+  """
+  from . import input_pipeline, optimization  # here, since they have TensorFlow
+
+  # tf.Assert puts each part of its message into brackets.
+  found = re.search(r"\[((%s|%s).*)\]" % (
+      re.escape(optimization.NOT_FINITE),
+      re.escape(input_pipeline.BAD_RECORDS)), text)
+  if found:
+    return found.group(1).replace("] [", " ")
+  found = re.search(
+      r"Key: (\w+).*(?:Can't parse serialized Example|values != expected)", text)
+  if found:
+    return ("a record has not as many %s as the flags say; give the lengths "
+            "that the records were written with" % found.group(1))
+  return None
