@@ -37,38 +37,32 @@ FLAGS = flags.FLAGS
 class Settings(run_settings.ModelSettings, run_settings.EncoderSettings):
   """What this script is told; each field is a flag."""
 
-  model_dir: str = option(
-      "path", None,
-      "Output directory of a training. What follows need not be given then.")
+  model_dir: str = option("path", None, "Output directory of a training. What "
+                          "follows need not be given then.")
   task: str = option(
       "string", None,
       lambda: "What to export: %s. Without it, what was trained." %
       ", ".join(sorted(trained_models.TASKS)))
-  init_checkpoint: str = option(
-      "path", None,
-      "Checkpoint to export; the latest of --model_dir without it.")
+  init_checkpoint: str = option("path", None, "Checkpoint to export; the "
+                                "latest of --model_dir without it.")
   do_lower_case: bool = option(
-      "bool", None,
-      "Lower-case the text: true for uncased models, false for cased ones.",
-      flag_default=True, alias="do_lower",
+      "bool", None, "Lower-case the text: true for uncased models, false for "
+      "cased ones.", flag_default=True, alias="do_lower",
       default_text="that of the training, else " + run_settings.CASING_DEFAULT)
   max_seq_length: int = option(
       "integer", None,
       "Word pieces to cut texts to, for programs that tokenize. The model "
       "itself takes any length.", flag_default=128, lower_bound=3,
       default_text="that of the training, else 128, or 384 for squad")
-  labels: str = option(
-      "string", None,
-      "Labels of a classifier, with commas, in the order of training.")
+  labels: str = option("string", None, "Labels of a classifier, with commas, "
+                       "in the order of training.")
   layers: str = option(
       "string", None, "Layers of features, with commas.", flag_default="-1")
-  pooling: str = option(
-      "string", None, "Pooling of features; see extract_features.py.",
-      flag_default="none")
+  pooling: str = option("string", None, "Pooling of features; see "
+                        "extract_features.py.", flag_default="none")
   export_dir: str = option("path", None, "Folder for versions of a SavedModel.")
   hub_dir: str = option(
-      "path", None,
-      "Folder for versions of a TF1 Hub module of the encoder.")
+      "path", None, "Folder for versions of a TF1 Hub module of the encoder.")
 
 
 def define_flags():
@@ -80,12 +74,10 @@ def find_model(settings):
   """Finds the model that the flags name; raises ValueError if they do not."""
   return trained_models.find(
       settings.model_dir, settings.task, settings.init_checkpoint,
-      settings.bert_config_file, settings.vocab_file,
-      settings.do_lower_case, settings.max_seq_length,
-      settings.remove_padding,
+      settings.bert_config_file, settings.vocab_file, settings.do_lower_case,
+      settings.max_seq_length, settings.remove_padding,
       tokenization.parse_strip_accents(settings.strip_accents),
-      labels=settings.labels or None,
-      layers=settings.layers,
+      labels=settings.labels or None, layers=settings.layers,
       pooling=settings.pooling)
 
 
@@ -134,9 +126,8 @@ def run_with(settings):
     for name, folder in folders:
       training.check_output_dir(folder, name)
     if settings.export_dir:
-      serving.export_saved_model(
-          model.task, model.checkpoint, model.vocab_file, model.settings,
-          settings.export_dir)
+      serving.export_saved_model(model.task, model.checkpoint, model.vocab_file,
+                                 model.settings, settings.export_dir)
     if settings.hub_dir:
       hub_modules.export_module(
           model.config, model.checkpoint, model.vocab_file,

@@ -56,33 +56,25 @@ _BATCHES_PER_TPU_WINDOW = 512
 class Settings(run_settings.ModelSettings, run_settings.DeviceSettings):
   """What this script is told; each field is a flag."""
 
-  input_file: str = option(
-      "path", None,
-      "Text to read, UTF-8, one example per line; - for standard input.")
+  input_file: str = option("path", None, "Text to read, UTF-8, one example per "
+                           "line; - for standard input.")
   output_file: str = option(
-      "path", None,
-      "File to write; - for standard output.")
-  layers: str = option(
-      "string", "-1,-2,-3,-4",
-      "Layers to write, with commas: 0 is the first, -1 the last.")
-  max_seq_length: int = option(
-      "integer", 128,
-      "Word pieces per example; longer ones are cut.", lower_bound=3)
+      "path", None, "File to write; - for standard output.")
+  layers: str = option("string", "-1,-2,-3,-4", "Layers to write, with commas: "
+                       "0 is the first, -1 the last.")
+  max_seq_length: int = option("integer", 128, "Word pieces per example; "
+                               "longer ones are cut.", lower_bound=3)
   batch_size: int = option(
-      "integer", 32,
-      "Examples to compute at once; of long ones a half or a quarter of "
-      "it, for the memory.", lower_bound=1)
+      "integer", 32, "Examples to compute at once; of long ones a half or a "
+      "quarter of it, for the memory.", lower_bound=1)
   use_one_hot_embeddings: bool = option(
-      "bool", False,
-      "Look words up by a matrix product, which suits TPUs.")
-  output_format: str = option(
-      "string", "jsonl",
-      "Kind of file: %s." % ", ".join(sorted(feature_files.WRITERS)))
+      "bool", False, "Look words up by a matrix product, which suits TPUs.")
+  output_format: str = option("string", "jsonl", "Kind of file: %s." %
+                              ", ".join(sorted(feature_files.WRITERS)))
   pooling: str = option(
-      "string", "none",
-      "none writes a vector per word piece; cls, mean and max write one per "
-      "line: that of [CLS], or of all word pieces ([CLS] and [SEP] "
-      "included). The vectors of several layers are put end to end.")
+      "string", "none", "none writes a vector per word piece; cls, mean and "
+      "max write one per line: that of [CLS], or of all word pieces ([CLS] and "
+      "[SEP] included). The vectors of several layers are put end to end.")
 
 
 def define_flags():

@@ -67,9 +67,9 @@ _NO_LIBRARY = re.compile(
     re.I)
 
 # The flags that say how much is computed at once, and what asks for it.
-_BATCH_SIZES = [("train_batch_size", "do_train"), ("eval_batch_size", "do_eval"),
-                ("predict_batch_size", "do_predict"),
-                ("batch_size", "batch_size")]
+_BATCH_SIZES = [
+    ("train_batch_size", "do_train"), ("eval_batch_size", "do_eval"),
+    ("predict_batch_size", "do_predict"), ("batch_size", "batch_size")]
 
 
 def _describe_memory(text):
@@ -108,8 +108,8 @@ def _describe_records(text):
       re.escape(input_pipeline.BAD_RECORDS)), text)
   if found:
     return found.group(1).replace("] [", " ")
-  found = re.search(
-      r"Key: (\w+).*(?:Can't parse serialized Example|values != expected)", text)
+  found = re.search(r"Key: (\w+).*(?:Can't parse serialized Example|"
+                    r"values != expected)", text)
   if found:
     return ("a record has not as many %s as the flags say; give the lengths "
             "that the records were written with" % found.group(1))

@@ -111,9 +111,8 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
         info["strip_accents"] = tf.constant(strip_accents)
       hub.add_signature("tokenization_info", outputs=info)
 
-    return hub.create_module_spec(
-        module_fn, [(set(), {"is_training": False}),
-                    ({"train"}, {"is_training": True})])
+    return hub.create_module_spec(module_fn, [
+        (set(), {"is_training": False}), ({"train"}, {"is_training": True})])
 
   with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
     # Assets keep the names of their files, and vocabularies have many.

@@ -96,9 +96,8 @@ class Predictor:
           raise ValueError("init_checkpoint: %s is a checkpoint already; leave "
                            "one of them out" % path)
       model = trained_models.find(
-          path if is_folder else None, vocab_file=vocab_file,
-          **dict(model_parts, **({} if is_folder else
-                                 {"init_checkpoint": path})))
+          path if is_folder else None, vocab_file=vocab_file, **dict(
+              model_parts, **({} if is_folder else {"init_checkpoint": path})))
       self.served = serving.open_session(model.task, model.checkpoint)
       self.settings, vocab_file = model.settings, model.vocab_file
     try:

@@ -61,16 +61,12 @@ _truncate_seq_pair = model_inputs.truncate_pair
 class Settings(run_settings.FineTuningSettings):
   """What this script is told; each field is a flag."""
 
-  data_dir: str = option(
-      "path", None,
-      "Folder with the task's .tsv files.")
-  task_name: str = option(
-      "string", None,
-      lambda: "Task to train: %s." % ", ".join(sorted(PROCESSORS)))
+  data_dir: str = option("path", None, "Folder with the task's .tsv files.")
+  task_name: str = option("string", None, lambda: "Task to train: %s." %
+                          ", ".join(sorted(PROCESSORS)))
   max_seq_length: int = option(
-      "integer", 128,
-      "Word pieces per example; longer ones are cut, shorter ones padded.",
-      lower_bound=3)
+      "integer", 128, "Word pieces per example; longer ones are cut, shorter "
+      "ones padded.", lower_bound=3)
   do_train: bool = option("bool", False, "Train on the task's training set.")
   do_eval: bool = option("bool", False, "Evaluate on the dev set.")
   do_predict: bool = option("bool", False, "Predict the test set.")

@@ -42,14 +42,12 @@ class Settings(run_classifier.Settings):
   vocab_file: str = _brought_by_module()
   init_checkpoint: str = _brought_by_module()
   do_lower_case: bool = option(
-      "bool", None, "Has no effect: the module knows it.",
-      flag_default=True, alias="do_lower",
-      default_text="that of the module")
+      "bool", None, "Has no effect: the module knows it.", flag_default=True,
+      alias="do_lower", default_text="that of the module")
   export_dir: str = option(
       "path", None, "Not for this script, see export_model.py.")
-  bert_hub_module_handle: str = option(
-      "path", None,
-      "Folder or address of a TF1 Hub module with a BERT encoder.")
+  bert_hub_module_handle: str = option("path", None, "Folder or address of a "
+                                       "TF1 Hub module with a BERT encoder.")
 
 
 def define_flags():

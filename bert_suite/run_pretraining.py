@@ -51,56 +51,41 @@ class Settings(run_settings.OptimizationSettings):
   """What this script is told; each field is a flag."""
 
   bert_config_file: str = option(
-      "path", None,
-      "JSON file with the shape of the model.")
-  input_file: str = option(
-      "paths", None,
-      "TFRecord files to learn from, or patterns of such, with commas.")
+      "path", None, "JSON file with the shape of the model.")
+  input_file: str = option("paths", None, "TFRecord files to learn from, or "
+                           "patterns of such, with commas.")
   init_checkpoint: str = option(
-      "path", None,
-      "Checkpoint to start from; random weights without it.")
+      "path", None, "Checkpoint to start from; random weights without it.")
   vocab_file: str = option(
-      "path", None,
-      "Vocabulary of the records, which run.json records for programs that "
-      "use the model. Known of records that create_pretraining_data.py made "
-      "and that lie where it wrote them.")
+      "path", None, "Vocabulary of the records, which run.json records for "
+      "programs that use the model. Known of records that "
+      "create_pretraining_data.py made and that lie where it wrote them.")
   max_seq_length: int = option(
-      "integer", 128,
-      "Length of the sequences in the records.", lower_bound=1)
+      "integer", 128, "Length of the sequences in the records.", lower_bound=1)
   max_predictions_per_seq: int = option(
-      "integer", 20,
-      "Masked words per sequence in the records.", lower_bound=1)
+      "integer", 20, "Masked words per sequence in the records.", lower_bound=1)
   do_train: bool = option("bool", False, "Train.")
   do_eval: bool = option("bool", False, "Evaluate at the end.")
   eval_batch_size: int = option(
-      "integer", 8, "Batch size for evaluation.",
-      lower_bound=1)
+      "integer", 8, "Batch size for evaluation.", lower_bound=1)
   num_train_steps: int = option(
-      "integer", 100000, "Steps to train.",
-      lower_bound=1)
-  num_warmup_steps: int = option(
-      "integer", 10000,
-      "Steps in which the learning rate rises from 0.", lower_bound=0)
+      "integer", 100000, "Steps to train.", lower_bound=1)
+  num_warmup_steps: int = option("integer", 10000, "Steps in which the "
+                                 "learning rate rises from 0.", lower_bound=0)
   max_eval_steps: int = option(
-      "integer", 100, "Batches to evaluate on.",
-      lower_bound=1)
-  eval_input_file: str = option(
-      "paths", None,
-      "Like --input_file, to evaluate on; --input_file if not given.")
+      "integer", 100, "Batches to evaluate on.", lower_bound=1)
+  eval_input_file: str = option("paths", None, "Like --input_file, to evaluate "
+                                "on; --input_file if not given.")
   eval_steps: int = option(
-      "integer", 0,
-      "Training steps from one evaluation on --eval_input_file to the next; "
-      "0 evaluates only at the end.", lower_bound=0)
+      "integer", 0, "Training steps from one evaluation on --eval_input_file "
+      "to the next; 0 evaluates only at the end.", lower_bound=0)
   use_next_sentence: bool = option(
-      "bool", True,
-      "Learn to tell next sentences from random ones, too.")
-  shuffle_buffer_size: int = option(
-      "integer", 10000,
-      "Records in memory that shuffling chooses from.", lower_bound=1)
+      "bool", True, "Learn to tell next sentences from random ones, too.")
+  shuffle_buffer_size: int = option("integer", 10000, "Records in memory that "
+                                    "shuffling chooses from.", lower_bound=1)
   skip_bad_records: bool = option(
-      "bool", False,
-      "Leave records out that are damaged or do not fit, and count them, "
-      "instead of stopping.")
+      "bool", False, "Leave records out that are damaged or do not fit, and "
+      "count them, instead of stopping.")
 
 
 def define_flags():

@@ -30,9 +30,8 @@ class LoggingSettings(script_options.Settings):
   """How much a script logs."""
 
   verbose: bool = option(
-      "bool", False,
-      "Log all there is: of each file five examples with their numbers, "
-      "shapes, variables, the Estimator's messages.")
+      "bool", False, "Log all there is: of each file five examples with their "
+      "numbers, shapes, variables, the Estimator's messages.")
 
 
 @dataclasses.dataclass
@@ -40,26 +39,21 @@ class EncoderSettings(LoggingSettings):
   """How the encoder computes."""
 
   remove_padding: bool = option(
-      "bool", True,
-      "Compute real tokens only: the same results in less time. Always off "
-      "with --use_tpu, which needs fixed shapes.")
+      "bool", True, "Compute real tokens only: the same results in less time. "
+      "Always off with --use_tpu, which needs fixed shapes.")
 
 
 @dataclasses.dataclass
 class DeviceSettings(EncoderSettings):
   """Where to run."""
 
-  use_tpu: bool = option(
-      "bool", False, "Run on a TPU instead of CPU or GPU.")
-  tpu_name: str = option(
-      "string", None,
-      "Cloud TPU to use: its name, or grpc://ip.address.of.tpu:8470.")
-  tpu_zone: str = option(
-      "string", None,
-      "Zone of the Cloud TPU; found from metadata if not given.")
-  gcp_project: str = option(
-      "string", None,
-      "Project of the Cloud TPU; found from metadata if not given.")
+  use_tpu: bool = option("bool", False, "Run on a TPU instead of CPU or GPU.")
+  tpu_name: str = option("string", None, "Cloud TPU to use: its name, or "
+                         "grpc://ip.address.of.tpu:8470.")
+  tpu_zone: str = option("string", None, "Zone of the Cloud TPU; found from "
+                         "metadata if not given.")
+  gcp_project: str = option("string", None, "Project of the Cloud TPU; found "
+                            "from metadata if not given.")
   master: str = option("string", None, "Address of the TensorFlow master.")
   num_tpu_cores: int = option(
       "integer", 8, "TPU cores to use, with --use_tpu.", lower_bound=1)
@@ -69,25 +63,20 @@ class DeviceSettings(EncoderSettings):
 class TrainingSettings(DeviceSettings):
   """Where to train, and what to keep and log."""
 
-  iterations_per_loop: int = option(
-      "integer", 1000, "Steps per call of the estimator, with --use_tpu.",
-      lower_bound=1)
+  iterations_per_loop: int = option("integer", 1000, "Steps per call of the "
+                                    "estimator, with --use_tpu.", lower_bound=1)
   save_checkpoints_steps: int = option(
       "integer", 1000, "Steps from one checkpoint to the next.", lower_bound=1)
   keep_checkpoint_max: int = option(
       "integer", 5, "Checkpoints to keep; older ones are deleted. 0 keeps all.",
       lower_bound=0)
-  log_steps: int = option(
-      "integer", 100,
-      "Steps from one line about the training to the next; 0 for none.",
-      lower_bound=0)
+  log_steps: int = option("integer", 100, "Steps from one line about the "
+                          "training to the next; 0 for none.", lower_bound=0)
   tf_random_seed: int = option(
-      "integer", None,
-      "Seed of initial weights, dropout and shuffling; without it no two runs "
-      "are alike.")
-  use_xla: bool = option(
-      "bool", False,
-      "Compile the graph with XLA, for a GPU. On a CPU it has not been faster.")
+      "integer", None, "Seed of initial weights, dropout and shuffling; "
+      "without it no two runs are alike.")
+  use_xla: bool = option("bool", False, "Compile the graph with XLA, for a "
+                         "GPU. On a CPU it has not been faster.")
 
 
 @dataclasses.dataclass
@@ -109,10 +98,8 @@ class CasingSettings(script_options.Settings):
       "bool", None,
       "Lower-case the text: true for uncased models, false for cased ones.",
       flag_default=True, default_text=CASING_DEFAULT, alias="do_lower")
-  strip_accents: str = option(
-      "string", "auto",
-      "Remove accents: auto does so where the text is lower-cased; true, "
-      "false.")
+  strip_accents: str = option("string", "auto", "Remove accents: auto does so "
+                              "where the text is lower-cased; true, false.")
 
 
 @dataclasses.dataclass
@@ -133,23 +120,20 @@ class FineTuningSettings(ModelSettings, OptimizationSettings):
   init_checkpoint: str = option(
       "path", None, "Checkpoint to start from, usually a pre-trained model.")
   init_head: str = option(
-      "string", "auto",
-      "What becomes of a head in --init_checkpoint when training starts: auto "
-      "keeps it if it fits and else starts it anew, keep insists on it, new "
-      "never takes it.")
+      "string", "auto", "What becomes of a head in --init_checkpoint when "
+      "training starts: auto keeps it if it fits and else starts it anew, keep "
+      "insists on it, new never takes it.")
   predict_batch_size: int = option(
       "integer", None, "Batch size for prediction.", flag_default=8,
       lower_bound=1, default_text=BATCH_SIZE_DEFAULT)
   num_train_epochs: float = option(
       "float", 3.0, "Times to go through the data.", lower_bound=0.0)
   warmup_proportion: float = option(
-      "float", 0.1,
-      "Share of the training in which the learning rate rises from 0.",
-      lower_bound=0, upper_bound=1)
+      "float", 0.1, "Share of the training in which the learning rate rises "
+      "from 0.", lower_bound=0, upper_bound=1)
   export_dir: str = option(
-      "path", None,
-      "Folder in which to export the model, for serving, after all else is "
-      "done; each export is a version there.")
+      "path", None, "Folder in which to export the model, for serving, after "
+      "all else is done; each export is a version there.")
 
 
 def hardware_values(settings):
@@ -334,8 +318,7 @@ def count_train_steps(num_examples, settings):
   """
   if not settings.do_train:
     return 0
-  steps = (num_examples / settings.train_batch_size *
-           settings.num_train_epochs)
+  steps = (num_examples / settings.train_batch_size * settings.num_train_epochs)
   if not 1 <= steps < 2**62:  # which is false for NaN too
     raise ValueError(
         "--train_batch_size=%d and --num_train_epochs=%g make %g steps of the "

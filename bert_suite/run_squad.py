@@ -66,19 +66,15 @@ class Settings(run_settings.FineTuningSettings):
   """What this script is told; each field is a flag."""
 
   train_file: str = option(
-      "path", None,
-      "SQuAD file to train on, such as train-v1.1.json.")
-  predict_file: str = option(
-      "path", None,
-      "SQuAD file to answer, such as dev-v1.1.json or test-v1.1.json.")
+      "path", None, "SQuAD file to train on, such as train-v1.1.json.")
+  predict_file: str = option("path", None, "SQuAD file to answer, such as "
+                             "dev-v1.1.json or test-v1.1.json.")
   max_seq_length: int = option(
-      "integer", 384,
-      "Word pieces per window; longer contexts are read through several.",
-      lower_bound=1)
+      "integer", 384, "Word pieces per window; longer contexts are read "
+      "through several.", lower_bound=1)
   doc_stride: int = option(
-      "integer", SERVING_SETTINGS["doc_stride"],
-      "Word pieces from one window of a context to the next.",
-      lower_bound=1)
+      "integer", SERVING_SETTINGS["doc_stride"], "Word pieces from one window "
+      "of a context to the next.", lower_bound=1)
   max_query_length: int = option(
       "integer", SERVING_SETTINGS["max_query_length"],
       "Word pieces of a question; longer ones are cut.", lower_bound=1)
@@ -86,15 +82,12 @@ class Settings(run_settings.FineTuningSettings):
   do_predict: bool = option(
       "bool", False, "Answer the questions of --predict_file.")
   do_eval: bool = option(
-      "bool", False,
-      "Score predictions.json in --output_dir by the answers of "
+      "bool", False, "Score predictions.json in --output_dir by the answers of "
       "--predict_file, with --do_predict after writing it.")
-  n_best_size: int = option(
-      "integer", 20,
-      "Answers per question in nbest_predictions.json.", lower_bound=1)
+  n_best_size: int = option("integer", 20, "Answers per question in "
+                            "nbest_predictions.json.", lower_bound=1)
   max_answer_length: int = option(
-      "integer", 30,
-      "Word pieces that an answer may have.", lower_bound=1)
+      "integer", 30, "Word pieces that an answer may have.", lower_bound=1)
   version_2_with_negative: bool = option(
       "bool", SERVING_SETTINGS["version_2_with_negative"],
       "Questions may have no answer, as in SQuAD 2.0.")
@@ -104,8 +97,7 @@ class Settings(run_settings.FineTuningSettings):
       "exceeds that of the best answer by more. A number, or \"best\" for the "
       "one with the highest F1 on --predict_file.", flag_default="0.0")
   verbose_logging: bool = option(
-      "bool", False,
-      "Log why a predicted answer was not found in the text.")
+      "bool", False, "Log why a predicted answer was not found in the text.")
 
   @property
   def threshold(self):

@@ -175,9 +175,8 @@ def run(served, signature, arrays):
   Returns:
     dict from output name to array [B, ...].
   """
-  return served.session.run(
-      served.signatures[signature],
-      {served.inputs[name]: array for name, array in arrays.items()})
+  return served.session.run(served.signatures[signature], {
+      served.inputs[name]: array for name, array in arrays.items()})
 
 
 def make_settings(task, max_seq_length, do_lower_case, strip_accents=None,

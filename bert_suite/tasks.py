@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoints, cli, files, hooks, input_pipeline, progress, run_settings,
-    serving,     training)
+    serving, training)
 
 
 class Data(collections.namedtuple(

@@ -46,10 +46,9 @@ def find_task(name):
   return TASKS[name]
 
 
-def find(model_dir=None, task=None, init_checkpoint=None,
-         bert_config_file=None, vocab_file=None, do_lower_case=None,
-         max_seq_length=None, remove_padding=True, strip_accents=None,
-         **options):
+def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
+         vocab_file=None, do_lower_case=None, max_seq_length=None,
+         remove_padding=True, strip_accents=None, **options):
   """Finds the parts of a trained model.
 
   Args:
@@ -118,10 +117,9 @@ def find(model_dir=None, task=None, init_checkpoint=None,
   served = task_class.serve(
       config, options, training, init_checkpoint, dataclasses.replace(
           serving.OPTIONS, remove_padding=remove_padding))
-  return TrainedModel(served, init_checkpoint, config, vocab_file,
-                      serving.make_settings(
-                          served, length, do_lower_case, strip_accents,
-                          config.type_vocab_size))
+  return TrainedModel(
+      served, init_checkpoint, config, vocab_file, serving.make_settings(
+          served, length, do_lower_case, strip_accents, config.type_vocab_size))
 
 
 def argument_names():

@@ -148,9 +148,8 @@ def find_start(settings, record, num_train_steps, task):
       settings.do_train, task.brought_by, task.head_names)
   if start.step >= num_train_steps:  # else `checkpoints.write_record` warns
     values = task.training_values()
-    checkpoints.warn_of_other_settings(
-        start, settings.output_dir,
-        {name: values[name] for name in task.shared_flags})
+    checkpoints.warn_of_other_settings(start, settings.output_dir, {
+        name: values[name] for name in task.shared_flags})
     if settings.do_train:
       checkpoints.warn_of_ignored_settings(
           settings.output_dir, values, task.how_to_train_more)
@@ -289,9 +288,8 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
   if on_start:
     all_hooks.append(hooks.StartHook(on_start))
   with stop.on_signals():
-    estimator.train(
-        input_fn=input_fn, max_steps=stop_step or num_train_steps,
-        hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
+    estimator.train(input_fn=input_fn, max_steps=stop_step or num_train_steps,
+                    hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
   if stop.step is not None:
     raise cli.Interrupted(
         "stopped at step %d of %d, which %s holds; the same command resumes "
