@@ -48,12 +48,10 @@ def compute_metrics(per_example_loss, label_ids, predictions, is_real_example):
   Returns:
     dict from name to float.
   """
-  return {
-      "eval_accuracy": metrics.accuracy(
-          label_ids, predictions, is_real_example),
-      "eval_loss": metrics.mean(per_example_loss, is_real_example),
-      "eval_f1": metrics.f1(label_ids, predictions, is_real_example),
-  }
+  weights = is_real_example
+  return {"eval_accuracy": metrics.accuracy(label_ids, predictions, weights),
+          "eval_loss": metrics.mean(per_example_loss, weights),
+          "eval_f1": metrics.f1(label_ids, predictions, weights)}
 
 
 def tpu_metrics(per_example_loss, label_ids, predictions, is_real_example):
@@ -113,12 +111,11 @@ def make_head_fn(build_model, loss_batch_size=None):
           tf.math.segment_mean(per_example_loss, batch), shape=None)
     names = ["eval_accuracy", "eval_loss"] + (
         ["eval_f1"] if logits.shape[-1] == 2 else [])
-    return training.Head(
-        loss=loss, predictions={"probabilities": probabilities},
-        metrics=(compute_metrics, dict(
-            per_example_loss=per_example_loss, label_ids=labels,
-            predictions=tf.argmax(logits, axis=-1, output_type=tf.int32),
-            is_real_example=is_real_example), names),
-        tpu_metrics=tpu_metrics)
+    tensors = dict(
+        per_example_loss=per_example_loss, label_ids=labels,
+        predictions=tf.argmax(logits, axis=-1, output_type=tf.int32),
+        is_real_example=is_real_example)
+    return training.Head(loss, {"probabilities": probabilities},
+                         (compute_metrics, tensors, names), tpu_metrics)
 
   return head_fn

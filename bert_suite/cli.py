@@ -48,8 +48,8 @@ class Interrupted(UserError):
 def user_errors():
   """Turns a ValueError, an unusable file or a missing method into a UserError.
 
-  For the steps that read what the user gave. Elsewhere a ValueError is a fault
-  of the program and keeps its stack trace. A BrokenPipeError stays one.
+  For code that reads the user's input. Elsewhere a ValueError is a bug and keeps
+  its stack trace. A BrokenPipeError is passed through.
   """
   try:
     yield
@@ -64,14 +64,14 @@ def user_errors():
       raise
     if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
       raise BrokenPipeError(errno.EPIPE, "Broken pipe") from None
-    raise UserError(
-        faults.describe(error) or faults.message_of(error)) from None
+    text = faults.describe(error) or faults.message_of(error)
+    raise UserError(text) from None
 
 
 def run(main, define_flags, required=(), argv=None):
   """Runs a script: defines and parses its flags, calls `main(argv)`, exits.
 
-  In a notebook, or with `argv`, it returns instead and raises mistakes.
+  In a notebook, or with `argv`, it returns instead, and raises mistakes.
 
   Args:
     main: function of the list of remaining arguments.
@@ -81,7 +81,7 @@ def run(main, define_flags, required=(), argv=None):
       notebook has none.
 
   Raises:
-    UserError: a mistake in a flag or a file; not where it exits.
+    UserError: a mistake in a flag or a file, where it does not exit.
   """
   define_flags()
   if argv is not None or hasattr(builtins, "__IPYTHON__"):
@@ -102,8 +102,8 @@ def run(main, define_flags, required=(), argv=None):
       _exit(program, "stopped; no file was left half-written, and the same "
             "command resumes from the last checkpoint, if any", 130)
     except BrokenPipeError:
-      # Nobody reads the output any longer, as behind `| head`; what is left
-      # in buffers goes nowhere, and the status is the shell's for SIGPIPE.
+      # Nothing reads the output any longer, as behind `| head`: discard what
+      # is buffered, and exit with the shell's status for SIGPIPE.
       os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
       sys.exit(141)
 
@@ -131,7 +131,7 @@ def _imported(name):
 def _own_argv():
   """Returns the arguments after a script's name in a notebook's `%run`.
 
-  In its cells there are none: sys.argv has those of the notebook's kernel.
+  A notebook's cells have none: sys.argv has those of the kernel.
   """
   script = getattr(sys.modules["__main__"], "__file__", None)
   if script and os.path.basename(script) == os.path.basename(sys.argv[0]):
@@ -153,7 +153,7 @@ def _run_here(main, required, argv):
         argv[0], sys.modules[main.__module__].__doc__, required))
     return
   for name in flags.FLAGS:
-    # In an earlier call; flags of the program's own stay.
+    # Given in an earlier call; the program's own flags keep their values.
     if flags.FLAGS[name].present and hasattr(flags.FLAGS[name], "kind"):
       flags.FLAGS[name].unparse()
   with user_errors():
@@ -207,11 +207,11 @@ def _prepare_xla(flag_values):
 
 
 def _describe(main):
-  """Returns what a script says of itself, for --help.
+  """Returns the description of a script for --help.
 
   Args:
-    main: the function that `run` is given. Of a program that brings another
-      script's and says nothing, the first words are that script's.
+    main: the function that `run` is given. A program without a docstring that
+      passes another script's `main` gets the first paragraph of that script's.
   """
   program = sys.modules["__main__"]
   script = sys.modules[main.__module__]
@@ -309,10 +309,11 @@ def _plain(value):
 
 
 def expand_home(path):
-  """Returns a path with `~` or `~user` at its start made a home folder.
+  """Returns a path with a leading `~` or `~user` replaced by the home folder.
 
   Args:
-    path: str or os.PathLike; None and what does not start with `~` stay.
+    path: str or os.PathLike. None, or a path without a leading `~`, is returned
+      as it is.
 
   Raises:
     ValueError: there is neither such a user nor a file of that name.
@@ -328,7 +329,7 @@ def expand_home(path):
 
 
 def _parser_of(base, expected):
-  """Returns a subclass of a parser of absl that says what it expects."""
+  """Returns a subclass of an absl parser whose errors say what it expects."""
   class Parser(base):
 
     def parse(self, argument):
@@ -358,13 +359,13 @@ class _PathsParser(flags.ArgumentParser):
     argument = os.fspath(argument)
     if not argument.startswith("~") and os.path.lexists(argument):
       return argument
-    # What is only white space before a path is none of its name.
+    # White space before a path is not part of its name.
     parts = [re.match(r"(\s*)(.*)", part, re.DOTALL).groups()
              for part in argument.split(",")]
     return ",".join(space + expand_home(path) for space, path in parts)
 
 
-# What `define_flag` takes for a kind: the class that parses it.
+# From each kind of flag, see `define_flag`, to the class that parses it.
 _PARSERS = {
     "string": flags.ArgumentParser,
     "integer": _parser_of(flags.IntegerParser, "a whole number"),
@@ -377,11 +378,11 @@ _PARSERS = {
 
 def define_flag(kind, name, default, help_text, lower_bound=None,
                 upper_bound=None, above=None, default_text=None):
-  """Defines a flag, or defines it anew where it is there already.
+  """Defines a flag, or redefines one that exists.
 
   Scripts share flag names with different defaults, and programs import several
-  scripts: the script whose `define_flags` ran last says what the flag is. A
-  value that was given on the command line or assigned stays.
+  scripts: the script whose `define_flags` ran last decides what the flag is. A
+  value that was given on the command line or assigned is kept.
 
   Args:
     kind: str. "string", "integer", "float", "bool", "path" (a file or folder)
@@ -392,8 +393,8 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
     lower_bound: number. The least value of an integer or float.
     upper_bound: number. The greatest value.
     above: number. What the value must be greater than.
-    default_text: str. What --help says happens without the flag, where
-      `default` does not.
+    default_text: str. The default as --help describes it, where `default`
+      alone would not explain it.
   """
   parser = _PARSERS[kind]()
   serializer = None if kind == "bool" else flags.ArgumentSerializer()
@@ -405,9 +406,8 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
     flag.using_default_value = usage.is_default(flag)
     flag.parser, flag.serializer = parser, serializer
     flag.boolean, flag.help = kind == "bool", help_text
-    flag.validators[:] = [
-        validator for validator in flag.validators
-        if not hasattr(validator.checker, "bound")]
+    flag.validators[:] = [validator for validator in flag.validators
+                          if not hasattr(validator.checker, "bound")]
     _flags.set_default(name, default)
   _flags[name].kind = kind  # this and the next for --help
   _flags[name].default_text = default_text

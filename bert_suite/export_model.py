@@ -2,7 +2,7 @@ r"""Exports a trained model: a SavedModel to serve, a Hub module to train on.
 
   python export_model.py --model_dir=/tmp/mrpc_output --export_dir=/tmp/exported
 
-takes the output directory of a training, which records what it was.
+exports what was trained in an output directory, which records what it is.
 
   export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
   python export_model.py --task=features --layers=-2 --pooling=mean \
@@ -35,7 +35,7 @@ FLAGS = flags.FLAGS
 
 @dataclasses.dataclass
 class Settings(run_settings.ModelSettings, run_settings.EncoderSettings):
-  """What this script is told; each field is a flag."""
+  """Settings of this script; each field is a flag."""
 
   model_dir: str = option("path", None, "Output directory of a training. What "
                           "follows need not be given then.")
@@ -71,7 +71,7 @@ def define_flags():
 
 
 def find_model(settings):
-  """Finds the model that the flags name; raises ValueError if they do not."""
+  """Finds the model that the flags name; raises ValueError if there is none."""
   return trained_models.find(
       settings.model_dir, settings.task, settings.init_checkpoint,
       settings.bert_config_file, settings.vocab_file, settings.do_lower_case,
@@ -84,8 +84,7 @@ def find_model(settings):
 def check_folders(settings):
   """Raises ValueError if two flags name one folder.
 
-  Versions of two kinds would be mixed, and a training's folder be taken for
-  that of exports.
+  It would mix versions of two kinds, or exports with a training's files.
   """
   folders = {}
   for name in ("model_dir", "export_dir", "hub_dir"):
@@ -110,9 +109,8 @@ def run_with(settings):
     UserError: a mistake in the settings or in a file.
   """
   progress.start_logging(settings.verbose)
-  folders = [(name, folder) for name, folder in (
-      ("export_dir", settings.export_dir), ("hub_dir", settings.hub_dir))
-             if folder]
+  folders = [name for name in ("export_dir", "hub_dir")
+             if getattr(settings, name)]
   with cli.user_errors():
     if not folders:
       raise ValueError("nothing to do; give --export_dir or --hub_dir")
@@ -123,8 +121,8 @@ def run_with(settings):
     if settings.hub_dir:
       hub_modules.import_hub()
     model = find_model(settings)
-    for name, folder in folders:
-      training.check_output_dir(folder, name)
+    for name in folders:
+      training.check_output_dir(getattr(settings, name), name)
     if settings.export_dir:
       serving.export_saved_model(model.task, model.checkpoint, model.vocab_file,
                                  model.settings, settings.export_dir)

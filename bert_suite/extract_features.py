@@ -7,8 +7,8 @@ r"""Writes the vectors that BERT gives the word pieces of texts.
     --init_checkpoint=$BERT_DIR/bert_model.ckpt --layers=-1,-2,-3,-4
 
 A line of the input is a text, or two, written `text a ||| text b`. Lines are
-read, run and written as a stream, in their order and in the same memory however
-many they are. --pooling=mean gives one vector per line instead.
+read, run and written as a stream, in order, in memory that does not grow with
+their number. --pooling=mean gives one vector per line instead.
 """
 
 import contextlib
@@ -41,12 +41,12 @@ REQUIRED_FLAGS = ("input_file", "output_file", "vocab_file", "bert_config_file",
 # A name of the reference that programs use.
 _truncate_seq_pair = model_inputs.truncate_pair
 
-# Batches that are read before they are sorted by length. With more of them less
-# is padded, and more results wait for their turn to be written.
+# Batches that are read before they are sorted by length. More of them mean less
+# padding, and more results that wait for their turn to be written.
 _BATCHES_PER_WINDOW = 8
 # Batches of more than this fraction of batch_size * max_seq_length tokens are
-# halved. The largest batch decides about the memory; without this, one of long
-# lines, somewhere in a long text, would be three times the average.
+# halved. The largest batch decides how much memory is needed; without this, one
+# of long lines, somewhere in a long text, would be three times the average.
 _TOKENS_DIVISOR = 4
 # TPUs build the graph anew for each window.
 _BATCHES_PER_TPU_WINDOW = 512
@@ -54,7 +54,7 @@ _BATCHES_PER_TPU_WINDOW = 512
 
 @dataclasses.dataclass
 class Settings(run_settings.ModelSettings, run_settings.DeviceSettings):
-  """What this script is told; each field is a flag."""
+  """Settings of this script; each field is a flag."""
 
   input_file: str = option("path", None, "Text to read, UTF-8, one example per "
                            "line; - for standard input.")
@@ -184,10 +184,10 @@ def convert_examples_to_features(examples, seq_length, tokenizer):
 def _stream_features(examples, seq_length, tokenizer):
   cuts = model_inputs.CutCount("lines")
   for index, example in enumerate(examples):
+    tokens_a = tokenizer.tokenize(example.text_a)
+    tokens_b = tokenizer.tokenize(example.text_b) if example.text_b else None
     model_input = model_inputs.make_model_input(
-        tokenizer.tokenize(example.text_a),
-        tokenizer.tokenize(example.text_b) if example.text_b else None,
-        seq_length, tokenizer, cuts)
+        tokens_a, tokens_b, seq_length, tokenizer, cuts)
     if index < 5:
       model_inputs.log_example(str(example.unique_id), model_input, index=index)
     yield InputFeatures(
@@ -259,8 +259,7 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
 
   def model_fn(features, labels, mode, params, config=None):
     if mode != tf_estimator.ModeKeys.PREDICT:
-      raise ValueError("Features are predicted; the mode %r is none that this "
-                       "model has" % mode)
+      raise ValueError("found the mode %r, but this model only predicts" % mode)
     return predict(features, labels, mode, params, config)
 
   return model_fn
@@ -288,9 +287,8 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
     ValueError: the checkpoint cannot be read or does not fit.
   """
   def build(inputs):
-    layers, _ = stack_layers(
-        bert_config, layer_indexes,
-        *[inputs[name] for name in serving.SEQUENCE_INPUTS], options=options)
+    ids = [inputs[name] for name in serving.SEQUENCE_INPUTS]
+    layers, _ = stack_layers(bert_config, layer_indexes, *ids, options=options)
     if pooling != "none":
       return {"run": {"values": pool(layers, inputs["input_mask"], pooling)}}
     # Of real tokens only: half of what is copied out would be padding.
@@ -306,9 +304,8 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
     for batch in model_inputs.batches_by_length(
         [len(f.tokens) for f in features], batch_size,
         batch_size * seq_length // _TOKENS_DIVISOR):
-      values = serving.run(
-          served, "run",
-          model_inputs.stack_inputs([features[i] for i in batch]))["values"]
+      inputs = model_inputs.stack_inputs([features[i] for i in batch])
+      values = serving.run(served, "run", inputs)["values"]
       if pooling == "none":
         ends = np.cumsum([len(features[i].tokens) for i in batch])
         values = np.split(values, ends[:-1])
@@ -387,7 +384,7 @@ def extract(examples, seq_length, tokenizer, compute, window_size):
 
 def write_features(lines, path, output_format, layer_indexes, is_pooled=False,
                    width=None):
-  """Writes a stream of LineFeatures; returns how many they were."""
+  """Writes a stream of LineFeatures; returns their number."""
   count = 0
   with feature_files.WRITERS[output_format](
       path, layer_indexes, is_pooled, width) as write:
@@ -429,17 +426,16 @@ def run_with(settings):
             strip_accents=tokenizer.basic_tokenizer.strip_accents),
         settings.init_checkpoint, "another --init_checkpoint")
     feature_files.check_paths(settings.input_file, settings.output_file)
-    files.check_outputs(
-        run_settings.files_read(
-            settings, ("input_file", "vocab_file", "bert_config_file")),
-        [("--output_file", settings.output_file)])
+    read = run_settings.files_read(
+        settings, ("input_file", "vocab_file", "bert_config_file"))
+    files.check_outputs(read, [("--output_file", settings.output_file)])
     if settings.use_tpu:
       window_size = _BATCHES_PER_TPU_WINDOW * settings.batch_size
+      model_fn = model_fn_builder(
+          bert_config, settings.init_checkpoint, layer_indexes, True, False,
+          settings.pooling, run_settings.model_options(settings))
       compute = make_estimator_runner(
-          model_fn_builder(
-              bert_config, settings.init_checkpoint, layer_indexes, True, False,
-              settings.pooling, run_settings.model_options(settings)),
-          settings.max_seq_length, settings.batch_size,
+          model_fn, settings.max_seq_length, settings.batch_size,
           **run_settings.hardware_values(settings))
     else:
       window_size = _BATCHES_PER_WINDOW * settings.batch_size
@@ -447,7 +443,7 @@ def run_with(settings):
           bert_config, settings.init_checkpoint, layer_indexes,
           settings.pooling, settings.batch_size,
           run_settings.serving_options(settings))
-    # An error must end its threads here: while Python exits they cannot end.
+    # An error must end its threads here; they cannot end while Python exits.
     with contextlib.closing(extract(
         check_pairs(
             stream_examples(settings.input_file), bert_config.type_vocab_size),

@@ -46,9 +46,8 @@ def check_module(handle):
 
   if "://" in handle or has_module(handle):
     return
-  versions = [version for version in (
-      files.list_versions(handle) if tf.gfile.IsDirectory(handle)
-      else ()) if has_module(version)]
+  found = files.list_versions(handle) if tf.gfile.IsDirectory(handle) else ()
+  versions = [version for version in found if has_module(version)]
   try:
     checkpoint = not versions and checkpoints.resolve(handle)
   except ValueError:

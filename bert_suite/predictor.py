@@ -1,4 +1,4 @@
-"""Answers with a trained model from Python, loading it once.
+"""Answers of a trained model in Python; the model is loaded once.
 
 ```python
 import predictor
@@ -25,7 +25,7 @@ from . import (
     trained_models)
 from .squad import answers as squad_answers
 
-# Defaults, which models of other tasks must be left with.
+# Defaults; models of other tasks than squad accept no other values.
 _N_BEST_SIZE = 20
 _MAX_ANSWER_LENGTH = 30
 _THRESHOLD = 0.0
@@ -58,7 +58,7 @@ class Predictor:
       path: str, required. A SavedModel of `export_model.py`, a folder with
         versions of one, of which the newest is taken, a training output
         directory, or the prefix of a checkpoint.
-      vocab_file: str. Only where `path` is no SavedModel and has no record of
+      vocab_file: str. Only where `path` is no SavedModel and does not record
         it.
       batch_size: int. Sequences to compute at once; more are cut into batches.
       n_best_size: int. Of squad, as for the two that follow: start and end
@@ -107,12 +107,12 @@ class Predictor:
       raise
 
   def _prepare(self, vocab_file):
-    """Makes what is on both sides of the model, of its settings."""
+    """Makes what surrounds the model, from its settings."""
     task = trained_models.find_task(self.settings["task"])
     if not task.needs_pairs and self.search != (
         _N_BEST_SIZE, _MAX_ANSWER_LENGTH, _THRESHOLD):
       raise ValueError(
-          "n_best_size, max_answer_length and null_score_diff_threshold are of "
+          "n_best_size, max_answer_length and null_score_diff_threshold are for "
           "squad, the task of this model is %s; leave them out" % task.name)
     self.labels = self.settings.get("labels")
     self._task = task
@@ -146,7 +146,7 @@ class Predictor:
     """
     if isinstance(texts, (str, bytes)):
       raise ValueError("predict takes a list of texts, found one text")
-    # A dict or a set has no order that the answers could be in.
+    # A dict or a set has no order for the answers.
     if (isinstance(texts, (dict, set)) or not hasattr(texts, "__iter__") or
         getattr(texts, "ndim", 1) == 0):
       raise ValueError("predict takes a list of texts, found %s" %
@@ -155,7 +155,7 @@ class Predictor:
         _as_pair(text, "texts[%d]" % i) for i, text in enumerate(texts)])
 
   def close(self):
-    """Frees what the model holds; it can no longer answer."""
+    """Frees the model's memory; it can no longer answer."""
     self.served.session.close()
 
   def __enter__(self):
@@ -211,9 +211,8 @@ class Predictor:
     for indexes in model_inputs.batches_by_length(
         [len(one.tokens) for one in inputs], self._batch_size):
       batch = [inputs[i] for i in indexes]
-      outputs = serving.run(
-          self.served, serving.SIGNATURE,
-          dict(model_inputs.stack_inputs(batch), **make_extra(batch)))
+      arrays = dict(model_inputs.stack_inputs(batch), **make_extra(batch))
+      outputs = serving.run(self.served, serving.SIGNATURE, arrays)
       for row, index in enumerate(indexes):
         results[index] = {name: output[row] for name, output in outputs.items()}
     return results
@@ -234,9 +233,8 @@ def _check_checkpoint(path):
   try:
     checkpoints.resolve(path)
   except ValueError as error:
-    raise ValueError(
-        "%s (or a SavedModel of export_model.py, or the output_dir of a "
-        "training)" % error) from None
+    raise ValueError("%s (or a SavedModel of export_model.py, or the "
+                     "output_dir of a training)" % error) from None
 
 
 def _check_threshold(value):
@@ -250,7 +248,7 @@ def _check_threshold(value):
 def find_saved_model(path):
   """Returns the SavedModel that a path means, None if it means none.
 
-  Versions of something else, such as a Hub module, are passed over.
+  Versions of something else, such as a Hub module, are skipped.
   """
   def has(folder, *names):
     return tf.gfile.Exists(os.path.join(folder, *names))
@@ -259,11 +257,10 @@ def find_saved_model(path):
     return None
   if has(path, "saved_model.pb"):
     return path
-  return next(
-      (version for version in files.list_versions(path)
-       if has(version, "saved_model.pb") and
-       has(version, "assets", serving.SETTINGS_FILE) and
-       not has(version, "tfhub_module.pb")), None)
+  return next((version for version in files.list_versions(path) if
+               has(version, "saved_model.pb") and
+               has(version, "assets", serving.SETTINGS_FILE) and
+               not has(version, "tfhub_module.pb")), None)
 
 
 def _as_pair(text, where):

@@ -59,7 +59,7 @@ _truncate_seq_pair = model_inputs.truncate_pair
 
 @dataclasses.dataclass
 class Settings(run_settings.FineTuningSettings):
-  """What this script is told; each field is a flag."""
+  """Settings of this script; each field is a flag."""
 
   data_dir: str = option("path", None, "Folder with the task's .tsv files.")
   task_name: str = option("string", None, lambda: "Task to train: %s." %
@@ -82,7 +82,7 @@ def define_flags():
 
 def file_based_input_fn_builder(input_file, seq_length, is_training,
                                 drop_remainder, num_skipped=0):
-  """Makes an `input_fn` that reads what the function above wrote.
+  """Makes an `input_fn` that reads a file of a classifier's features.
 
   Args:
     input_file: str. TFRecord file.
@@ -260,7 +260,7 @@ def find_processor(task_name):
 
 
 class ClassificationTask(tasks.Task):
-  """Classifying texts or pairs of texts: what a DataProcessor reads."""
+  """Classification of the texts, or pairs of texts, of a DataProcessor."""
 
   name = "classifier"
   head_names = checkpoint_fit.CLASSIFIER_HEAD
@@ -277,7 +277,7 @@ class ClassificationTask(tasks.Task):
       tokenizer: FullTokenizer.
       encode: function, as `make_encoder` makes it.
       processor: DataProcessor; None for that of --task_name.
-      brought_by: str. What weights come from if not from --init_checkpoint.
+      brought_by: str. What weights come from, if not from --init_checkpoint.
       type_vocab_size: int. Segments that the model knows; None if unknown.
     """
     super().__init__(settings, config, tokenizer)
@@ -335,9 +335,9 @@ class ClassificationTask(tasks.Task):
     return data._replace(num_examples=len(examples))
 
   def head(self, features, is_training):
-    return make_head(
-        self.encode, len(self.labels), self.settings.use_tpu,
-        self.settings.eval_batch_size or 8)(features, is_training)
+    head_fn = make_head(self.encode, len(self.labels), self.settings.use_tpu,
+                        self.settings.eval_batch_size or 8)
+    return head_fn(features, is_training)
 
   def row(self, prediction):
     return "\t".join(str(p) for p in prediction["probabilities"])
@@ -405,21 +405,21 @@ def run_with(settings, processor=None, on_log=None):
 
 
 class Training(collections.namedtuple(
-    "Training", ["history", "results", "output_dir"])):
+    "Training", "history results output_dir")):
   """What `train_and_evaluate` returns.
 
   Attributes:
-    history: list of dict, one for each logged step in order, none where all
-      steps were done before: "step", "loss",
+    history: list of dict, one for each logged step, in order: "step", "loss",
       "learning_rate", "global_norm", "examples_per_second"; that of the step
       that was evaluated also has the dev set's "eval_accuracy" and so on.
+      Empty where all steps were done before.
     results: dict, what eval_results.txt has; None without an evaluation.
     output_dir: str. Folder with the model, which `predictor.Predictor` takes.
   """
 
 
 def train_and_evaluate(processor=None, **settings):
-  """Trains from Python, and evaluates: what the script does with its flags.
+  """Trains and evaluates from Python, as the script does from flags.
 
   Args:
     processor: see `run_with`.
@@ -436,7 +436,8 @@ def train_and_evaluate(processor=None, **settings):
       Settings, dict({"do_train": True, "do_eval": True}, **settings))
   history = []
   verbosity = tf.logging.get_verbosity()
-  # Writers of an earlier call would write on into a folder that was removed.
+  # Cached writers of an earlier call keep writing to its folder, even if it was
+  # removed.
   tf.summary.FileWriterCache.clear()
   try:
     results = run_with(settings, processor, history.append)

@@ -36,13 +36,13 @@ def _brought_by_module():
 
 @dataclasses.dataclass
 class Settings(run_classifier.Settings):
-  """What this script is told; each field is a flag."""
+  """Settings of this script; each field is a flag."""
 
   bert_config_file: str = _brought_by_module()
   vocab_file: str = _brought_by_module()
   init_checkpoint: str = _brought_by_module()
   do_lower_case: bool = option(
-      "bool", None, "Has no effect: the module knows it.", flag_default=True,
+      "bool", None, "No effect: the module knows it.", flag_default=True,
       alias="do_lower", default_text="that of the module")
   export_dir: str = option(
       "path", None, "Not for this script, see export_model.py.")
@@ -159,10 +159,9 @@ def make_encoder(bert_hub_module_handle):
     module = import_hub().Module(
         _as_given(bert_hub_module_handle),
         tags={"train"} if is_training else set(), trainable=True)
-    return module(
-        dict(input_ids=input_ids, input_mask=input_mask,
-             segment_ids=segment_ids),
-        signature="tokens", as_dict=True)["pooled_output"]
+    inputs = dict(
+        input_ids=input_ids, input_mask=input_mask, segment_ids=segment_ids)
+    return module(inputs, signature="tokens", as_dict=True)["pooled_output"]
 
   return encode
 
@@ -185,11 +184,9 @@ def model_fn_builder(num_labels, learning_rate, num_train_steps,
   Returns:
     A `model_fn` for `training.make_estimator`.
   """
-  return make_model_fn(
-      num_labels,
-      optimization.Settings(
-          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
-      bert_hub_module_handle, **others)
+  settings = optimization.Settings(
+      learning_rate, num_train_steps, num_warmup_steps, use_tpu)
+  return make_model_fn(num_labels, settings, bert_hub_module_handle, **others)
 
 
 def make_model_fn(num_labels, settings, bert_hub_module_handle,
@@ -205,11 +202,9 @@ def make_model_fn(num_labels, settings, bert_hub_module_handle,
   Returns:
     A `model_fn` for `training.make_estimator`.
   """
-  return training.make_model_fn(
-      run_classifier.make_head(
-          make_encoder(bert_hub_module_handle), num_labels, settings.use_tpu,
-          loss_batch_size),
-      None, settings)
+  return training.make_model_fn(run_classifier.make_head(
+      make_encoder(bert_hub_module_handle), num_labels, settings.use_tpu,
+      loss_batch_size), None, settings)
 
 
 @script_options.runs(Settings, REQUIRED_FLAGS)
@@ -228,9 +223,8 @@ def run_with(settings):
   runner.start(settings)
   for name in _BROUGHT_BY_MODULE:
     if getattr(settings, name):
-      raise cli.UserError(
-          "--%s: the module brings its own; give it to run_classifier.py" %
-          name)
+      raise cli.UserError("--%s: the module brings its own; give it to "
+                          "run_classifier.py" % name)
   if settings.init_head == "keep":
     raise cli.UserError(
         "--init_head=keep: a module has no head; leave the flag out")

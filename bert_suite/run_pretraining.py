@@ -39,7 +39,7 @@ FLAGS = flags.FLAGS
 
 REQUIRED_FLAGS = ("input_file", "bert_config_file", "output_dir")
 
-# Records looked at before the training starts.
+# Records checked before the training starts.
 _RECORDS_TO_CHECK = 1000
 
 # A name of the reference that programs use.
@@ -48,7 +48,7 @@ _decode_record = input_pipeline.decode_batch
 
 @dataclasses.dataclass
 class Settings(run_settings.OptimizationSettings):
-  """What this script is told; each field is a flag."""
+  """Settings of this script; each field is a flag."""
 
   bert_config_file: str = option(
       "path", None, "JSON file with the shape of the model.")
@@ -57,9 +57,9 @@ class Settings(run_settings.OptimizationSettings):
   init_checkpoint: str = option(
       "path", None, "Checkpoint to start from; random weights without it.")
   vocab_file: str = option(
-      "path", None, "Vocabulary of the records, which run.json records for "
-      "programs that use the model. Known of records that "
-      "create_pretraining_data.py made and that lie where it wrote them.")
+      "path", None, "Vocabulary of the records, which run.json names for "
+      "programs that use the model. Not needed for records that are still where "
+      "create_pretraining_data.py wrote them.")
   max_seq_length: int = option(
       "integer", 128, "Length of the sequences in the records.", lower_bound=1)
   max_predictions_per_seq: int = option(
@@ -80,7 +80,7 @@ class Settings(run_settings.OptimizationSettings):
       "integer", 0, "Training steps from one evaluation on --eval_input_file "
       "to the next; 0 evaluates only at the end.", lower_bound=0)
   use_next_sentence: bool = option(
-      "bool", True, "Learn to tell next sentences from random ones, too.")
+      "bool", True, "Also learn to tell next sentences from random ones.")
   shuffle_buffer_size: int = option("integer", 10000, "Records in memory that "
                                     "shuffling chooses from.", lower_bound=1)
   skip_bad_records: bool = option(
@@ -143,8 +143,8 @@ def make_model_fn(bert_config, init_checkpoint, settings, options=None,
 
 # Word pieces that an exported model names for each masked one.
 _NUM_CANDIDATES = 10
-# Their log probabilities are one signature, those of the whole vocabulary are
-# another, because answers over HTTP hold all outputs of a signature.
+# Their log probabilities are one signature and those of the whole vocabulary
+# another, because answers over HTTP contain all outputs of a signature.
 LOG_PROBS_SIGNATURE = "log_probs"
 
 
@@ -260,7 +260,7 @@ def find_input_files(settings):
 
 
 def expected_records(settings, bert_config):
-  """Returns what the flags and the model want, a record_files.Expected."""
+  """Returns what the flags and the model expect, a record_files.Expected."""
   return record_files.Expected(
       record_features(
           settings.max_seq_length, settings.max_predictions_per_seq),
@@ -270,10 +270,10 @@ def expected_records(settings, bert_config):
 
 
 def check_files(input_files, settings, expected, purpose):
-  """Looks at the first records of files; returns the files to read.
+  """Checks the first records of files; returns the files to read.
 
-  Those are others where --skip_bad_records copied the good records of a file
-  with bad ones, into a folder of the purpose ("train" or "eval").
+  With --skip_bad_records, a file with bad records is replaced by a copy of its
+  good ones, in a folder of the purpose ("train" or "eval").
 
   Raises:
     ValueError: records do not fit the flags or the model, or are damaged.
@@ -287,7 +287,7 @@ def check_files(input_files, settings, expected, purpose):
 
 
 class PreTrainingTask(tasks.Task):
-  """Pre-training on records; what is served of it is filling in words."""
+  """Pre-training on records; a served model fills in masked words."""
 
   name = "masked_lm"
   recorded_name = "pretraining"
@@ -321,20 +321,20 @@ class PreTrainingTask(tasks.Task):
         [("--eval_input_file", path) for path in self._files["eval"]] +
         [("--input_file", path) for path in self._files["train"]],
         [self.path("eval_results.txt")])
+    folders = [settings.output_dir]
+    if settings.init_checkpoint:
+      folders.append(os.path.dirname(settings.init_checkpoint))
     self._vocab_file, self._vocabulary = record_origins.find_vocabulary(
         self._files["train" if settings.do_train else "eval"],
-        settings.vocab_file,
-        [settings.output_dir] + ([os.path.dirname(settings.init_checkpoint)]
-                                 if settings.init_checkpoint else []),
-        self.config.vocab_size)
+        settings.vocab_file, folders, self.config.vocab_size)
 
   def read(self, split):
     return self._files[split]
 
   def write(self, split, examples):
-    """Looks at the first records; returns the files to read as Data."""
+    """Checks the first records; returns the files to read as Data."""
     if self.settings.do_train and not self.settings.eval_input_file:
-      split = "train"  # of which the evaluation reads the same files
+      split = "train"  # the evaluation reads the same files
     if split not in self._checked:
       self._checked[split] = check_files(
           examples, self.settings, self._expected, split)
@@ -361,9 +361,8 @@ class PreTrainingTask(tasks.Task):
     return self.settings.num_train_steps if self.settings.do_train else 0
 
   def head(self, features, is_training):
-    return make_head(
-        self.config, run_settings.model_options(self.settings),
-        self.settings.use_next_sentence, features, is_training)
+    return make_head(self.config, run_settings.model_options(self.settings),
+                     self.settings.use_next_sentence, features, is_training)
 
   def naming_errors(self, data):
     return record_files.naming_bad_records(
@@ -379,7 +378,7 @@ class PreTrainingTask(tasks.Task):
 
   @classmethod
   def answer(cls, model, pairs):
-    """Returns for each text, for each [MASK], what may stand there."""
+    """Returns the candidates for each [MASK] of each text."""
     def find_masks(model_input):
       return [i for i, token in enumerate(model_input.tokens)
               if token == "[MASK]"]
@@ -387,19 +386,18 @@ class PreTrainingTask(tasks.Task):
     def make_positions(batch):
       positions = [find_masks(one) for one in batch]
       most = max([1] + [len(found) for found in positions])
-      return {"masked_lm_positions": np.array(
-          [model_inputs.pad_to_length(found, most) for found in positions],
-          np.int32)}
+      padded = [model_inputs.pad_to_length(found, most) for found in positions]
+      return {"masked_lm_positions": np.array(padded, np.int32)}
 
     def name_candidates(ids, log_probs):
       return list(zip(model.tokenizer.convert_ids_to_tokens(ids.tolist()),
                       [math.exp(x) for x in log_probs]))
 
     inputs = model.make_inputs(pairs, kept="[MASK]")
+    results = model.compute(inputs, make_positions)
     return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
              for i in range(len(find_masks(one)))]
-            for one, result in zip(
-                inputs, model.compute(inputs, make_positions))]
+            for one, result in zip(inputs, results)]
 
 
 @script_options.runs(Settings, REQUIRED_FLAGS)

@@ -1,9 +1,9 @@
-"""run.json: which run the checkpoints of a folder are of.
+"""run.json: which run the checkpoints of a folder belong to.
 
 A training run is its task, labels, vocabulary and model. They are written to
 `run.json` beside the checkpoints when training starts. A later run in the
 folder, which resumes, evaluates or predicts, must have the same ones:
-checkpoints of another task can have the very same shapes.
+checkpoints of another task can have exactly the same shapes.
 """
 
 import hashlib
@@ -105,7 +105,7 @@ def warn_of_other_settings(start, output_dir, settings):
   """Warns of settings that are not those a model was trained with.
 
   Args:
-    start: checkpoints.Start. Where the model is from.
+    start: checkpoints.Start. Where the model comes from.
     output_dir: str.
     settings: dict from the name of a flag to its value.
   """
@@ -114,9 +114,8 @@ def warn_of_other_settings(start, output_dir, settings):
   training = read_training(folder)
   for name, value in sorted(_with_absolute_paths(settings).items()):
     if name in training and training[name] != value:
-      tf.logging.warning(
-          "--%s is %s here, but the model was trained with %s", name, value,
-          training[name])
+      tf.logging.warning("--%s is %s here, but the model was trained with %s",
+                         name, value, training[name])
 
 
 def read_training(folder):
@@ -129,12 +128,12 @@ def read_training(folder):
 
 
 def warn_of_ignored_settings(output_dir, settings, how_to_train_more):
-  """Warns of settings that come too late: the training in a folder is finished.
+  """Warns of settings that are ignored, as the training is finished.
 
   Args:
     output_dir: str.
     settings: dict from the name of a flag to its value.
-    how_to_train_more: str. What to do to train the model in the folder further.
+    how_to_train_more: str. How to train the model in the folder further.
   """
   training = read_training(output_dir)
   ignored = [
@@ -202,7 +201,7 @@ _NEEDED = ("task", "vocabulary size", "vocabulary sha256")
 
 
 def check_fields(record):
-  """Raises ValueError, naming the first value that `write_record` never writes.
+  """Raises ValueError for the first value that `write_record` never writes.
 
   Args:
     record: what the JSON of a run.json holds.
@@ -252,10 +251,9 @@ def check_record(output_dir, record, checkpoint,
 def find_differences(there, here):
   """Returns a list of str, one for each entry that is not the same."""
   there, here = _comparable(there), _comparable(here)
-  return ["%s is %s there and %s here" % (name, _show(there[name]),
-                                          _show(here[name]))
-          for name in sorted(set(there) & set(here))
-          if there[name] != here[name]]
+  names = [name for name in there if name in here and there[name] != here[name]]
+  return ["%s is %s there and %s here" % (
+      name, _show(there[name]), _show(here[name])) for name in sorted(names)]
 
 
 def _comparable(record):

@@ -1,4 +1,4 @@
-"""What a run is told: flags that scripts share, and what follows of them."""
+"""Settings that scripts share, and what follows from them."""
 
 import dataclasses
 import multiprocessing
@@ -81,7 +81,7 @@ class TrainingSettings(DeviceSettings):
 
 @dataclasses.dataclass
 class OptimizationSettings(TrainingSettings):
-  """What every training is told: its folder, batch size and learning rate."""
+  """What every training needs: its folder, batch size and learning rate."""
 
   output_dir: str = option("path", None, "Folder for checkpoints and results.")
   train_batch_size: int = option(
@@ -92,7 +92,7 @@ class OptimizationSettings(TrainingSettings):
 
 @dataclasses.dataclass
 class CasingSettings(script_options.Settings):
-  """What becomes of upper case and accents; see `tokenization`."""
+  """How upper case and accents are treated; see `tokenization`."""
 
   do_lower_case: bool = option(
       "bool", None,
@@ -104,7 +104,7 @@ class CasingSettings(script_options.Settings):
 
 @dataclasses.dataclass
 class ModelSettings(CasingSettings):
-  """What a model is made of."""
+  """The files of a model."""
 
   bert_config_file: str = option(
       "path", None, "JSON file with the shape of the model.")
@@ -115,7 +115,7 @@ class ModelSettings(CasingSettings):
 
 @dataclasses.dataclass
 class FineTuningSettings(ModelSettings, OptimizationSettings):
-  """What scripts that fine-tune a model are told: files, training."""
+  """Settings of scripts that fine-tune a model."""
 
   init_checkpoint: str = option(
       "path", None, "Checkpoint to start from, usually a pre-trained model.")
@@ -155,10 +155,9 @@ def batch_size_of(settings, name):
 
 
 def _fields_given(kind, settings):
-  """Returns the fields of a dataclass that are flags too, as a dict."""
-  return values_of(settings, [
-      field.name for field in dataclasses.fields(kind)
-      if hasattr(settings, field.name)])
+  """Returns the fields of a dataclass that settings have too, as a dict."""
+  return values_of(settings, [field.name for field in dataclasses.fields(kind)
+                              if hasattr(settings, field.name)])
 
 
 def model_options(settings):
@@ -266,14 +265,14 @@ def files_read(settings, names):
 
 
 def check_tpu(use_tpu):
-  """Raises UserError if TPUs are asked of a TensorFlow that lacks them."""
+  """Raises UserError if --use_tpu needs another version of TensorFlow."""
   if use_tpu and not hasattr(tf, "estimator"):
     raise UserError("--use_tpu: TPU training needs TensorFlow 2.15 or older, "
                     "this is TensorFlow %s" % tf.__version__)
 
 
 def check_xla(use_xla, use_tpu=False):
-  """Warns where --use_xla does not pay, and stops where it makes no sense.
+  """Warns where --use_xla does not pay off, and stops where it is wrong.
 
   Args:
     use_xla: bool.
@@ -294,15 +293,15 @@ def check_xla(use_xla, use_tpu=False):
 
 
 def log_device(use_tpu):
-  """Logs what the run computes on."""
+  """Logs the device that the run uses."""
   gpus = [] if use_tpu else environment.find_gpus()
   if use_tpu:
-    tf.logging.info("Computes on TPU")
+    tf.logging.info("Running on TPU")
   elif gpus:
-    tf.logging.info("Computes on GPU: %s", ", ".join(g.name for g in gpus))
+    tf.logging.info("Running on GPU: %s", ", ".join(g.name for g in gpus))
   else:
     tf.logging.info(
-        "Computes on CPU, %d cores; TensorFlow finds no GPU "
+        "Running on CPU, %d cores; TensorFlow finds no GPU "
         "(TF_CPP_MIN_LOG_LEVEL=0 shows why)", multiprocessing.cpu_count())
 
 
@@ -314,7 +313,7 @@ def count_train_steps(num_examples, settings):
     settings: Settings of a script.
 
   Raises:
-    ValueError: less than one step, or no number of steps.
+    ValueError: the number of steps is less than one, or not finite.
   """
   if not settings.do_train:
     return 0

@@ -52,8 +52,7 @@ REQUIRED_FLAGS = ("output_dir",)
 # Scoring answers needs no model.
 _MODEL_FLAGS = ("vocab_file", "bert_config_file")
 
-# Flags whose values a program that asks an exported model must know, and their
-# defaults.
+# Settings that a program must know to use an exported model, and their defaults.
 SERVING_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
                     "version_2_with_negative": False}
 
@@ -63,7 +62,7 @@ _SHUFFLE_SEED = 12345
 
 @dataclasses.dataclass
 class Settings(run_settings.FineTuningSettings):
-  """What this script is told; each field is a flag."""
+  """Settings of this script; each field is a flag."""
 
   train_file: str = option(
       "path", None, "SQuAD file to train on, such as train-v1.1.json.")
@@ -101,7 +100,7 @@ class Settings(run_settings.FineTuningSettings):
 
   @property
   def threshold(self):
-    """The threshold that predictions apply, a str."""
+    """The threshold that predictions use, a str."""
     return self.null_score_diff_threshold or "0.0"
 
   @property
@@ -219,7 +218,7 @@ def validate_flags_or_throw(bert_config):
 def check_settings(settings, bert_config):
   """Raises ValueError if settings do not go together, or with the model.
 
-  What goes together but hardly as it was meant is warned of.
+  Combinations that are valid but hardly intended get a warning.
 
   Args:
     settings: Settings.
@@ -266,10 +265,9 @@ def read_train_examples(settings):
       settings.train_file, is_training=True,
       version_2_with_negative=settings.version_2_with_negative)
   if not examples:
-    raise ValueError(
-        "%s: found no question that can be trained on: of none the context has "
-        "the answer at answer_start, which counts characters from 0" %
-        settings.train_file)
+    raise ValueError("%s: found no question to train on: no context has the "
+                     "answer at answer_start, which counts characters from 0" %
+                     settings.train_file)
   random.Random(_SHUFFLE_SEED).shuffle(examples)
   return examples
 
@@ -288,10 +286,9 @@ def read_answered_dataset(settings):
   if not any(question.item.get("answers") or question.item.get("is_impossible")
              for question in squad_files.iterate_questions(
                  dataset, settings.predict_file)):
-    raise ValueError(
-        "%s: has no answers, which --do_eval and "
-        "--null_score_diff_threshold=best score by; leave them out" %
-        settings.predict_file)
+    raise ValueError("%s: has no answers, which --do_eval and "
+                     "--null_score_diff_threshold=best need; leave them out" %
+                     settings.predict_file)
   questions = squad_files.read_questions(dataset, settings.predict_file)
   if not (settings.version_2_with_negative or
           squad_metrics.is_version_2(questions)):
@@ -327,8 +324,8 @@ def predict(estimator, input_fn, num_windows, seq_length, checkpoint=None):
         unique_ids.extend(batch["unique_ids"].tolist())
         shown.advance(count)
   if len(unique_ids) != num_windows:
-    raise RuntimeError("predicted %d of %d windows" % (
-        len(unique_ids), num_windows))
+    raise RuntimeError(
+        "predicted %d of %d windows" % (len(unique_ids), num_windows))
   return [RawResult(*row) for row in zip(unique_ids, logits[0], logits[1])]
 
 
@@ -345,20 +342,20 @@ class QuestionAnsweringTask(tasks.Task):
   max_seq_length = 384
   needs_pairs = True
   cuts = ("questions", "max_query_length")
-  # What `check_pair` calls its examples.
+  # The words of `check_pair` for its examples.
   pair = "a question with its context"
 
   def __init__(self, settings, config, tokenizer):
     super().__init__(settings, config, tokenizer)
     self._dataset = None  # the questions of --predict_file, with answers
-    self._to_answer = []  # those of the prediction, list of SquadExample
+    self._to_answer = []  # the questions to answer, list of SquadExample
     self._windows = []  # their windows, list of InputFeatures
-    self._threshold = None  # that of the prediction
+    self._threshold = None  # the one that the predictions were made with
 
   def result_files(self):
-    return ([self.record_file(split) for split in self.splits] +
-            [os.path.basename(path) for path in
-             squad_results.result_paths("") + [squad_results.scores_path("")]])
+    paths = squad_results.result_paths("") + [squad_results.scores_path("")]
+    return [self.record_file(split) for split in self.splits] + [
+        os.path.basename(path) for path in paths]
 
   def record_file(self, split):
     return {"train": "train", "predict": "eval"}[split] + ".tf_record"
@@ -395,12 +392,12 @@ class QuestionAnsweringTask(tasks.Task):
     def keep(feature):
       writer.process_feature(feature)
       if not is_training:
-        # Most of a feature's memory, of no use to `write_predictions`.
+        # `write_predictions` does not need what takes most of the memory.
         feature.input_ids = feature.input_mask = feature.segment_ids = None
         self._windows.append(feature)
 
-    tf.logging.info("Writing the windows of %d questions to %s", len(examples),
-                    path)
+    tf.logging.info(
+        "Writing the windows of %d questions to %s", len(examples), path)
     with squad_data.FeatureWriter(path, is_training) as writer:
       squad_data.convert_examples_to_features(
           examples, self.tokenizer, self.settings.max_seq_length,
@@ -415,8 +412,8 @@ class QuestionAnsweringTask(tasks.Task):
     return feature_spec(self.settings.max_seq_length, split == "train")
 
   def head(self, features, is_training):
-    return make_head(self.config, run_settings.model_options(self.settings),
-                     features, is_training)
+    options = run_settings.model_options(self.settings)
+    return make_head(self.config, options, features, is_training)
 
   def predict(self, estimator, data, checkpoint):
     settings, basic = self.settings, self.tokenizer.basic_tokenizer

@@ -6,11 +6,11 @@ from . import checkpoints, cli, hooks, progress, run_settings, serving, training
 
 
 def start(settings, computes=True):
-  """Starts the log, and checks what the run computes on.
+  """Starts the log, and checks the device and compiler that are asked for.
 
   Args:
     settings: object with the settings of a script as attributes.
-    computes: bool. There is a model to run.
+    computes: bool. Whether there is a model to run.
   """
   progress.start_logging(settings.verbose)
   run_settings.check_tpu(settings.use_tpu)
@@ -20,7 +20,7 @@ def start(settings, computes=True):
 
 
 def run(task, on_log=None):
-  """Does what the settings of a task ask for.
+  """Trains, evaluates, predicts and exports as the settings of a task say.
 
   Args:
     task: tasks.Task.
@@ -33,7 +33,7 @@ def run(task, on_log=None):
     UserError: files are missing or wrong, or settings do not go together.
   """
   settings = task.settings
-  # Everything the user gave is read first: a mistake shows before training.
+  # All input is read first, so that mistakes show before the training.
   with cli.user_errors():
     if getattr(settings, "export_dir", None) and not task.is_served():
       raise ValueError("--export_dir: the task %s cannot be served; leave the "

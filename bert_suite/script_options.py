@@ -23,13 +23,13 @@ def option(kind, default, help_text, flag_default=_SAME, alias=None, **more):
   """Returns a field of a dataclass of settings.
 
   Args:
-    kind: str, as of `cli.define_flag`, like the next two.
+    kind: str. See `cli.define_flag`, as for the next two.
     default: the field's default, or None.
     help_text: str, or a function that returns it when the flag is defined.
-    flag_default: the flag's default where it is another. The field then is
+    flag_default: the flag's default where it is not the field's, which is
       `default` unless the flag was given.
     alias: str. A second name of the flag.
-    **more: what else `cli.define_flag` takes, such as bounds.
+    **more: further arguments of `cli.define_flag`, such as bounds.
   """
   is_same = flag_default is _SAME
   return dataclasses.field(default=default, metadata=dict(
@@ -54,7 +54,7 @@ def _define_flag(field):
 
 
 def from_flags(settings_class, flag_values):
-  """Returns the settings that parsed flags say."""
+  """Returns the settings that parsed flags have the values of."""
   return settings_class(**{
       field.name: cli.given(flag_values, field.name)
       if field.metadata["says_if_given"] else flag_values[field.name].value

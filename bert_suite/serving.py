@@ -1,6 +1,6 @@
 """Trained models without an Estimator: build once, load once, run many times.
 
-A task says in a ServingTask how its outputs come about. From that this module
+A ServingTask says how the outputs of a task are computed. From it this module
 makes a session to run here (`open_session`), or a SavedModel to run elsewhere
 (`export_saved_model`), whose graph has no optimizer and none of its variables.
 """
@@ -15,12 +15,12 @@ from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_fit, checkpoints, cli, files, modeling, padding
+from . import checkpoint_fit, checkpoints, cli, faults, files, modeling, padding
 
 # What every task reads, int32 [B, S] each.
 SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
 SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-# Requests come in every size, and the process that answers them may live for
+# Requests come in all sizes, and the process that answers them may run for
 # months; see `padding.Packing` for what a shape costs.
 OPTIONS = modeling.Options(remove_padding=True, few_shapes=True)
 # Assets of a SavedModel.
@@ -33,7 +33,7 @@ _COUNT_STEPS = (1, 2)
 
 
 class ServingTask(collections.namedtuple(
-    "ServingTask", ["name", "build", "extra_inputs", "settings"])):
+    "ServingTask", "name build extra_inputs settings")):
   """How a trained model computes the outputs of a task.
 
   Attributes:
@@ -48,12 +48,10 @@ class ServingTask(collections.namedtuple(
   """
 
   def __new__(cls, name, build, extra_inputs=(), settings=None):
-    return super().__new__(
-        cls, name, build, tuple(extra_inputs), settings or {})
+    return super().__new__(cls, name, build, tuple(extra_inputs), settings or {})
 
 
-class Served(collections.namedtuple(
-    "Served", ["session", "inputs", "signatures"])):
+class Served(collections.namedtuple("Served", "session inputs signatures")):
   """A model that is ready to run.
 
   Attributes:
@@ -81,7 +79,7 @@ def round_up_request(inputs, max_length):
   """
   batch_size, length = tf.unstack(tf.shape(inputs[SEQUENCE_INPUTS[0]]))
   more_rows = padding.round_up(batch_size, *_COUNT_STEPS) - batch_size
-  # A request that is too long is refused by the length that it has.
+  # A request that is too long keeps its length, which the error names.
   more_columns = tf.maximum(tf.minimum(
       padding.round_up(length, *padding.LENGTH_STEPS), max_length) - length, 0)
   padded = {}
@@ -159,9 +157,8 @@ def _closed_if_it_fails(session):
 
 
 def _first_line(error):
-  """Returns what a message of Python or TensorFlow begins with."""
-  text = (getattr(error, "message", None) or str(error)).strip()
-  return text.split("\n")[0]
+  """Returns the first line of a message of Python or TensorFlow."""
+  return faults.message_of(error).strip().split("\n")[0]
 
 
 def run(served, signature, arrays):
@@ -187,9 +184,9 @@ def make_settings(task, max_seq_length, do_lower_case, strip_accents=None,
     task: ServingTask.
     max_seq_length: int.
     do_lower_case: bool.
-    strip_accents: bool. Is left out where None, which means `do_lower_case`.
-    type_vocab_size: int. Segments that the model knows; None if unknown. Is
-      left out unless it is 1, which pairs are refused for.
+    strip_accents: bool. Left out where None, which means `do_lower_case`.
+    type_vocab_size: int. Segments that the model knows; None if unknown. Left
+      out unless it is 1, when pairs are refused.
   """
   settings = dict(task.settings, task=task.name, max_seq_length=max_seq_length,
                   do_lower_case=bool(do_lower_case))
@@ -225,16 +222,16 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
   with served.session, served.session.graph.as_default():
     signatures = {}
     for name, outputs in served.signatures.items():
+      named = {key: tf.identity(output, "%s_%s" % (name, key))
+               for key, output in outputs.items()}
       signatures[name] = tf.saved_model.predict_signature_def(
-          served.inputs,
-          {key: tf.identity(output, "%s_%s" % (name, key))
-           for key, output in outputs.items()})
+          served.inputs, named)
 
     def write(path):
       # Assets keep the names of their files, and vocabularies have many.
       with tempfile.TemporaryDirectory() as folder:
-        assets = [os.path.join(folder, VOCAB_FILE),
-                  os.path.join(folder, SETTINGS_FILE)]
+        assets = [os.path.join(folder, name)
+                  for name in (VOCAB_FILE, SETTINGS_FILE)]
         tf.gfile.Copy(vocab_file, assets[0])
         files.write_json(assets[1], settings)
         builder = tf.saved_model.Builder(path)
@@ -242,8 +239,8 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
             served.session, [tf.saved_model.tag_constants.SERVING],
             signature_def_map=signatures,
             assets_collection=[tf.constant(asset) for asset in assets],
-            strip_default_attrs=True,
-            saver=tf.train.Saver(tf.global_variables()))
+            saver=tf.train.Saver(tf.global_variables()),
+            strip_default_attrs=True)
         builder.save()
 
     path = files.write_version(export_dir, write)

@@ -1,4 +1,4 @@
-"""What a task is, said once: its data, head, results, and served answers.
+"""Everything about a task in one class: data, head, results, served answers.
 
 A task is a subclass of `Task`. `runner.run` trains, evaluates, predicts and
 exports it; `trained_models`, `predictor` and `export_model` find trained models
@@ -20,8 +20,7 @@ from . import (
     serving, training)
 
 
-class Data(collections.namedtuple(
-    "Data", ["files", "num_examples", "num_records"])):
+class Data(collections.namedtuple("Data", "files num_examples num_records")):
   """The features of a split, as they are read.
 
   Attributes:
@@ -48,14 +47,14 @@ def feature_spec(seq_length, *numbers):
 
 
 class Task:
-  """A task. Subclasses say what is theirs; the rest has defaults.
+  """Base class of tasks, with defaults for what most of them share.
 
-  For every run: `name`, `read`, `features`, `feature_spec`, `head`. To predict,
-  `row`; to export and to answer from Python, `serve` and `answer`.
+  A subclass defines `name`, `read`, `features`, `feature_spec` and `head`; to
+  predict also `row`; to export and to answer from Python `serve` and `answer`.
 
   Attributes:
-    name: str. What it is called in trained_models.TASKS and in model.json.
-    recorded_name: str. What run.json calls it; None for its name.
+    name: str. Its name in trained_models.TASKS and in model.json.
+    recorded_name: str. Its name in run.json, if another.
     splits: names of what it reads, each with a flag do_<split> and, but for
       "train", a flag <split>_batch_size.
     head_names: names of the variables of the head.
@@ -66,8 +65,8 @@ class Task:
     how_to_train_more: str. Advice where all steps are done.
     eval_every: int. Training steps from one evaluation to the next; 0 evaluates
       only at the end.
-    options: names of arguments of `trained_models.find` that only it has.
-    max_seq_length: int. Where neither a caller nor run.json says it.
+    options: names of arguments of `trained_models.find` that only it takes.
+    max_seq_length: int. Default where neither a caller nor run.json has one.
     never_split: tokens that a served model finds in texts.
     needs_pairs: bool. It reads pairs of texts only.
     cuts: arguments of `model_inputs.CutCount` for what a served model reads.
@@ -103,7 +102,7 @@ class Task:
     self.settings = settings
     self.config = config
     self.tokenizer = tokenizer
-    self.brought_by = None  # what weights come from if not --init_checkpoint
+    self.brought_by = None  # what weights come from, if not a checkpoint
 
   # What a run reads.
 
@@ -294,7 +293,7 @@ class Task:
   def finish(self):
     """Does what is left before the export; returns its figures, if any."""
 
-  # A trained model of it.
+  # What a trained model of it does.
 
   @classmethod
   def is_recorded(cls, record):
@@ -334,7 +333,7 @@ class Task:
       pairs: list of (str, str or None).
 
     Returns:
-      What `predictor.Predictor.predict` returns of the task.
+      What `predictor.Predictor.predict` returns for the task.
     """
     raise NotImplementedError(
-        "the task %s does not say how it answers" % cls.name)
+        "the task %s does not define how it answers" % cls.name)

@@ -1,7 +1,7 @@
-"""Which tasks can be served, and what a trained model of one is made of.
+"""Which tasks can be served, and finding the parts of a trained model.
 
 The run.json of a training, in its output directory or beside a checkpoint,
-records most of it; the rest, or all of it without that file, is given.
+records most of them; the rest, or all without that file, are arguments.
 """
 
 import collections
@@ -19,8 +19,8 @@ from . import (
     run_classifier, run_pretraining, run_squad, serving, tokenization)
 
 
-class TrainedModel(collections.namedtuple("TrainedModel", [
-    "task", "checkpoint", "config", "vocab_file", "settings"])):
+class TrainedModel(collections.namedtuple(
+    "TrainedModel", "task checkpoint config vocab_file settings")):
   """A model that can be served.
 
   Attributes:
@@ -102,10 +102,10 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
   _check_vocab(vocab_file, record, config)
   _check_options(task_class.name, options, do_lower_case, strip_accents, record,
                  model_dir or init_checkpoint)
-  if do_lower_case is None:
-    do_lower_case = record.get("do_lower_case")
   if strip_accents is None:
     strip_accents = record.get("strip_accents")
+  if do_lower_case is None:
+    do_lower_case = record.get("do_lower_case")
   if do_lower_case is None:
     do_lower_case = tokenization.decide_casing(
         None, vocab_file, init_checkpoint,
@@ -123,7 +123,7 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
 
 
 def argument_names():
-  """Returns the set of the names of what `find` takes."""
+  """Returns the set of the names of the arguments of `find`."""
   return (set(inspect.signature(find).parameters) - {"options"}).union(
       _tasks_of_options())
 
@@ -140,7 +140,7 @@ def check_names(given, known):
     near = difflib.get_close_matches(name, sorted(known), n=1)
     raise ValueError("%s: there is no such argument; %s" % (
         name, "did you mean %s?" % near[0] if near else
-        "those there are: %s" % ", ".join(sorted(known))))
+        "the arguments are %s" % ", ".join(sorted(known))))
 
 
 def check_path(name, path):
@@ -245,11 +245,10 @@ def _task_of(record, model_dir):
       return task.name
   if record.get("task"):
     return record["task"]
+  reason = ("%s has no run.json that says it" % model_dir if model_dir else
+            "a checkpoint without a run.json beside it does not say it")
   raise ValueError(
-      "also pass task, one of %s: %s" % (
-          ", ".join(sorted(TASKS)),
-          "%s has no run.json that says it" % model_dir if model_dir else
-          "a checkpoint without a run.json beside it does not say it"))
+      "also pass task, one of %s: %s" % (", ".join(sorted(TASKS)), reason))
 
 
 def _find_config(bert_config_file, record, init_checkpoint):
@@ -270,7 +269,7 @@ def _find_config(bert_config_file, record, init_checkpoint):
 
 
 def _check_options(task, options, do_lower_case, strip_accents, record, source):
-  """Raises ValueError for what the task has not, or the training had not."""
+  """Raises ValueError for options that the task or the training lacks."""
   for name, value in sorted(options.items()):
     task_of_it = _tasks_of_options()[name]
     if value is not None and task_of_it != task:
@@ -279,7 +278,7 @@ def _check_options(task, options, do_lower_case, strip_accents, record, source):
   labels = options.get("labels") or []
   twice = [label for i, label in enumerate(labels) if label in labels[:i]]
   if twice:
-    raise ValueError("labels: %s is there twice; give each label once, in the "
+    raise ValueError("labels: found %s twice; give each label once, in the "
                      "order of training" % tokenization.shorten(twice[0]))
   # Accents follow the case where a record does not say it.
   known = dict({"strip_accents": record.get("do_lower_case")}, **record)
@@ -288,9 +287,8 @@ def _check_options(task, options, do_lower_case, strip_accents, record, source):
                       ("strip_accents", strip_accents)):
     there = known.get(name)
     if None not in (value, there) and value != there:
-      raise ValueError(
-          "%s: found %s, but %s was trained with %s; leave it out" %
-          (name, _show(value), source, _show(there)))
+      raise ValueError("%s: found %s, but %s was trained with %s; leave it out"
+                       % (name, _show(value), source, _show(there)))
 
 
 def _show(value):

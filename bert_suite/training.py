@@ -34,7 +34,7 @@ def make_estimator(
     train_batch_size: int. Over all cores.
     eval_batch_size: int. Over all cores.
     predict_batch_size: int. Over all cores.
-    use_tpu: bool. With it, the five arguments that follow say which TPU.
+    use_tpu: bool. The five arguments that follow say which TPU.
     tpu_name: str.
     tpu_zone: str.
     gcp_project: str.
@@ -91,7 +91,7 @@ def make_estimator(
         predict_batch_size=predict_batch_size)
 
 
-# What every training writes to --output_dir.
+# The files that every training writes to --output_dir.
 _WRITTEN = (checkpoints.FILE_NAME, "checkpoint", "graph.pbtxt")
 
 
@@ -114,7 +114,7 @@ def check_output_dir(output_dir, flag="output_dir"):
     tf.gfile.MakeDirs(output_dir)
     files.write_text(path, "")
     with contextlib.suppress(tf.errors.NotFoundError):
-      tf.gfile.Remove(path)  # unless somebody who tries it too has done so
+      tf.gfile.Remove(path)  # unless another process that tries it has done so
   except (OSError, tf.errors.OpError) as error:
     raise cli.UserError(
         "--%s=%s: cannot be written to (%s); name another folder, or get "
@@ -129,7 +129,7 @@ def find_start(settings, record, num_train_steps, task):
     settings: object with the settings of a script as attributes.
     record: dict, from `checkpoints.make_record`.
     num_train_steps: int. 0 without --do_train.
-    task: tasks.Task, whose attributes say what must fit and what should.
+    task: tasks.Task, whose attributes say which settings must match.
 
   Returns:
     checkpoints.Start.
@@ -160,8 +160,7 @@ def find_start(settings, record, num_train_steps, task):
 
 
 class Head(collections.namedtuple(
-    "Head", ["loss", "predictions", "metrics", "tpu_metrics"],
-    defaults=[None])):
+    "Head", "loss predictions metrics tpu_metrics", defaults=[None])):
   """What a task adds to the encoder.
 
   Attributes:
@@ -203,7 +202,7 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     head_names: names of the head's variables. See
       `checkpoint_fit.find_new_head`, as for the next.
     init_head: str.
-    use_tpu: bool. Read where there are no settings that say it.
+    use_tpu: bool. Used where there are no settings.
 
   Returns:
     A function (features, labels, mode, params, config) that returns a
@@ -214,16 +213,16 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
   def model_fn(features, labels, mode, params, config=None):
     del labels  # They come with the features.
     # Evaluation and prediction have those of the training.
+    is_training = mode == tf_estimator.ModeKeys.TRAIN
     tf.logging.log(
-        tf.logging.INFO if mode == tf_estimator.ModeKeys.TRAIN else
-        tf.logging.DEBUG, "Features: %s", ", ".join(
-            "%s %s" % (name, features[name].shape.as_list())
-            for name in sorted(features)))
-    head = head_fn(features, mode == tf_estimator.ModeKeys.TRAIN)
+        tf.logging.INFO if is_training else tf.logging.DEBUG, "Features: %s",
+        ", ".join("%s %s" % (name, features[name].shape.as_list())
+                  for name in sorted(features)))
+    head = head_fn(features, is_training)
     with cli.user_errors():
       latest = config and checkpoints.find_checkpoint(config.model_dir)
     scaffold_fn = None
-    if latest:  # The estimator takes the weights from there.
+    if latest:  # the estimator takes the weights from there
       with cli.user_errors():
         checkpoint_fit.check_shapes(
             tf.trainable_variables(), latest, must_have_all=True, cure="give "
@@ -232,19 +231,17 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
       scaffold_fn = initial_weights.initialize_from_checkpoint(
           init_checkpoint, use_tpu,
           # Results of an untrained head would mean nothing.
-          must_have_all=mode != tf_estimator.ModeKeys.TRAIN, head=head_names,
-          init_head=init_head)
+          must_have_all=not is_training, head=head_names, init_head=init_head)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions
     elif mode == tf_estimator.ModeKeys.EVAL:
       spec.update(loss=head.loss, eval_metrics=eval_metrics(head, use_tpu))
     else:
-      spec.update(
-          loss=head.loss,
-          train_op=optimization.make_train_op(head.loss, settings))
+      train_op = optimization.make_train_op(head.loss, settings)
+      spec.update(loss=head.loss, train_op=train_op)
       if not use_tpu:  # TPUs cannot write summaries from inside a step.
-        hooks.read_step_after(spec["train_op"])
+        hooks.read_step_after(train_op)
         spec["training_hooks"] = [hooks.LogHook(
             head.loss, params.get("log_steps", 0), settings.num_train_steps,
             params["batch_size"], config and config.model_dir,
@@ -264,10 +261,10 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
     input_fn: function of `params`.
     num_train_steps: int. Steps of the whole training.
     start_step: int. The step of the checkpoint that it resumes from.
-    how_to_train_more: str. Advice where all of these are done.
+    how_to_train_more: str. Advice where all steps are done.
     stop_step: int. The step to stop at for now; None for `num_train_steps`.
-    on_start: function without arguments, called before the first step, when
-      the model is found to fit the checkpoint.
+    on_start: function without arguments, called before the first step, once
+      the model is known to fit the checkpoint.
     more_hooks: list of SessionRunHook.
 
   Raises:
@@ -339,7 +336,7 @@ def checkpoint_to_use(output_dir, start, num_train_steps):
     step = checkpoints.read_step(checkpoint) if checkpoint else 0
   if num_train_steps and step != expected:
     raise cli.UserError(
-        "%s: the training ended at step %d, but %s; does something else write "
+        "%s: the training ended at step %d, but %s; is another program writing "
         "there?" % (output_dir, expected, "the latest checkpoint is %s, step %d"
                     % (checkpoint, step) if checkpoint else
                     "there is no checkpoint"))
@@ -385,11 +382,10 @@ def write_results(path, title, results):
     results: dict from name to figure.
   """
   is_json = path.endswith(".json")
-  lines = ["%s = %s" % (key, results[key])
-           for key in (results if is_json else sorted(results))]
+  keys = results if is_json else sorted(results)
+  lines = ["%s = %s" % (key, results[key]) for key in keys]
   tf.logging.info("***** %s *****", title)
   for line in lines:
     tf.logging.info("  %s", line)
-  files.write_text(
-      path, (json.dumps(results, indent=2) if is_json else "\n".join(lines)) +
-      "\n")
+  text = json.dumps(results, indent=2) if is_json else "\n".join(lines)
+  files.write_text(path, text + "\n")

@@ -101,7 +101,7 @@ def test_the_start_of_a_script_shows_nothing(tmp_path):
       stderr=subprocess.PIPE, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="2"))
   lines = process.stderr.decode("utf-8").splitlines()
   assert [line for line in lines if not line.startswith(
-      ("INFO:tensorflow:Computes on ", "run_classifier.py: "))] == []
+      ("INFO:tensorflow:Running on ", "run_classifier.py: "))] == []
   assert len(lines) == 2
 
 

@@ -98,7 +98,7 @@ def test_figures_of_another_step_are_refused(tmp_path):
   assert training.checkpoint_to_use(str(tmp_path), start, 0) == path
   with pytest.raises(cli.UserError, match=(
       "the training ended at step 4, but the latest checkpoint is .*/model"
-      r"\.ckpt-3, step 3; does something else write there\?$")):
+      r"\.ckpt-3, step 3; is another program writing there\?$")):
     training.checkpoint_to_use(str(tmp_path), start, 4)
   with pytest.raises(cli.UserError, match=(
       "the training ended at step 4, but there is no checkpoint; ")):

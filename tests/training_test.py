@@ -434,7 +434,7 @@ def test_misleading_lines_of_the_estimator_are_left_out(tmp_path):
       run_settings.log_device(use_tpu=False)
   finally:
     logger.filters[:], logger.propagate = before
-  assert any(line.startswith("Computes on ") for line in lines)
+  assert any(line.startswith("Running on ") for line in lines)
   assert any(line.startswith("Restoring parameters from ") for line in lines)
   for text in ("Running train on", "Running eval on", "Using config",
                "eval_on_tpu", "Saving dict", "Calling model_fn",
