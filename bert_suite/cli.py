@@ -48,8 +48,8 @@ class Interrupted(UserError):
 def user_errors():
   """Turns a ValueError, an unusable file or a missing method into a UserError.
 
-  For code that reads the user's input. Elsewhere a ValueError is a bug and keeps
-  its stack trace. A BrokenPipeError is passed through.
+  For code that reads the user's input; a ValueError elsewhere is a bug and
+  keeps its stack trace. A BrokenPipeError is passed on.
   """
   try:
     yield

@@ -57,8 +57,9 @@ class Settings(run_settings.OptimizationSettings):
   init_checkpoint: str = option(
       "path", None, "Checkpoint to start from; random weights without it.")
   vocab_file: str = option(
-      "path", None, "Vocabulary of the records, which run.json names for "
-      "programs that use the model. Not needed for records that are still where "
+      "path", None,
+      "Vocabulary of the records, which run.json names for programs that "
+      "use the model. Not needed for records that are still where "
       "create_pretraining_data.py wrote them.")
   max_seq_length: int = option(
       "integer", 128, "Length of the sequences in the records.", lower_bound=1)

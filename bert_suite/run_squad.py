@@ -52,7 +52,7 @@ REQUIRED_FLAGS = ("output_dir",)
 # Scoring answers needs no model.
 _MODEL_FLAGS = ("vocab_file", "bert_config_file")
 
-# Settings that a program must know to use an exported model, and their defaults.
+# Settings that a program must know to use an exported model; their defaults.
 SERVING_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
                     "version_2_with_negative": False}
 

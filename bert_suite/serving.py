@@ -48,7 +48,8 @@ class ServingTask(collections.namedtuple(
   """
 
   def __new__(cls, name, build, extra_inputs=(), settings=None):
-    return super().__new__(cls, name, build, tuple(extra_inputs), settings or {})
+    return super().__new__(
+        cls, name, build, tuple(extra_inputs), settings or {})
 
 
 class Served(collections.namedtuple("Served", "session inputs signatures")):
