@@ -359,7 +359,7 @@ def test_paths_may_start_with_a_tilde(folders, tmp_path, monkeypatch):
 @pytest.mark.parametrize("arguments,message", [
     (dict(lable="no"), "^lable: there is no such argument; did you mean label"),
     (dict(n_best=3), "^n_best: there is .*; did you mean n_best_size?"),
-    (dict(color="red"), "^color: there is no such argument; the arguments are "),
+    (dict(color="red"), "^color: there is no such argument; the arguments"),
     (dict(model_dir="out"), "^model_dir: there is no such .*; give it as path"),
     (dict(batch_size=0), "^batch_size=0: expected a whole number, at least 1$"),
     (dict(batch_size="8"), "^batch_size='8': expected a whole number, at leas"),
