@@ -108,8 +108,9 @@ def runs(settings_class, required=()):
     @functools.wraps(function)
     def run_with(settings, *args, **kwargs):
       if not isinstance(settings, settings_class):
-        raise cli.UserError("settings: found %.80r, expected %s.Settings" % (
-            settings, settings_class.__module__.split(".")[-1]))
+        raise cli.UserError("settings: found %s, expected %s" % tuple(
+            "%s.%s" % (one.__module__.split(".")[-1], one.__name__)
+            for one in (type(settings), settings_class)))
       cli.check_given(settings, required)
       return cli.call_here(
           settings, lambda: function(settings, *args, **kwargs))

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, faults, run_settings, script_options, usage
+from bert_suite import (
+    cli, faults, run_settings, runner, script_options, usage)
 import create_pretraining_data
 import export_model
 import extract_features
+import helpers
 from helpers import captured_log
 import modeling
 import run_classifier
@@ -505,11 +507,21 @@ def test_run_with_names_missing_settings_and_what_are_none(script, text):
   with pytest.raises(cli.UserError, match="also pass " + text):
     script.run_with(script.Settings())
   name = script.__name__.split(".")[-1]
-  for other in ({"vocab_file": "vocab.txt"}, run_settings.ModelSettings()):
-    with pytest.raises(cli.UserError) as error:
+  for other, found in (
+      ({"vocab_file": "vocab.txt"}, "builtins.dict"),
+      (run_settings.ModelSettings(), "run_settings.ModelSettings")):
+    with pytest.raises(cli.UserError, match="^settings: found %s, expected "
+                       "%s.Settings$" % (found, name)):
       script.run_with(other)
-    assert str(error.value).startswith("settings: found ")
-    assert str(error.value).endswith("expected %s.Settings" % name)
+
+
+def test_run_with_returns_the_figures(monkeypatch, tmp_path):
+  monkeypatch.setattr(runner, "run", lambda task: {"loss": task.name})
+  with captured_log():
+    assert run_pretraining.run_with(run_pretraining.Settings(
+        input_file="a", output_dir="b", do_eval=True,
+        bert_config_file=helpers.write_config(tmp_path))) == {
+            "loss": "masked_lm"}
 
 
 def test_run_with_logs_as_a_command_does():
