@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import (
-    cli, faults, run_settings, runner, script_options, usage)
+from bert_suite import cli, faults, run_settings, runner, script_options, usage
 import create_pretraining_data
 import export_model
 import extract_features
@@ -519,7 +518,7 @@ def test_run_with_returns_the_figures(monkeypatch, tmp_path):
   monkeypatch.setattr(runner, "run", lambda task: {"loss": task.name})
   with captured_log():
     assert run_pretraining.run_with(run_pretraining.Settings(
-        input_file="a", output_dir="b", do_eval=True,
+        input_file="a", output_dir="b", max_seq_length=16,
         bert_config_file=helpers.write_config(tmp_path))) == {
             "loss": "masked_lm"}
 

@@ -785,7 +785,7 @@ def test_run_with_needs_no_data_dir_or_task_name_with_a_processor(
   made = run_classifier.Settings(**settings)
   with captured_log():
     task = run_classifier.run_with(made, Reviews)
-  assert (task.recorded_name(), task.settings.data_dir) == ("reviews", "")
+  assert (task.recorded_name, task.settings.data_dir) == ("reviews", "")
   assert made.task_name is None
   with pytest.raises(cli.UserError, match="also pass --data_dir, --task_name"):
     run_classifier.run_with(made)
