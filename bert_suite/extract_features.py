@@ -230,7 +230,7 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
     bert_config: BertConfig.
     init_checkpoint: str. Checkpoint of the model.
     layer_indexes: list of int. Layers to predict; 0 is the first, -1 the last.
-    use_tpu: bool.
+    use_tpu: bool. Not used: the estimator that calls it says so.
     use_one_hot_embeddings: bool. See `modeling.make_options`.
     pooling: str. "none", or see `pool`.
     options: modeling.Options.
@@ -240,6 +240,7 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
     [B], and "layer_output_0" and so on, float32 [B, S, W] in the order of
     `layer_indexes`; with pooling, "vector", float32 [B, L * W].
   """
+  del use_tpu
   options = modeling.make_options(options, use_one_hot_embeddings)
 
   def head_fn(features, is_training):
@@ -254,8 +255,7 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
       predictions["vector"] = pool(layers, features["input_mask"], pooling)
     return training.Head(loss=None, predictions=predictions, metrics=None)
 
-  predict = training.make_model_fn(
-      head_fn, init_checkpoint, settings=None, use_tpu=use_tpu)
+  predict = training.make_model_fn(head_fn, init_checkpoint, settings=None)
 
   def model_fn(features, labels, mode, params, config=None):
     if mode != tf_estimator.ModeKeys.PREDICT:
@@ -316,17 +316,17 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
   return compute
 
 
-def make_estimator_runner(model_fn, seq_length, batch_size, **device):
+def make_estimator_runner(model_fn, seq_length, batch_size, settings=None):
   """Makes a function like that of `make_session_runner`, with an estimator.
 
   Args:
     model_fn: function, from `model_fn_builder`.
     seq_length: int. S, to which sequences are padded.
     batch_size: int. Sequences at a time; a last batch is filled up.
-    **device: see `training.make_estimator`.
+    settings: Settings. See `training.make_estimator`.
   """
   estimator = training.make_estimator(
-      model_fn, None, predict_batch_size=batch_size, **device)
+      model_fn, None, predict_batch_size=batch_size, settings=settings)
 
   def compute(features):
     filling = [features[-1]] * (-len(features) % batch_size)
@@ -435,8 +435,7 @@ def run_with(settings):
           bert_config, settings.init_checkpoint, layer_indexes, True, False,
           settings.pooling, run_settings.model_options(settings))
       compute = make_estimator_runner(
-          model_fn, settings.max_seq_length, settings.batch_size,
-          **run_settings.hardware_values(settings))
+          model_fn, settings.max_seq_length, settings.batch_size, settings)
     else:
       window_size = _BATCHES_PER_WINDOW * settings.batch_size
       compute = make_session_runner(
@@ -463,3 +462,7 @@ def main(_):
 def run(argv=None):
   """Runs the script; see `cli.run`."""
   cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)
+
+
+if __name__ == "__main__":
+  run()

@@ -146,14 +146,6 @@ class EvalProgressHook(tf.train.SessionRunHook):
     self._progress.close()
 
 
-def eval_hooks(num_examples, batch_size, use_tpu):
-  """Returns the hooks of an evaluation, see EvalProgressHook.
-
-  There are none on a TPU, which takes all steps in one call.
-  """
-  return [] if use_tpu else [EvalProgressHook(num_examples, batch_size)]
-
-
 class StartHook(tf.train.SessionRunHook):
   """Calls a function once the model is built and has its weights."""
 

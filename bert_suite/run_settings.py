@@ -136,13 +136,6 @@ class FineTuningSettings(ModelSettings, OptimizationSettings):
       "all else is done; each export is a version there.")
 
 
-def hardware_values(settings):
-  """Returns where to run and what to keep and log, for `make_estimator`."""
-  return {name: getattr(settings, name)
-          for kind in (DeviceSettings, TrainingSettings)
-          for name in kind.__annotations__ if hasattr(settings, name)}
-
-
 def batch_size_of(settings, name):
   """Returns the batch size of a flag, or one that suits where it is not given.
 
@@ -154,7 +147,7 @@ def batch_size_of(settings, name):
       8 if settings.use_tpu else _INFERENCE_BATCH_SIZE)
 
 
-def _fields_given(kind, settings):
+def fields_given(kind, settings):
   """Returns the fields of a dataclass that settings have too, as a dict."""
   return values_of(settings, [field.name for field in dataclasses.fields(kind)
                               if hasattr(settings, field.name)])
@@ -173,7 +166,7 @@ def model_options(settings):
   values = dict(
       use_one_hot_embeddings=use_tpu,
       few_shapes=getattr(settings, "use_xla", False))
-  values.update(_fields_given(modeling.Options, settings))
+  values.update(fields_given(modeling.Options, settings))
   values["remove_padding"] = values["remove_padding"] and not use_tpu
   return modeling.Options(**values)
 
@@ -187,7 +180,7 @@ def serving_options(settings):
     settings: Settings of a script.
   """
   return dataclasses.replace(
-      serving.OPTIONS, **_fields_given(modeling.Options, settings))
+      serving.OPTIONS, **fields_given(modeling.Options, settings))
 
 
 def optimizer_values(settings):
@@ -198,7 +191,7 @@ def optimizer_values(settings):
   Args:
     settings: Settings of a script.
   """
-  values = _fields_given(optimization.Settings, settings)
+  values = fields_given(optimization.Settings, settings)
   del values["use_tpu"]
   return values
 
@@ -211,7 +204,7 @@ def optimizer_settings(settings, num_train_steps):
     num_train_steps: int. Steps of the training. Those of its warm-up are
       --num_warmup_steps, or --warmup_proportion of them.
   """
-  values = dict(_fields_given(optimization.Settings, settings),
+  values = dict(fields_given(optimization.Settings, settings),
                 num_train_steps=num_train_steps)
   if "num_warmup_steps" not in values:
     values["num_warmup_steps"] = int(

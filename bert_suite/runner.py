@@ -89,8 +89,8 @@ def _make_estimator(task, num_train_steps, start_step, on_log):
           task.head, settings.init_checkpoint,
           run_settings.optimizer_settings(settings, num_train_steps),
           task.head_names, getattr(settings, "init_head", "auto")),
-      settings.output_dir, start_step=start_step, on_log=on_log,
-      **dict(run_settings.hardware_values(settings), **batch_sizes))
+      settings.output_dir, settings=settings, start_step=start_step,
+      on_log=on_log, **batch_sizes)
 
 
 def _train(task, estimator, make_estimator, data, num_train_steps, start_step,

@@ -250,10 +250,12 @@ class Task:
     """
     tf.logging.info("***** Running evaluation *****")
     tf.logging.info("  Batch size = %d", self.batch_size("eval"))
+    # A TPU takes all steps in one call.
+    shown = [] if self.settings.use_tpu else [
+        hooks.EvalProgressHook(data.num_examples, self.batch_size("eval"))]
     results = training.evaluate(
-        estimator, self.input_fn("eval", data), self.eval_steps(data),
-        hooks.eval_hooks(data.num_examples, self.batch_size("eval"),
-                         self.settings.use_tpu), checkpoint)
+        estimator, self.input_fn("eval", data), self.eval_steps(data), shown,
+        checkpoint)
     training.write_results(
         self.path("eval_results.txt"), "Eval results", results)
     return {name: np.asarray(x).item() for name, x in results.items()}

@@ -21,10 +21,7 @@ from . import (
 
 def make_estimator(
     model_fn, output_dir, train_batch_size=32, eval_batch_size=8,
-    predict_batch_size=8, use_tpu=False, tpu_name=None, tpu_zone=None,
-    gcp_project=None, master=None, num_tpu_cores=8, iterations_per_loop=1000,
-    save_checkpoints_steps=1000, keep_checkpoint_max=5, log_steps=100,
-    tf_random_seed=None, use_xla=False, start_step=0, on_log=None):
+    predict_batch_size=8, settings=None, start_step=0, on_log=None, **values):
   """Makes the estimator that trains, evaluates and predicts.
 
   Args:
@@ -34,22 +31,13 @@ def make_estimator(
     train_batch_size: int. Over all cores.
     eval_batch_size: int. Over all cores.
     predict_batch_size: int. Over all cores.
-    use_tpu: bool. The five arguments that follow say which TPU.
-    tpu_name: str.
-    tpu_zone: str.
-    gcp_project: str.
-    master: str.
-    num_tpu_cores: int.
-    iterations_per_loop: int.
-    save_checkpoints_steps: int.
-    keep_checkpoint_max: int.
-    log_steps: int.
-    tf_random_seed: int. None for a random one.
-    use_xla: bool. Compiles with XLA, on GPUs; for CPUs see also
-      `xla.let_cpu_compile`.
+    settings: Settings of a script. Where to run, and what to keep and log: what
+      there is of `run_settings.TrainingSettings`.
     start_step: int. Step that training resumes from. Goes into the seed, so
       that it does not repeat the dropout and shuffling of the first steps.
     on_log: function, see `hooks.LogHook`; not used on TPUs.
+    **values: fields of `run_settings.TrainingSettings`, such as `use_tpu`, that
+      are not as `settings` or the defaults say.
 
   Returns:
     A TPUEstimator, which runs on CPU and GPU as well.
@@ -58,34 +46,38 @@ def make_estimator(
     UserError: an argument makes no sense, or there are no TPUs for the
       TensorFlow that is installed.
   """
-  run_settings.check_tpu(use_tpu)
+  settings = run_settings.TrainingSettings(**dict(run_settings.fields_given(
+      run_settings.TrainingSettings, settings), **values))
+  run_settings.check_tpu(settings.use_tpu)
   model_dir = output_dir
   if output_dir:
     with cli.user_errors():
       model_dir = files.literal_folder(output_dir)
       checkpoints.repair_list(model_dir)
-  if tf_random_seed is not None and start_step:
-    tf_random_seed = (tf_random_seed + 1000003 * start_step) % 2**31
-  cluster = None
-  if use_tpu and tpu_name:
+  seed = settings.tf_random_seed
+  if seed is not None and start_step:
+    seed = (seed + 1000003 * start_step) % 2**31
+  cluster, log_steps = None, settings.log_steps
+  if settings.use_tpu and settings.tpu_name:
     cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
-        tpu_name, zone=tpu_zone, project=gcp_project)
+        settings.tpu_name, zone=settings.tpu_zone, project=settings.gcp_project)
   with cli.user_errors():
     run_config = tf_estimator.TPURunConfig(
-        cluster=cluster, master=master, model_dir=model_dir,
-        save_checkpoints_steps=save_checkpoints_steps,
-        keep_checkpoint_max=keep_checkpoint_max,
+        cluster=cluster, master=settings.master, model_dir=model_dir,
+        save_checkpoints_steps=settings.save_checkpoints_steps,
+        keep_checkpoint_max=settings.keep_checkpoint_max,
         # Away from TPUs the LogHook of `make_model_fn` does both, and more.
-        save_summary_steps=(log_steps or 100) if use_tpu else 0,
-        log_step_count_steps=(log_steps or None) if use_tpu else None,
-        tf_random_seed=tf_random_seed,
-        session_config=xla.session_config() if use_xla else None,
+        save_summary_steps=(log_steps or 100) if settings.use_tpu else 0,
+        log_step_count_steps=(log_steps or None) if settings.use_tpu else None,
+        tf_random_seed=seed,
+        session_config=xla.session_config() if settings.use_xla else None,
         tpu_config=tf_estimator.TPUConfig(
-            iterations_per_loop=iterations_per_loop, num_shards=num_tpu_cores,
+            iterations_per_loop=settings.iterations_per_loop,
+            num_shards=settings.num_tpu_cores,
             per_host_input_for_training=(
                 tf_estimator.InputPipelineConfig.PER_HOST_V2)))
     return tf_estimator.TPUEstimator(
-        use_tpu=use_tpu, model_fn=model_fn, config=run_config,
+        use_tpu=settings.use_tpu, model_fn=model_fn, config=run_config,
         params={"log_steps": log_steps, "on_log": on_log},
         train_batch_size=train_batch_size, eval_batch_size=eval_batch_size,
         predict_batch_size=predict_batch_size)
@@ -191,7 +183,7 @@ def eval_metrics(head, use_tpu):
 
 
 def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
-                  init_head="auto", use_tpu=False):
+                  init_head="auto"):
   """Makes an Estimator's `model_fn` from a task's head.
 
   Args:
@@ -202,16 +194,14 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     head_names: names of the head's variables. See
       `checkpoint_fit.find_new_head`, as for the next.
     init_head: str.
-    use_tpu: bool. Used where there are no settings.
 
   Returns:
     A function (features, labels, mode, params, config) that returns a
     TPUEstimatorSpec.
   """
-  use_tpu = settings.use_tpu if settings else use_tpu
-
   def model_fn(features, labels, mode, params, config=None):
     del labels  # They come with the features.
+    use_tpu = settings.use_tpu if settings else params.get("use_tpu", False)
     # Evaluation and prediction have those of the training.
     is_training = mode == tf_estimator.ModeKeys.TRAIN
     tf.logging.log(

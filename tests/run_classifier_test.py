@@ -659,7 +659,7 @@ def test_batches_for_tpus_are_filled_up(task, tmp_path, monkeypatch):
     pass
 
   def make_estimator(*unused_args, **kwargs):
-    assert kwargs["use_tpu"]
+    assert kwargs["settings"].use_tpu
     raise FeaturesAreWritten()
 
   monkeypatch.setattr(run_settings, "check_tpu", lambda use_tpu: None)

@@ -162,6 +162,23 @@ def bert_checkpoint(path, **changes):
     return tf.train.Saver().save(session, str(path)), shapes
 
 
+def test_an_estimator_is_what_settings_and_keywords_say():
+  def make(**values):
+    return training.make_estimator(
+        lambda features, mode, params: None, None, **values)
+
+  settings = run_classifier.Settings(
+      save_checkpoints_steps=7, keep_checkpoint_max=3, tf_random_seed=5)
+  config = make(settings=settings, keep_checkpoint_max=2, start_step=1).config
+  assert (config.save_checkpoints_steps, config.keep_checkpoint_max,
+          config.tf_random_seed) == (7, 2, 1000008)
+  # Settings of a script that does not train have only some of the fields.
+  config = make(settings=extract_features.Settings(master="")).config
+  assert config.save_checkpoints_steps == make().config.save_checkpoints_steps
+  with pytest.raises(cli.UserError, match="unknown setting keep_checkpoint_ma"):
+    make(keep_checkpoint_maxx=1)
+
+
 @pytest.mark.parametrize("changes", [
     dict(hidden_size=16), dict(vocab_size=14), dict(intermediate_size=24)])
 def test_a_checkpoint_of_another_config_stops_the_training(tmp_path, changes):
