@@ -20,9 +20,6 @@ from . import faults, usage
 # them, so that its --helpshort lists them.
 flags.disclaim_key_flags()
 
-# Where `define_flag` defines flags.
-_flags = flags.FLAGS
-
 
 class UserError(Exception):
   """A mistake in a flag or a file: `run` prints its text, no stack trace."""
@@ -176,6 +173,7 @@ def call_here(flag_values, function):
     UserError: a mistake, or a fault of disk or data.
   """
   progress = _imported("progress")
+  before = faults.run_flags.set(flag_values)
   _prepare_xla(flag_values)
   if progress:
     progress.quiet_logging()
@@ -189,6 +187,7 @@ def call_here(flag_values, function):
       raise
     raise UserError(text) from None
   finally:
+    faults.run_flags.reset(before)
     if progress:
       progress.close_all()  # or what follows would continue a bar's line
 
@@ -259,38 +258,31 @@ def _parse(argv):
   return rest
 
 
-def make_flag_values(define_flags, values):
-  """Makes a set of flags apart from the command line's.
+def assign(flag_values, values):
+  """Gives values to flags that are not the command line's.
 
   Args:
-    define_flags: function that defines them with `define_flag`.
+    flag_values: absl FlagValues.
     values: dict from name to value, of the flag's type or as text; None for
       the default.
 
   Returns:
-    absl FlagValues.
+    The FlagValues.
 
   Raises:
     UserError: a name or value is wrong.
   """
-  global _flags
-  own, before = flags.FlagValues(), _flags
-  _flags = own
-  try:
-    define_flags()
-  finally:
-    _flags = before
-  check_names(values, own)
+  check_names(values, flag_values)
   try:
     for name, value in values.items():
       if value is not None:
-        own[name].parse(_plain(value))
-        own[name].using_default_value = False
-    own.mark_as_parsed()
-    own.validate_all_flags()
+        flag_values[name].parse(_plain(value))
+        flag_values[name].using_default_value = False
+    flag_values.mark_as_parsed()
+    flag_values.validate_all_flags()
   except flags.Error as error:
     raise UserError(str(error).replace("\n", " ")) from None
-  return own
+  return flag_values
 
 
 def check_names(names, known):
@@ -377,7 +369,8 @@ _PARSERS = {
 
 
 def define_flag(kind, name, default, help_text, lower_bound=None,
-                upper_bound=None, above=None, default_text=None):
+                upper_bound=None, above=None, default_text=None,
+                group=usage.OWN, flag_values=flags.FLAGS):
   """Defines a flag, or redefines one that exists.
 
   Scripts share flag names with different defaults, and programs import several
@@ -395,29 +388,33 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
     above: number. What the value must be greater than.
     default_text: str. The default as --help describes it, where `default`
       alone would not explain it.
+    group: str. The title in --help that it stands under, such as "Training",
+      where `usage` does not list it.
+    flag_values: absl FlagValues to define it in.
   """
   parser = _PARSERS[kind]()
   serializer = None if kind == "bool" else flags.ArgumentSerializer()
-  if name not in _flags:
+  if name not in flag_values:
     flags.DEFINE_flag(flags.Flag(parser, serializer, name, default, help_text,
-                                 boolean=kind == "bool"), _flags)
+                                 boolean=kind == "bool"), flag_values)
   else:
-    flag = _flags[name]  # changed in place: aliases and programs hold it
+    flag = flag_values[name]  # changed in place: aliases and programs hold it
     flag.using_default_value = usage.is_default(flag)
     flag.parser, flag.serializer = parser, serializer
     flag.boolean, flag.help = kind == "bool", help_text
     flag.validators[:] = [validator for validator in flag.validators
                           if not hasattr(validator.checker, "bound")]
-    _flags.set_default(name, default)
-  _flags[name].kind = kind  # this and the next for --help
-  _flags[name].default_text = default_text
+    flag_values.set_default(name, default)
+  vars(flag_values[name]).update(  # for --help
+      kind=kind, group=group, default_text=default_text)
   bounds = [("%s or more", lower_bound, operator.ge),
             ("%s at most", upper_bound, operator.le),
             ("more than %s", above, operator.gt)]
   for text, bound, is_within in bounds:
     if bound is not None:
       flags.register_validator(
-          name, _Bound(bound, is_within), "expected " + text % bound, _flags)
+          name, _Bound(bound, is_within), "expected " + text % bound,
+          flag_values)
 
 
 class _Bound:
@@ -431,11 +428,11 @@ class _Bound:
     return value is None or self._is_within(value, self.bound)  # NaN never is
 
 
-def define_flag_alias(name, original):
+def define_flag_alias(name, original, flag_values=flags.FLAGS):
   """Gives the flag `original` a second name."""
-  if name not in _flags:
-    flags.DEFINE_alias(name, original, _flags)
-    _flags[name].alias_of = original
+  if name not in flag_values:
+    flags.DEFINE_alias(name, original, flag_values)
+    flag_values[name].alias_of = original
 
 
 def given(flag_values, name):

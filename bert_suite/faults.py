@@ -4,13 +4,15 @@ Nothing here imports TensorFlow: what knows its errors looks whether it has been
 imported.
 """
 
+import contextvars
 import errno
 import re
 import sys
 
-from absl import flags
-
 from . import usage
+
+# The flags of the run, set by `cli.call_here`; of each thread its own.
+run_flags = contextvars.ContextVar("run_flags", default=None)
 
 
 def is_of_tensorflow(error):
@@ -82,7 +84,7 @@ def _describe_memory(text):
                if _NO_MEMORY.search(line) or _NO_LIBRARY.search(line)), None)
   if line is None:
     return None
-  known = flags.FLAGS
+  known = run_flags.get() or {}
   names = [name for name, wanted_by in _BATCH_SIZES
            if name in known and wanted_by in known and known[wanted_by].value]
   figures = ["--%s=%s" % (name, usage.figure_of(known[name]))

@@ -458,3 +458,7 @@ def main(_):
 def run(argv=None):
   """Runs the script; see `cli.run`."""
   cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)
+
+
+if __name__ == "__main__":
+  run()

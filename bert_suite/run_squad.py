@@ -49,8 +49,6 @@ from .squad.results import evaluate, read_best_texts  # noqa: F401
 FLAGS = flags.FLAGS
 
 REQUIRED_FLAGS = ("output_dir",)
-# Scoring answers needs no model.
-_MODEL_FLAGS = ("vocab_file", "bert_config_file")
 
 # Settings that a program must know to use an exported model; their defaults.
 SERVING_SETTINGS = {"doc_stride": 128, "max_query_length": 64,
@@ -467,18 +465,17 @@ def run_with(settings):
   Raises:
     UserError: a mistake in the settings or in a file.
   """
-  if settings.needs_model:
-    cli.check_given(settings, _MODEL_FLAGS)
+  if settings.needs_model:  # scoring answers does not
+    cli.check_given(settings, ("vocab_file", "bert_config_file"))
   runner.start(settings, computes=settings.needs_model)
-  bert_config = tokenizer = None
+  config = tokenizer = None
   with cli.user_errors():
     if settings.needs_model:
-      bert_config = modeling.BertConfig.from_json_file(
-          settings.bert_config_file)
-    check_settings(settings, bert_config)
+      config = modeling.BertConfig.from_json_file(settings.bert_config_file)
+    check_settings(settings, config)
     if settings.needs_model:
-      tokenizer = run_settings.make_tokenizer(settings, bert_config)
-  task = QuestionAnsweringTask(settings, bert_config, tokenizer)
+      tokenizer = run_settings.make_tokenizer(settings, config)
+  task = QuestionAnsweringTask(settings, config, tokenizer)
   if settings.needs_model:
     return runner.run(task)
   with cli.user_errors():
@@ -495,3 +492,7 @@ def main(_):
 def run(argv=None):
   """Runs the script; see `cli.run`."""
   cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)
+
+
+if __name__ == "__main__":
+  run()

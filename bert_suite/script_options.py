@@ -38,19 +38,25 @@ def option(kind, default, help_text, flag_default=_SAME, alias=None, **more):
           default=default if is_same else flag_default)))
 
 
-def define_flags(settings_class):
-  """Defines a flag for each field of a class; may be called again."""
-  for field in dataclasses.fields(settings_class):
-    _define_flag(field)
+def _options(settings_class):
+  """Returns the fields of a class that are flags, too."""
+  return [one for one in dataclasses.fields(settings_class)
+          if "flag" in one.metadata]
 
 
-def _define_flag(field):
+def define_flags(settings_class, flag_values=flags.FLAGS):
+  """Defines a flag for each option of a class; may be called again."""
+  for field in _options(settings_class):
+    _define_flag(field, flag_values)
+
+
+def _define_flag(field, flag_values):
   flag = dict(field.metadata["flag"])
   if callable(flag["help_text"]):
     flag["help_text"] = flag["help_text"]()
-  cli.define_flag(name=field.name, **flag)
+  cli.define_flag(name=field.name, flag_values=flag_values, **flag)
   if field.metadata["alias"]:
-    cli.define_flag_alias(field.metadata["alias"], field.name)
+    cli.define_flag_alias(field.metadata["alias"], field.name, flag_values)
 
 
 def from_flags(settings_class, flag_values):
@@ -58,7 +64,7 @@ def from_flags(settings_class, flag_values):
   return settings_class(**{
       field.name: cli.given(flag_values, field.name)
       if field.metadata["says_if_given"] else flag_values[field.name].value
-      for field in dataclasses.fields(settings_class)})
+      for field in _options(settings_class)})
 
 
 def make(settings_class, values):
@@ -72,13 +78,25 @@ def make(settings_class, values):
   Raises:
     UserError: a name or value is wrong.
   """
-  return from_flags(settings_class, cli.make_flag_values(
-      lambda: define_flags(settings_class), values))
+  return from_flags(
+      settings_class, _make_flags(_options(settings_class), values))
+
+
+def _make_flags(fields, values):
+  """Returns a FlagValues of their own for some fields, with values by name."""
+  flag_values = flags.FlagValues()
+  for field in fields:
+    _define_flag(field, flag_values)
+  return cli.assign(flag_values, values)
 
 
 @dataclasses.dataclass
 class Settings:
-  """Base class of all scripts' settings: it checks names and values."""
+  """Base class of all scripts' settings: it checks names and values.
+
+  Names are those of the fields; `make` also takes a flag's second name. A field
+  of a subclass that `option` did not make is no flag and takes any value.
+  """
 
   def __new__(cls, *_, **values):
     cli.check_names(values, [one.name for one in dataclasses.fields(cls)])
@@ -88,9 +106,8 @@ class Settings:
     """Raises UserError for what is no field or what its flag would refuse."""
     fields = {field.name: field for field in dataclasses.fields(self)}
     cli.check_names([name], fields)
-    if value is not None:
-      value = cli.make_flag_values(
-          lambda: _define_flag(fields[name]), {name: value})[name].value
+    if value is not None and "flag" in fields[name].metadata:
+      value = _make_flags([fields[name]], {name: value})[name].value
     super().__setattr__(name, value)
 
 
@@ -112,8 +129,12 @@ def runs(settings_class, required=()):
             "%s.%s" % (one.__module__.split(".")[-1], one.__name__)
             for one in (type(settings), settings_class)))
       cli.check_given(settings, required)
+      options = _options(type(settings))
+      # Not the command line's, which may be those of another run.
+      own_flags = _make_flags(options, {
+          one.name: getattr(settings, one.name) for one in options})
       return cli.call_here(
-          settings, lambda: function(settings, *args, **kwargs))
+          own_flags, lambda: function(settings, *args, **kwargs))
 
     return run_with
 

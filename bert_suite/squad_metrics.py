@@ -486,3 +486,7 @@ def _log_as_tensorflow_does():
 def run(argv=None):
   """Runs the script; see `cli.run`."""
   cli.run(main, define_flags, REQUIRED_FLAGS, argv=argv)
+
+
+if __name__ == "__main__":
+  run()

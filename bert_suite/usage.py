@@ -8,9 +8,12 @@ from absl import flags
 
 _WIDTH = 79
 
-# Flags of the scripts in the order that --help lists them in. Those of a user's
-# program are not here; they come first.
+OWN = "Flags of this program"
+
+# Flags of the scripts in the order that --help lists them in. One that is not
+# here follows those of its group, see `cli.define_flag`.
 _GROUPS = [
+    (OWN, ""),
     ("Data", """
      task_name data_dir train_file predict_file data_file predictions_file
      null_odds_file input_file eval_input_file output_file max_seq_length
@@ -74,8 +77,7 @@ _ELSEWHERE = [
     ("cased uncased lower_case", "use --do_lower_case=false for a cased model, "
      "if its vocabulary does not show it"),
     ("seed", "use --tf_random_seed", "use --random_seed"),
-    ("train", "use --do_train"),
-    ("eval evaluate", "use --do_eval"),
+    ("train", "use --do_train"), ("eval evaluate", "use --do_eval"),
     ("test do_test predict", "use --do_predict"),
     ("logging_steps", "use --log_steps"),
     ("save_steps", "use --save_checkpoints_steps"),
@@ -108,8 +110,7 @@ def own_flags():
 
 def asks_for_help(argv):
   """Returns whether one of the arguments is -h or --help."""
-  return any(argument in ("-h", "--help", "-help", "--h", "-?")
-             for argument in argv[1:])
+  return not {"-h", "--help", "-help", "--h", "-?"}.isdisjoint(argv[1:])
 
 
 def format_help(program, description, required):
@@ -126,12 +127,14 @@ def format_help(program, description, required):
     parts.append(description.strip("\n").rstrip())
   names = [name for name in own_flags()
            if not hasattr(flags.FLAGS[name], "alias_of")]
-  grouped = [(title, [name for name in group.split() if name in names])
-             for title, group in _GROUPS]
-  placed = {name for _, group in grouped for name in group}
-  grouped.insert(0, ("Flags of this program",
-                     [name for name in names if name not in placed]))
-  for title, group in grouped:
+  grouped = {title: [name for name in group.split() if name in names]
+             for title, group in _GROUPS}
+  listed = sum(grouped.values(), [])
+  for name in names:
+    if name not in listed:
+      title = getattr(flags.FLAGS[name], "group", OWN)
+      grouped.setdefault(title, []).append(name)
+  for title, group in grouped.items():
     if group:
       # Required ones come first, where they are found.
       group.sort(key=lambda name: name not in required)
@@ -151,15 +154,13 @@ def _format_flag(name, is_required):
       if getattr(flags.FLAGS[alias], "alias_of", None) == name]
   value = "true|false" if flag.boolean else _VALUES.get(
       getattr(flag, "kind", None), "VALUE")
-  head = "  " + ", ".join("--%s=%s" % (spelling, value)
-                          for spelling in spellings)
+  head = "  " + ", ".join("--%s=%s" % (one, value) for one in spellings)
   if is_required:
     head += "  (required)"
   default = _default_of(flag)
   notes = [] if default is None else ["default: " + default]
-  notes.extend(validator.message.replace("expected ", "", 1)
-               for validator in flag.validators
-               if hasattr(validator.checker, "bound"))
+  notes += [one.message.replace("expected ", "", 1) for one in flag.validators
+            if hasattr(one.checker, "bound")]
   notes = ["(%s)" % "; ".join(notes)] if notes else []
   return "\n".join([head] + textwrap.wrap(
       " ".join([flag.help] + notes), _WIDTH, initial_indent=" " * 6,

@@ -1,6 +1,7 @@
 """Tests of the command line: flags of scripts side by side, and mistakes."""
 
 import ast
+from concurrent import futures
 import contextlib
 import copy
 import dataclasses
@@ -112,7 +113,8 @@ def test_value_of_the_command_line_stays(no_flags):
   assert FLAGS.do_eval is False
   assert FLAGS.learning_rate == 0.5
   assert FLAGS.vocab_file == ""
-  assert run_settings.hardware_values(FLAGS)["save_checkpoints_steps"] == 1000
+  assert run_settings.fields_given(
+      run_settings.TrainingSettings, FLAGS)["save_checkpoints_steps"] == 1000
 
 
 def test_assigned_value_stays(no_flags):
@@ -441,15 +443,20 @@ def test_no_mistake_is_raised_with_the_error_behind_it():
                 path, node.lineno)
 
 
+def classifier_flags(values):
+  own = flags.FlagValues()
+  script_options.define_flags(run_classifier.Settings, own)
+  return cli.assign(own, values)
+
+
 def test_flags_of_their_own_leave_the_command_lines_alone(no_flags):
   FLAGS.mark_as_parsed()
   before = set(FLAGS)
-  first = cli.make_flag_values(
-      run_classifier.define_flags, {
-          "learning_rate": 1, "train_batch_size": np.int64(4),
-          "do_lower": False, "do_eval": "true", "warmup_proportion": None,
-          "data_dir": pathlib.Path("data")})
-  second = cli.make_flag_values(run_classifier.define_flags, {})
+  first = classifier_flags({
+      "learning_rate": 1, "train_batch_size": np.int64(4), "do_lower": False,
+      "do_eval": "true", "warmup_proportion": None,
+      "data_dir": pathlib.Path("data")})
+  second = classifier_flags({})
   assert set(FLAGS) == before
   assert (first.learning_rate, first.train_batch_size, first.do_lower_case,
           first.do_eval, first.warmup_proportion, first.data_dir) == (
@@ -475,7 +482,7 @@ def test_a_wrong_setting_is_one_line(no_flags, values, text):
       setattr(settings, name, value)
 
   for wrong in (
-      lambda: cli.make_flag_values(run_classifier.define_flags, values),
+      lambda: classifier_flags(values),
       lambda: run_classifier.Settings(**values), assign):
     with pytest.raises(cli.UserError) as error:
       wrong()
@@ -523,6 +530,43 @@ def test_run_with_returns_the_figures(monkeypatch, tmp_path):
             "loss": "masked_lm"}
 
 
+def test_out_of_memory_names_the_figures_of_the_settings_that_run(no_flags):
+  run_classifier.define_flags()
+  parse("--do_train", "--train_batch_size=64", "--max_seq_length=512")
+
+  @script_options.runs(ToySettings)
+  def run_with(settings):
+    del settings
+    raise tf.errors.ResourceExhaustedError(None, None, OOM)
+
+  for settings, figures in (
+      (ToySettings(do_train=True, do_predict=True, train_batch_size=2),
+       "--train_batch_size=2 or --predict_batch_size=32 or "
+       "--max_seq_length=128"),
+      (ToySettings(), "--max_seq_length=128")):
+    with captured_log(), pytest.raises(cli.UserError) as error:
+      run_with(settings)
+    assert "; lower %s, or end other" % figures in str(error.value)
+  with pytest.raises(cli.UserError, match="; lower the batch size, or end"):
+    with cli.user_errors():  # no script runs
+      raise tf.errors.ResourceExhaustedError(None, None, OOM)
+
+
+def test_settings_are_made_in_several_threads_at_once(no_flags):
+  run_classifier.define_flags()
+  before = set(FLAGS)
+
+  def make(length):
+    made = run_classifier.Settings(max_seq_length=length)
+    return made.max_seq_length, made.init_head
+
+  with futures.ThreadPoolExecutor(8) as threads:
+    made = list(threads.map(make, range(10, 130)))
+  assert made == [(length, "auto") for length in range(10, 130)]
+  cli.define_flag("integer", "toy_number", 3, "A number.")
+  assert set(FLAGS) - before == {"toy_number"}
+
+
 def test_run_with_logs_as_a_command_does():
   @script_options.runs(run_settings.LoggingSettings)
   def run_with(settings):
@@ -539,21 +583,30 @@ def test_run_with_logs_as_a_command_does():
 
 @dataclasses.dataclass
 class ToySettings(run_classifier.Settings):
-  """A program's own option beside those of a script."""
+  """A program's own options and field beside those of a script."""
 
   toy_weight: float = script_options.option(
       "float", 0.5, "Weight of the toy.", lower_bound=0)
+  toy_rate: float = script_options.option(
+      "float", 0.5, "Rate of the toy.", group="Training")
+  mine: int = 3
 
 
 def test_a_field_of_a_subclass_is_a_flag_and_is_checked(no_flags):
   script_options.define_flags(ToySettings)
   FLAGS(["toy.py", "--toy_weight=2", "--do_lower=false"])
-  assert "--toy_weight=" in usage.format_help("toy.py", "", ())
+  *_, own, _, _, training, _, _, _ = usage.format_help(
+      "toy.py", "", ()).split("\n\n")
+  assert own.startswith("Flags of this program:\n  --toy_weight=X\n")
+  assert training.startswith("Training:") and "--toy_rate=X" in training
+  assert "mine" not in FLAGS and "toy_rate" not in own
   settings = script_options.from_flags(ToySettings, FLAGS)
   assert (settings.toy_weight, settings.do_lower_case,
           settings.eval_batch_size, settings.max_seq_length) == (
               2.0, False, None, 128)
   assert ToySettings(toy_weight=np.int64(3)).toy_weight == 3.0
+  assert (settings.mine, ToySettings(mine="4").mine) == (3, "4")
+  assert script_options.make(ToySettings, {"do_lower": False}).mine == 3
   with pytest.raises(cli.UserError, match="toy_weight=-1.0: expected 0 or mor"):
     ToySettings(toy_weight=-1)
   with pytest.raises(cli.UserError, match="setting toy_weigth; did you mean"):

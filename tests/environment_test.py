@@ -59,7 +59,7 @@ def test_every_module_imports_it_before_tensorflow():
     if ".environment" in imported:
       before = imported[:imported.index(".environment")]
       assert not [name for name in before if name.split(".")[0] in (
-          "", "absl", "google", "numpy", "six", "tensorflow", "tqdm")]
+          "", "absl", "google", "numpy", "tensorflow", "tqdm")]
   assert {"run_classifier.py", "modeling.py", "tokenization.py"} <= found
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 
@@ -45,7 +46,6 @@ def test_help_lists_every_flag_once_in_a_group(no_flags, name):
   shown = re.findall(r"--(\w+)=", "\n".join(
       re.findall(r"^  --.*", text, re.MULTILINE)))
   assert sorted(shown) == sorted(usage.own_flags())
-  assert "Flags of this program" not in text
   assert max(len(line) for line in text.splitlines()) <= 80
 
 
@@ -99,6 +99,15 @@ def test_examples_of_the_help_can_be_pasted(no_flags, name):
       assert flags.FLAGS[flag].value
     paths = re.findall(r"=(sample.*)", "\n".join(arguments))
     assert all(os.path.exists(os.path.join(TOP, path)) for path in paths)
+
+
+@EVERY_SCRIPT
+def test_modules_of_scripts_run_as_commands(monkeypatch, no_flags, name):
+  started = []
+  monkeypatch.setattr(cli, "run", lambda main, *_, **__: started.append(main))
+  monkeypatch.delitem(sys.modules, "bert_suite." + name)
+  runpy.run_module("bert_suite." + name, run_name="__main__")
+  assert [main.__module__ for main in started] == ["__main__"]
 
 
 @pytest.mark.parametrize("argument", ["-h", "--help"])
