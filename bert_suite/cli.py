@@ -441,6 +441,6 @@ def given(flag_values, name):
   return None if usage.is_default(flag) else flag.value
 
 
-def values_of(flag_values, names):
-  """Returns a dict from the name of a flag or setting to its value."""
-  return {name: getattr(flag_values, name) for name in names}
+def values_of(settings, names):
+  """Returns a dict from the names of some settings, or flags, to their values."""
+  return {name: getattr(settings, name) for name in names}

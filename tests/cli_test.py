@@ -611,3 +611,5 @@ def test_a_field_of_a_subclass_is_a_flag_and_is_checked(no_flags):
     ToySettings(toy_weight=-1)
   with pytest.raises(cli.UserError, match="setting toy_weigth; did you mean"):
     ToySettings(toy_weigth=1)
+  with pytest.raises(cli.UserError, match="do_lower; did you mean do_lower_ca"):
+    ToySettings(do_lower=False)

@@ -642,7 +642,7 @@ def test_accents_are_recorded_as_the_flag_says(task, tmp_path, monkeypatch):
   class Started(Exception):
     pass
 
-  def find_start(flag_values, record, *unused):
+  def find_start(settings, record, *unused):
     raise Started(record)
 
   monkeypatch.setattr(training, "find_start", find_start)
