@@ -442,5 +442,5 @@ def given(flag_values, name):
 
 
 def values_of(settings, names):
-  """Returns a dict from the names of some settings, or flags, to their values."""
+  """Returns a dict from the names of settings, or flags, to their values."""
   return {name: getattr(settings, name) for name in names}
