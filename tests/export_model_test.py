@@ -356,7 +356,7 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
      "^labels: found yes,no,tea, but .* was trained with no,yes,tea; leave it"),
     (lambda trained, folder: dict(
         model_dir=trained["classifier"], labels="no,yes,no"),
-     "^labels: 'no' is there twice"),
+     "^labels: found 'no' twice"),
     (lambda trained, folder: dict(
         model_dir=trained["squad"], do_lower_case="false"),
      "^do_lower_case: found false, but .* was trained with true; leave it out"),
