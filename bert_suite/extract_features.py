@@ -26,7 +26,7 @@ import tensorflow.compat.v1 as tf
 from . import (
     checkpoints, cli, feature_files, files, gzip_files, input_pipeline,
     model_inputs, modeling, progress, run_settings, script_options, serving,
-    tf_estimator, training)
+    training)
 from . import tokenization  # noqa: F401  # programs find it here
 from .features import (  # noqa: F401  # programs find them here
     POOLINGS, check_choice, name_layers, parse_layers, pool, serving_task,
@@ -255,14 +255,7 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
       predictions["vector"] = pool(layers, features["input_mask"], pooling)
     return training.Head(loss=None, predictions=predictions, metrics=None)
 
-  predict = training.make_model_fn(head_fn, init_checkpoint, settings=None)
-
-  def model_fn(features, labels, mode, params, config=None):
-    if mode != tf_estimator.ModeKeys.PREDICT:
-      raise ValueError("found the mode %r, but this model only predicts" % mode)
-    return predict(features, labels, mode, params, config)
-
-  return model_fn
+  return training.make_model_fn(head_fn, init_checkpoint, settings=None)
 
 
 def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,

@@ -201,6 +201,8 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
   """
   def model_fn(features, labels, mode, params, config=None):
     del labels  # They come with the features.
+    if not settings and mode != tf_estimator.ModeKeys.PREDICT:
+      raise ValueError("found the mode %r, but this model only predicts" % mode)
     use_tpu = settings.use_tpu if settings else params.get("use_tpu", False)
     # Evaluation and prediction have those of the training.
     is_training = mode == tf_estimator.ModeKeys.TRAIN

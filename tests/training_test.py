@@ -179,6 +179,12 @@ def test_an_estimator_is_what_settings_and_keywords_say():
     make(keep_checkpoint_maxx=1)
 
 
+def test_a_model_without_settings_only_predicts():
+  model_fn = training.make_model_fn(head_fn, None, settings=None)
+  with pytest.raises(ValueError, match="'eval', but this model only predicts"):
+    model_fn({}, None, tf_estimator.ModeKeys.EVAL, {})
+
+
 @pytest.mark.parametrize("changes", [
     dict(hidden_size=16), dict(vocab_size=14), dict(intermediate_size=24)])
 def test_a_checkpoint_of_another_config_stops_the_training(tmp_path, changes):
