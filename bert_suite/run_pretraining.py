@@ -308,10 +308,6 @@ class PreTrainingTask(tasks.Task):
     self._vocab_file, self._vocabulary = None, {}
     self._expected = expected_records(settings, config)
 
-  def asked(self):
-    asked = super().asked()
-    return asked + ["eval"] * (self.eval_every > 0 and "eval" not in asked)
-
   def check(self):
     settings = self.settings
     self.asked()  # before its files are looked for

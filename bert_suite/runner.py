@@ -2,7 +2,8 @@
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
-from . import checkpoints, cli, hooks, progress, run_settings, serving, training
+from . import (
+    checkpoints, cli, hooks, progress, run_settings, serving, tasks, training)
 
 
 def start(settings, computes=True):
@@ -83,7 +84,8 @@ def run(task, on_log=None):
 def _make_estimator(task, num_train_steps, start_step, on_log):
   settings = task.settings
   batch_sizes = {
-      split + "_batch_size": task.batch_size(split) for split in task.splits}
+      split + "_batch_size": task.batch_size(split) for split in task.splits
+      if split in tasks.Task.splits}
   return training.make_estimator(
       training.make_model_fn(
           task.head, settings.init_checkpoint,

@@ -110,6 +110,8 @@ class Task:
     """Returns the splits to read; raises ValueError if there are none."""
     asked = [split for split in self.splits
              if getattr(self.settings, "do_" + split)]
+    if asked and self.eval_every and "eval" not in asked:
+      asked.append("eval")
     if not asked:
       flags = ["--do_" + split for split in self.splits]
       raise ValueError("nothing to do; give %s or %s" % (

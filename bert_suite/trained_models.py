@@ -129,9 +129,12 @@ def argument_names():
 
 
 def _tasks_of_options():
-  """Returns a dict from an option of `find` to the name of its task."""
-  return {option: task.name for task in TASKS.values()
-          for option in task.options}
+  """Returns a dict from an option of `find` to the names of its tasks."""
+  found = {}
+  for task in TASKS.values():
+    for option in task.options:
+      found.setdefault(option, []).append(task.name)
+  return found
 
 
 def check_names(given, known):
@@ -240,6 +243,10 @@ def _check_encoder(checkpoint):
 
 def _task_of(record, model_dir):
   """Returns the task that a run.json records; raises ValueError if none."""
+  # By its name first: a classifier is recorded under that of its data, and
+  # others may have labels too.
+  if record.get("task") in TASKS:
+    return record["task"]
   for task in TASKS.values():
     if task.is_recorded(record):
       return task.name
@@ -271,10 +278,10 @@ def _find_config(bert_config_file, record, init_checkpoint):
 def _check_options(task, options, do_lower_case, strip_accents, record, source):
   """Raises ValueError for options that the task or the training lacks."""
   for name, value in sorted(options.items()):
-    task_of_it = _tasks_of_options()[name]
-    if value is not None and task_of_it != task:
+    tasks_of_it = _tasks_of_options()[name]
+    if value is not None and task not in tasks_of_it:
       raise ValueError("%s: the task %s has none; leave it out, or give task=%s"
-                       % (name, task, task_of_it))
+                       % (name, task, " or ".join(tasks_of_it)))
   labels = options.get("labels") or []
   twice = [label for i, label in enumerate(labels) if label in labels[:i]]
   if twice:

@@ -167,14 +167,20 @@ class Head(collections.namedtuple(
   """
 
 
-def eval_metrics(head, use_tpu):
-  """Returns a Head's metrics as a TPUEstimatorSpec takes them."""
+def eval_metrics(head, in_graph):
+  """Returns a Head's metrics as a TPUEstimatorSpec takes them.
+
+  Args:
+    head: Head.
+    in_graph: bool. The session is on a TPU or another machine, which cannot
+      call functions of this process.
+  """
   if not head.metrics:
     return None
   function, tensors, names = head.metrics
 
   def make_pairs(**tensors):
-    if not use_tpu:
+    if not in_graph:
       return metrics.whole_set(function, tensors, names)
     pairs = head.tpu_metrics(**tensors)
     return {name: pairs[name] for name in names}
@@ -228,7 +234,8 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions
     elif mode == tf_estimator.ModeKeys.EVAL:
-      spec.update(loss=head.loss, eval_metrics=eval_metrics(head, use_tpu))
+      in_graph = use_tpu or bool(config and config.master)
+      spec.update(loss=head.loss, eval_metrics=eval_metrics(head, in_graph))
     else:
       train_op = optimization.make_train_op(head.loss, settings)
       spec.update(loss=head.loss, train_op=train_op)

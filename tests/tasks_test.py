@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from bert_suite import (
     cli, input_pipeline, metrics, model_inputs, run_settings, runner, serving,
-    tasks, trained_models, training)
+    tasks, tf_estimator, trained_models, training)
 from bert_suite.script_options import option
 import export_model
 import helpers
@@ -237,3 +238,56 @@ def test_a_model_of_a_task_that_is_not_known_names_those_that_are(
     with helpers.captured_log(), pytest.raises(
         cli.UserError, match="task length: expected one of classifier, "):
       predictor.Predictor(str(folder / source))
+
+
+def test_an_evaluation_in_between_reads_what_it_evaluates_on(tmp_path):
+  task = make_task(tmp_path, do_train=True)
+  assert task.asked() == ["train"]
+  task.eval_every = 3
+  assert task.asked() == ["train", "eval"]
+  task.settings.do_eval = True
+  assert task.asked() == ["train", "eval"]
+
+
+class TaggerTask(LengthTask):
+  """A second task with labels, as a classifier has them."""
+
+  name = "tagger"
+  options = ("labels",)
+
+
+def test_a_task_with_labels_is_found_by_its_name(monkeypatch):
+  monkeypatch.setitem(trained_models.TASKS, "tagger", TaggerTask)
+  find = trained_models._task_of
+  assert find({"task": "tagger", "labels": ["a", "b"]}, None) == "tagger"
+  assert find({"task": "mrpc", "labels": ["a", "b"]}, None) == "classifier"
+
+
+def test_tasks_may_have_the_same_option(monkeypatch):
+  monkeypatch.setitem(trained_models.TASKS, "tagger", TaggerTask)
+  monkeypatch.setitem(trained_models.TASKS, "length", LengthTask)
+  for task in ("tagger", "classifier"):
+    trained_models._check_options(
+        task, {"labels": ["a", "b"]}, None, None, {}, "it")
+  with pytest.raises(ValueError, match="task=classifier or tagger"):
+    trained_models._check_options(
+        "length", {"labels": ["a", "b"]}, None, None, {}, "it")
+
+
+def test_a_session_elsewhere_computes_metrics_in_the_graph(tmp_path):
+  """It could not call the functions of this process."""
+  def mean_of(errors):
+    return {"eval_error": tf.metrics.mean(errors)}
+
+  with tf.Graph().as_default() as graph:
+    head = training.Head(
+        tf.zeros([]), {}, (lambda errors: {"eval_error": metrics.mean(errors)},
+                           dict(errors=tf.ones([3])), ["eval_error"]), mean_of)
+    spec = training.make_model_fn(lambda features, is_training: head, None,
+                                  None)(
+        {}, None, tf_estimator.ModeKeys.EVAL, {},
+        types.SimpleNamespace(
+            master="grpc://elsewhere:1", model_dir=str(tmp_path)))
+    function, tensors = spec.eval_metrics
+    function(**tensors)
+    assert not [op for op in graph.get_operations() if "PyFunc" in op.type]
