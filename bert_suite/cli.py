@@ -363,9 +363,7 @@ _PARSERS = {
     "integer": _parser_of(flags.IntegerParser, "a whole number"),
     "float": _parser_of(flags.FloatParser, "a number"),
     "bool": _parser_of(flags.BooleanParser, "true or false"),
-    "path": _PathParser,
-    "paths": _PathsParser,
-}
+    "path": _PathParser, "paths": _PathsParser}
 
 
 def define_flag(kind, name, default, help_text, lower_bound=None,

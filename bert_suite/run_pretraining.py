@@ -25,8 +25,9 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoints, cli, files, input_pipeline, model_inputs, modeling,
-    optimization, record_files, run_settings, runner, script_options, serving,
-    tasks, training)
+    record_files, run_settings, runner, script_options, serving, tasks,
+    training)
+from . import optimization  # noqa: F401  # programs find it here
 from .pretraining import record_origins
 # Programs written against this script find the heads here.
 from .pretraining.heads import (  # noqa: F401
@@ -94,32 +95,6 @@ def define_flags():
   script_options.define_flags(Settings)
 
 
-def model_fn_builder(bert_config, init_checkpoint, learning_rate,
-                     num_train_steps, num_warmup_steps, use_tpu,
-                     use_one_hot_embeddings, options=None, **others):
-  """`make_model_fn` with the reference's arguments.
-
-  Args:
-    bert_config: BertConfig.
-    init_checkpoint: str, or None.
-    learning_rate: float. See `optimization.Settings`, as for the three that
-      follow.
-    num_train_steps: int.
-    num_warmup_steps: int.
-    use_tpu: bool.
-    use_one_hot_embeddings: bool. See `modeling.make_options`, as for the next.
-    options: modeling.Options.
-    **others: further arguments of `make_model_fn`.
-
-  Returns:
-    A `model_fn` for `training.make_estimator`.
-  """
-  return make_model_fn(
-      bert_config, init_checkpoint, optimization.Settings(
-          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
-      modeling.make_options(options, use_one_hot_embeddings), **others)
-
-
 def make_model_fn(bert_config, init_checkpoint, settings, options=None,
                   use_next_sentence=True):
   """Makes the `model_fn` of pre-training.
@@ -140,6 +115,9 @@ def make_model_fn(bert_config, init_checkpoint, settings, options=None,
         bert_config, options, use_next_sentence, features, is_training)
 
   return training.make_model_fn(head_fn, init_checkpoint, settings)
+
+
+model_fn_builder = training.make_builder(make_model_fn)
 
 
 # Word pieces that an exported model names for each masked one.

@@ -181,8 +181,7 @@ _KINDS = {
     "an object": lambda value: isinstance(value, dict),
     "a whole number above 0": lambda value: (
         isinstance(value, int) and not isinstance(value, bool) and value > 0),
-    "true or false": lambda value: isinstance(value, bool),
-}
+    "true or false": lambda value: isinstance(value, bool)}
 # What `write_record` and the scripts write: from the keys that lead to a value
 # to its kind.
 _FIELDS = {

@@ -24,12 +24,10 @@ from absl import flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import (
+from . import (  # noqa: F401  # programs find them
     checkpoint_fit, cli, files, input_pipeline, model_inputs, modeling,
-    progress, run_settings, runner, script_options, serving, squad_metrics,
-    tasks, training)
-from . import optimization  # programs find it here
-from . import tokenization  # noqa: F401  # programs find it here
+    optimization, progress, run_settings, runner, script_options, serving,
+    squad_metrics, tasks, tokenization, training)
 from .script_options import option
 from .squad import (
     data as squad_data, reader as squad_files, results as squad_results,
@@ -112,32 +110,6 @@ def define_flags():
   script_options.define_flags(Settings)
 
 
-def model_fn_builder(bert_config, init_checkpoint, learning_rate,
-                     num_train_steps, num_warmup_steps, use_tpu,
-                     use_one_hot_embeddings, options=None, **others):
-  """`make_model_fn` with the reference's arguments.
-
-  Args:
-    bert_config: BertConfig.
-    init_checkpoint: str, or None.
-    learning_rate: float. See `optimization.Settings`, as for the three that
-      follow.
-    num_train_steps: int.
-    num_warmup_steps: int.
-    use_tpu: bool.
-    use_one_hot_embeddings: bool. See `modeling.make_options`, as for the next.
-    options: modeling.Options.
-    **others: further arguments of `make_model_fn`.
-
-  Returns:
-    A `model_fn` for `training.make_estimator`.
-  """
-  return make_model_fn(
-      bert_config, init_checkpoint, optimization.Settings(
-          learning_rate, num_train_steps, num_warmup_steps, use_tpu),
-      modeling.make_options(options, use_one_hot_embeddings), **others)
-
-
 def make_model_fn(bert_config, init_checkpoint, settings, options=None,
                   init_head="auto"):
   """Makes the `model_fn` of question answering.
@@ -157,6 +129,9 @@ def make_model_fn(bert_config, init_checkpoint, settings, options=None,
 
   return training.make_model_fn(
       head_fn, init_checkpoint, settings, checkpoint_fit.SQUAD_HEAD, init_head)
+
+
+model_fn_builder = training.make_builder(make_model_fn)
 
 
 def serving_task(bert_config, options=serving.OPTIONS, **settings):

@@ -16,7 +16,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoint_fit, checkpoints, cli, faults, files, hooks, initial_weights,
-    metrics, optimization, run_settings, tf_estimator, training_lock, xla)
+    metrics, modeling, optimization, run_settings, tf_estimator, training_lock,
+    xla)
 
 
 def make_estimator(
@@ -186,6 +187,41 @@ def eval_metrics(head, in_graph):
     return {name: pairs[name] for name in names}
 
   return make_pairs, tensors
+
+
+def make_builder(make):
+  """Makes a script's `model_fn_builder`, which has the reference's arguments.
+
+  Args:
+    make: its `make_model_fn`, a function of BertConfig, init_checkpoint,
+      optimization.Settings, modeling.Options and further arguments.
+  """
+  def model_fn_builder(bert_config, init_checkpoint, learning_rate,
+                       num_train_steps, num_warmup_steps, use_tpu,
+                       use_one_hot_embeddings, options=None, **others):
+    """`make_model_fn` with the reference's arguments.
+
+    Args:
+      bert_config: BertConfig.
+      init_checkpoint: str, or None.
+      learning_rate: float. See `optimization.Settings`, as for the three that
+        follow.
+      num_train_steps: int.
+      num_warmup_steps: int.
+      use_tpu: bool.
+      use_one_hot_embeddings: bool. See `modeling.make_options`.
+      options: modeling.Options.
+      **others: further arguments of `make_model_fn`.
+
+    Returns:
+      A `model_fn` for `make_estimator`.
+    """
+    return make(
+        bert_config, init_checkpoint, optimization.Settings(
+            learning_rate, num_train_steps, num_warmup_steps, use_tpu),
+        modeling.make_options(options, use_one_hot_embeddings), **others)
+
+  return model_fn_builder
 
 
 def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),

@@ -58,8 +58,7 @@ _ELSEWHERE = [
      "use --num_train_epochs, which may be a fraction: steps * "
      "--train_batch_size / examples"),
     ("warmup_steps warmup_ratio warmup num_warmup_steps warmup_proportion",
-     "use --warmup_proportion, the share of all steps",
-     "use --num_warmup_steps"),
+     "use --warmup_proportion, a share of all steps", "use --num_warmup_steps"),
     ("weight_decay wd", "leave it out: it is 0.01, as in BERT's own training, "
      "with --learning_rate"),
     ("train_file train_data dataset dataset_name", "use --data_dir, the folder "
