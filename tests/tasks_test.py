@@ -16,6 +16,7 @@ from bert_suite.script_options import option
 import export_model
 import helpers
 import modeling
+import optimization
 import predictor
 
 # Its data: how long a text is, in words, is learned from the text.
@@ -283,8 +284,9 @@ def test_a_session_elsewhere_computes_metrics_in_the_graph(tmp_path):
     head = training.Head(
         tf.zeros([]), {}, (lambda errors: {"eval_error": metrics.mean(errors)},
                            dict(errors=tf.ones([3])), ["eval_error"]), mean_of)
-    spec = training.make_model_fn(lambda features, is_training: head, None,
-                                  None)(
+    spec = training.make_model_fn(
+        lambda features, is_training: head, None,
+        optimization.Settings(0.1, 1, 0))(
         {}, None, tf_estimator.ModeKeys.EVAL, {},
         types.SimpleNamespace(
             master="grpc://elsewhere:1", model_dir=str(tmp_path)))
