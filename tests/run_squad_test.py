@@ -351,8 +351,8 @@ def test_answers_that_are_all_elsewhere_are_one_line(tmp_path):
   path = write_json(tmp_path / "train.json", {"data": dataset})
   settings = run_squad.Settings(train_file=path)
   with captured_log(), pytest.raises(ValueError, match=(
-      "/train.json: found no question that can be trained on: of none the "
-      "context has the answer at answer_start, which counts .* from 0$")):
+      "/train.json: found no question to train on: no context has the answer "
+      "at answer_start, which counts .* from 0$")):
     run_squad.read_train_examples(settings)
 
 
