@@ -4,7 +4,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import metrics, modeling, training
+from . import metrics, modeling, training, xla
 
 
 def classification_head(pooled_output, is_training, labels, num_labels):
@@ -19,21 +19,24 @@ def classification_head(pooled_output, is_training, labels, num_labels):
   Returns:
     As `create_model`.
   """
-  output_weights = tf.get_variable(
-      "output_weights", [num_labels, pooled_output.shape[-1]],
-      initializer=modeling.create_initializer(0.02))
-  output_bias = tf.get_variable(
-      "output_bias", [num_labels], initializer=tf.zeros_initializer())
-  with tf.variable_scope("loss"):
-    if is_training:
-      pooled_output = modeling.dropout(pooled_output, 0.1)
-    logits = tf.nn.bias_add(
-        tf.matmul(pooled_output, output_weights, transpose_b=True),
-        output_bias)  # [B, L]
-    per_example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=labels, logits=logits)  # [B]
-    return (tf.reduce_mean(per_example_loss), per_example_loss, logits,
-            tf.nn.softmax(logits))
+  def head(pooled_output, labels):
+    output_weights = tf.get_variable(
+        "output_weights", [num_labels, pooled_output.shape[-1]],
+        initializer=modeling.create_initializer(0.02))
+    output_bias = tf.get_variable(
+        "output_bias", [num_labels], initializer=tf.zeros_initializer())
+    with tf.variable_scope("loss"):
+      if is_training:
+        pooled_output = modeling.dropout(pooled_output, 0.1)
+      logits = tf.nn.bias_add(
+          tf.matmul(pooled_output, output_weights, transpose_b=True),
+          output_bias)  # [B, L]
+      per_example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+          labels=labels, logits=logits)  # [B]
+      return (tf.reduce_mean(per_example_loss), per_example_loss, logits,
+              tf.nn.softmax(logits))
+
+  return xla.call(head, pooled_output, labels)
 
 
 def compute_metrics(per_example_loss, label_ids, predictions, is_real_example):

@@ -200,9 +200,9 @@ def check_given(settings, required):
 
 
 def _prepare_xla(flag_values):
-  if getattr(flag_values, "use_xla", False):
-    from . import xla  # here, since it has TensorFlow
-    xla.let_cpu_compile()  # before TensorFlow looks for devices
+  if getattr(flag_values, "use_xla", False) and flag_values.xla_cache_dir:
+    from . import devices  # here, since it has TensorFlow
+    devices.keep_programs(flag_values)  # before TensorFlow looks for devices
 
 
 def _describe(main):
@@ -357,12 +357,20 @@ class _PathsParser(flags.ArgumentParser):
     return ",".join(space + expand_home(path) for space, path in parts)
 
 
+class _SwitchParser(_parser_of(flags.BooleanParser, "auto, true or false")):
+  """Parses a bool, or "auto"."""
+
+  def parse(self, argument):
+    return argument if argument == "auto" else super().parse(argument)
+
+
 # From each kind of flag, see `define_flag`, to the class that parses it.
 _PARSERS = {
     "string": flags.ArgumentParser,
     "integer": _parser_of(flags.IntegerParser, "a whole number"),
     "float": _parser_of(flags.FloatParser, "a number"),
     "bool": _parser_of(flags.BooleanParser, "true or false"),
+    "switch": _SwitchParser,
     "path": _PathParser, "paths": _PathsParser}
 
 
@@ -376,8 +384,9 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
   value that was given on the command line or assigned is kept.
 
   Args:
-    kind: str. "string", "integer", "float", "bool", "path" (a file or folder)
-      or "paths" (several, with commas between them). Paths may start with `~`.
+    kind: str. "string", "integer", "float", "bool", "switch" (a bool, or
+      "auto"), "path" (a file or folder) or "paths" (several, with commas
+      between them). Paths may start with `~`.
     name: str.
     default: the default, or None.
     help_text: str.
@@ -391,15 +400,16 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
     flag_values: absl FlagValues to define it in.
   """
   parser = _PARSERS[kind]()
-  serializer = None if kind == "bool" else flags.ArgumentSerializer()
+  boolean = kind in ("bool", "switch")  # "--name" and "--noname" set it
+  serializer = None if boolean else flags.ArgumentSerializer()
   if name not in flag_values:
     flags.DEFINE_flag(flags.Flag(parser, serializer, name, default, help_text,
-                                 boolean=kind == "bool"), flag_values)
+                                 boolean=boolean), flag_values)
   else:
     flag = flag_values[name]  # changed in place: aliases and programs hold it
     flag.using_default_value = usage.is_default(flag)
     flag.parser, flag.serializer = parser, serializer
-    flag.boolean, flag.help = kind == "bool", help_text
+    flag.boolean, flag.help = boolean, help_text
     flag.validators[:] = [validator for validator in flag.validators
                           if not hasattr(validator.checker, "bound")]
     flag_values.set_default(name, default)

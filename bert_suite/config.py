@@ -189,7 +189,7 @@ def get_layer_norm_eps(config):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How a BertModel is computed; its outputs are the same with all of them.
+  """How a BertModel is computed; outputs are the same but for `compute_dtype`.
 
   A new option is a field here, the line that uses it and, for the scripts, a
   flag of the field's name, which `run_settings.model_options` finds.
@@ -204,10 +204,17 @@ class Options:
     few_shapes: With `remove_padding`, computes a few percent more so that fewer
       shapes occur: oneDNN keeps memory for each, and XLA compiles for each. See
       `padding.Packing`.
+    compute_dtype: "float32"; or "bfloat16" or "float16", in which the encoder's
+      matrix products are computed, less exactly. Everything else stays float32:
+      variables, sums, softmax, layer norm, outputs.
+    compiled: XLA compiles each kind of layer as one program, see `xla.call`.
+      With `remove_padding` it implies `few_shapes`, and fewer of them.
   """
   use_one_hot_embeddings: bool = False
   remove_padding: bool = False
   few_shapes: bool = False
+  compute_dtype: str = "float32"
+  compiled: bool = False
 
 
 def make_options(options=None, use_one_hot_embeddings=False,

@@ -26,7 +26,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 _NOISE = (
     "^[IW][0-9]{4} |All log messages before absl::InitializeLog|"
     "Unable to register cu[A-Z]+ factory|computation.placer already registered|"
-    "failed call to cuInit|^To enable the following instructions: ")
+    "failed call to cuInit|^To enable the following instructions: |"
+    "SetPriority unimplemented for this stream")
 
 _DEPRECATION = re.compile(
     r"^From [^\n]*(\(from tensorflow[^\n]* is deprecated|"

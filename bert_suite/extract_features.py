@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, feature_files, files, gzip_files, input_pipeline,
+    checkpoints, cli, devices, feature_files, files, gzip_files, input_pipeline,
     model_inputs, modeling, progress, run_settings, script_options, serving,
     training)
 from . import tokenization  # noqa: F401  # programs find it here
@@ -401,6 +401,7 @@ def run_with(settings):
   """
   progress.start_logging(settings.verbose)
   run_settings.check_tpu(settings.use_tpu)
+  devices.check(settings)
   run_settings.log_device(settings.use_tpu)
   with cli.user_errors():
     check_choice("output_format", settings.output_format,

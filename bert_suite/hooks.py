@@ -4,13 +4,14 @@ import collections
 import contextlib
 import os
 import signal
+import statistics
 import threading
 
-from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoints, progress
+from . import checkpoints, progress, xla
 
 # The least number of points that TensorBoard gets from a training.
 _MIN_POINTS = 20
@@ -116,6 +117,60 @@ class LogHook(tf.train.SessionRunHook):
     self._progress.close()
     if self._model_dir:
       tf.summary.FileWriterCache.get(self._model_dir).flush()
+
+
+class QuietStepHook(tf.train.SessionRunHook):
+  """Keeps noise off stderr during the first step, in which XLA starts."""
+
+  def __init__(self, stack):
+    """Makes the hook.
+
+    Args:
+      stack: contextlib.ExitStack, to be closed where the step is interrupted.
+    """
+    self._stack, self._started = stack, False
+
+  def before_run(self, run_context):
+    if not self._started:
+      self._started = True
+      self._stack.enter_context(environment.quiet_start())
+
+  def after_run(self, run_context, run_values):
+    self._stack.close()
+
+
+class CompilationHook(tf.train.SessionRunHook):
+  """Logs how many sizes a training compiled programs for, and how long it took.
+
+  Steps that meet a size for the first time wait for the compiler; what they
+  take longer than the others is its time.
+  """
+
+  def begin(self):
+    self._sizes = tf.get_collection(xla.SIZES)  # empty where shapes are fixed
+    self._seen, self._compiling, self._others = set(), [], []
+
+  def before_run(self, run_context):
+    self._start = progress.clock()
+    return tf.train.SessionRunArgs(self._sizes)
+
+  def after_run(self, run_context, run_values):
+    found = {(name, int(size)) for sizes in run_values.results
+             for name, size in zip(("tokens", "length"), sizes)}
+    is_new = not self._seen or found - self._seen
+    self._seen |= found or {("step", 1)}
+    (self._compiling if is_new else self._others).append(
+        progress.clock() - self._start)
+
+  def end(self, session):
+    names = [name for name, _ in self._seen]
+    usual = statistics.median(self._others or [0])
+    tf.logging.info(
+        "Compiled for %s in %.1f seconds",
+        "%d sizes of a batch's tokens and %d of its longest sequence" % (
+            names.count("tokens"), names.count("length"))
+        if self._sizes else "one shape",
+        sum(seconds - usual for seconds in self._compiling))
 
 
 class EvalProgressHook(tf.train.SessionRunHook):

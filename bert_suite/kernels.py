@@ -17,6 +17,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+from . import xla
+
 # 2 * sqrt(2 / pi) and that times 0.044715: the polynomial inside the GELU.
 _GELU_LINEAR = 2.0 * math.sqrt(2.0 / math.pi)
 _GELU_CUBIC = 0.044715 * _GELU_LINEAR
@@ -49,6 +51,49 @@ def gradients_by_hand(by_hand=True):
 _GRADIENT_TYPE = "GradientByHand%x" % id(_local)
 
 
+@contextlib.contextmanager
+def computing_in(dtype):
+  """Builds with the products of `matmul` in a data type.
+
+  Args:
+    dtype: str or tf.DType. float32, bfloat16 or float16.
+  """
+  before = compute_dtype()
+  _local.dtype = tf.as_dtype(dtype)
+  try:
+    yield
+  finally:
+    _local.dtype = before
+
+
+def compute_dtype():
+  """Returns the tf.DType of `computing_in`; float32 outside."""
+  return getattr(_local, "dtype", tf.float32)
+
+
+def matmul(a, b, dtype=None, **transposed):
+  """Multiplies matrices in the data type of `computing_in`.
+
+  Operands and result are rounded to it, and so are those of the gradients;
+  everything around the product stays float32 (Micikevicius et al., "Mixed
+  Precision Training", arXiv 1710.03740).
+
+  Args:
+    a: float32 Tensor.
+    b: float32 Tensor.
+    dtype: tf.DType. Instead of that of `computing_in`.
+    **transposed: `transpose_a` and `transpose_b` of `tf.matmul`.
+
+  Returns:
+    float32 Tensor.
+  """
+  dtype = dtype or compute_dtype()
+  if dtype == tf.float32:
+    return tf.matmul(a, b, **transposed)
+  product = tf.matmul(tf.cast(a, dtype), tf.cast(b, dtype), **transposed)
+  return tf.cast(product, tf.float32)
+
+
 def custom_gradient(function):
   """`tf.custom_gradient` that does not keep the graph alive.
 
@@ -69,6 +114,11 @@ def custom_gradient(function):
     output, gradient = function(*tensors)
     if tf.executing_eagerly():
       return output
+    if xla.is_inside():
+      # A value kept for the gradient would be one more output of the program.
+      # Computing it again from the inputs is cheaper than writing it to memory.
+      def gradient(*upstream):
+        return function(*tensors)[1](*upstream)
     outputs = tf.nest.flatten(output)
     graph = tf.get_default_graph()
     with graph.gradient_override_map({"IdentityN": _GRADIENT_TYPE}):
@@ -188,7 +238,27 @@ def normalize(x, gamma, beta, epsilon=LAYER_NORM_EPSILON):
   return scale_and_shift(x, gamma, beta)
 
 
-def dropout_mask(shape, rate):
+def dropout(x, rate):
+  """Multiplies by a `dropout_mask`.
+
+  Args:
+    x: float32 Tensor of any shape.
+    rate: float above 0, below 1.
+
+  Returns:
+    A Tensor of the shape of `x`.
+  """
+  key = xla.next_key()
+
+  @with_gradient
+  def multiply(x):
+    mask = dropout_mask(tf.shape(x), rate, key)
+    return x * mask, lambda upstream: upstream * mask
+
+  return multiply(x)
+
+
+def dropout_mask(shape, rate, key=None):
   """Draws 0 with probability `rate`, else 1 / (1 - rate), for each value.
 
   Each value takes 16 random bits, so `rate` is rounded to a multiple of
@@ -197,13 +267,14 @@ def dropout_mask(shape, rate):
   whose key is a random number, the same each time with --tf_random_seed.
 
   Args:
-    shape: list of int and int32 scalar Tensors.
+    shape: list of int and int32 scalar Tensors, or int32 Tensor.
     rate: float above 0, below 1.
+    key: int32 [2], from `xla.next_key`. None for a new one.
 
   Returns:
     float32 Tensor of that shape.
   """
-  shape = tf.stack(shape)
+  shape = tf.convert_to_tensor(shape)
   if not hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):
     # TensorFlow 1.15 draws numbers only, not bits.
     keep = tf.greater_equal(tf.random_uniform(shape), rate)
@@ -212,7 +283,8 @@ def dropout_mask(shape, rate):
   dropped = min(int(round(rate * 2 ** _RANDOM_BITS)), 2 ** _RANDOM_BITS - 1)
   scale = 1.0 / (1.0 - dropped / 2.0 ** _RANDOM_BITS)
   size = tf.reduce_prod(shape)
-  key = tf.random_uniform([2], maxval=2 ** 31 - 1, dtype=tf.int32)
+  if key is None:
+    key = xla.draw_key()
   words = tf.raw_ops.StatelessRandomUniformFullInt(
       shape=[(size + 3) // 4], seed=key, dtype=tf.int64)
   bits = tf.reshape(tf.bitcast(words, tf.int16), [-1])[:size]
@@ -234,18 +306,21 @@ def attend(query, key, value, bias, dropout_rate):
     float32 [B, N, F, H], the means of the values.
   """
   sizes = tf.shape(query)
-  mask = dropout_mask(
-      [sizes[0], sizes[1], sizes[2], tf.shape(key)[2]],
-      dropout_rate) if dropout_rate else None  # [B, N, F, T]
+  sizes = [sizes[0], sizes[1], sizes[2], tf.shape(key)[2]]
+  random_key = xla.next_key() if dropout_rate else None
+  # The gradient is built later, outside of `computing_in`.
+  multiply = functools.partial(matmul, dtype=compute_dtype())
 
   @with_gradient
   def mean_values(query, key, value):
-    probs = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+    probs = tf.nn.softmax(multiply(query, key, transpose_b=True) + bias)
+    mask = dropout_mask(
+        sizes, dropout_rate, random_key) if dropout_rate else None
     weights = probs if mask is None else probs * mask
-    context = tf.matmul(weights, value)
+    context = multiply(weights, value)
 
     def gradient(upstream):
-      to_probs = tf.matmul(upstream, value, transpose_b=True)
+      to_probs = multiply(upstream, value, transpose_b=True)
       if mask is not None:
         to_probs *= mask
       # The gradient of the softmax needs the sum of to_probs * probs over T.
@@ -253,9 +328,9 @@ def attend(query, key, value, bias, dropout_rate):
       # 2205.14135, appendix B.2), which reads less if T is larger than H.
       total = tf.reduce_sum(upstream * context, axis=-1, keepdims=True)
       to_scores = (to_probs - total) * probs
-      return (tf.matmul(to_scores, key),
-              tf.matmul(to_scores, query, transpose_a=True),
-              tf.matmul(weights, upstream, transpose_a=True))
+      return (multiply(to_scores, key),
+              multiply(to_scores, query, transpose_a=True),
+              multiply(weights, upstream, transpose_a=True))
 
     return context, gradient
 

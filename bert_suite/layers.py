@@ -9,7 +9,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import kernels
+from . import kernels, xla
 
 gelu = kernels.gelu
 
@@ -55,9 +55,8 @@ def dropout(input_tensor, dropout_prob, packed=False):
   """
   if not dropout_prob:
     return input_tensor
-  if packed:
-    return input_tensor * kernels.dropout_mask(
-        get_shape_list(input_tensor), dropout_prob)
+  if packed or xla.is_inside():
+    return kernels.dropout(input_tensor, dropout_prob)
   return tf.nn.dropout(input_tensor, rate=dropout_prob)
 
 
@@ -108,7 +107,7 @@ def dense(input_tensor, size, activation=None, initializer=None, name="dense"):
         "kernel", [get_shape_list(input_tensor, 2)[1], size],
         initializer=initializer)
     bias = tf.get_variable("bias", [size], initializer=tf.zeros_initializer())
-    output = tf.nn.bias_add(tf.matmul(input_tensor, kernel), bias)
+    output = tf.nn.bias_add(kernels.matmul(input_tensor, kernel), bias)
     return activation(output) if activation else output
 
 

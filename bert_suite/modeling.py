@@ -22,7 +22,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import files, kernels, padding
+from . import files, kernels, padding, xla
 # Programs use all these names as this module's.
 from .config import (  # noqa: F401
     BertConfig, Options, check_config, get_layer_norm_eps, make_options)
@@ -90,7 +90,9 @@ class BertModel:
         config, is_training, input_ids, input_mask, token_type_ids, options)
 
     with tf.variable_scope(scope, default_name="bert"), \
-        kernels.gradients_by_hand(packing is not None):
+        kernels.gradients_by_hand(packing or options.compiled), \
+        xla.compiling(options.compiled), \
+        kernels.computing_in(options.compute_dtype):
       embeddings, self.embedding_table = _embed(
           config, input_ids, token_type_ids, options, packing)
       positions = None
@@ -113,12 +115,9 @@ class BertModel:
         self.positions_output = at_positions[:, 1:]  # [B, P, W]
 
       with tf.variable_scope("pooler"):
-        self.pooled_output = dense(
-            first_token_output, config.hidden_size, tf.tanh,
-            create_initializer(config.initializer_range))  # [B, W]
-      if packing:
-        self.pooled_output *= tf.cast(
-            tf.equal(tf.cast(input_mask[:, :1], tf.int32), 1), tf.float32)
+        self.pooled_output = xla.call(
+            functools.partial(_pool, config, bool(packing)),
+            first_token_output, input_mask)  # [B, W]
 
   def get_pooled_output(self):
     """Returns float32 [B, W]: the first token through a dense tanh layer."""
@@ -176,33 +175,49 @@ def _complete_inputs(config, is_training, input_ids, input_mask,
   if input_mask is None:
     input_mask = tf.ones([batch_size, seq_length], tf.int32)
   elif options.remove_padding:
+    few_shapes = options.few_shapes or options.compiled
     packing = padding.Packing(
-        input_mask, batch_size, seq_length, options.few_shapes,
-        padding.count_groups(batch_size, is_training, options.few_shapes))
+        input_mask, batch_size, seq_length, few_shapes,
+        padding.count_groups(batch_size, is_training, few_shapes),
+        options.compiled)
   if token_type_ids is None:
     token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
   return input_ids, input_mask, token_type_ids, packing
 
 
+def _pool(config, is_packed, first_token_output, input_mask):
+  """Puts `[B, W]` through a dense tanh layer; zeros where that is padding."""
+  pooled_output = dense(
+      first_token_output, config.hidden_size, tf.tanh,
+      create_initializer(config.initializer_range))
+  if is_packed:
+    pooled_output *= tf.cast(
+        tf.equal(tf.cast(input_mask[:, :1], tf.int32), 1), tf.float32)
+  return pooled_output
+
+
 def _embed(config, input_ids, token_type_ids, options, packing):
   """Embeds `[B, S]` ids; returns `[B, S, W]`, or `[R, W]`, and the table."""
-  position_ids = None
   if packing:
     input_ids = packing.pack(input_ids)  # [R]
     token_type_ids = packing.pack(token_type_ids)  # [R]
-    position_ids = packing.position_ids  # [R]
   with tf.variable_scope("embeddings"):
     word_embeddings, table = embedding_lookup(
         input_ids, config.vocab_size, config.hidden_size,
         config.initializer_range,
         use_one_hot_embeddings=options.use_one_hot_embeddings)
-    return embedding_postprocessor(
-        word_embeddings, use_token_type=True, token_type_ids=token_type_ids,
-        token_type_vocab_size=config.type_vocab_size,
-        initializer_range=config.initializer_range,
-        max_position_embeddings=config.max_position_embeddings,
-        dropout_prob=config.hidden_dropout_prob, position_ids=position_ids,
-        layer_norm_eps=get_layer_norm_eps(config)), table
+
+    def postprocess(word_embeddings, token_type_ids, position_ids=None):
+      return embedding_postprocessor(
+          word_embeddings, use_token_type=True, token_type_ids=token_type_ids,
+          token_type_vocab_size=config.type_vocab_size,
+          initializer_range=config.initializer_range,
+          max_position_embeddings=config.max_position_embeddings,
+          dropout_prob=config.hidden_dropout_prob, position_ids=position_ids,
+          layer_norm_eps=get_layer_norm_eps(config))
+
+    return xla.call(postprocess, word_embeddings, token_type_ids, *(
+        [packing.position_ids] if packing else [])), table
 
 
 def _encode(config, embeddings, input_mask, packing, positions):
@@ -350,14 +365,15 @@ def attention_layer(
 
   # Scaling by 1 / sqrt(H) is cheapest here: F * H values, not F * T.
   query *= 1.0 / math.sqrt(float(size_per_head))
-  scores = tf.matmul(query, key, transpose_b=True)  # [B, N, F, T]
+  scores = kernels.matmul(query, key, transpose_b=True)  # [B, N, F, T]
   if attention_mask is not None:
     # Far enough below any score that the softmax is exactly 0 there, yet
     # finite, so that a row without any allowed position stays a number.
     bias = (1.0 - tf.cast(attention_mask, tf.float32)) * -10000.0
     scores += tf.expand_dims(bias, axis=1)  # [B, 1, F or 1, T]
   probs = dropout(tf.nn.softmax(scores), attention_probs_dropout_prob)
-  context = tf.transpose(tf.matmul(probs, value), [0, 2, 1, 3])  # [B, F, N, H]
+  context = kernels.matmul(probs, value)  # [B, N, F, H]
+  context = tf.transpose(context, [0, 2, 1, 3])  # [B, F, N, H]
 
   if do_return_2d_tensor:
     return tf.reshape(context, [-1, width])  # [B * F, N * H]
@@ -405,23 +421,37 @@ def transformer_model(
                      "connections need them equal" %
                      (input_shape[-1], hidden_size))
   initializer = create_initializer(initializer_range)
-  if packing:
-    attend = functools.partial(
-        padding.attention, packing=packing, num_heads=num_attention_heads,
-        dropout_prob=attention_probs_dropout_prob, initializer=initializer)
-  else:
-    def attend(hidden):
-      return attention_layer(
-          hidden, hidden, attention_mask, num_attention_heads,
-          hidden_size // num_attention_heads,
-          attention_probs_dropout_prob=attention_probs_dropout_prob,
-          initializer_range=initializer_range, do_return_2d_tensor=True,
-          batch_size=input_shape[0], from_seq_length=input_shape[1],
-          to_seq_length=input_shape[1])
-  add_layer = functools.partial(
-      _transformer_layer, attend=attend, intermediate_size=intermediate_size,
+  finish = functools.partial(
+      _finish_layer, intermediate_size=intermediate_size,
       activation=intermediate_act_fn, dropout_prob=hidden_dropout_prob,
-      initializer=initializer, packing=packing, layer_norm_eps=layer_norm_eps)
+      initializer=initializer, packed=bool(packing),
+      layer_norm_eps=layer_norm_eps)
+
+  if packing:
+    attend = padding.make_attention(
+        packing, num_attention_heads, attention_probs_dropout_prob, initializer)
+
+    def add_layer(hidden, positions=None):
+      with tf.variable_scope("attention/self"):
+        attention = attend(hidden, positions)
+      if positions is not None:
+        hidden = packing.take(hidden, positions)
+      return xla.call(finish, attention, hidden)
+  else:
+    def build_layer(hidden, attention_mask=None):
+      with tf.variable_scope("attention/self"):
+        attention = attention_layer(
+            hidden, hidden, attention_mask, num_attention_heads,
+            hidden_size // num_attention_heads,
+            attention_probs_dropout_prob=attention_probs_dropout_prob,
+            initializer_range=initializer_range, do_return_2d_tensor=True,
+            batch_size=input_shape[0], from_seq_length=input_shape[1],
+            to_seq_length=input_shape[1])
+      return finish(attention, hidden)
+
+    def add_layer(hidden):
+      return xla.call(build_layer, hidden, *(
+          [] if attention_mask is None else [attention_mask]))
 
   # Between layers everything is a matrix, one row per token: reshaping back
   # and forth costs time on TPUs.
@@ -432,7 +462,10 @@ def transformer_model(
     with tf.variable_scope(scope):
       hidden = add_layer(before)
     all_layers.append(hidden)
-  if positions is not None:
+  if positions is not None and xla.is_compiling():
+    # One more shape to compile costs more than the rows that are not needed.
+    at_positions = packing.take(hidden, positions)
+  elif positions is not None:
     with tf.variable_scope(scope, reuse=True):
       at_positions = add_layer(before, positions=positions)
 
@@ -442,41 +475,35 @@ def transformer_model(
   return result if positions is None else (result, at_positions)
 
 
-def _transformer_layer(hidden, attend, intermediate_size, activation,
-                       dropout_prob, initializer, packing, layer_norm_eps,
-                       positions=None):
-  """One layer: self-attention, then feed-forward, each added to its input.
+def _finish_layer(attention, hidden, intermediate_size, activation,
+                  dropout_prob, initializer, packed, layer_norm_eps):
+  """What follows the self-attention of a layer, one token at a time.
+
+  Its output is added to the layer's input, then that of the feed-forward
+  matrices to their input.
 
   Args:
-    hidden: float32 [rows, W].
-    attend: function, the self-attention of such a matrix.
+    attention: float32 [rows, W]. The output of the self-attention.
+    hidden: float32 [rows, W]. The input of the layer.
     intermediate_size: int. Width between the two feed-forward matrices.
     activation: function, applied there.
     dropout_prob: float. Dropout of both sublayers' outputs.
     initializer: initializer of the kernels.
-    packing: Packing of the rows, or None.
+    packed: bool. The rows are packed tokens.
     layer_norm_eps: float. See `layer_norm`.
-    positions: int32 [B, P], those to compute the layer for; None for all.
 
   Returns:
-    float32 [rows, W], or [B * P, W] with `positions`.
+    float32 [rows, W].
   """
   width = get_shape_list(hidden)[-1]
 
   def add_and_normalize(output, residual):
-    output = dropout(output, dropout_prob, packed=bool(packing))
+    output = dropout(output, dropout_prob, packed)
     return layer_norm(output + residual, epsilon=layer_norm_eps)
 
-  with tf.variable_scope("attention"):
-    with tf.variable_scope("self"):
-      if positions is None:
-        attention = attend(hidden)
-      else:
-        attention = attend(hidden, positions=positions)
-        hidden = packing.take(hidden, positions)
-    with tf.variable_scope("output"):
-      attention = dense(attention, width, None, initializer)
-      attention = add_and_normalize(attention, hidden)
+  with tf.variable_scope("attention/output"):
+    attention = dense(attention, width, None, initializer)
+    attention = add_and_normalize(attention, hidden)
   with tf.variable_scope("intermediate"):
     intermediate = dense(attention, intermediate_size, activation, initializer)
   with tf.variable_scope("output"):

@@ -14,6 +14,12 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+from . import xla
+
+# Elements of a variable from which a compiled update pays. What is smaller fits
+# the cache of a CPU, where a dozen operations cost less than one launch.
+_LARGE = 1 << 18
+
 # How the message of the error begins that stops a diverging training.
 NOT_FINITE = "The gradient norm is not finite at global step"
 
@@ -32,6 +38,10 @@ class Settings:
     use_tpu: Sums gradients over TPU cores.
     weight_decay_rate: See AdamWeightDecayOptimizer.
     clip_norm: Global norm that the gradients are clipped to.
+    compute_dtype: See `modeling.Options`. "float16", which ends at 65,504 and
+      6e-8, needs the loss scaled, see LossScale.
+    compiled: XLA compiles the norm of all gradients as one program, and the
+      update of all variables as another.
   """
   learning_rate: float
   num_train_steps: int
@@ -39,6 +49,8 @@ class Settings:
   use_tpu: bool = False
   weight_decay_rate: float = 0.01
   clip_norm: float = 1.0
+  compute_dtype: str = "float32"
+  compiled: bool = False
 
 
 def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
@@ -72,7 +84,9 @@ def make_train_op(loss, settings):
   Returns:
     The training op. In the graph, "learning_rate:0" and "global_norm:0" are the
     step's values. Running it raises `tf.errors.InvalidArgumentError`, with
-    NOT_FINITE and the step in its message, if the norm is not finite.
+    NOT_FINITE and the step in its message, if the norm is not finite. While
+    a LossScale can become smaller, it does that instead, and changes neither
+    variables nor the global step.
   """
   _warn_of_long_warmup(settings)
   global_step = tf.train.get_or_create_global_step()
@@ -81,24 +95,30 @@ def make_train_op(loss, settings):
 
   # Gradients, each of its variable's shape or IndexedSlices of its rows.
   variables = tf.trainable_variables()
+  loss_scale = LossScale() if settings.compute_dtype == "float16" else None
   with warnings.catch_warnings():
     # TensorFlow 1.15 warns of the memory that the embeddings' gradient takes.
     warnings.filterwarnings("ignore", "Converting sparse IndexedSlices")
-    gradients = tf.gradients(loss, variables)
+    gradients = tf.gradients(
+        loss_scale.up(loss) if loss_scale else loss, variables)
 
   # Clipping. A norm that is not finite stops the training before any variable
   # changes (not on TPUs, which leave assertions out).
-  norm = tf.identity(tf.global_norm(gradients, name="gradient_norm"),
-                     name="global_norm")
-  is_finite = tf.Assert(
-      tf.is_finite(norm),
+  norm = _compile_if(settings.compiled, lambda: tf.global_norm(
+      gradients, name="gradient_norm"))
+  if loss_scale:
+    norm = loss_scale.down(norm)
+  norm = tf.identity(norm, name="global_norm")
+  is_finite = tf.is_finite(norm)
+  may_go_on = tf.Assert(
+      tf.logical_or(is_finite, loss_scale.can_shrink()) if loss_scale else
+      is_finite,
       [NOT_FINITE, step, "norm:", norm, "loss:", loss,
        "- this step changed no variable. Try a lower learning rate and check "
        "the input; the same command resumes from the last checkpoint"])
-  with tf.control_dependencies([is_finite]):
+  with tf.control_dependencies([may_go_on]):
     norm = tf.identity(norm)
-  gradients, _ = tf.clip_by_global_norm(
-      gradients, settings.clip_norm, use_norm=norm)
+  scale = settings.clip_norm / tf.maximum(norm, settings.clip_norm)
 
   # Update, at the learning rate of the global step before it.
   learning_rate = tf.identity(learning_rate_schedule(
@@ -107,13 +127,94 @@ def make_train_op(loss, settings):
   optimizer = AdamWeightDecayOptimizer(
       learning_rate=learning_rate,
       weight_decay_rate=settings.weight_decay_rate,
-      exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"])
+      exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"],
+      # Of the same gradients on all cores of a TPU, where each clips its own.
+      gradient_scale=(1.0 if settings.use_tpu else
+                      loss_scale.down(scale) if loss_scale else scale),
+      in_one_pass=not (settings.use_tpu or settings.compiled))
   if settings.use_tpu:  # sums gradients over the TPU's cores
+    gradients, _ = tf.clip_by_global_norm(
+        gradients, settings.clip_norm, use_norm=norm)
     optimizer = tf.tpu.CrossShardOptimizer(optimizer)
-  update = optimizer.apply_gradients(zip(gradients, variables))
 
-  with tf.control_dependencies([update]):
-    return tf.assign_add(global_step, tf.ones_like(step), name="train_op").op
+  def update():
+    return _compile_if(settings.compiled, lambda: _after(
+        optimizer.apply_gradients(zip(gradients, variables))))
+
+  if loss_scale:
+    done, steps = loss_scale.update(is_finite, update), tf.cast(
+        is_finite, step.dtype)
+  else:
+    done, steps = update(), tf.ones_like(step)
+  with tf.control_dependencies([done]):
+    return tf.assign_add(global_step, steps, name="train_op").op
+
+
+def _compile_if(compiled, function):
+  """Calls a function of no arguments, as one program if `compiled`."""
+  return xla.compiled(function)() if compiled else function()
+
+
+def _after(op):
+  """Returns a Tensor for an op, as programs have to return one."""
+  with tf.control_dependencies([op]):
+    return tf.zeros([])
+
+
+class LossScale:
+  """Dynamic loss scaling (Micikevicius et al., arXiv 1710.03740, section 3.2).
+
+  The loss is multiplied so that small gradients stay above float16's least
+  number. The factor is halved after a step whose gradients are not finite, and
+  doubled after 2,000 others in a row. Checkpoints do not hold it.
+  """
+
+  _INITIAL, _STEPS_TO_GROW = 2.0 ** 15, 2000
+
+  def __init__(self):
+    def make(name, value):
+      return tf.get_variable(
+          "loss_scale/" + name, initializer=value, trainable=False,
+          collections=[tf.GraphKeys.LOCAL_VARIABLES], use_resource=True)
+
+    self._factor = make("factor", self._INITIAL)
+    self._num_good = make("num_good_steps", 0)
+    self._value = self._factor.read_value()  # that of the step
+
+  def up(self, loss):
+    """Multiplies the loss; returns a scalar Tensor."""
+    return loss * self._value
+
+  def down(self, tensor):
+    """Divides what depends on the gradients."""
+    return tensor / self._value
+
+  def can_shrink(self):
+    """Returns whether a smaller factor may still help, a bool Tensor."""
+    return self._value > 1.0
+
+  def update(self, is_finite, apply_gradients):
+    """Applies the gradients if they are finite, and updates the factor.
+
+    Args:
+      is_finite: bool scalar Tensor.
+      apply_gradients: function that makes the op to run if they are.
+
+    Returns:
+      The op that does both.
+    """
+    def keep():
+      with tf.control_dependencies([apply_gradients()]):
+        return tf.identity(self._num_good + 1)
+
+    num_good = tf.cond(is_finite, keep, lambda: tf.constant(0))
+    grows = num_good >= self._STEPS_TO_GROW
+    factor = tf.where_v2(
+        is_finite, tf.where_v2(grows, 2.0, 1.0), 0.5) * self._value
+    with tf.control_dependencies([num_good]):
+      return tf.group(
+          self._factor.assign(factor),
+          self._num_good.assign(tf.where_v2(grows, 0, num_good)))
 
 
 def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
@@ -177,7 +278,8 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
 
   def __init__(self, learning_rate, weight_decay_rate=0.0, beta_1=0.9,
                beta_2=0.999, epsilon=1e-6, exclude_from_weight_decay=None,
-               name="AdamWeightDecayOptimizer"):
+               name="AdamWeightDecayOptimizer", gradient_scale=1.0,
+               in_one_pass=True):
     """Makes the optimizer.
 
     Args:
@@ -189,6 +291,9 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       exclude_from_weight_decay: list of str. Variables whose name matches any
         of these regular expressions do not decay.
       name: str. Name scope of the update ops.
+      gradient_scale: float or float32 scalar Tensor. Factor of the gradients.
+      in_one_pass: bool. Compiles the update of large variables, for CPU and
+        GPU; TPUs compile everything.
     """
     super().__init__(False, name)
     self.learning_rate = learning_rate
@@ -197,6 +302,10 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     self.beta_2 = beta_2
     self.epsilon = epsilon
     self.exclude_from_weight_decay = exclude_from_weight_decay
+    self.gradient_scale = gradient_scale
+    self._in_one_pass = None
+    if in_one_pass and not xla.find_fault():
+      self._in_one_pass = xla.compiled(self._new_values)
 
   def apply_gradients(self, grads_and_vars, global_step=None, name=None):
     """Updates the variables; the caller has to increment `global_step`.
@@ -211,31 +320,15 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       The op that updates every variable.
     """
     del global_step
-    grads_and_vars = list(grads_and_vars)
-    # Made here, where they wait for no gradient, and shared: constants of each
-    # variable's own would add a thousand ops to BERT-Base's graph.
-    self._constants = {
-        dtype: self._make_constants(dtype) for dtype in sorted(
-            {variable.dtype.base_dtype for _, variable in grads_and_vars},
-            key=lambda dtype: dtype.name)}
-    return super().apply_gradients(grads_and_vars, name=name)
-
-  def _make_constants(self, dtype):
-    """Returns the constant arguments that both fused kernels share.
-
-    With beta powers of 0 the kernels' bias correction, sqrt(1 - beta_2 ** t) /
-    (1 - beta_1 ** t), is 1.
-    """
-    zero = tf.zeros([], dtype)
-    return dict(
-        beta1_power=zero, beta2_power=zero,
-        beta1=tf.constant(self.beta_1, dtype),
-        beta2=tf.constant(self.beta_2, dtype),
-        epsilon=tf.constant(self.epsilon, dtype))
+    return super().apply_gradients(list(grads_and_vars), name=name)
 
   def _prepare(self):
     self._rate = tf.convert_to_tensor(
         self._call_if_callable(self.learning_rate), name="learning_rate")
+    self._scale = tf.convert_to_tensor(self.gradient_scale)
+    # Made once: constants of each variable's own would be hundreds.
+    self._decays = {False: tf.constant(0.0),
+                    True: tf.convert_to_tensor(self.weight_decay_rate)}
 
   def _create_slots(self, var_list):
     for variable in var_list:
@@ -254,45 +347,40 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     """Returns the name of a variable without the ":0" of its tensor."""
     return re.sub(r":\d+$", "", param_name)
 
-  def _decay(self, variable, gradient):
-    """Subtracts learning_rate * decay * variable; returns the ops to wait for.
-
-    The whole update uses the variable's value before the step. So the decay
-    comes after the gradient, which is computed from that value, and before the
-    Adam kernel, whose step does not depend on it.
-    """
-    if not self._do_use_weight_decay(self._get_variable_name(variable.name)):
-      return []
-    with tf.control_dependencies([gradient]):
-      factor = tf.cast(self._rate, variable.dtype.base_dtype)
-      return [variable.assign_sub(
-          factor * self.weight_decay_rate * variable.value()).op]
-
-  def _update(self, kernel, gradient, variable, refer):
-    """Decays a variable, then runs one of the fused kernels on it.
+  def _new_values(self, gradient, value, m, v, rate, decay, scale):
+    """Returns a variable and its averages after a step.
 
     Args:
-      kernel: function of `tf.raw_ops`.
       gradient: Tensor of the variable's shape.
-      variable: the variable.
-      refer: function from a variable to what the kernel takes for it.
-
-    Returns:
-      What the kernel returns.
+      value: the same. The variable before the step.
+      m: the same. Average of gradients.
+      v: the same. Average of squared gradients.
+      rate: scalar Tensor, the learning rate.
+      decay: scalar Tensor.
+      scale: scalar Tensor. Factor of the gradient.
     """
-    dtype = variable.dtype.base_dtype
-    with tf.control_dependencies(self._decay(variable, gradient)):
-      return kernel(
-          var=refer(variable), m=refer(self.get_slot(variable, "adam_m")),
-          v=refer(self.get_slot(variable, "adam_v")), grad=gradient,
-          lr=tf.cast(self._rate, dtype), **self._constants[dtype])
+    gradient *= scale
+    m = self.beta_1 * m + (1.0 - self.beta_1) * gradient
+    v = self.beta_2 * v + (1.0 - self.beta_2) * tf.square(gradient)
+    change = m / (tf.sqrt(v) + self.epsilon) + decay * value
+    return value - rate * change, m, v
 
   def _apply_dense(self, grad, var):
-    return self._update(tf.raw_ops.ApplyAdam, grad, var, lambda v: v).op
+    decays = self._do_use_weight_decay(self._get_variable_name(var.name))
+    scalars = [tf.cast(scalar, var.dtype.base_dtype) for scalar in (
+        self._rate, self._decays[decays], self._scale)]
+    variables = [var] + [
+        self.get_slot(var, name) for name in ("adam_m", "adam_v")]
+    update = self._new_values
+    if self._in_one_pass and var.shape.num_elements() >= _LARGE:
+      update = self._in_one_pass
+    with tf.control_dependencies([grad]):
+      values = [variable.value() for variable in variables]
+    return tf.group(*[
+        variable.assign(value, read_value=False)
+        for variable, value in zip(variables, update(grad, *values + scalars))])
 
-  def _resource_apply_dense(self, grad, var):
-    return self._update(
-        tf.raw_ops.ResourceApplyAdam, grad, var, lambda v: v.handle)
+  _resource_apply_dense = _apply_dense
 
   def _apply_sparse(self, grad, var):
     return self._apply_dense(tf.unsorted_segment_sum(

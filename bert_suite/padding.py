@@ -5,13 +5,14 @@ R real tokens in the batch, T the most real tokens in one of its sequences
 (R and T are rounded up on request), N heads of H numbers.
 """
 
+import functools
 import math
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import kernels
+from . import kernels, xla
 from .layers import dense, get_shape_list
 
 # How sizes are rounded up: the smallest step, and the smallest number of steps
@@ -20,6 +21,30 @@ from .layers import dense, get_shape_list
 # few even to a request of one short text.
 _ROW_STEPS = (8, 16)
 LENGTH_STEPS = (4, 4)
+# Of compiled programs there are at most so many sizes of R, and of T, each this
+# many times the next smaller one, and multiples of 8 and 16.
+_MAX_SIZES, _RATIO = 12, 1.25
+
+
+def make_sizes(largest, multiple):
+  """Returns the few sizes that one of up to `largest` is rounded up to.
+
+  Args:
+    largest: int.
+    multiple: int. What all but the largest are multiples of.
+
+  Returns:
+    list of int, ascending.
+  """
+  sizes = {-(-largest // (multiple * _RATIO ** i)) * multiple
+           for i in range(_MAX_SIZES)}
+  return sorted({min(int(size), largest) for size in sizes})
+
+
+def choose_size(size, sizes):
+  """Returns the least of `sizes`, ascending, that an int32 scalar fits into."""
+  too_small = tf.constant(sizes[:-1], tf.int32) < size
+  return tf.constant(sizes)[tf.reduce_sum(tf.cast(too_small, tf.int32))]
 
 
 def round_up(size, least_step, num_steps):
@@ -43,11 +68,12 @@ def round_up(size, least_step, num_steps):
     return (size + step - 1) // step * step
 
 
-def find_cells(is_real):
+def find_cells(is_real, sizes=None):
   """Finds the true cells of a matrix; their number is rounded up to R.
 
   Args:
     is_real: bool [B, S].
+    sizes: list of int. Those that R is one of, as `make_sizes` returns them.
 
   Returns:
     int32 [R, 2], the true cells in reading order, then (0, 0) repeated;
@@ -59,14 +85,16 @@ def find_cells(is_real):
   # No shape may be the exact number, as that of tf.where(is_real) is. All false
   # cells go to one place after the last, which is left out.
   place = tf.where(flat, rank, tf.fill([size], size))[:, tf.newaxis]
-  number = tf.reduce_sum(tf.cast(flat, tf.int32))
-  num_rows = round_up(tf.maximum(number, 1), *_ROW_STEPS)
+  number = num_real = tf.reduce_sum(tf.cast(flat, tf.int32))
+  number = tf.maximum(number, 1)
+  num_rows = (choose_size(number, sizes) if sizes else
+              round_up(number, *_ROW_STEPS))
   # There may be more rows than cells, hence the maximum.
   found = tf.scatter_nd(place, tf.range(size), [tf.maximum(size, num_rows) + 1])
-  found = found[:num_rows] * tf.sequence_mask(number, num_rows, tf.int32)
+  found = found[:num_rows] * tf.sequence_mask(num_real, num_rows, tf.int32)
   seq_length = tf.shape(is_real)[1]
   return (tf.stack([found // seq_length, found % seq_length], axis=1),
-          tf.sequence_mask(number, num_rows, tf.float32))
+          tf.sequence_mask(num_real, num_rows, tf.float32))
 
 
 def count_groups(batch_size, is_training, few_shapes):
@@ -81,6 +109,11 @@ def count_groups(batch_size, is_training, few_shapes):
   return 2 if batch_size >= 4 else 1
 
 
+# Added to scores. Far enough below any that the softmax is exactly 0 there, yet
+# finite, so that a sequence without any token gives no NaN.
+_MASKED = -10000.0
+
+
 class _Group:
   """Sequences of a batch that attend in one tensor, `[B, N, T, H]`.
 
@@ -91,17 +124,17 @@ class _Group:
     attention_bias: float32 [B of the group, 1, 1, T], to add to scores.
   """
 
-  def __init__(self, sequences, lengths, few_shapes):
+  def __init__(self, sequences, lengths, few_shapes, sizes):
     self.sequences = sequences
     self.length = tf.maximum(tf.reduce_max(lengths), 1)
-    if few_shapes:
+    if sizes:
+      self.length = choose_size(self.length, sizes)
+    elif few_shapes:
       self.length = round_up(self.length, *LENGTH_STEPS)
     self.is_token = tf.sequence_mask(lengths, self.length)
-    # Far enough below any score that the softmax is exactly 0 there, yet
-    # finite, so that a sequence without any token gives no NaN.
     self.attention_bias = tf.cast(
         tf.logical_not(self.is_token), tf.float32)[
-            :, tf.newaxis, tf.newaxis] * -10000.0
+            :, tf.newaxis, tf.newaxis] * _MASKED
 
 
 class Packing:
@@ -123,7 +156,7 @@ class Packing:
   """
 
   def __init__(self, input_mask, batch_size, seq_length, few_shapes=False,
-               num_groups=1):
+               num_groups=1, compiled=False):
     """Finds the real tokens.
 
     Args:
@@ -134,17 +167,23 @@ class Packing:
       few_shapes: bool. Rounds R and T up to few sizes.
       num_groups: int. Number of groups of similar length that the sequences
         are sorted into, so that not all attention is as long as the longest.
+      compiled: bool. With `few_shapes`: rounds them up to even fewer, where B
+        and S are known.
     """
+    row_sizes = length_sizes = None
+    if compiled and isinstance(batch_size, int) and isinstance(seq_length, int):
+      row_sizes = make_sizes(batch_size * seq_length, 8)
+      length_sizes = make_sizes(seq_length, 16)
     self.batch_size = batch_size
     self.seq_length = seq_length
     is_real = tf.equal(tf.cast(input_mask, tf.int32), 1)  # [B, S]
     counts = tf.cast(is_real, tf.int32)
     lengths = tf.reduce_sum(counts, axis=1)  # [B]
     self._num_real = tf.reduce_sum(lengths)
-    self._is_row = None
+    self.is_row = None
     if few_shapes:
-      self._cells, is_row = find_cells(is_real)  # [R, 2], [R]
-      self._is_row = is_row[:, tf.newaxis]  # [R, 1]
+      self._cells, is_row = find_cells(is_real, row_sizes)  # [R, 2], [R]
+      self.is_row = is_row[:, tf.newaxis]  # [R, 1]
     else:
       num_rows = tf.maximum(self._num_real, 1)
       self._cells = tf.concat(
@@ -167,7 +206,10 @@ class Packing:
     for begin, end in zip(bounds, bounds[1:]):
       sequences = order[begin:end]
       self.groups.append(_Group(
-          sequences, tf.gather(lengths, sequences), few_shapes))
+          sequences, tf.gather(lengths, sequences), few_shapes, length_sizes))
+    if row_sizes:
+      tf.add_to_collection(xla.SIZES, tf.stack(
+          [tf.shape(self._cells)[0], self.groups[0].length]))
     self._indices = {}
 
   def pack(self, tensor):
@@ -177,14 +219,14 @@ class Packing:
   def unpack(self, packed):
     """Lays `[R, W]` out as `[B, S, W]`, zeros at padding."""
     sizes = [self.batch_size, self.seq_length, packed.shape.as_list()[1]]
-    if self._is_row is None:
+    if self.is_row is None:
       # gather_nd and scatter_nd are each other's gradients: there are no
       # IndexedSlices, which would have to be summed again.
       result = tf.scatter_nd(self._cells[:self._num_real],
                              packed[:self._num_real], tf.stack(sizes))
     else:
       result = tf.scatter_nd(
-          self._cells, packed * self._is_row, tf.stack(sizes))
+          self._cells, packed * self.is_row, tf.stack(sizes))
     result.set_shape([None if tf.is_tensor(size) else size for size in sizes])
     return result
 
@@ -211,7 +253,7 @@ class Packing:
         taken = tf.gather(_join(upstream, size), backward)
         taken = tf.reshape(taken, [-1, num_heads * size])
         # An added row would get the gradient of another row's token.
-        return taken if self._is_row is None else taken * self._is_row
+        return taken if self.is_row is None else taken * self.is_row
 
       rows = tf.reshape(packed, [-1, size])
       return [tf.gather(rows, indices) for indices in forward], gradient
@@ -238,6 +280,36 @@ class Packing:
       return tf.reshape(taken, [-1, num_heads * size]), gradient
 
     return merge(*contexts)
+
+  def split_rows(self, packed):
+    """Lays `[R, W]` out by sequence: `[B, T, W]`, where all are one group.
+
+    After each sequence's end come arbitrary rows. The gradient of the rows
+    added to R is arbitrary too.
+    """
+    return self._move_rows(packed, *self._find_rows())
+
+  def merge_rows(self, tensor):
+    """Undoes `split_rows`; the gradient after each end is arbitrary."""
+    rows, places = self._find_rows()
+    return self._move_rows(
+        tf.reshape(tensor, [-1, tensor.shape[-1]]), places, rows)
+
+  @staticmethod
+  def _move_rows(packed, there, back):
+    """Gathers rows; those of the gradient are gathered `back`, not summed."""
+    @kernels.with_gradient
+    def move(packed):
+      width = packed.shape[-1]
+      return tf.gather(packed, there), lambda upstream: tf.gather(
+          tf.reshape(upstream, [-1, width]), tf.reshape(back, [-1]))
+
+    return move(packed)
+
+  def _find_rows(self):
+    """Returns int32 [B, T], the row of each token, and [R], the reverse."""
+    forward, backward = self._find_indices(1)
+    return forward[0][:, 0], backward[:, 0]
 
   def split_sequences(self, tensor):
     """Takes the sequences of each group out of `[B, ...]`."""
@@ -285,8 +357,67 @@ def _join(tensors, size):
   return rows[0] if len(rows) == 1 else tf.concat(rows, axis=0)
 
 
-def attention(hidden, packing, num_heads, dropout_prob, initializer,
-              positions=None):
+def make_attention(packing, num_heads, dropout_prob, initializer):
+  """Makes `modeling.attention_layer` for packed tokens.
+
+  Args:
+    packing: Packing.
+    num_heads: int. N.
+    dropout_prob: float. Dropout of the probabilities.
+    initializer: initializer of the kernels.
+
+  Returns:
+    A function of float32 [R, W], and of int32 [B, P], the positions that
+    attend, or None for all real tokens. Returns float32 [R, W], or [B * P, W].
+    Where XLA compiles, it has no positions.
+  """
+  if xla.is_compiling():
+    return _make_compiled_attention(
+        packing, num_heads, dropout_prob, initializer)
+  return functools.partial(
+      _attention, packing=packing, num_heads=num_heads,
+      dropout_prob=dropout_prob, initializer=initializer)
+
+
+def _make_compiled_attention(packing, num_heads, dropout_prob, initializer):
+  """Makes an attention of two programs, whose shapes depend on R and on T.
+
+  No shape depends on both, so that the numbers of shapes to compile add up
+  rather than multiply.
+  """
+  def project(hidden, is_row):  # [R, W], [R, 1]
+    width = get_shape_list(hidden)[-1]
+    query, key, value = [dense(hidden, width, None, initializer, name)
+                         for name in ("query", "key", "value")]
+    query *= 1.0 / math.sqrt(width // num_heads)
+    # Nor may a gradient reach the rows added to R.
+    return tf.concat([query, key, value], axis=1) * is_row  # [R, 3 * W]
+
+  def attend(rows, is_token):  # [B, T, 3 * W], [B, T]
+    sizes = get_shape_list(rows)
+    heads = tf.reshape(
+        rows, sizes[:2] + [3, num_heads, sizes[2] // (3 * num_heads)])
+    heads = tf.transpose(heads, [2, 0, 3, 1, 4])  # [3, B, N, T, H]
+    # No gradient may come from the arbitrary rows after a sequence's end.
+    is_token = tf.cast(is_token, tf.float32)
+    heads *= is_token[:, tf.newaxis, :, tf.newaxis]
+    bias = (1.0 - is_token)[:, tf.newaxis, tf.newaxis] * _MASKED
+    context = kernels.attend(heads[0], heads[1], heads[2], bias, dropout_prob)
+    context *= is_token[:, tf.newaxis, :, tf.newaxis]
+    return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), sizes[:2] + [
+        sizes[2] // 3])  # [B, T, W]
+
+  def attention(hidden, positions=None):
+    del positions
+    rows = packing.split_rows(xla.call(project, hidden, packing.is_row))
+    context = xla.call(attend, rows, packing.groups[0].is_token)
+    return packing.merge_rows(context)
+
+  return attention
+
+
+def _attention(hidden, positions, packing, num_heads, dropout_prob,
+               initializer):
   """`modeling.attention_layer` of packed tokens to those of their own sequence.
 
   Args:

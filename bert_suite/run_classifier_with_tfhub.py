@@ -228,6 +228,9 @@ def run_with(settings):
   if settings.init_head == "keep":
     raise cli.UserError(
         "--init_head=keep: a module has no head; leave the flag out")
+  if settings.compute_dtype != "float32":
+    raise cli.UserError("--compute_dtype: a module computes in float32, as it "
+                        "was exported; leave the flag out")
   if settings.export_dir:
     raise cli.UserError(
         "--export_dir: models on a module cannot be exported; train with "

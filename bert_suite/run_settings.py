@@ -9,8 +9,8 @@ from . import environment  # isort: skip  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    files, model_inputs, modeling, optimization, script_options, serving,
-    tokenization)
+    devices, files, model_inputs, modeling, optimization, script_options,
+    serving, tokenization)
 from .cli import UserError, values_of
 from .script_options import option
 
@@ -44,7 +44,24 @@ class EncoderSettings(LoggingSettings):
 
 
 @dataclasses.dataclass
-class DeviceSettings(EncoderSettings):
+class ComputeSettings(EncoderSettings):
+  """How encoder and training are computed, and in what data type."""
+
+  compute_dtype: str = option(
+      "string", "float32", "Data type of the encoder's matrix products: "
+      "float32, bfloat16 or float16. The others are faster where the hardware "
+      "has them, and round more; checkpoints are float32 with each.")
+  use_xla: object = option(
+      "switch", "auto",
+      "Compile layers and update with XLA; auto does so on GPUs.")
+  xla_cache_dir: str = option(
+      "path", os.path.join("~", ".cache", "bert_suite", "xla"),
+      "Folder in which TensorFlow 2.20 and later keep what they compiled, for "
+      "the next run; empty for none.")
+
+
+@dataclasses.dataclass
+class DeviceSettings(ComputeSettings):
   """Where to run."""
 
   use_tpu: bool = option("bool", False, "Run on a TPU instead of CPU or GPU.")
@@ -75,8 +92,6 @@ class TrainingSettings(DeviceSettings):
   tf_random_seed: int = option(
       "integer", None, "Seed of initial weights, dropout and shuffling; "
       "without it no two runs are alike.")
-  use_xla: bool = option("bool", False, "Compile the graph with XLA, for a "
-                         "GPU. On a CPU it has not been faster.")
 
 
 @dataclasses.dataclass
@@ -164,8 +179,7 @@ def model_options(settings):
   """
   use_tpu = settings.use_tpu
   values = dict(
-      use_one_hot_embeddings=use_tpu,
-      few_shapes=getattr(settings, "use_xla", False))
+      use_one_hot_embeddings=use_tpu, compiled=devices.uses_xla(settings))
   values.update(fields_given(modeling.Options, settings))
   values["remove_padding"] = values["remove_padding"] and not use_tpu
   return modeling.Options(**values)
@@ -179,8 +193,10 @@ def serving_options(settings):
   Args:
     settings: Settings of a script.
   """
-  return dataclasses.replace(
-      serving.OPTIONS, **fields_given(modeling.Options, settings))
+  values = fields_given(modeling.Options, settings)
+  # The machine that answers may not have what the one that trains has.
+  return dataclasses.replace(serving.OPTIONS, **dict(
+      values, compute_dtype="float32"))
 
 
 def optimizer_values(settings):
@@ -205,6 +221,7 @@ def optimizer_settings(settings, num_train_steps):
       --num_warmup_steps, or --warmup_proportion of them.
   """
   values = dict(fields_given(optimization.Settings, settings),
+                compiled=devices.uses_xla(settings),
                 num_train_steps=num_train_steps)
   if "num_warmup_steps" not in values:
     values["num_warmup_steps"] = int(
@@ -262,27 +279,6 @@ def check_tpu(use_tpu):
   if use_tpu and not hasattr(tf, "estimator"):
     raise UserError("--use_tpu: TPU training needs TensorFlow 2.15 or older, "
                     "this is TensorFlow %s" % tf.__version__)
-
-
-def check_xla(use_xla, use_tpu=False):
-  """Warns where --use_xla does not pay off, and stops where it is wrong.
-
-  Args:
-    use_xla: bool.
-    use_tpu: bool.
-
-  Raises:
-    UserError: both.
-  """
-  if not use_xla:
-    return
-  if use_tpu:
-    raise UserError("--use_xla: TPUs always compile; give --use_tpu alone")
-  if not environment.find_gpus():
-    tf.logging.warning(
-        "--use_xla: on CPUs measured, steps took from 5% less to 80% longer, "
-        "and compiling takes seconds for each new shape (README.md, Speed); "
-        "leave it out unless you have timed it here")
 
 
 def log_device(use_tpu):

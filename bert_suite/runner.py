@@ -3,7 +3,8 @@
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from . import (
-    checkpoints, cli, hooks, progress, run_settings, serving, tasks, training)
+    checkpoints, cli, devices, hooks, progress, run_settings, serving, tasks,
+    training)
 
 
 def start(settings, computes=True):
@@ -15,7 +16,7 @@ def start(settings, computes=True):
   """
   progress.start_logging(settings.verbose)
   run_settings.check_tpu(settings.use_tpu)
-  run_settings.check_xla(settings.use_xla, settings.use_tpu)
+  devices.check(settings)
   if computes:
     run_settings.log_device(settings.use_tpu)
 

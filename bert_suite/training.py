@@ -71,7 +71,6 @@ def make_estimator(
         save_summary_steps=(log_steps or 100) if settings.use_tpu else 0,
         log_step_count_steps=(log_steps or None) if settings.use_tpu else None,
         tf_random_seed=seed,
-        session_config=xla.session_config() if settings.use_xla else None,
         tpu_config=tf_estimator.TPUConfig(
             iterations_per_loop=settings.iterations_per_loop,
             num_shards=settings.num_tpu_cores,
@@ -252,7 +251,8 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
         tf.logging.INFO if is_training else tf.logging.DEBUG, "Features: %s",
         ", ".join("%s %s" % (name, features[name].shape.as_list())
                   for name in sorted(features)))
-    head = head_fn(features, is_training)
+    with xla.compiling(bool(settings and settings.compiled)):
+      head = head_fn(features, is_training)
     with cli.user_errors():
       latest = config and checkpoints.find_checkpoint(config.model_dir)
     scaffold_fn = None
@@ -281,6 +281,8 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
             head.loss, params.get("log_steps", 0), settings.num_train_steps,
             params["batch_size"], config and config.model_dir,
             params.get("on_log"))]
+        if settings.compiled:
+          spec["training_hooks"].append(hooks.CompilationHook())
     return tf_estimator.TPUEstimatorSpec(**spec)
 
   return model_fn
@@ -319,7 +321,8 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
   all_hooks = [stop] + list(more_hooks)
   if on_start:
     all_hooks.append(hooks.StartHook(on_start))
-  with stop.on_signals():
+  with stop.on_signals(), contextlib.ExitStack() as stack:
+    all_hooks.append(hooks.QuietStepHook(stack))
     estimator.train(input_fn=input_fn, max_steps=stop_step or num_train_steps,
                     hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
   if stop.step is not None:

@@ -36,7 +36,8 @@ _GROUPS = [
      null_score_diff_threshold verbose_logging output_format export_dir
      hub_dir"""),
     ("Device", """
-     batch_size remove_padding use_xla use_one_hot_embeddings use_tpu tpu_name
+     batch_size remove_padding compute_dtype use_xla
+     xla_cache_dir use_one_hot_embeddings use_tpu tpu_name
      tpu_zone gcp_project num_tpu_cores iterations_per_loop master"""),
 ]
 
@@ -84,7 +85,8 @@ _ELSEWHERE = [
     ("overwrite_output_dir overwrite resume resume_from_checkpoint",
      "leave it out: a training in --output_dir is resumed; to start from "
      "scratch, name another folder"),
-    ("fp16 bf16 amp mixed_precision",
+    ("fp16 bf16 amp mixed_precision dtype",
+     "use --compute_dtype=bfloat16, or float16 on older GPUs",
      "leave it out: everything is computed in float32"),
     ("gradient_accumulation_steps",
      "leave it out: each batch of --train_batch_size is a step"),

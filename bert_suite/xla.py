@@ -1,39 +1,176 @@
-"""Compiling the graph with XLA: what --use_xla asks TensorFlow for.
+"""Compiling parts of a graph with XLA: what --use_xla asks for.
 
-TensorFlow looks for groups of operations that XLA can compile ("clusters") and
-compiles each once for every shape that it meets. Random numbers, assertions and
-reading the input stay outside.
+Each part is a function that becomes one program for every shape that it meets.
+Twelve layers call the same program, so that compiling takes the time of one,
+and a step launches a program where it would launch a hundred operations.
 """
 
-import os
+import collections
+import contextlib
+import functools
+import inspect
+import itertools
+import re
+import threading
 
-from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-# Without it TensorFlow forms no clusters on a CPU, even if a session asks.
-_CPU_OPTION = "--tf_xla_cpu_global_jit"
 
+def compiled(function):
+  """Returns a function that XLA compiles, once for each set of shapes.
 
-def let_cpu_compile():
-  """Lets sessions compile for the CPU, if called early enough.
+  It is compiled once however often a graph calls it, and so is its gradient.
 
-  TensorFlow reads the environment variable once, when it first looks for
-  devices, so whether there is a GPU is not known yet. With one this does no
-  harm: hardly anything runs on the CPU. A variable that names a file of options
-  is left unchanged.
+  Args:
+    function: function of Tensors that returns Tensors. Random numbers in it
+      must be stateless; it may not create variables.
   """
-  options = os.environ.get("TF_XLA_FLAGS", "").split()
-  if _CPU_OPTION not in options and (not options or options[0][0] == "-"):
-    os.environ["TF_XLA_FLAGS"] = " ".join(options + [_CPU_OPTION])
+  options = inspect.signature(tf.function).parameters
+  name = next(name for name in ("jit_compile", "experimental_compile")
+              if name in options)  # the latter on TensorFlow 1.15
+  return tf.function(function, autograph=False, **{name: True})
 
 
-def session_config(use_xla=True):
-  """Makes an Estimator's ConfigProto, with XLA on if `use_xla`."""
-  config = tf.ConfigProto(allow_soft_placement=True)
-  options = config.graph_options
-  # As in the one that an Estimator makes by default.
-  options.rewrite_options.meta_optimizer_iterations = 1
-  if use_xla:
-    options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
-  return config
+@functools.lru_cache(maxsize=None)
+def find_fault(on_gpu=False):
+  """Compiles a small program; returns why that cannot be done, or "".
+
+  A TensorFlow may be built without XLA, and for a GPU XLA needs files of CUDA
+  that may not be there.
+
+  Args:
+    on_gpu: bool. Compiles for a GPU; else for the CPU.
+  """
+  config = tf.ConfigProto() if on_gpu else tf.ConfigProto(
+      device_count={"GPU": 0})
+  with environment.quiet_start(), tf.Graph().as_default(), tf.Session(
+      config=config) as session:
+    number = tf.placeholder(tf.float32, [])  # a constant would be folded
+    try:
+      session.run(compiled(tf.exp)(number), {number: 1.0})
+    except tf.errors.OpError as error:
+      # TensorFlow 2 tells first where the program comes from.
+      return re.sub(r"(?s).*\nNode: [^\n]*\n", "", error.message).split("\n")[0]
+  return ""
+
+
+# Collection of int32 [2], numbers that the shapes of programs depend on, which
+# a step's log may show.
+SIZES = "compiled_sizes"
+
+_local = threading.local()
+_PROGRAMS = "_bert_suite_programs"  # attribute of a graph
+
+
+@contextlib.contextmanager
+def compiling(compile_calls=True):
+  """Has `call` compile within a `with` block if `compile_calls`."""
+  with _setting("compiling", compile_calls):
+    yield
+
+
+@contextlib.contextmanager
+def _setting(name, value):
+  before = getattr(_local, name, None)
+  setattr(_local, name, value)
+  try:
+    yield
+  finally:
+    setattr(_local, name, before)
+
+
+def is_compiling():
+  """Returns whether `call` compiles."""
+  return bool(getattr(_local, "compiling", False))
+
+
+def is_inside():
+  """Returns whether what is built now is part of a compiled program."""
+  return getattr(_local, "keys", None) is not None
+
+
+def draw_key():
+  """Draws a key for stateless random numbers, int32 [2]."""
+  return tf.random_uniform([2], maxval=2 ** 31 - 1, dtype=tf.int32)
+
+
+def next_key():
+  """Returns a key that is part of a program, int32 [2]; None outside of one."""
+  return next(_local.keys) if is_inside() else None
+
+
+class _Program:
+  """A function and its variables, which each call brings.
+
+  Attributes:
+    variables: dict from a name, relative to the scope of a call, to the
+      arguments of `tf.get_variable`.
+    draws: bool. It draws random numbers.
+  """
+
+  def __init__(self, function, tensors):
+    self._function = function
+    self.variables, self.draws = collections.OrderedDict(), False
+    with tf.Graph().as_default():  # only to see what the function asks for
+      inputs = [tf.placeholder(tensor.dtype, tensor.shape)
+                for tensor in tensors]
+      self._build(tf.zeros([2], tf.int32), None, *inputs)
+    self._compiled = compiled(self._build)
+
+  def _build(self, key, values, *inputs):
+    """Builds the function with the values of its variables in their place."""
+    prefix = tf.get_variable_scope().name
+
+    def get_variable(getter, name, shape=None, dtype=None, initializer=None,
+                     **others):
+      del getter, others
+      name = name[len(prefix):].lstrip("/")
+      if values is not None:
+        return values[name]
+      self.variables.setdefault(name, dict(
+          shape=shape, dtype=dtype, initializer=initializer))
+      return tf.placeholder(dtype or tf.float32, shape)
+
+    def keys():
+      for number in itertools.count():
+        self.draws = True
+        yield key + [0, number]
+
+    with _setting("compiling", False), _setting("keys", keys()), \
+        tf.variable_scope(
+            tf.get_variable_scope(), custom_getter=get_variable,
+            auxiliary_name_scope=False):
+      return self._function(*inputs)
+
+  def __call__(self, *tensors):
+    values = {name: tf.get_variable(name, **arguments).value()
+              for name, arguments in self.variables.items()}
+    key = draw_key() if self.draws else tf.zeros([2], tf.int32)
+    return self._compiled(key, values, *tensors)
+
+
+def call(function, *tensors):
+  """Calls a function, within `compiling` as one compiled program.
+
+  All calls of one function in a graph share a program. Their variables, those
+  that it asks `tf.get_variable` for, are in the scope of the call and need not
+  be the same.
+
+  Args:
+    function: function of Tensors that returns Tensors; it may use no other.
+    *tensors: its arguments.
+
+  Returns:
+    What it returns.
+  """
+  if not is_compiling():
+    return function(*tensors)
+  graph = tf.get_default_graph()
+  if not hasattr(graph, _PROGRAMS):
+    setattr(graph, _PROGRAMS, {})
+  programs = getattr(graph, _PROGRAMS)
+  if function not in programs:
+    programs[function] = _Program(function, tensors)
+  return programs[function](*tensors)

@@ -86,7 +86,7 @@ def test_attention_drops_probabilities_and_their_gradients():
 
 def test_attention_with_dropout_has_the_gradients_of_tensorflow(monkeypatch):
   mask = (np.random.RandomState(2).rand(2, 2, 4, 3) < 0.5) * np.float32(2)
-  monkeypatch.setattr(kernels, "dropout_mask", lambda shape, rate: mask)
+  monkeypatch.setattr(kernels, "dropout_mask", lambda shape, rate, key: mask)
   arrays = [normal(2, 2, 4, 5), normal(2, 2, 3, 5), normal(2, 2, 3, 5)]
 
   def build(*tensors):

@@ -231,6 +231,70 @@ def test_packed_outputs_and_gradients_are_those_of_padded(session, shape):
           to_dense(ours, dense_shape), theirs, rtol=1e-5, atol=1e-6 * largest)
 
 
+def build_with(options, config=None):
+  """Builds a loss of every output; returns outputs and dense gradients."""
+  config = config or make_config()
+  ids, mask, types = random_inputs(np.random.RandomState(3), MASK, config)
+  with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+    model = modeling.BertModel(
+        config, True, tf.constant(ids, tf.int32), tf.constant(mask),
+        tf.constant(types, tf.int32), scope="bert", options=options,
+        output_positions=tf.constant([[0, 3], [2, 1], [6, 3], [2, 2]]))
+  outputs = (model.get_sequence_output(), model.get_positions_output(),
+             model.get_pooled_output())
+  # Padding is computed in one of the models and zero in another.
+  outputs = (outputs[0] * MASK[:, :, np.newaxis].astype(np.float32),
+             outputs[1], outputs[2] * MASK[:, :1].astype(np.float32))
+  loss = sum(tf.reduce_sum(output * normal_weights(output.shape.as_list()))
+             for output in outputs)
+  return outputs, [tf.convert_to_tensor(gradient)
+                   for gradient in gradients_of(loss)]
+
+
+@pytest.mark.skipif(tf.__version__.startswith("1."),
+                    reason="compiles no functions")
+@pytest.mark.parametrize("remove_padding", [False, True])
+def test_compiled_outputs_and_gradients_are_the_same(session, remove_padding):
+  plain, compiled = [build_with(modeling.Options(
+      remove_padding=remove_padding, compiled=compiled))
+                     for compiled in (False, True)]
+  names = [v.op.name for v in tf.trainable_variables()]
+  assert len(names) == len(set(names)) == 39
+  randomize(session)
+  plain, compiled = session.run([plain, compiled])
+  for ours, theirs in zip(compiled[0], plain[0]):
+    assert_near(ours, theirs)
+  largest = max(np.abs(gradient).max() for gradient in plain[1])
+  for ours, theirs in zip(compiled[1], plain[1]):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("compute_dtype, tolerance", [
+    ("bfloat16", 2.0 ** -4), ("float16", 2.0 ** -7)])
+@pytest.mark.parametrize("remove_padding", [False, True])
+def test_data_type_of_the_products(session, remove_padding, compute_dtype,
+                                   tolerance):
+  """Outputs are near float32's, and no further product is rounded."""
+  exact, rounded = [build_with(modeling.Options(
+      remove_padding=remove_padding, compute_dtype=dtype))
+                    for dtype in ("float32", compute_dtype)]
+  dtypes = [op.inputs[0].dtype.base_dtype.name
+            for op in tf.get_default_graph().get_operations()
+            if "MatMul" in op.type]
+  # A layer has 6 products of tokens with weights and 2 of attention, the pooler
+  # has one, each with two gradients; the last layer's positions add some.
+  assert dtypes.count(compute_dtype) >= 3 * (2 * 8 + 1)
+  assert all(v.dtype.base_dtype == tf.float32 for v in tf.global_variables())
+  randomize(session)
+  exact, rounded = session.run([exact, rounded])
+  for ours, theirs in zip(rounded[0], exact[0]):
+    assert ours.dtype == np.float32
+    assert 0 < np.abs(ours - theirs).max() < tolerance * np.abs(theirs).max()
+  largest = max(np.linalg.norm(gradient) for gradient in exact[1])
+  for ours, theirs in zip(rounded[1], exact[1]):
+    assert np.linalg.norm(ours - theirs) < tolerance * largest
+
+
 def test_positions_of_sorted_groups_are_those_of_padded(session):
   """Each sequence gets its own attention back, in the order it came in."""
   config = make_config(dropout=0.0)

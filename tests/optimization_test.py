@@ -323,21 +323,26 @@ def test_tpu_cores_sum_every_gradient():
     assert len(summed) == 2
 
 
+def find_updates(graph):
+  """Finds the compiled updates, one for each variable."""
+  return [op for op in graph.get_operations()
+          if op.type in ("PartitionedCall", "StatefulPartitionedCall")]
+
+
 def test_a_variable_more_adds_no_constants_of_the_optimizer():
   """BERT-Base has 201 variables; what they share is in the graph once."""
   def count_constants(num_variables):
     with tf.Graph().as_default() as graph:
-      variables = [tf.get_variable("v%d" % i, [2], use_resource=True)
+      variables = [tf.get_variable("v%d" % i, [512, 512], use_resource=True)
                    for i in range(num_variables)]
-      gradients = [tf.ones([2]) for _ in variables]
+      gradients = [tf.ones([512, 512]) for _ in variables]
       before = set(graph.get_operations())
       optimization.AdamWeightDecayOptimizer(0.1).apply_gradients(
           zip(gradients, variables))
-      return sum(
-          op.type == "Const" and any(
-              "ApplyAdam" in consumer.type
-              for consumer in op.outputs[0].consumers())
-          for op in graph.get_operations() if op not in before)
+      return sum(op.type == "Const" and any(
+          consumer in find_updates(graph)
+          for consumer in op.outputs[0].consumers())
+                 for op in graph.get_operations() if op not in before)
 
   assert count_constants(1) == count_constants(3)
 
@@ -345,17 +350,15 @@ def test_a_variable_more_adds_no_constants_of_the_optimizer():
 def test_shared_constants_wait_for_nothing():
   """Else the first variables would wait for the last gradient."""
   with tf.Graph().as_default() as graph:
-    variable = tf.get_variable("v", [2], use_resource=True)
+    variable = tf.get_variable("v", [512, 512], use_resource=True)
     optimization.AdamWeightDecayOptimizer(
         0.1, weight_decay_rate=0.01).apply_gradients(
-            [(tf.identity(tf.ones([2])), variable)])
-    update, = [op for op in graph.get_operations()
-               if op.type == "ResourceApplyAdam"]
-    names = dict(zip(("beta1_power", "beta2_power", "beta1", "beta2"),
-                     [update.inputs[i] for i in (3, 4, 6, 7)]))
-    for name, tensor in names.items():
-      assert tensor.op.type == "Const", name
-      assert not tensor.op.control_inputs, name
+            [(tf.identity(tf.ones([512, 512])), variable)])
+    update, = find_updates(graph)
+    constants = [tensor.op for tensor in update.inputs
+                 if tensor.op.type == "Const"]
+    assert len(constants) == 3  # rate, decay, scale
+    assert not any(op.control_inputs for op in constants)
 
 
 @pytest.mark.parametrize("num_warmup_steps,share,rate", [
@@ -378,3 +381,77 @@ def test_a_warmup_that_ends_is_not_pointed_out(session):
     with captured_log() as lines, tf.variable_scope(str(num_warmup_steps)):
       optimization.create_optimizer(loss, 1e-3, 20, num_warmup_steps, False)
     assert not [line for line in lines if "warm" in line]
+
+
+def test_float16_shrinks_the_loss_scale_until_gradients_are_finite(session):
+  """A skipped step changes neither variables nor the global step."""
+  factor = tf.placeholder(tf.float32, [])
+  variable = tf.get_variable("v", initializer=[1.0, 2.0])
+  step = tf.train.get_or_create_global_step()
+  train_op = optimization.make_train_op(
+      tf.reduce_sum(variable * factor), optimization.Settings(
+          0.1, 10, 0, compute_dtype="float16"))
+  session.run([tf.global_variables_initializer(),
+               tf.local_variables_initializer()])
+  scale = [v for v in tf.local_variables() if "factor" in v.op.name][0]
+  assert not [v for v in tf.global_variables() if "loss_scale" in v.op.name]
+  before = session.run(variable)
+  for halvings in (1, 2):  # 1e35 times the scale is more than float32 has
+    session.run(train_op, {factor: 1e35})
+    assert session.run([scale, step]) == [2.0 ** (15 - halvings), 0]
+    np.testing.assert_array_equal(session.run(variable), before)
+  session.run(train_op, {factor: 1.0})
+  assert session.run([scale, step]) == [2.0 ** 13, 1]
+  with_scale = session.run(variable)
+  unscaled = optimization.AdamWeightDecayOptimizer(
+      0.1, 0.01).apply_gradients([(tf.ones([2]) / np.sqrt(2.0), variable)])
+  session.run(tf.global_variables_initializer())
+  session.run(unscaled)
+  np.testing.assert_allclose(with_scale, session.run(variable), rtol=1e-6)
+
+
+def test_float16_stops_where_no_loss_scale_helps(session):
+  variable = tf.get_variable("v", initializer=[1.0, 2.0])
+  train_op = optimization.make_train_op(
+      tf.reduce_sum(variable * np.inf), optimization.Settings(
+          0.1, 10, 0, compute_dtype="float16"))
+  session.run([tf.global_variables_initializer(),
+               tf.local_variables_initializer()])
+  with pytest.raises(tf.errors.InvalidArgumentError, match="not finite"):
+    for _ in range(17):
+      session.run(train_op)
+
+
+@pytest.mark.skipif(tf.__version__.startswith("1."),
+                    reason="adds up in bfloat16, and is refused")
+def test_losses_in_bfloat16_stay_within_a_percent():
+  """Fifty steps on the same batches, without dropout."""
+  config = modeling.BertConfig(
+      vocab_size=40, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+      intermediate_size=64, max_position_embeddings=16,
+      hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+  rng = np.random.RandomState(1)
+  batches = rng.randint(40, size=[50, 16, 12])
+
+  def train(compute_dtype):
+    with tf.Graph().as_default(), tf.Session() as session:
+      tf.set_random_seed(1)
+      ids = tf.placeholder(tf.int32, [16, 12])
+      model = modeling.BertModel(
+          config, True, ids, options=modeling.Options(
+              compute_dtype=compute_dtype))
+      # The parity of the first id, which can be learnt.
+      logits = modeling.dense(model.get_pooled_output(), 2, name="head")
+      loss = tf.reduce_mean(
+          tf.nn.sparse_softmax_cross_entropy_with_logits(
+              labels=ids[:, 0] % 2, logits=logits))
+      train_op = optimization.make_train_op(loss, optimization.Settings(
+          2e-3, 60, 5, compute_dtype=compute_dtype))
+      session.run(tf.global_variables_initializer())
+      return np.array([session.run([loss, train_op], {ids: batch})[0]
+                       for batch in batches])
+
+  exact, rounded = train("float32"), train("bfloat16")
+  assert exact[-10:].mean() < 0.6 * exact[:10].mean()  # it does learn
+  assert not np.array_equal(exact, rounded)
+  np.testing.assert_allclose(rounded, exact, atol=0.01 * exact.max())

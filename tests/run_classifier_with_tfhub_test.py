@@ -235,3 +235,15 @@ def test_without_hub_module_one_line_names_what_to_install(tmp_path):
   for what in ("tensorflow==2.15.1", "tensorflow-hub==0.15.0", "Python 3.9"):
     assert what in lines[0]
   assert not output_dir.exists()
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(compute_dtype="bfloat16"), "--compute_dtype"),
+    (dict(init_head="keep"), "--init_head=keep: a module has no head")])
+def test_settings_that_a_module_has_no_use_for_are_refused(
+    tmp_path, changes, message):
+  settings = run_classifier_with_tfhub.Settings(
+      bert_hub_module_handle=str(tmp_path), task_name="MRPC",
+      data_dir=str(tmp_path), output_dir=str(tmp_path / "out"), **changes)
+  with pytest.raises(cli.UserError, match=message):
+    run_classifier_with_tfhub.run_with(settings)

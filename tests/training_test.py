@@ -537,7 +537,7 @@ def test_write_results_sorts_logs_and_writes(tmp_path):
     (run_squad, {}, dict(remove_padding=True)),
     (run_classifier, dict(remove_padding=False), {}),
     (run_pretraining, dict(use_xla=True),
-     dict(remove_padding=True, few_shapes=True)),
+     dict(remove_padding=True, compiled=True)),
     (run_classifier, dict(use_tpu=True), dict(use_one_hot_embeddings=True)),
     (extract_features, dict(use_tpu=True), {}),
     (extract_features, dict(use_one_hot_embeddings=True),

@@ -4,7 +4,7 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from .. import modeling, training
+from .. import modeling, training, xla
 
 # Logits at padding, with --remove_padding. Finite, or gradients would be NaN.
 _PADDING_LOGIT = -1e30
@@ -32,23 +32,27 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
   model = modeling.BertModel(
       config=bert_config, is_training=is_training, input_ids=input_ids,
       input_mask=input_mask, token_type_ids=segment_ids, options=options)
-  sequence_output = model.get_sequence_output()  # [B, S, W]
-  batch_size, seq_length, width = modeling.get_shape_list(
-      sequence_output, expected_rank=3)
-  output_weights = tf.get_variable(
-      "cls/squad/output_weights", [2, width],
-      initializer=modeling.create_initializer(0.02))
-  output_bias = tf.get_variable(
-      "cls/squad/output_bias", [2], initializer=tf.zeros_initializer())
-  logits = tf.matmul(tf.reshape(sequence_output, [-1, width]), output_weights,
-                     transpose_b=True)
-  logits = tf.nn.bias_add(logits, output_bias)  # [B * S, 2]
-  logits = tf.reshape(logits, [batch_size, seq_length, 2])
-  if options.remove_padding:
-    is_real = tf.equal(input_mask, 1)  # [B, S]
-    logits = tf.where(tf.stack([is_real, is_real], axis=-1), logits,
-                      _PADDING_LOGIT * tf.ones_like(logits))
-  return tuple(tf.unstack(logits, axis=-1))  # [B, S] each
+
+  def head(sequence_output, input_mask):
+    batch_size, seq_length, width = modeling.get_shape_list(
+        sequence_output, expected_rank=3)
+    output_weights = tf.get_variable(
+        "cls/squad/output_weights", [2, width],
+        initializer=modeling.create_initializer(0.02))
+    output_bias = tf.get_variable(
+        "cls/squad/output_bias", [2], initializer=tf.zeros_initializer())
+    logits = tf.matmul(tf.reshape(sequence_output, [-1, width]), output_weights,
+                       transpose_b=True)
+    logits = tf.nn.bias_add(logits, output_bias)  # [B * S, 2]
+    logits = tf.reshape(logits, [batch_size, seq_length, 2])
+    if options.remove_padding:
+      is_real = tf.equal(input_mask, 1)  # [B, S]
+      logits = tf.where(tf.stack([is_real, is_real], axis=-1), logits,
+                        _PADDING_LOGIT * tf.ones_like(logits))
+    return tuple(tf.unstack(logits, axis=-1))  # [B, S] each
+
+  with xla.compiling(options.compiled):
+    return xla.call(head, model.get_sequence_output(), input_mask)
 
 
 def position_loss(logits, positions):

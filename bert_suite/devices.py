@@ -1,0 +1,149 @@
+"""What the machine computes fast: data types, and whether XLA pays."""
+
+import contextlib
+import os
+
+from . import environment  # isort: skip  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import cli, xla
+
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
+
+# Since when TensorFlow compiles functions, and keeps them in a folder: with
+# 2.15.1 the folder made every training on a CPU fail, with 2.20 none.
+_COMPILES, _KEEPS = (2, 5), (2, 20)
+
+# There with NVIDIA's driver; to ask TensorFlow would be too late.
+_DRIVER = "/dev/nvidiactl"
+
+# Compute capabilities from which a GPU has matrix units for a type.
+_LEAST_CAPABILITY = {"bfloat16": (8, 0), "float16": (7, 0)}
+_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
+
+
+def _version():
+  return tuple(int(part) for part in tf.__version__.split(".")[:2])
+
+
+def check(settings):
+  """Warns of what the machine computes slowly.
+
+  Args:
+    settings: Settings of a script.
+
+  Raises:
+    UserError: it cannot compute as they ask, or float32 would be faster.
+  """
+  uses_xla(settings)
+  if settings.use_xla is True and not environment.find_gpus():
+    tf.logging.warning(
+        "--use_xla: on CPUs, compiled steps have been slower than others, and "
+        "compiling takes seconds for each new shape (README.md, Speed)")
+  if settings.use_xla == "auto" and _may_compile(settings):
+    fault = xla.find_fault(on_gpu=True)
+    if fault:
+      tf.logging.warning("XLA does not compile here, so steps take longer than "
+                         "they could: %s", fault)
+  check_compute_dtype(settings)
+
+
+def uses_xla(settings):
+  """Returns whether --use_xla asks for compiled programs on this machine.
+
+  Args:
+    settings: Settings of a script.
+
+  Raises:
+    UserError: it does where that cannot be.
+  """
+  if settings.use_xla == "auto":
+    return _may_compile(settings) and not xla.find_fault(on_gpu=True)
+  if settings.use_xla and settings.use_tpu:
+    raise cli.UserError("--use_xla: TPUs always compile; use --use_tpu alone")
+  if settings.use_xla and _version() < _COMPILES:
+    raise cli.UserError("--use_xla needs TensorFlow 2.5 or later, this is %s" %
+                        tf.__version__)
+  return settings.use_xla
+
+
+def _may_compile(settings):
+  """Returns whether there is a GPU that XLA should compile for."""
+  return bool(not settings.use_tpu and _version() >= _COMPILES and
+              environment.find_gpus())
+
+
+def keep_programs(settings):
+  """Has TensorFlow keep what XLA compiles in a folder, for the next process.
+
+  To be called before TensorFlow looks for devices, when it reads its options.
+  Without effect where TensorFlow cannot do it, or was given a folder already.
+
+  Args:
+    settings: Settings of a script.
+  """
+  if settings.use_xla == "auto" and not os.path.exists(_DRIVER):
+    return
+  options = os.environ.get("TF_XLA_FLAGS", "")
+  name = "--tf_xla_persistent_cache_directory"
+  if _version() < _KEEPS or name in options or (
+      options and not options.startswith("-")):  # the name of a file
+    return
+  # Programs of another version would not be found, but never be removed.
+  folder = os.path.join(settings.xla_cache_dir, tf.__version__)
+  with contextlib.suppress(OSError):
+    os.makedirs(folder, exist_ok=True)
+    if os.access(folder, os.W_OK):
+      os.environ["TF_XLA_FLAGS"] = ("%s %s=%s" % (
+          options, name, folder)).strip()
+
+
+def check_compute_dtype(settings):
+  """Raises UserError where --compute_dtype would be slower than float32.
+
+  Args:
+    settings: Settings of a script.
+  """
+  name = settings.compute_dtype
+  if name not in COMPUTE_DTYPES:
+    raise cli.UserError("--compute_dtype=%s: expected %s" % (
+        name, ", ".join(COMPUTE_DTYPES)))
+  if name == "float32":
+    return
+  if settings.use_tpu:
+    reason = "" if name == "bfloat16" else "TPUs compute in bfloat16; use that"
+  elif _version() < _COMPILES:
+    reason = "needs TensorFlow 2.5 or later, this is %s" % tf.__version__
+  elif environment.find_gpus():
+    reason = _find_slow_gpu(name)
+  elif name == "float16":
+    reason = "CPUs compute it slower than float32; use bfloat16"
+  else:
+    reason = _find_slow_cpu()
+  if reason:
+    raise cli.UserError("--compute_dtype=%s: %s" % (name, reason))
+
+
+def _find_slow_gpu(name):
+  """Returns why a data type is slow on one of the GPUs, or ""."""
+  for gpu in environment.find_gpus():
+    found = tf.config.experimental.get_device_details(gpu).get(
+        "compute_capability")
+    if found and found < _LEAST_CAPABILITY[name]:
+      return ("%s has compute capability %d.%d, which computes it slower than "
+              "float32; that takes %d.%d" % (
+                  (gpu.name,) + found + _LEAST_CAPABILITY[name]))
+  return ""
+
+
+def _find_slow_cpu():
+  """Returns why bfloat16 is slow on this CPU, or ""."""
+  if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+    return "on a CPU it needs oneDNN; leave TF_ENABLE_ONEDNN_OPTS=0 out"
+  with contextlib.suppress(OSError), open("/proc/cpuinfo") as reader:
+    flags = reader.read().split()
+    if "flags" in flags and not any(flag in flags for flag in _CPU_FLAGS):
+      return ("this CPU has none of %s, so that it computes bfloat16 slower "
+              "than float32" % ", ".join(_CPU_FLAGS))
+  return ""
