@@ -184,17 +184,20 @@ def make_inputs():
   return inputs
 
 
-def make_training(config, remove_padding, use_xla=False):
+def make_training(config, remove_padding, use_xla=False,
+                  compute_dtype="float32"):
   """Builds the training that the flags name in a graph and session of its own.
 
   Args:
     config: BertConfig.
     remove_padding: bool. See `modeling.Options`.
     use_xla: bool. As --use_xla of the scripts.
+    compute_dtype: str. As --compute_dtype of the scripts.
 
   Returns:
     A function that takes one training step on a batch of `make_batch` and
-    returns its seconds. If given a tf.RunMetadata too, it traces the step.
+    returns its seconds. If given a tf.RunMetadata too, it traces the step. Its
+    attribute `sizes` is the set of those that programs were compiled for.
   """
   with tf.Graph().as_default():
     tf.set_random_seed(FLAGS.seed)
@@ -203,14 +206,21 @@ def make_training(config, remove_padding, use_xla=False):
     training = dict(
         init_checkpoint=None,
         settings=optimization.Settings(
-            learning_rate=2e-5, num_train_steps=1000, num_warmup_steps=100),
+            learning_rate=2e-5, num_train_steps=1000, num_warmup_steps=100,
+            compute_dtype=compute_dtype, compiled=use_xla),
         options=modeling.Options(
-            remove_padding=remove_padding, few_shapes=use_xla))
+            remove_padding=remove_padding, compute_dtype=compute_dtype,
+            compiled=use_xla))
     model_fn, features = HEADS[FLAGS.head](config, training, inputs)
     spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
                     {"batch_size": FLAGS.batch_size})
-    session = tf.Session(config=xla.session_config(use_xla))
-    session.run(tf.global_variables_initializer())
+    session_config = tf.ConfigProto(allow_soft_placement=True)
+    # As in the one that an Estimator makes where it is given none.
+    session_config.graph_options.rewrite_options.meta_optimizer_iterations = 1
+    session = tf.Session(config=session_config)
+    session.run([tf.global_variables_initializer(),
+                 tf.local_variables_initializer()])
+    compiled_sizes = tf.get_collection(xla.SIZES)
 
   def train_step(batch, metadata=None):
     feed = {inputs[name]: value for name, value in batch.items()}
@@ -218,9 +228,13 @@ def make_training(config, remove_padding, use_xla=False):
     if metadata is not None:
       options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     start = time.perf_counter()
-    session.run([spec.train_op, spec.loss], feed, options, metadata)
-    return time.perf_counter() - start
+    _, _, sizes = session.run(
+        [spec.train_op, spec.loss, compiled_sizes], feed, options, metadata)
+    seconds = time.perf_counter() - start
+    train_step.sizes |= {tuple(size) for size in sizes}
+    return seconds
 
+  train_step.sizes = set()
   return train_step
 
 

@@ -11,11 +11,16 @@ Settings:
   config    what both libraries' BertConfig take
   seed      int
   pause     float, seconds in which its threads come to rest after an answer
+  device    "cpu", which is the default, or "cuda"
+  dtype     "float32", the default, whose products are TensorFloat-32 on a GPU,
+            or "bfloat16" to autocast to
+  compile   bool. Uses torch.compile
   weights, vocab_file, max_seq_length, do_lower_case    to answer
 
 A request to train is a batch {name: list}, named as steps.py names it; the
-answer holds the seconds of the step. A request to answer is {"texts": list,
-"pairs": list or null}; the answer holds seconds and probabilities.
+answer holds the seconds of the step, and the most bytes of a GPU in use so far.
+A request to answer is {"texts": list, "pairs": list or null}; the answer holds
+seconds and probabilities.
 
 "idle_cpu" in each answer are the seconds of CPU that this process used while it
 waited for the request, after the pause: near 0, or it slows down what runs
@@ -99,21 +104,30 @@ def make_arguments(head, batch):
 
 def make_trainer(settings):
   """Makes the function that takes a training step, and says how it does it."""
-  model = make_model(settings).train()
+  device = settings.get("device", "cpu")
+  dtype = getattr(torch, settings.get("dtype", "float32"))
+  torch.set_float32_matmul_precision("high")
+  model = make_model(settings).to(device).train()
   optimizer, name = make_optimizer(model)
+  forward = torch.compile(model) if settings.get("compile") else model
 
   def train_step(batch):
     arguments = make_arguments(settings["head"], batch)
     start = time.perf_counter()
+    arguments = {key: value.to(device) for key, value in arguments.items()}
     optimizer.zero_grad()
-    loss = model(**arguments).loss
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+      loss = forward(**arguments).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    loss.item()
-    return {"seconds": time.perf_counter() - start}
+    loss.item()  # waits for the device
+    return {"seconds": time.perf_counter() - start,
+            "bytes": torch.cuda.max_memory_allocated() if device == "cuda"
+            else None}
 
-  return train_step, describe(model) + ", " + name
+  return train_step, "%s, %s, %s on %s" % (
+      describe(model), name, settings.get("dtype", "float32"), device)
 
 
 def make_answerer(settings):

@@ -20,7 +20,6 @@ from absl import app, flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bert_suite import xla
 import steps
 
 FLAGS = flags.FLAGS
@@ -63,7 +62,6 @@ def main(_):
 
 if __name__ == "__main__":
   tf.logging.set_verbosity(tf.logging.ERROR)
-  xla.let_cpu_compile()
   steps.define_flags()
   flags.DEFINE_bool("remove_padding", True, "Packed, or with false padded.")
   app.run(main)
