@@ -110,13 +110,13 @@ def make_train_op(loss, settings):
     norm = loss_scale.down(norm)
   norm = tf.identity(norm, name="global_norm")
   is_finite = tf.is_finite(norm)
-  may_go_on = tf.Assert(
+  is_fine = tf.Assert(
       tf.logical_or(is_finite, loss_scale.can_shrink()) if loss_scale else
       is_finite,
       [NOT_FINITE, step, "norm:", norm, "loss:", loss,
        "- this step changed no variable. Try a lower learning rate and check "
        "the input; the same command resumes from the last checkpoint"])
-  with tf.control_dependencies([may_go_on]):
+  with tf.control_dependencies([is_fine]):
     norm = tf.identity(norm)
   scale = settings.clip_norm / tf.maximum(norm, settings.clip_norm)
 
@@ -128,7 +128,7 @@ def make_train_op(loss, settings):
       learning_rate=learning_rate,
       weight_decay_rate=settings.weight_decay_rate,
       exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"],
-      # Of the same gradients on all cores of a TPU, where each clips its own.
+      # On TPUs each core clips its own gradients, below.
       gradient_scale=(1.0 if settings.use_tpu else
                       loss_scale.down(scale) if loss_scale else scale),
       in_one_pass=not (settings.use_tpu or settings.compiled))
