@@ -536,8 +536,10 @@ def test_write_results_sorts_logs_and_writes(tmp_path):
 @pytest.mark.parametrize("script, values, expected", [
     (run_squad, {}, dict(remove_padding=True)),
     (run_classifier, dict(remove_padding=False), {}),
-    (run_pretraining, dict(use_xla=True),
-     dict(remove_padding=True, compiled=True)),
+    pytest.param(
+        run_pretraining, dict(use_xla=True),
+        dict(remove_padding=True, compiled=True), marks=pytest.mark.skipif(
+            tf.__version__.startswith("1."), reason="compiles no functions")),
     (run_classifier, dict(use_tpu=True), dict(use_one_hot_embeddings=True)),
     (extract_features, dict(use_tpu=True), {}),
     (extract_features, dict(use_one_hot_embeddings=True),
