@@ -337,3 +337,65 @@ def assert_rank(tensor, expected_rank, name=None):
         "Tensor %s in scope \"%s\" has rank %s (shape %s); expected rank %s" %
         (name or tensor.name, tf.get_variable_scope().name, tensor.shape.ndims,
          tensor.shape, " or ".join(str(r) for r in ranks)))
+
+
+def make_packed_layer(packing, finish, attend):
+  """Makes a layer: a function of [R, W] and of positions [B, P], or None."""
+  def add_layer(hidden, positions=None):
+    with tf.variable_scope("attention/self"):
+      attention = attend(hidden, positions)
+    if positions is not None:
+      hidden = packing.take(hidden, positions)
+    return xla.call(finish, attention, hidden)
+
+  return add_layer
+
+
+def make_padded_layer(attention_mask, finish, attend):
+  """Makes a layer: a function of [B * S, W]. It is a single program."""
+  def build(hidden, attention_mask=None):
+    with tf.variable_scope("attention/self"):
+      attention = attend(hidden, hidden, attention_mask)
+    return finish(attention, hidden)
+
+  def add_layer(hidden):
+    return xla.call(build, hidden, *(
+        [] if attention_mask is None else [attention_mask]))
+
+  return add_layer
+
+
+def finish_layer(attention, hidden, intermediate_size, activation,
+                 dropout_prob, initializer, packed, layer_norm_eps):
+  """What follows the self-attention of a layer, one token at a time.
+
+  Its output is added to the layer's input, then that of the feed-forward
+  matrices to their input.
+
+  Args:
+    attention: float32 [rows, W]. The output of the self-attention.
+    hidden: float32 [rows, W]. The input of the layer.
+    intermediate_size: int. Width between the two feed-forward matrices.
+    activation: function, applied there.
+    dropout_prob: float. Dropout of both sublayers' outputs.
+    initializer: initializer of the kernels.
+    packed: bool. The rows are packed tokens.
+    layer_norm_eps: float. See `layer_norm`.
+
+  Returns:
+    float32 [rows, W].
+  """
+  width = get_shape_list(hidden)[-1]
+
+  def add_and_normalize(output, residual):
+    output = dropout(output, dropout_prob, packed)
+    return layer_norm(output + residual, epsilon=layer_norm_eps)
+
+  with tf.variable_scope("attention/output"):
+    attention = dense(attention, width, None, initializer)
+    attention = add_and_normalize(attention, hidden)
+  with tf.variable_scope("intermediate"):
+    intermediate = dense(attention, intermediate_size, activation, initializer)
+  with tf.variable_scope("output"):
+    return add_and_normalize(
+        dense(intermediate, width, None, initializer), attention)

@@ -29,8 +29,9 @@ from .config import (  # noqa: F401
 from .layers import (  # noqa: F401
     ACTIVATIONS, assert_rank, check_seq_length, create_initializer, dense,
     dense_layer_2d, dense_layer_3d, dense_layer_3d_proj, dropout,
-    embedding_lookup, embedding_postprocessor, gelu, get_activation,
-    get_shape_list, layer_norm, layer_norm_and_dropout, reshape_from_matrix,
+    embedding_lookup, embedding_postprocessor, finish_layer, gelu,
+    get_activation, get_shape_list, layer_norm, layer_norm_and_dropout,
+    make_packed_layer, make_padded_layer, reshape_from_matrix,
     reshape_to_matrix)
 
 
@@ -420,38 +421,25 @@ def transformer_model(
     raise ValueError("The input is %s wide and hidden_size is %d; the residual "
                      "connections need them equal" %
                      (input_shape[-1], hidden_size))
-  initializer = create_initializer(initializer_range)
   finish = functools.partial(
-      _finish_layer, intermediate_size=intermediate_size,
+      finish_layer, intermediate_size=intermediate_size,
       activation=intermediate_act_fn, dropout_prob=hidden_dropout_prob,
-      initializer=initializer, packed=bool(packing),
+      initializer=create_initializer(initializer_range), packed=bool(packing),
       layer_norm_eps=layer_norm_eps)
-
   if packing:
-    attend = padding.make_attention(
-        packing, num_attention_heads, attention_probs_dropout_prob, initializer)
-
-    def add_layer(hidden, positions=None):
-      with tf.variable_scope("attention/self"):
-        attention = attend(hidden, positions)
-      if positions is not None:
-        hidden = packing.take(hidden, positions)
-      return xla.call(finish, attention, hidden)
+    add_layer = make_packed_layer(
+        packing, finish, padding.make_attention(
+            packing, num_attention_heads, attention_probs_dropout_prob,
+            create_initializer(initializer_range)))
   else:
-    def build_layer(hidden, attention_mask=None):
-      with tf.variable_scope("attention/self"):
-        attention = attention_layer(
-            hidden, hidden, attention_mask, num_attention_heads,
-            hidden_size // num_attention_heads,
-            attention_probs_dropout_prob=attention_probs_dropout_prob,
-            initializer_range=initializer_range, do_return_2d_tensor=True,
-            batch_size=input_shape[0], from_seq_length=input_shape[1],
-            to_seq_length=input_shape[1])
-      return finish(attention, hidden)
-
-    def add_layer(hidden):
-      return xla.call(build_layer, hidden, *(
-          [] if attention_mask is None else [attention_mask]))
+    batch_size, seq_length = input_shape[:2]
+    add_layer = make_padded_layer(attention_mask, finish, functools.partial(
+        attention_layer, num_attention_heads=num_attention_heads,
+        size_per_head=hidden_size // num_attention_heads,
+        attention_probs_dropout_prob=attention_probs_dropout_prob,
+        initializer_range=initializer_range, do_return_2d_tensor=True,
+        batch_size=batch_size, from_seq_length=seq_length,
+        to_seq_length=seq_length))
 
   # Between layers everything is a matrix, one row per token: reshaping back
   # and forth costs time on TPUs.
@@ -473,39 +461,3 @@ def transformer_model(
     all_layers = [reshape_from_matrix(x, input_shape) for x in all_layers]
   result = all_layers if do_return_all_layers else all_layers[-1]
   return result if positions is None else (result, at_positions)
-
-
-def _finish_layer(attention, hidden, intermediate_size, activation,
-                  dropout_prob, initializer, packed, layer_norm_eps):
-  """What follows the self-attention of a layer, one token at a time.
-
-  Its output is added to the layer's input, then that of the feed-forward
-  matrices to their input.
-
-  Args:
-    attention: float32 [rows, W]. The output of the self-attention.
-    hidden: float32 [rows, W]. The input of the layer.
-    intermediate_size: int. Width between the two feed-forward matrices.
-    activation: function, applied there.
-    dropout_prob: float. Dropout of both sublayers' outputs.
-    initializer: initializer of the kernels.
-    packed: bool. The rows are packed tokens.
-    layer_norm_eps: float. See `layer_norm`.
-
-  Returns:
-    float32 [rows, W].
-  """
-  width = get_shape_list(hidden)[-1]
-
-  def add_and_normalize(output, residual):
-    output = dropout(output, dropout_prob, packed)
-    return layer_norm(output + residual, epsilon=layer_norm_eps)
-
-  with tf.variable_scope("attention/output"):
-    attention = dense(attention, width, None, initializer)
-    attention = add_and_normalize(attention, hidden)
-  with tf.variable_scope("intermediate"):
-    intermediate = dense(attention, intermediate_size, activation, initializer)
-  with tf.variable_scope("output"):
-    return add_and_normalize(
-        dense(intermediate, width, None, initializer), attention)
