@@ -5,6 +5,7 @@ variables that are already set keep their values.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -79,6 +80,7 @@ def open_first_session():
     session.run(tf.constant(0))
 
 
+@functools.lru_cache(maxsize=None)  # a session each time otherwise
 def find_gpus():
   """Returns the GPUs that TensorFlow finds; quiet if it is called first."""
   with quiet_start():

@@ -31,6 +31,16 @@ def find(monkeypatch, *capabilities):
       lambda gpu: {"compute_capability": gpu.capability}, raising=False)
 
 
+def check_compute_dtype(name, message):
+  """Checks that a data type is refused with a message, or, for None, is not."""
+  settings = make_settings(compute_dtype=name)
+  if not message:
+    devices.check_compute_dtype(settings)
+    return
+  with pytest.raises(cli.UserError, match=message):
+    devices.check_compute_dtype(settings)
+
+
 def test_auto_compiles_on_a_gpu_only(monkeypatch):
   find(monkeypatch)
   assert not devices.uses_xla(make_settings())
@@ -86,12 +96,7 @@ def test_old_versions_are_refused():
 def test_data_types_that_a_gpu_computes_slowly_are_refused(
     monkeypatch, name, capability, message):
   find(monkeypatch, capability)
-  settings = make_settings(compute_dtype=name)
-  if not message:
-    devices.check_compute_dtype(settings)
-    return
-  with pytest.raises(cli.UserError, match=message):
-    devices.check_compute_dtype(settings)
+  check_compute_dtype(name, message)
 
 
 @pytest.mark.skipif(not NEW, reason="refused")
@@ -107,12 +112,7 @@ def test_data_types_that_a_cpu_computes_slowly_are_refused(
   monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn or "1")
   monkeypatch.setattr(
       builtins, "open", lambda path: io.StringIO("flags : " + flags))
-  settings = make_settings(compute_dtype=name)
-  if not message:
-    devices.check_compute_dtype(settings)
-    return
-  with pytest.raises(cli.UserError, match=message):
-    devices.check_compute_dtype(settings)
+  check_compute_dtype(name, message)
 
 
 def test_tpus_compute_in_bfloat16():
