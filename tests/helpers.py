@@ -44,18 +44,23 @@ class ManualClock:
 
 @contextlib.contextmanager
 def captured_log():
-  """Gives a list that fills up with the lines that TensorFlow logs."""
+  """Gives a list that fills up with the lines that TensorFlow logs.
+
+  What a script does to the logger meanwhile is undone: a handler that it adds
+  would write to a stderr that pytest closes.
+  """
   lines = []
   handler = logging.Handler()
   handler.emit = lambda record: lines.append(record.getMessage())
   logger = tf.get_logger()
   verbosity = tf.logging.get_verbosity()
+  handlers, propagate = list(logger.handlers), logger.propagate
   tf.logging.set_verbosity(tf.logging.INFO)
   logger.addHandler(handler)
   try:
     yield lines
   finally:
-    logger.removeHandler(handler)
+    logger.handlers[:], logger.propagate = handlers, propagate
     tf.logging.set_verbosity(verbosity)
 
 

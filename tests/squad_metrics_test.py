@@ -1,6 +1,7 @@
 """Tests of squad_metrics, figures worked out by hand."""
 
 import json
+import logging
 
 import pytest
 
@@ -197,8 +198,12 @@ def test_the_script_prints_one_json_object(paths):
 
 
 def test_a_program_runs_the_script_with_settings(paths, capsys):
-  squad_metrics.run_with(squad_metrics.Settings(
-      null_score_diff_threshold="best", **paths))
+  logger = logging.getLogger("tensorflow")
+  before = list(logger.handlers), logger.propagate
+  with captured_log():
+    squad_metrics.run_with(squad_metrics.Settings(
+        null_score_diff_threshold="best", **paths))
+  assert (logger.handlers, logger.propagate) == before
   assert json.loads(capsys.readouterr().out) == squad_metrics.score(
       VERSION_2, PREDICTIONS, ODDS, "best")
 
