@@ -12,7 +12,8 @@ exports what was trained in an output directory, which records what it is.
     --hub_dir=/tmp/module
 
 A program with a Task of its own puts it into `trained_models.TASKS` and calls
-`run` of this module.
+`run` of this module, or `run_with` and a subclass of `Settings` with the task's
+options.
 
 Every export makes a new folder in --export_dir or --hub_dir, whose name is a
 number: the version, as TensorFlow Serving counts them.
@@ -77,8 +78,9 @@ def find_model(settings):
       settings.bert_config_file, settings.vocab_file, settings.do_lower_case,
       settings.max_seq_length, settings.remove_padding,
       tokenization.parse_strip_accents(settings.strip_accents),
-      labels=settings.labels or None, layers=settings.layers,
-      pooling=settings.pooling)
+      **dict({name: getattr(settings, name, None)
+              for name in trained_models.tasks_of_options()},
+             labels=settings.labels or None))
 
 
 def check_folders(settings):

@@ -109,7 +109,7 @@ class Predictor:
   def _prepare(self, vocab_file):
     """Makes what surrounds the model, from its settings."""
     task = trained_models.find_task(self.settings["task"])
-    if not task.needs_pairs and self.search != (
+    if not task.searches and self.search != (
         _N_BEST_SIZE, _MAX_ANSWER_LENGTH, _THRESHOLD):
       raise ValueError(
           "n_best_size, max_answer_length and null_score_diff_threshold are of "

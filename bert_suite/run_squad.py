@@ -313,7 +313,7 @@ class QuestionAnsweringTask(tasks.Task):
   shared_flags = ("max_seq_length", "version_2_with_negative")
   read_flags = ("train_file", "predict_file", "vocab_file", "bert_config_file")
   max_seq_length = 384
-  needs_pairs = True
+  searches = True
   cuts = ("questions", "max_query_length")
   # The words of `check_pair` for its examples.
   pair = "a question with its context"

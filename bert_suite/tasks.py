@@ -68,7 +68,7 @@ class Task:
     options: names of arguments of `trained_models.find` that only it takes.
     max_seq_length: int. Default where neither a caller nor run.json has one.
     never_split: tokens that a served model finds in texts.
-    needs_pairs: bool. It reads pairs of texts only.
+    searches: bool. Predictor's arguments of a search for answers apply to it.
     cuts: arguments of `model_inputs.CutCount` for what a served model reads.
     labels: list of str, or None.
   """
@@ -86,7 +86,7 @@ class Task:
   options = ()
   max_seq_length = 128
   never_split = ()
-  needs_pairs = False
+  searches = False
   cuts = ("texts", "max_seq_length, [CLS] and [SEP] included,")
   labels = None
 

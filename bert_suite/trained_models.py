@@ -125,10 +125,10 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
 def argument_names():
   """Returns the set of the names of the arguments of `find`."""
   return (set(inspect.signature(find).parameters) - {"options"}).union(
-      _tasks_of_options())
+      tasks_of_options())
 
 
-def _tasks_of_options():
+def tasks_of_options():
   """Returns a dict from an option of `find` to the names of its tasks."""
   found = {}
   for task in TASKS.values():
@@ -278,7 +278,7 @@ def _find_config(bert_config_file, record, init_checkpoint):
 def _check_options(task, options, do_lower_case, strip_accents, record, source):
   """Raises ValueError for options that the task or the training lacks."""
   for name, value in sorted(options.items()):
-    tasks_of_it = _tasks_of_options()[name]
+    tasks_of_it = tasks_of_options()[name]
     if value is not None and task not in tasks_of_it:
       raise ValueError("%s: the task %s has none; leave it out, or give task=%s"
                        % (name, task, " or ".join(tasks_of_it)))

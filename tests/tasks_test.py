@@ -173,6 +173,30 @@ def test_options_of_a_task_are_its_own(trained):
     trained_models.find(str(folder / "out"), layers="-1")
 
 
+def test_options_of_a_task_are_exported(trained):
+  @dataclasses.dataclass
+  class ExportSettings(export_model.Settings):
+    unit: str = option("string", None, "What is counted.")
+
+  folder, _ = trained
+  values = dict(model_dir=str(folder / "out"))
+  for settings, unit in ((ExportSettings(unit="tokens", **values), "tokens"),
+                         (export_model.Settings(**values), "words")):
+    assert export_model.find_model(settings).settings["unit"] == unit
+
+
+def test_a_task_says_whether_it_searches_for_answers(trained, monkeypatch):
+  folder = str(trained[0] / "out")
+  with helpers.captured_log(), pytest.raises(
+      cli.UserError, match="n_best_size, .* are of squad, the task of this "
+      "model is length; leave them out"):
+    predictor.Predictor(folder, n_best_size=3)
+  monkeypatch.setattr(LengthTask, "searches", True)
+  with helpers.captured_log(), predictor.Predictor(
+      folder, n_best_size=3) as model:
+    assert model.search[0] == 3
+
+
 def test_a_run_that_is_done_resumes_with_what_is_left(trained):
   """It evaluates the same and neither trains nor writes features to train."""
   folder, results = trained
