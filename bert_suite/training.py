@@ -162,8 +162,8 @@ class Head(collections.namedtuple(
       names of its arguments to Tensor [B, ...], list of the metrics' names.
       None for no metrics but the loss. Unused except in evaluation.
     tpu_metrics: function of the same tensors that returns a dict from the same
-      names, and maybe more, to `tf.metrics` pairs. TPUs need it, as their hosts
-      run no NumPy.
+      names, and maybe more, to `tf.metrics` pairs. TPUs and remote sessions
+      need it, as they run no NumPy of this process.
   """
 
 
@@ -174,9 +174,16 @@ def eval_metrics(head, in_graph):
     head: Head.
     in_graph: bool. The session is on a TPU or another machine, which cannot
       call functions of this process.
+
+  Raises:
+    UserError: they are not defined for such a session.
   """
   if not head.metrics:
     return None
+  if in_graph and not head.tpu_metrics:
+    raise cli.UserError(
+        "the task has no tpu_metrics, which evaluation on a TPU or with "
+        "--master needs; evaluate without --use_tpu and --master")
   function, tensors, names = head.metrics
 
   def make_pairs(**tensors):

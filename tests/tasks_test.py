@@ -317,3 +317,12 @@ def test_a_session_elsewhere_computes_metrics_in_the_graph(tmp_path):
     function, tensors = spec.eval_metrics
     function(**tensors)
     assert not [op for op in graph.get_operations() if "PyFunc" in op.type]
+    with pytest.raises(cli.UserError, match="the task has no tpu_metrics"):
+      training.eval_metrics(head._replace(tpu_metrics=None), True)
+
+
+def test_a_task_may_read_another_split(tmp_path):
+  task = make_task(tmp_path)
+  task.splits += ("second_eval",)
+  estimator = runner._make_estimator(task, 6, 0, None)
+  assert estimator.model_dir == str(tmp_path / "out")
