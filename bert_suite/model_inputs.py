@@ -50,10 +50,18 @@ class CutCount:
     self._num_inputs = self._num_cut = 0
     self._is_reported = False
 
-  def add(self, num_pieces, max_pieces):
-    """Counts an input of `num_pieces`, which is cut to `max_pieces`."""
+  def add(self, num_pieces, max_pieces, is_cut=None, num_windows=1):
+    """Counts an input.
+
+    Args:
+      num_pieces: int. Its length.
+      max_pieces: int. The length of what is read at once.
+      is_cut: bool. None if all that is too long is cut.
+      num_windows: int. Parts that it is read in.
+    """
+    del num_windows
     self._num_inputs += 1
-    self._num_cut += num_pieces > max_pieces
+    self._num_cut += num_pieces > max_pieces if is_cut is None else is_cut
     self._max_pieces = max_pieces
 
   def report(self):

@@ -4,7 +4,8 @@ import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
-from . import input_pipeline, model_inputs, progress, tables, tokenization
+from . import (
+    input_pipeline, long_texts, model_inputs, progress, tables, tokenization)
 
 
 class InputExample:
@@ -232,6 +233,13 @@ PROCESSORS = {"cola": ColaProcessor, "mnli": MnliProcessor,
 
 def convert_single_example(ex_index, example, label_list, max_seq_length,
                            tokenizer, is_labelled=True, cuts=None):
+  """Turns an example into InputFeatures; see `convert_example`."""
+  return convert_example(ex_index, example, label_list, max_seq_length,
+                         tokenizer, is_labelled, cuts)[0]
+
+
+def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
+                    is_labelled=True, cuts=None, policy=long_texts.TRUNCATE):
   """Turns an example into features; the first is logged, five as DEBUG.
 
   Args:
@@ -243,24 +251,21 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
     is_labelled: bool. If False, as for prediction, the example's label is
       ignored and its label_id is 0, which means nothing.
     cuts: model_inputs.CutCount, or None. Counts the example.
+    policy: long_texts.LongTexts.
 
   Returns:
-    InputFeatures.
+    list of InputFeatures, one for each window of a long text.
 
   Raises:
     ValueError: the label is not in the list.
   """
   if isinstance(example, PaddingInputExample):
     zeros = [0] * max_seq_length
-    return InputFeatures(zeros, zeros, zeros, 0, is_real_example=False)
+    return [InputFeatures(zeros, zeros, zeros, 0, is_real_example=False)]
 
-  try:
-    tokens_a = tokenizer.tokenize(example.text_a)
-    tokens_b = tokenizer.tokenize(example.text_b) if example.text_b else None
-  except ValueError as error:
-    raise ValueError("Example %s: %s" % (example.guid, error)) from None
-  model_input = model_inputs.make_model_input(
-      tokens_a, tokens_b, max_seq_length, tokenizer, cuts)
+  inputs = long_texts.make_model_inputs(
+      *tokenize_example(example, tokenizer), max_seq_length, tokenizer, policy,
+      cuts)
   label_id, shown_label = 0, None
   if is_labelled:
     if example.label not in label_list:
@@ -271,16 +276,30 @@ def convert_single_example(ex_index, example, label_list, max_seq_length,
     label_id = label_list.index(example.label)
     shown_label = "%s (id = %d)" % (example.label, label_id)
   if ex_index < 5:
-    model_inputs.log_example(example.guid, model_input, shown_label, ex_index)
-  return InputFeatures(model_input.input_ids, model_input.input_mask,
-                       model_input.segment_ids, label_id)
+    model_inputs.log_example(example.guid, inputs[0], shown_label, ex_index)
+  return [InputFeatures(
+      one.input_ids, one.input_mask, one.segment_ids, label_id)
+          for one in inputs]
+
+
+def tokenize_example(example, tokenizer):
+  """Returns the word pieces of an example's texts, list of str and maybe None.
+
+  Raises:
+    ValueError: a text cannot be tokenized; names the example.
+  """
+  try:
+    return tokenizer.tokenize(example.text_a), (
+        tokenizer.tokenize(example.text_b) if example.text_b else None)
+  except ValueError as error:
+    raise ValueError("Example %s: %s" % (example.guid, error)) from None
 
 
 def convert_examples_to_features(examples, label_list, max_seq_length,
                                  tokenizer, is_labelled=True):
   """Turns examples into a list of InputFeatures."""
-  return list(
-      _features(examples, label_list, max_seq_length, tokenizer, is_labelled))
+  return [features for _, features in _features(
+      examples, label_list, max_seq_length, tokenizer, is_labelled)]
 
 
 def file_based_convert_examples_to_features(
@@ -293,7 +312,7 @@ def file_based_convert_examples_to_features(
 
 
 def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
-                  name):
+                  name, policy=long_texts.TRUNCATE, largest=None):
   """Yields the features of examples as they are in records.
 
   Args:
@@ -302,26 +321,32 @@ def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
     max_seq_length: int. S.
     tokenizer: FullTokenizer.
     is_labelled: bool. See `convert_single_example`.
-    name: str. What the warning about cut examples calls them.
+    name: str. What the log calls examples that were cut.
+    policy: long_texts.LongTexts.
+    largest: int. Largest max_seq_length of the model; None if unknown.
 
   Yields:
     dict from name to list of int.
   """
-  for f in _features(
-      examples, label_list, max_seq_length, tokenizer, is_labelled, name):
-    yield {"input_ids": f.input_ids, "input_mask": f.input_mask,
-           "segment_ids": f.segment_ids, "label_ids": [f.label_id],
-           "is_real_example": [int(f.is_real_example)]}
+  for index, f in _features(examples, label_list, max_seq_length, tokenizer,
+                            is_labelled, name, policy, largest):
+    record = {"input_ids": f.input_ids, "input_mask": f.input_mask,
+              "segment_ids": f.segment_ids, "label_ids": [f.label_id],
+              "is_real_example": [int(f.is_real_example)]}
+    if policy.has_windows:
+      record[long_texts.INDEX] = [index]
+    yield record
 
 
 def _features(examples, label_list, max_seq_length, tokenizer, is_labelled,
-              name="examples"):
-  """Yields InputFeatures; see `feature_dicts`."""
-  cuts = model_inputs.CutCount(name)
+              name="examples", policy=long_texts.TRUNCATE, largest=None):
+  """Yields pairs of an example's index and InputFeatures, each window's."""
+  counts = long_texts.SetCounts(name, policy, largest)
   with progress.Progress("Writing features", len(examples)) as shown:
     for index, example in enumerate(examples):
-      yield convert_single_example(
+      for features in convert_example(
           index, example, label_list, max_seq_length, tokenizer, is_labelled,
-          cuts)
+          counts, policy):
+        yield index, features
       shown.advance()
-  cuts.report()
+  counts.report()

@@ -279,8 +279,12 @@ def test_examples_that_are_cut_are_counted(tmp_path, tokenizer):
         examples, ["no"], 10, tokenizer, str(tmp_path / "eval.tf_record"))
     convert(tokenizer, *examples[:1])
   assert [line for line in lines if "cut" in line] == [
-      "2 of 3 examples of eval.tf_record have more than the 10 word pieces of "
-      "--max_seq_length, [CLS] and [SEP] included, and were cut"]
+      "2 of 3 examples of eval.tf_record (66.7%) have more than the 10 word "
+      "pieces of --max_seq_length, [CLS] and [SEP] included, and were cut; the "
+      "longest has 32: --max_seq_length=32 would hold all; --long_text=windows "
+      "reads all of each",
+      "0 of 1 examples (0.0%) were cut: none has more than the 10 word pieces "
+      "of --max_seq_length, [CLS] and [SEP] included"]
 
 
 @pytest.mark.parametrize("verbosity, count", [

@@ -1,0 +1,310 @@
+"""Texts that are longer than what the encoder reads at once.
+
+`--long_text` says what becomes of them:
+
+truncate:   the end is cut off.
+head_tail:  the beginning and the end stay, the middle is cut out (Sun et al.
+            2019, How to Fine-Tune BERT for Text Classification).
+windows:    nothing is cut: overlapping windows are read one by one, and their
+            logits are pooled into one answer.
+
+In training each window is a record with the label of its text, and all records
+weigh the same: a text of three windows counts three times. Evaluation and
+prediction count texts: each has one answer.
+"""
+
+import collections
+import itertools
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from . import model_inputs
+
+MODES = ("truncate", "head_tail", "windows")
+POOLINGS = ("mean", "max")
+# The names of the settings of `LongTexts`, in scripts and in run.json.
+SETTINGS = ("long_text", "window_stride", "window_pooling")
+# The feature of records that says which example a window is of.
+INDEX = "example_index"
+
+# Of the 510 word pieces that BERT reads of a single text, the first 128 and the
+# last 382 did best in the paper.
+_HEAD, _WHOLE = 128, 510
+
+
+class LongTexts(collections.namedtuple(
+    "LongTexts", SETTINGS, defaults=("truncate", None, "mean"))):
+  """What becomes of long texts.
+
+  Attributes:
+    long_text: str. One of MODES.
+    window_stride: int. Word pieces from the start of a window to that of the
+      next; None for half of max_seq_length.
+    window_pooling: str. One of POOLINGS.
+  """
+
+  @property
+  def has_windows(self):
+    """Whether texts may become several inputs."""
+    return self.long_text == "windows"
+
+  def check(self, max_seq_length):
+    """Raises ValueError if a setting is wrong.
+
+    Args:
+      max_seq_length: int.
+    """
+    model_inputs.check_choice("long_text", self.long_text, MODES)
+    model_inputs.check_choice(
+        "window_pooling", self.window_pooling, POOLINGS)
+    if self.has_windows and max_seq_length < 5:
+      raise ValueError("--long_text=windows: needs --max_seq_length=5 or more, "
+                       "found %d" % max_seq_length)
+    if self.window_stride is None:
+      return
+    if not self.has_windows:
+      raise ValueError("--window_stride=%s: is of --long_text=windows, found "
+                       "--long_text=%s; leave it out" % (
+                           self.window_stride, self.long_text))
+    if not 1 <= self.window_stride <= max_seq_length - 2:
+      raise ValueError(
+          "--window_stride=%s: expected 1 to %d, the word pieces of a text in "
+          "--max_seq_length=%d" % (
+              self.window_stride, max_seq_length - 2, max_seq_length))
+
+  def values(self):
+    """Returns a dict of the settings that matter, for run.json."""
+    values = self._asdict()
+    return {name: values[name] for name in (
+        SETTINGS if self.has_windows else SETTINGS[:1])}
+
+  def fit(self, tokens_a, tokens_b, max_seq_length):
+    """Makes a text, or a pair, fit into the encoder.
+
+    Args:
+      tokens_a: list of str. Word pieces of the first text.
+      tokens_b: list of str, or None or empty for a single text.
+      max_seq_length: int. S, at least 3.
+
+    Returns:
+      list of (list of str, list of str), more than one only for windows; each
+      has at most S - 2 word pieces, or S - 3 if it is a pair.
+    """
+    tokens_b = tokens_b or []
+    room = max_seq_length - (3 if tokens_b else 2)
+    if len(tokens_a) + len(tokens_b) <= room:
+      return [(tokens_a, tokens_b)]
+    if self.has_windows:
+      return make_windows(
+          tokens_a, tokens_b, room, self.window_stride or max_seq_length // 2)
+    cut_a, cut_b = list(tokens_a), list(tokens_b)
+    model_inputs.truncate_pair(cut_a, cut_b, room)
+    if self.long_text == "head_tail":
+      cut_a = head_and_tail(tokens_a, len(cut_a))
+      cut_b = head_and_tail(tokens_b, len(cut_b))
+    return [(cut_a, cut_b)]
+
+
+TRUNCATE = LongTexts()
+
+
+def head_and_tail(tokens, length):
+  """Cuts out the middle of a text.
+
+  Args:
+    tokens: list.
+    length: int. Largest length of what stays.
+
+  Returns:
+    list. All tokens if they fit; else the first 128 of 510, or the same share
+    of `length` up to 128, and the last ones.
+  """
+  if len(tokens) <= length:
+    return tokens
+  head = min(_HEAD, length * _HEAD // _WHOLE)
+  return tokens[:head] + tokens[len(tokens) - (length - head):]
+
+
+def make_windows(tokens_a, tokens_b, room, stride):
+  """Cuts a text, or the longer one of a pair, into overlapping windows.
+
+  The shorter text of a pair stands in every window. It is cut to half the room,
+  rounded down, where it is longer.
+
+  Args:
+    tokens_a: list of str.
+    tokens_b: list of str, empty for a single text.
+    room: int. Word pieces that fit, fewer than there are.
+    stride: int. Word pieces from one start to the next; all that a window holds
+      where that is less, so that none is left out.
+
+  Returns:
+    list of (list of str, list of str). All windows are full: the last one ends
+    with the text, nearer to the one before.
+  """
+  a_is_longer = len(tokens_a) >= len(tokens_b)
+  longer, shorter = (
+      (tokens_a, tokens_b) if a_is_longer else (tokens_b, tokens_a))
+  shorter = shorter[:room // 2]
+  size = min(room - len(shorter), len(longer))
+  last = len(longer) - size
+  starts = list(range(0, last, min(stride, size))) + [last]
+  parts = [longer[start:start + size] for start in starts]
+  return [(part, shorter) if a_is_longer else (shorter, part)
+          for part in parts]
+
+
+def make_model_inputs(tokens_a, tokens_b, max_seq_length, tokenizer,
+                      policy=TRUNCATE, counts=None):
+  """Wraps and pads what becomes of a text or a pair.
+
+  Args:
+    tokens_a: list of str.
+    tokens_b: list of str, or None or empty for a single text.
+    max_seq_length: int. S, at least 3.
+    tokenizer: FullTokenizer.
+    policy: LongTexts.
+    counts: model_inputs.CutCount, or None. Counts the text.
+
+  Returns:
+    list of ModelInput, see `model_inputs.make_model_input`.
+  """
+  tokens_b = tokens_b or []
+  parts = policy.fit(tokens_a, tokens_b, max_seq_length)
+  if counts is not None:
+    num_pieces = len(tokens_a) + len(tokens_b) + (3 if tokens_b else 2)
+    is_cut = num_pieces > max_seq_length
+    if policy.has_windows:  # only the shorter text of a pair may be
+      is_cut = min(map(len, parts[0])) < min(len(tokens_a), len(tokens_b))
+    counts.add(num_pieces, max_seq_length, is_cut, len(parts))
+  return [model_inputs.make_model_input(a, b, max_seq_length, tokenizer)
+          for a, b in parts]
+
+
+class SetCounts(model_inputs.CutCount):
+  """Counts the texts of a set, and says what became of the long ones."""
+
+  def __init__(self, inputs, policy=TRUNCATE, largest=None):
+    """Starts at 0.
+
+    Args:
+      inputs: str. What the texts are called, such as "examples of a file".
+      policy: LongTexts.
+      largest: int. Largest max_seq_length of the model; None if unknown.
+    """
+    super().__init__(inputs)
+    self._policy, self._largest = policy, largest
+    self._num_windows = self._num_split = 0
+    self._lengths = collections.Counter()
+
+  def add(self, num_pieces, max_pieces, is_cut=None, num_windows=1):
+    super().add(num_pieces, max_pieces, is_cut)
+    self._num_windows += num_windows
+    self._num_split += num_windows > 1
+    self._lengths[num_pieces] += 1
+
+  def report(self):
+    """Logs how many texts were cut or split, and what would help."""
+    if not self._num_inputs:
+      return
+    limit = "%d word pieces of --max_seq_length, [CLS] and [SEP] included" % (
+        self._max_pieces)
+    if self._policy.has_windows:
+      tf.logging.info(
+          "%s have more than the %s, and are read in several windows: there "
+          "are %d windows, %.2f for each; the longest has %d word pieces",
+          self._share(self._num_split), limit, self._num_windows,
+          self._num_windows / self._num_inputs, max(self._lengths))
+      if self._num_cut:
+        tf.logging.warning(
+            "%s are pairs of which the shorter text is longer than half a "
+            "window, and was cut to that; a larger --max_seq_length cuts "
+            "fewer", self._share(self._num_cut))
+    elif self._num_cut:
+      tf.logging.warning(
+          "%s have more than the %s, and were cut%s; %s",
+          self._share(self._num_cut), limit,
+          " to head and tail" if self._policy != TRUNCATE else "",
+          self._advice())
+    else:
+      tf.logging.info("%s were cut: none has more than the %s",
+                      self._share(0), limit)
+
+  def _share(self, count):
+    return "%d of %d %s (%.1f%%)" % (
+        count, self._num_inputs, self._inputs, 100 * count / self._num_inputs)
+
+  def _advice(self):
+    """Returns what would cut fewer texts."""
+    longest, largest = max(self._lengths), self._largest or float("inf")
+    advice = "the longest has %d" % longest
+    if longest <= largest:
+      advice += ": --max_seq_length=%d would hold all" % longest
+    elif self._max_pieces < largest:
+      advice += ": --max_seq_length=%d, the model's largest, would cut %d" % (
+          largest, sum(count for length, count in self._lengths.items()
+                       if length > largest))
+    return advice + "; --long_text=windows reads all of each"
+
+
+def pool(logits, first, pooling):
+  """Pools the logits of the windows of texts.
+
+  Args:
+    logits: float32 array [windows, L].
+    first: int array [texts]. The index of the first window of each text.
+    pooling: str. "mean" or "max".
+
+  Returns:
+    float32 array [texts, L].
+  """
+  logits = np.asarray(logits, np.float64)
+  if pooling == "max":
+    pooled = np.maximum.reduceat(logits, first)
+  else:
+    counts = np.diff(np.append(first, len(logits)))
+    pooled = np.add.reduceat(logits, first) / counts[:, np.newaxis]
+  return pooled.astype(np.float32)
+
+
+def pool_set(arrays, pooling, losses):
+  """Turns the arrays of the windows of a whole set into those of its examples.
+
+  Args:
+    arrays: dict from name to array [windows, ...], whose INDEX is the number of
+      the example, in order. All windows of an example share all but "logits"
+      and "per_example_loss".
+    pooling: str. One of POOLINGS.
+    losses: function of `logits`, float32 [examples, L], and `label_ids`
+      [examples, ...] that returns float32 [examples].
+
+  Returns:
+    dict from name to array [examples, ...], without INDEX.
+  """
+  first = np.unique(arrays[INDEX], return_index=True)[1]
+  pooled = {name: array[first] for name, array in arrays.items()
+            if name != INDEX}
+  pooled["logits"] = pool(arrays["logits"], first, pooling)
+  pooled["per_example_loss"] = losses(pooled["logits"], pooled["label_ids"])
+  return pooled
+
+
+def pool_predictions(predictions, pooling):
+  """Yields one prediction for each example, as those of its windows arrive.
+
+  Args:
+    predictions: iterable of dict from name to array, with "logits" [L] and
+      INDEX.
+    pooling: str. One of POOLINGS.
+
+  Yields:
+    dict like the first of an example's windows, its "logits" pooled.
+  """
+  for _, windows in itertools.groupby(
+      predictions, lambda prediction: int(prediction[INDEX])):
+    windows = list(windows)
+    yield dict(windows[0], logits=pool(
+        [window["logits"] for window in windows], [0], pooling)[0])
