@@ -2,6 +2,7 @@
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import metrics, modeling, training, xla
@@ -39,26 +40,45 @@ def classification_head(pooled_output, is_training, labels, num_labels):
   return xla.call(head, pooled_output, labels)
 
 
-def compute_metrics(per_example_loss, label_ids, predictions, is_real_example):
+def probabilities_of(logits):
+  """Returns the softmax, float32 array [..., L], of logits [..., L]."""
+  exps = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+  return exps / np.sum(exps, axis=-1, keepdims=True)
+
+
+def losses_of(logits, label_ids):
+  """Returns the losses that the head computes, float32 array [N].
+
+  Args:
+    logits: float32 array [N, L].
+    label_ids: int32 array [N].
+  """
+  shifted = logits - np.max(logits, axis=-1, keepdims=True)
+  return (np.log(np.sum(np.exp(shifted), axis=-1)) -
+          shifted[np.arange(len(label_ids)), label_ids])
+
+
+def compute_metrics(per_example_loss, label_ids, logits, is_real_example):
   """Computes accuracy, mean loss, and F1 of the second label.
 
   Args:
     per_example_loss: float32 array [N].
     label_ids: int32 array [N].
-    predictions: int32 array [N].
+    logits: float32 array [N, L].
     is_real_example: float32 array [N]. 0 leaves an example out.
 
   Returns:
     dict from name to float.
   """
-  weights = is_real_example
+  weights, predictions = is_real_example, np.argmax(logits, axis=-1)
   return {"eval_accuracy": metrics.accuracy(label_ids, predictions, weights),
           "eval_loss": metrics.mean(per_example_loss, weights),
           "eval_f1": metrics.f1(label_ids, predictions, weights)}
 
 
-def tpu_metrics(per_example_loss, label_ids, predictions, is_real_example):
-  """Returns the same of Tensors [B], as pairs of `tf.metrics`."""
+def tpu_metrics(per_example_loss, label_ids, logits, is_real_example):
+  """Returns the same of the Tensors of a batch, as pairs of `tf.metrics`."""
+  predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
   hits = tf.cast(label_ids * predictions, tf.float32)
   return {
       "eval_accuracy": tf.metrics.accuracy(
@@ -115,8 +135,7 @@ def make_head_fn(build_model, loss_batch_size=None):
     names = ["eval_accuracy", "eval_loss"] + (
         ["eval_f1"] if logits.shape[-1] == 2 else [])
     tensors = dict(
-        per_example_loss=per_example_loss, label_ids=labels,
-        predictions=tf.argmax(logits, axis=-1, output_type=tf.int32),
+        per_example_loss=per_example_loss, label_ids=labels, logits=logits,
         is_real_example=is_real_example)
     return training.Head(loss, {"probabilities": probabilities},
                          (compute_metrics, tensors, names), tpu_metrics)

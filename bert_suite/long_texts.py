@@ -42,44 +42,61 @@ class LongTexts(collections.namedtuple(
   Attributes:
     long_text: str. One of MODES.
     window_stride: int. Word pieces from the start of a window to that of the
-      next; None for half of max_seq_length.
+      next; None where there are no windows to make.
     window_pooling: str. One of POOLINGS.
   """
+
+  @classmethod
+  def of(cls, values, max_seq_length=None):
+    """Makes it from settings.
+
+    Args:
+      values: dict from SETTINGS, among others, to their values; None, or left
+        out, for the default.
+      max_seq_length: int. The default of the stride is half of it.
+    """
+    policy = cls(**{name: values[name] for name in SETTINGS
+                    if values.get(name) is not None})
+    if max_seq_length and policy.has_windows and policy.window_stride is None:
+      return policy._replace(window_stride=max_seq_length // 2)
+    return policy
 
   @property
   def has_windows(self):
     """Whether texts may become several inputs."""
     return self.long_text == "windows"
 
-  def check(self, max_seq_length):
+  def check(self, max_seq_length=None):
     """Raises ValueError if a setting is wrong.
 
     Args:
-      max_seq_length: int.
+      max_seq_length: int. None if it is not known.
     """
     model_inputs.check_choice("long_text", self.long_text, MODES)
-    model_inputs.check_choice(
-        "window_pooling", self.window_pooling, POOLINGS)
-    if self.has_windows and max_seq_length < 5:
+    model_inputs.check_choice("window_pooling", self.window_pooling, POOLINGS)
+    largest = (max_seq_length or 2**31) - 2
+    if self.has_windows and largest < 3:
       raise ValueError("--long_text=windows: needs --max_seq_length=5 or more, "
                        "found %d" % max_seq_length)
     if self.window_stride is None:
       return
+    model_inputs.check_count("--window_stride", self.window_stride)
     if not self.has_windows:
       raise ValueError("--window_stride=%s: is of --long_text=windows, found "
                        "--long_text=%s; leave it out" % (
                            self.window_stride, self.long_text))
-    if not 1 <= self.window_stride <= max_seq_length - 2:
+    if self.window_stride > largest:
       raise ValueError(
           "--window_stride=%s: expected 1 to %d, the word pieces of a text in "
           "--max_seq_length=%d" % (
-              self.window_stride, max_seq_length - 2, max_seq_length))
+              self.window_stride, largest, max_seq_length))
 
   def values(self):
     """Returns a dict of the settings that matter, for run.json."""
     values = self._asdict()
-    return {name: values[name] for name in (
-        SETTINGS if self.has_windows else SETTINGS[:1])}
+    return {name: values[name]
+            for name in (SETTINGS if self.has_windows else SETTINGS[:1])
+            if values[name] is not None}
 
   def fit(self, tokens_a, tokens_b, max_seq_length):
     """Makes a text, or a pair, fit into the encoder.
@@ -98,8 +115,7 @@ class LongTexts(collections.namedtuple(
     if len(tokens_a) + len(tokens_b) <= room:
       return [(tokens_a, tokens_b)]
     if self.has_windows:
-      return make_windows(
-          tokens_a, tokens_b, room, self.window_stride or max_seq_length // 2)
+      return make_windows(tokens_a, tokens_b, room, self.window_stride)
     cut_a, cut_b = list(tokens_a), list(tokens_b)
     model_inputs.truncate_pair(cut_a, cut_b, room)
     if self.long_text == "head_tail":
@@ -109,6 +125,22 @@ class LongTexts(collections.namedtuple(
 
 
 TRUNCATE = LongTexts()
+
+
+def check_device(settings, splits):
+  """Raises ValueError where windows cannot be pooled.
+
+  Args:
+    settings: Settings of a script.
+    splits: names of what is read, such as "eval".
+  """
+  # Predictions for --master are pooled in this process; TPUs fill up batches.
+  if "eval" in splits and (settings.use_tpu or settings.master) or (
+      "predict" in splits and settings.use_tpu):
+    raise ValueError(
+        "--long_text=windows: windows are pooled in this process, which cannot "
+        "be on a TPU or with --master; train there, and evaluate and predict "
+        "without --use_tpu and --master")
 
 
 def head_and_tail(tokens, length):
@@ -149,7 +181,7 @@ def make_windows(tokens_a, tokens_b, room, stride):
   longer, shorter = (
       (tokens_a, tokens_b) if a_is_longer else (tokens_b, tokens_a))
   shorter = shorter[:room // 2]
-  size = min(room - len(shorter), len(longer))
+  size = max(1, min(room - len(shorter), len(longer)))
   last = len(longer) - size
   starts = list(range(0, last, min(stride, size))) + [last]
   parts = [longer[start:start + size] for start in starts]
@@ -292,6 +324,31 @@ def pool_set(arrays, pooling, losses):
   return pooled
 
 
+def pool_head(head, indexes, pooling, losses):
+  """Makes a head's metrics those of examples, and its predictions poolable.
+
+  Args:
+    head: training.Head, whose metrics get "logits" [B, L] and
+      "per_example_loss" [B].
+    indexes: int32 Tensor [B]. The example that each window is of.
+    pooling: str. One of POOLINGS.
+    losses: function, see `pool_set`.
+
+  Returns:
+    training.Head, for evaluation in this process only.
+  """
+  function, tensors, names = head.metrics
+
+  def compute_metrics(**arrays):
+    return function(**pool_set(arrays, pooling, losses))
+
+  return head._replace(
+      predictions=dict(head.predictions, logits=tensors["logits"],
+                       **{INDEX: indexes}),
+      metrics=(compute_metrics, dict(tensors, **{INDEX: indexes}), names),
+      tpu_metrics=None)
+
+
 def pool_predictions(predictions, pooling):
   """Yields one prediction for each example, as those of its windows arrive.
 
@@ -308,3 +365,50 @@ def pool_predictions(predictions, pooling):
     windows = list(windows)
     yield dict(windows[0], logits=pool(
         [window["logits"] for window in windows], [0], pooling)[0])
+
+
+def choose(options, trained_with):
+  """Returns the LongTexts of a model that is served.
+
+  Args:
+    options: dict. What a program asks for, see `LongTexts.of`; the rest is as
+      in training.
+    trained_with: dict from the name of a setting to its value in training. A
+      warning says what differs.
+
+  Raises:
+    ValueError: an option is wrong.
+  """
+  asked = {name: options[name] for name in SETTINGS
+           if options.get(name) is not None}
+  trained = LongTexts.of(trained_with).values()
+  for name, value in sorted(asked.items()):
+    if trained_with and value != trained.get(name, value):
+      tf.logging.warning("%s is %s here, but the model was trained with %s",
+                         name, value, trained[name])
+  if asked.get("long_text", trained["long_text"]) != trained["long_text"]:
+    trained = {}  # its stride means nothing here
+  policy = LongTexts.of(dict(trained, **asked))
+  if asked:
+    policy.check()
+  return policy
+
+
+def compute(model, pairs):
+  """Computes texts with a served model; pools the logits of windows.
+
+  Args:
+    model: predictor.Predictor.
+    pairs: list of (str, str or None).
+
+  Returns:
+    list of dict from output name to array, one for each text; of a model that
+    reads windows only "logits".
+  """
+  if not model.policy.has_windows:
+    return model.compute(model.make_inputs(pairs))
+  windows = [model.make_inputs([pair]) for pair in pairs]
+  results = iter(model.compute([one for of_text in windows for one in of_text]))
+  return [{"logits": pool([next(results)["logits"] for _ in of_text], [0],
+                          model.policy.window_pooling)[0]}
+          for of_text in windows]

@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, files, model_inputs, serving, squad_metrics, tokenization,
-    trained_models)
+    checkpoints, cli, files, long_texts, model_inputs, serving, squad_metrics,
+    tokenization, trained_models)
 from .squad import answers as squad_answers
 
 # Defaults; models of other tasks than squad accept no other values.
@@ -45,6 +45,7 @@ class Predictor:
     tokenizer_lock: held while it is used: it remembers words, and two threads
       must not do so at once.
     cuts: model_inputs.CutCount.
+    policy: long_texts.LongTexts.
     search: n_best_size, max_answer_length and null_score_diff_threshold.
   """
 
@@ -123,6 +124,8 @@ class Predictor:
         never_split=task.never_split,
         strip_accents=self.settings.get("strip_accents"))
     self.tokenizer_lock = threading.Lock()
+    self.policy = long_texts.LongTexts.of(
+        self.settings, self.settings["max_seq_length"])
 
   @cli.user_errors()
   def predict(self, texts):
@@ -172,7 +175,7 @@ class Predictor:
       kept: str. A token that must not be cut off.
 
     Returns:
-      list of ModelInput.
+      list of ModelInput, more than one for a text that is read in windows.
 
     Raises:
       ValueError: a text is too long for all of its `kept`.
@@ -186,8 +189,8 @@ class Predictor:
               "a text", self.settings.get("type_vocab_size"))
         tokens_a = self.tokenizer.tokenize(text_a)
         tokens_b = self.tokenizer.tokenize(text_b) if text_b else []
-        inputs.append(model_inputs.make_model_input(
-            tokens_a, tokens_b, length, self.tokenizer, self.cuts))
+        inputs += long_texts.make_model_inputs(
+            tokens_a, tokens_b, length, self.tokenizer, self.policy, self.cuts)
         if inputs[-1].tokens.count(kept) < (tokens_a + tokens_b).count(kept):
           raise ValueError(
               "texts[%d]: %s is cut to max_seq_length=%d word pieces, and a %s "

@@ -34,9 +34,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, input_pipeline, model_inputs, modeling,
-    optimization, run_settings, runner, script_options, serving, tasks,
-    tokenization, training)
+    checkpoint_fit, checkpoints, classifier_head, cli, input_pipeline,
+    long_texts, model_inputs, modeling, optimization, run_settings, runner,
+    script_options, serving, tasks, tokenization, training)
 from .classifier_head import (  # noqa: F401  # programs find them here
     classification_head, compute_metrics, make_head, make_head_fn, tpu_metrics)
 # Programs find the data of this script here.
@@ -45,7 +45,7 @@ from .processors import (  # noqa: F401
     InputFeatures, MnliProcessor, MrpcProcessor, PaddingInputExample,
     XnliProcessor, checked_labels, convert_examples_to_features,
     convert_single_example, feature_dicts,
-    file_based_convert_examples_to_features)
+    file_based_convert_examples_to_features, tokenize_example)
 from .script_options import option
 
 FLAGS = flags.FLAGS
@@ -67,6 +67,15 @@ class Settings(run_settings.FineTuningSettings):
   max_seq_length: int = option(
       "integer", 128, "Word pieces per example; longer ones are cut, shorter "
       "ones padded.", lower_bound=3)
+  long_text: str = option(
+      "string", "truncate", "What becomes of longer ones: truncate cuts off "
+      "the end, head_tail the middle, windows reads all, part by part.")
+  window_stride: int = option(
+      "integer", None, "Word pieces from the start of a window to that of the "
+      "next.", lower_bound=1, default_text="half of --max_seq_length")
+  window_pooling: str = option(
+      "string", "mean", "How the logits of windows become those of the text: "
+      "mean, or max, of each label.")
   do_train: bool = option("bool", False, "Train on the task's training set.")
   do_eval: bool = option("bool", False, "Evaluate on the dev set.")
   do_predict: bool = option("bool", False, "Predict the test set.")
@@ -212,28 +221,35 @@ def make_model_fn(bert_config, num_labels, init_checkpoint, settings,
       init_checkpoint, settings, checkpoint_fit.CLASSIFIER_HEAD, init_head)
 
 
-def serving_task(bert_config, labels, options=serving.OPTIONS):
+def serving_task(bert_config, labels, options=serving.OPTIONS,
+                 policy=long_texts.TRUNCATE):
   """Makes the ServingTask of a classifier.
 
   Args:
     bert_config: BertConfig.
     labels: list of str. L labels.
     options: modeling.Options.
+    policy: long_texts.LongTexts.
 
   Returns:
-    ServingTask with the output "probabilities", float32 [B, L].
+    ServingTask with the output "probabilities", float32 [B, L]; with windows
+    also "logits", float32 [B, L], to pool.
   """
   def build(inputs):
     inputs, cut = serving.round_up_request(
         inputs, bert_config.max_position_embeddings)
     no_labels = tf.zeros([tf.shape(inputs["input_ids"])[0]], tf.int32)
-    probabilities = create_model(
+    _, _, logits, probabilities = create_model(
         bert_config, False, labels=no_labels, num_labels=len(labels),
-        use_one_hot_embeddings=False, options=options, **inputs)[-1]
-    return {serving.SIGNATURE: {"probabilities": cut(probabilities)}}
+        use_one_hot_embeddings=False, options=options, **inputs)
+    outputs = {"probabilities": cut(probabilities)}
+    if policy.has_windows:
+      outputs["logits"] = cut(logits)
+    return {serving.SIGNATURE: outputs}
 
-  return serving.ServingTask(
-      "classifier", build, settings={"labels": list(labels)})
+  return serving.ServingTask("classifier", build, settings=dict(
+      {} if policy == long_texts.TRUNCATE else policy.values(),
+      labels=list(labels)))
 
 
 def make_processor(processor):
@@ -265,7 +281,8 @@ class ClassificationTask(tasks.Task):
   name = "classifier"
   head_names = checkpoint_fit.CLASSIFIER_HEAD
   training_flags = tasks.Task.training_flags + ("data_dir",)
-  options = ("labels",)
+  shared_flags = tasks.Task.shared_flags + long_texts.SETTINGS
+  options = ("labels",) + long_texts.SETTINGS
 
   def __init__(self, settings, config, tokenizer, encode, processor=None,
                brought_by=None, type_vocab_size=None):
@@ -286,6 +303,9 @@ class ClassificationTask(tasks.Task):
     self.brought_by = brought_by
     self.type_vocab_size = type_vocab_size
     self.recorded_name = settings.task_name.lower()
+    self.policy = long_texts.LongTexts.of(
+        {name: getattr(settings, name, None) for name in long_texts.SETTINGS},
+        settings.max_seq_length)
 
   def check(self):
     if os.path.realpath(self.settings.data_dir) != os.path.realpath(
@@ -294,6 +314,9 @@ class ClassificationTask(tasks.Task):
     super().check()
     self.processor = self.processor or find_processor(self.settings.task_name)
     self.labels = checked_labels(self.processor)
+    self.policy.check(self.settings.max_seq_length)
+    if self.policy.has_windows:
+      long_texts.check_device(self.settings, self.asked())
 
   def read(self, split):
     data_dir = self.settings.data_dir
@@ -320,10 +343,24 @@ class ClassificationTask(tasks.Task):
   def features(self, split, examples):
     return feature_dicts(
         examples, self.labels, self.settings.max_seq_length, self.tokenizer,
-        split != "predict", "examples of " + self.record_file(split))
+        split != "predict", "examples of " + self.record_file(split),
+        self.policy, getattr(self.config, "max_position_embeddings", None))
 
   def feature_spec(self, split):
-    return feature_spec(self.settings.max_seq_length)
+    spec = feature_spec(self.settings.max_seq_length)
+    if self.policy.has_windows:
+      spec[long_texts.INDEX] = tf.FixedLenFeature([], tf.int64)
+    return spec
+
+  def training_values(self):
+    return dict(super().training_values(), **self.policy.values())
+
+  def count_records(self, examples):
+    if not self.policy.has_windows:
+      return super().count_records(examples)
+    return sum(len(self.policy.fit(
+        *tokenize_example(example, self.tokenizer),
+        self.settings.max_seq_length)) for example in examples)
 
   def write(self, split, examples):
     missing = 0
@@ -337,7 +374,25 @@ class ClassificationTask(tasks.Task):
   def head(self, features, is_training):
     head_fn = make_head(self.encode, len(self.labels), self.settings.use_tpu,
                         self.settings.eval_batch_size or 8)
-    return head_fn(features, is_training)
+    head = head_fn(features, is_training)
+    if not self.policy.has_windows:
+      return head
+    return long_texts.pool_head(
+        head, features[long_texts.INDEX], self.policy.window_pooling,
+        classifier_head.losses_of)
+
+  def figures(self, results):
+    if self.policy.has_windows:  # the Estimator's is a mean over windows
+      results["loss"] = results["eval_loss"]
+    return results
+
+  def answers(self, predictions):
+    if not self.policy.has_windows:
+      return predictions
+    return (dict(one, probabilities=classifier_head.probabilities_of(
+        one["logits"]))
+            for one in long_texts.pool_predictions(
+                predictions, self.policy.window_pooling))
 
   def row(self, prediction):
     return "\t".join(str(p) for p in prediction["probabilities"])
@@ -356,12 +411,16 @@ class ClassificationTask(tasks.Task):
         raise ValueError("%s: has no output_weights, so it is no classifier" %
                          checkpoint)
       labels = [str(i) for i in range(shapes["output_weights"][0])]
-    return serving_task(config, labels, model_options)
+    return serving_task(
+        config, labels, model_options, long_texts.choose(options, trained_with))
 
   @classmethod
   def answer(cls, model, pairs):
     """Returns float32 [texts, labels], probabilities."""
-    results = model.compute(model.make_inputs(pairs))
+    results = long_texts.compute(model, pairs)
+    if model.policy.has_windows:
+      results = [{"probabilities": classifier_head.probabilities_of(
+          one["logits"])} for one in results]
     return np.reshape([one["probabilities"] for one in results],
                       [len(pairs), len(model.labels)]).astype(np.float32)
 

@@ -181,7 +181,10 @@ _KINDS = {
     "an object": lambda value: isinstance(value, dict),
     "a whole number above 0": lambda value: (
         isinstance(value, int) and not isinstance(value, bool) and value > 0),
-    "true or false": lambda value: isinstance(value, bool)}
+    "true or false": lambda value: isinstance(value, bool),
+    "truncate, head_tail or windows": lambda value: value in (
+        "truncate", "head_tail", "windows"),
+    "mean or max": lambda value: value in ("mean", "max")}
 # What `write_record` and the scripts write: from the keys that lead to a value
 # to its kind.
 _FIELDS = {
@@ -194,6 +197,9 @@ _FIELDS = {
     "training doc_stride": "a whole number above 0",
     "training max_query_length": "a whole number above 0",
     "training version_2_with_negative": "true or false",
+    "training long_text": "truncate, head_tail or windows",
+    "training window_stride": "a whole number above 0",
+    "training window_pooling": "mean or max",
 }
 # In every record, or in every one that has what leads there.
 _NEEDED = ("task", "vocabulary size", "vocabulary sha256")

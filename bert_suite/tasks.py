@@ -208,7 +208,11 @@ class Task:
   def count_train_steps(self, examples):
     """Returns the steps to train; 0 without --do_train."""
     return run_settings.count_train_steps(
-        len(examples.get("train", ())), self.settings)
+        self.count_records(examples.get("train", ())), self.settings)
+
+  def count_records(self, examples):
+    """Returns how many records `write` makes of examples to train on."""
+    return len(examples)
 
   def batch_size(self, split):
     """Returns the batch size of a split."""
@@ -254,13 +258,21 @@ class Task:
     tf.logging.info("  Batch size = %d", self.batch_size("eval"))
     # A TPU takes all steps in one call.
     shown = [] if self.settings.use_tpu else [
-        hooks.EvalProgressHook(data.num_examples, self.batch_size("eval"))]
-    results = training.evaluate(
+        hooks.EvalProgressHook(data.num_records, self.batch_size("eval"))]
+    results = self.figures(training.evaluate(
         estimator, self.input_fn("eval", data), self.eval_steps(data), shown,
-        checkpoint)
+        checkpoint))
     training.write_results(
         self.path("eval_results.txt"), "Eval results", results)
     return {name: np.asarray(x).item() for name, x in results.items()}
+
+  def figures(self, results):
+    """Returns the figures of an evaluation, of those of the Estimator."""
+    return results
+
+  def answers(self, predictions):
+    """Returns an iterable of a prediction per example, of one per record."""
+    return predictions
 
   def predict(self, estimator, data, checkpoint):
     """Writes test_results.tsv, a row per example.
@@ -271,9 +283,9 @@ class Task:
       checkpoint: str. None for the latest.
     """
     tf.logging.info("***** Running prediction *****")
-    results = estimator.predict(
+    results = self.answers(estimator.predict(
         input_fn=self.input_fn("predict", data),
-        checkpoint_path=checkpoint and files.literal(checkpoint))
+        checkpoint_path=checkpoint and files.literal(checkpoint)))
     rows = []
     with progress.Progress("Predicting", data.num_examples) as shown:
       for result in itertools.islice(results, data.num_examples):

@@ -141,7 +141,7 @@ def find_start(settings, record, num_train_steps, task):
   if start.step >= num_train_steps:  # else `checkpoints.write_record` warns
     values = task.training_values()
     checkpoints.warn_of_other_settings(start, settings.output_dir, {
-        name: values[name] for name in task.shared_flags})
+        name: values[name] for name in task.shared_flags if name in values})
     if settings.do_train:
       checkpoints.warn_of_ignored_settings(
           settings.output_dir, values, task.how_to_train_more)

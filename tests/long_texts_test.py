@@ -7,7 +7,7 @@ from helpers import captured_log
 HEAD_TAIL = long_texts.LongTexts("head_tail")
 
 
-def windows(stride=None, pooling="mean"):
+def windows(stride=5, pooling="mean"):
   return long_texts.LongTexts("windows", stride, pooling)
 
 
@@ -41,7 +41,7 @@ def test_head_and_tail_of_pairs_are_as_long_as_truncation_leaves_them():
 
 
 @pytest.mark.parametrize("length, stride, starts", [
-    (9, None, [0, 1]), (20, None, [0, 5, 10, 12]), (20, 8, [0, 8, 12]),
+    (9, 5, [0, 1]), (20, 5, [0, 5, 10, 12]), (20, 8, [0, 8, 12]),
     (16, 4, [0, 4, 8]), (16, 8, [0, 8]), (17, 3, [0, 3, 6, 9])])
 def test_windows_are_full_overlap_and_end_with_the_text(length, stride, starts):
   assert windows(stride).fit(numbers(length), [], 10) == [
@@ -71,9 +71,9 @@ def test_windows_leave_out_only_the_end_of_a_shorter_text(
 
 
 @pytest.mark.parametrize("policy, length, message", [
-    (windows(0), 10, "^--window_stride=0: expected 1 to 8, the word pieces of "
+    (windows(0), 10, "^--window_stride=0: expected a whole number"),
+    (windows(9), 10, "^--window_stride=9: expected 1 to 8, the word pieces of "
      "a text in --max_seq_length=10$"),
-    (windows(9), 10, "^--window_stride=9: expected 1 to 8"),
     (windows(), 4, "^--long_text=windows: needs --max_seq_length=5 or more"),
     (windows(pooling="sum"), 10, "^--window_pooling=sum: expected one of mean"),
     (long_texts.LongTexts("split"), 10, "^--long_text=split: expected one of "),
