@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bert_suite import cli, long_texts, predictor, run_classifier, tokenization
+from export_fixtures import write_model
 from helpers import (
     captured_log, count_records, newest_version, read_eval_results,
     read_probabilities, write_config, write_vocab)
@@ -41,12 +42,14 @@ TEXTS = [one.text_a for one in ReviewProcessor().get_train_examples("")]
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
   folder = tmp_path_factory.mktemp("long")
+  # Weights that make texts differ, as two epochs would not.
+  start = write_model(folder, "classifier", labels=["0", "1"])
   return dict(
-      vocab_file=write_vocab(folder),
-      bert_config_file=write_config(folder, initializer_range=0.5),
+      vocab_file=write_vocab(folder), bert_config_file=write_config(folder),
+      init_checkpoint=start + "/model.ckpt-3",
       output_dir=str(folder / "out"), max_seq_length=LENGTH,
       long_text="windows", window_stride=STRIDE, train_batch_size=4,
-      eval_batch_size=4, predict_batch_size=5, learning_rate=1e-3,
+      eval_batch_size=4, predict_batch_size=5, learning_rate=1e-4,
       num_train_epochs=2, do_predict=True, tf_random_seed=1)
 
 
