@@ -44,16 +44,7 @@ def define_flags():
   flags.DEFINE_string("lengths_file", DEFAULT_FILE, "JSON file to write.")
 
 
-class Sst2Processor(run_classifier.GlueProcessor):
-  """SST-2 (GLUE): is the sentence positive?"""
-
-  def _create_examples(self, lines, set_type):
-    return [run_classifier.InputExample("%s-%d" % (set_type, i), row[0], None,
-                                        self._label(row, 1))
-            for i, row in enumerate(lines) if i > 0]
-
-
-PROCESSORS = {"MRPC": run_classifier.MrpcProcessor, "SST-2": Sst2Processor}
+PROCESSORS = {"MRPC": run_classifier.MrpcProcessor, "SST-2": run_classifier.Sst2Processor}
 
 
 def count(data_dir, vocab_file):

@@ -7,6 +7,11 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from . import (
     input_pipeline, long_texts, model_inputs, progress, tables, tokenization)
 
+# What a label is: the problem_type of a DataProcessor.
+SINGLE_LABEL = "single_label_classification"
+MULTI_LABEL = "multi_label_classification"
+REGRESSION = "regression"
+
 
 class InputExample:
   """One text, or pair of texts, with its label."""
@@ -18,7 +23,8 @@ class InputExample:
       guid: str. Name of the example, for messages.
       text_a: str. The (first) text, not tokenized.
       text_b: str. The second text of a pair.
-      label: str. None for examples to predict.
+      label: str; of several labels a list of str, of regression a float. None
+        for examples to predict.
     """
     self.guid = guid
     self.text_a = text_a
@@ -48,7 +54,31 @@ class InputFeatures:
 
 
 class DataProcessor:
-  """Reads the files of a task; a task is a subclass with these four methods."""
+  """Reads the files of a task; a task is a subclass with these four methods.
+
+  Examples may also be a `Stream`, so that they need not be in memory.
+
+  Attributes:
+    problem_type: str. SINGLE_LABEL, MULTI_LABEL or REGRESSION.
+    metric_names: tuple of str. Metrics besides accuracy, F1 and loss.
+    best_metric: str. The figure that says how good a model is.
+    recorded_name: str. The task whose models it shares, as in run.json; None
+      for its own.
+    setting_names: tuple of str. Settings that say what it reads; run.json
+      records them.
+  """
+
+  problem_type = SINGLE_LABEL
+  metric_names = ()
+  best_metric = "eval_accuracy"
+  recorded_name = None
+  setting_names = ("data_dir",)
+
+  @classmethod
+  def from_settings(cls, settings):
+    """Makes the processor that a run's settings ask for."""
+    del settings
+    return cls()
 
   def get_train_examples(self, data_dir):
     """Returns the training set, a list of InputExample."""
@@ -120,115 +150,6 @@ def _wrong_label(where, label, labels, hint=""):
   return ValueError("%s: found the label %s, expected one of %s (%s)%s" % (
       where, tokenization.describe(label), ", ".join(map(repr, labels)),
       ", ".join(kinds), hint))
-
-
-class XnliProcessor(DataProcessor):
-  """XNLI: does the first sentence imply the second? One language."""
-
-  def __init__(self, language="zh"):
-    self.language = language
-
-  def get_train_examples(self, data_dir):
-    path = os.path.join(
-        data_dir, "multinli", "multinli.train.%s.tsv" % self.language)
-    examples, rows = [], self._read_tsv(path)
-    tables.warn_of_first_row(rows, (0, 1), 2, self.get_labels())
-    for i, row in enumerate(rows[1:], 1):
-      if row[2] == "contradictory":
-        row[2] = "contradiction"
-      examples.append(InputExample(
-          "train-%d" % i, row[0], row[1], self._label(row, 2)))
-    return self._check_any(examples, path)
-
-  def get_dev_examples(self, data_dir):
-    return self._read_examples(os.path.join(data_dir, "xnli.dev.tsv"), "dev")
-
-  def get_test_examples(self, data_dir):
-    return self._read_examples(os.path.join(data_dir, "xnli.test.tsv"), "test")
-
-  def get_labels(self):
-    return ["contradiction", "entailment", "neutral"]
-
-  def _read_examples(self, path, set_type):
-    rows = self._read_tsv(path)
-    tables.warn_of_first_row(rows, (6, 7), 1, self.get_labels())
-    return self._check_any([InputExample(
-        "%s-%d" % (set_type, i), row[6], row[7],
-        "contradiction" if set_type == "test" else self._label(row, 1))
-        for i, row in enumerate(rows) if i and row[0] == self.language], path)
-
-
-class GlueProcessor(DataProcessor):
-  """A task of the GLUE benchmark: train.tsv, dev.tsv, test.tsv."""
-
-  dev_set = "dev"
-  test_set = "test"
-
-  def get_train_examples(self, data_dir):
-    return self._read_examples(data_dir, "train", "train")
-
-  def get_dev_examples(self, data_dir):
-    return self._read_examples(data_dir, self.dev_set, self.dev_set)
-
-  def get_test_examples(self, data_dir):
-    return self._read_examples(data_dir, self.test_set, "test")
-
-  def get_labels(self):
-    return ["0", "1"]
-
-  def _read_examples(self, data_dir, name, set_type):
-    path = os.path.join(data_dir, name + ".tsv")
-    return self._check_any(
-        self._create_examples(self._read_tsv(path), set_type), path)
-
-  def _create_examples(self, lines, set_type):
-    """Makes the examples of a set; labels are ignored in the set "test"."""
-    raise NotImplementedError()
-
-
-class MnliProcessor(GlueProcessor):
-  """MultiNLI (GLUE), matched: does the first sentence imply the second?"""
-
-  dev_set = "dev_matched"
-  test_set = "test_matched"
-
-  def get_labels(self):
-    return ["contradiction", "entailment", "neutral"]
-
-  def _create_examples(self, lines, set_type):
-    tables.warn_of_first_row(lines, (8, 9), -1, self.get_labels())
-    return [InputExample(
-        "%s-%s" % (set_type, row[0]), row[8], row[9],
-        "contradiction" if set_type == "test" else self._label(row, -1))
-        for row in lines[1:]]
-
-
-class MrpcProcessor(GlueProcessor):
-  """MRPC (GLUE): do both sentences say the same?"""
-
-  def _create_examples(self, lines, set_type):
-    tables.warn_of_first_row(lines, (3, 4), 0, self.get_labels())
-    return [InputExample("%s-%d" % (set_type, i), row[3], row[4],
-                         "0" if set_type == "test" else self._label(row, 0))
-            for i, row in enumerate(lines) if i > 0]
-
-
-class ColaProcessor(GlueProcessor):
-  """CoLA (GLUE): is the sentence acceptable English?"""
-
-  def _create_examples(self, lines, set_type):
-    if set_type == "test":
-      tables.warn_of_first_row(lines, (1,))
-      return [InputExample("test-%d" % i, row[1], None, "0")
-              for i, row in enumerate(lines) if i > 0]
-    # The other sets have no header.
-    return [InputExample(
-        "%s-%d" % (set_type, i), row[3], None, self._label(row, 1))
-            for i, row in enumerate(lines)]
-
-
-PROCESSORS = {"cola": ColaProcessor, "mnli": MnliProcessor,
-              "mrpc": MrpcProcessor, "xnli": XnliProcessor}
 
 
 def convert_single_example(ex_index, example, label_list, max_seq_length,

@@ -19,7 +19,7 @@ On MRPC, from a pre-trained model:
     --init_checkpoint=$BERT_DIR/bert_model.ckpt --learning_rate=2e-5 \
     --output_dir=/tmp/mrpc_output
 
-Tasks: CoLA, MNLI, MRPC, XNLI. A new task is one class, see `DataProcessor`,
+Tasks: those of GLUE, and XNLI. A new task is one class, see `DataProcessor`,
 and one line in `PROCESSORS`.
 """
 
@@ -40,13 +40,17 @@ from . import (
 from .classifier_head import (  # noqa: F401  # programs find them here
     classification_head, compute_metrics, make_head, make_head_fn, tpu_metrics)
 # Programs find the data of this script here.
+from .glue import (  # noqa: F401
+    AxProcessor, ColaProcessor, GlueProcessor, MnliMismatchedProcessor,
+    MnliProcessor, MrpcProcessor, QnliProcessor, QqpProcessor, RteProcessor,
+    Sst2Processor, StsbProcessor, WnliProcessor, XnliProcessor)
 from .processors import (  # noqa: F401
-    PROCESSORS, ColaProcessor, DataProcessor, GlueProcessor, InputExample,
-    InputFeatures, MnliProcessor, MrpcProcessor, PaddingInputExample,
-    XnliProcessor, checked_labels, convert_examples_to_features,
-    convert_single_example, feature_dicts,
-    file_based_convert_examples_to_features, tokenize_example)
+    DataProcessor, InputExample, InputFeatures, PaddingInputExample,
+    checked_labels, convert_examples_to_features, convert_single_example,
+    feature_dicts, file_based_convert_examples_to_features, tokenize_example)
 from .script_options import option
+from .task_names import (  # noqa: F401
+    PROCESSORS, find_processor, find_task, make_processor)
 
 FLAGS = flags.FLAGS
 
@@ -64,6 +68,12 @@ class Settings(run_settings.FineTuningSettings):
   data_dir: str = option("path", None, "Folder with the task's .tsv files.")
   task_name: str = option("string", None, lambda: "Task to train: %s." %
                           ", ".join(sorted(PROCESSORS)))
+  xnli_language: str = option(
+      "string", "zh", "Language of XNLI's dev and test sets: ar, bg, de, el, "
+      "en, es, fr, hi, ru, sw, th, tr, ur, vi or zh.")
+  train_language: str = option(
+      "string", None, "Language of XNLI's training set.",
+      default_text="that of --xnli_language")
   max_seq_length: int = option(
       "integer", 128, "Word pieces per example; longer ones are cut, shorter "
       "ones padded.", lower_bound=3)
@@ -252,35 +262,11 @@ def serving_task(bert_config, labels, options=serving.OPTIONS,
       labels=list(labels)))
 
 
-def make_processor(processor):
-  """Returns a DataProcessor, of one or its class; else raises UserError."""
-  if isinstance(processor, type):
-    try:
-      processor = processor()
-    except TypeError as error:
-      raise cli.UserError("processor: %s: %s; pass an object" % (
-          processor.__name__, error)) from None
-  if not hasattr(processor, "get_labels"):
-    raise cli.UserError("processor: found %r, expected a DataProcessor; the "
-                        "name of a task is task_name" % (processor,))
-  return processor
-
-
-def find_processor(task_name):
-  """Makes the processor of a task; raises ValueError for an unknown one."""
-  processors = {name.lower(): made for name, made in PROCESSORS.items()}
-  if task_name.lower() not in processors:
-    raise ValueError("--task_name=%s: unknown task, expected one of %s" % (
-        task_name, ", ".join(sorted(PROCESSORS))))
-  return make_processor(processors[task_name.lower()])
-
-
 class ClassificationTask(tasks.Task):
   """Classification of the texts, or pairs of texts, of a DataProcessor."""
 
   name = "classifier"
   head_names = checkpoint_fit.CLASSIFIER_HEAD
-  training_flags = tasks.Task.training_flags + ("data_dir",)
   shared_flags = tasks.Task.shared_flags + long_texts.SETTINGS
   options = ("labels",) + long_texts.SETTINGS
 
@@ -312,7 +298,12 @@ class ClassificationTask(tasks.Task):
         self.settings.output_dir):  # else its files are those of earlier runs
       self.read_flags += ("data_dir",)
     super().check()
-    self.processor = self.processor or find_processor(self.settings.task_name)
+    if self.processor is None:
+      task_name = find_task(self.settings.task_name)
+      self.processor = make_processor(PROCESSORS[task_name], self.settings)
+      self.recorded_name = self.processor.recorded_name or task_name.lower()
+    self.training_flags += getattr(
+        self.processor, "setting_names", DataProcessor.setting_names)
     self.labels = checked_labels(self.processor)
     self.policy.check(self.settings.max_seq_length)
     if self.policy.has_windows:
@@ -445,7 +436,7 @@ def run_with(settings, processor=None, on_log=None):
   """
   required = REQUIRED_FLAGS
   if processor is not None:  # which may read its data from anywhere
-    processor = make_processor(processor)
+    processor = make_processor(processor, settings)
     settings = dataclasses.replace(
         settings, data_dir=settings.data_dir or "",
         task_name=settings.task_name or type(processor).__name__)

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import itertools
+import math
 import re
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -138,6 +139,47 @@ def warn_of_first_row(rows, texts, label=None, labels=()):
         "remove them, since what follows one is in the wrong column%s",
         _where(longer[0]), len(longer[0]), len(first),
         " (%d more such rows)" % (len(longer) - 1) if len(longer) > 1 else "")
+
+
+def find_column(rows, name, position=None):
+  """Returns the index of a column.
+
+  Args:
+    rows: list of TsvRow, or of list of str; the first is the header.
+    name: str. The column's name in the header, in upper or lower case.
+    position: int. Its index in files whose header calls it something else; None
+      where there is no such file.
+
+  Raises:
+    ValueError: the table has no such column.
+  """
+  header = rows[0]
+  names = [column.strip().lower() for column in header]
+  if name.lower() in names:
+    return names.index(name.lower())
+  if position is None or all(len(row) <= position for row in rows[:2]):
+    raise ValueError("%s: found the columns %s, expected one that is called %s"
+                     "%s" % (_where(header), ", ".join(map(repr, header)),
+                             repr(name), separator_hint(header)))
+  return position
+
+
+def read_number(text, where, column):
+  """Returns a number, float; raises ValueError if it is none, or not finite.
+
+  Args:
+    text: str.
+    where: str. File and row, for the message.
+    column: str. Name of the column.
+  """
+  try:
+    number = float(text)
+  except ValueError:
+    number = float("nan")
+  if not math.isfinite(number):
+    raise ValueError("%s, column %s: found %r, expected a number" % (
+        where, column, text))
+  return number
 
 
 def _looks_like_data(columns, texts, label, labels):

@@ -15,8 +15,8 @@ OWN = "Flags of this program"
 _GROUPS = [
     (OWN, ""),
     ("Data", """
-     task_name data_dir train_file predict_file data_file predictions_file
-     null_odds_file input_file eval_input_file output_file max_seq_length
+     task_name data_dir train_file predict_file xnli_language train_language
+     data_file predictions_file null_odds_file input_file eval_input_file output_file max_seq_length
      long_text window_stride window_pooling doc_stride max_query_length
      version_2_with_negative split_long_lines
      max_predictions_per_seq masked_lm_prob dupe_factor do_whole_word_mask

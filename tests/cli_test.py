@@ -349,7 +349,7 @@ def runs(tmp_path_factory):
     ("unknown flag", ["--max_seq_len", "--max_seq_length"]),
     ("missing flag", ["--task_name"]),
     ("stray", ["'True'", "--flag=value"]),
-    ("unknown task", ["colo", "cola, mnli, mrpc, xnli"]),
+    ("unknown task", ["colo", "ax, cola, mnli, mnli-mm, mrpc, qnli"]),
 ])
 def test_mistake_ends_the_script_with_one_line(runs, name, parts):
   status, stderr = runs[name]
