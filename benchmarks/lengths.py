@@ -23,7 +23,7 @@ import tensorflow.compat.v1 as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bert_suite import files
+from bert_suite import files, glue
 from bert_suite.squad import data as squad_data
 import run_classifier
 import tokenization
@@ -44,7 +44,7 @@ def define_flags():
   flags.DEFINE_string("lengths_file", DEFAULT_FILE, "JSON file to write.")
 
 
-PROCESSORS = {"MRPC": run_classifier.MrpcProcessor, "SST-2": run_classifier.Sst2Processor}
+PROCESSORS = {"MRPC": glue.MrpcProcessor, "SST-2": glue.Sst2Processor}
 
 
 def count(data_dir, vocab_file):

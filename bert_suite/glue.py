@@ -255,7 +255,8 @@ class XnliProcessor(DataProcessor):
             if set_type == "test" else self._label(row, label))
         for i, row in enumerate(rows) if i and row[language] == self.language]
     if rows[1:] and not examples:
-      raise ValueError("%s: found no row of --xnli_language=%s, expected one of "
-                       "%s" % (path, self.language, ", ".join(sorted(
-                           {row[language] for row in rows[1:]}))))
+      raise ValueError(
+          "%s: found no row of --xnli_language=%s, expected one of %s" % (
+              path, self.language, ", ".join(sorted(
+                  {row[language] for row in rows[1:]}))))
     return self._check_any(examples, path)

@@ -41,9 +41,7 @@ from .classifier_head import (  # noqa: F401  # programs find them here
     classification_head, compute_metrics, make_head, make_head_fn, tpu_metrics)
 # Programs find the data of this script here.
 from .glue import (  # noqa: F401
-    AxProcessor, ColaProcessor, GlueProcessor, MnliMismatchedProcessor,
-    MnliProcessor, MrpcProcessor, QnliProcessor, QqpProcessor, RteProcessor,
-    Sst2Processor, StsbProcessor, WnliProcessor, XnliProcessor)
+    ColaProcessor, GlueProcessor, MnliProcessor, MrpcProcessor, XnliProcessor)
 from .processors import (  # noqa: F401
     DataProcessor, InputExample, InputFeatures, PaddingInputExample,
     checked_labels, convert_examples_to_features, convert_single_example,

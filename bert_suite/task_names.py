@@ -1,4 +1,4 @@
-"""The tasks of classifiers by their names: PROCESSORS, and finding one in it."""
+"""The tasks of classifiers by their names."""
 
 import re
 
@@ -46,8 +46,9 @@ def find_task(task_name):
       if plain(name) == plain(task_name):
         return name
   raise ValueError(
-      "--task_name=%s: unknown task, expected one of %s; add one of your own to "
-      "PROCESSORS (see README.md)" % (task_name, ", ".join(sorted(PROCESSORS))))
+      "--task_name=%s: unknown task, expected one of %s; add one of your own "
+      "to PROCESSORS (see README.md)" % (
+          task_name, ", ".join(sorted(PROCESSORS))))
 
 
 def find_processor(task_name, settings=None):

@@ -16,9 +16,9 @@ _GROUPS = [
     (OWN, ""),
     ("Data", """
      task_name data_dir train_file predict_file xnli_language train_language
-     data_file predictions_file null_odds_file input_file eval_input_file output_file max_seq_length
-     long_text window_stride window_pooling doc_stride max_query_length
-     version_2_with_negative split_long_lines
+     data_file predictions_file null_odds_file input_file eval_input_file
+     output_file max_seq_length long_text window_stride window_pooling
+     doc_stride max_query_length version_2_with_negative split_long_lines
      max_predictions_per_seq masked_lm_prob dupe_factor do_whole_word_mask
      whole_word_segmented short_seq_prob truncate_segment_prob random_seed
      shard_size num_workers skip_bad_records"""),

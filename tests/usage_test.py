@@ -141,7 +141,7 @@ if __name__ == "__main__":
   assert text.startswith(
       "Usage: python reviews.py --flag=value ...\n\nFine-tunes BERT on")
   assert "python run_classifier.py" not in text
-  assert "qqp, reviews, rte, sst-2," in text
+  assert "qqp, reviews, rte, sst-2," in " ".join(text.split())
   own, shared = text.split("\n\nData:\n")
   assert "Stars of a good review. (default: 3)" in own
   assert "--kind=VALUE" in own
