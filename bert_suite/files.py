@@ -354,7 +354,7 @@ def atomic_path(path):
   temporary = _temporary_name(target)
   try:
     yield temporary
-    _sync(temporary)
+    sync(temporary)
     tf.gfile.Rename(temporary, target, overwrite=True)
   except BaseException:
     if tf.gfile.Exists(temporary):
@@ -387,7 +387,7 @@ def write_version(folder, write):
   try:
     write(temporary)
     _check_model(temporary, folder)
-    _sync(temporary)
+    sync(temporary)
     number = max([int(time.time())] + [
         int(os.path.basename(version)) + 1
         for version in list_versions(folder)])
@@ -427,14 +427,14 @@ def _check_model(temporary, folder):
             folder, ", ".join(missing)))
 
 
-def _sync(path):
+def sync(path):
   """Flushes a local file, or all files in a local folder, to the disk."""
   if os.path.isfile(path):
     with open(path, "rb+") as file:
       os.fsync(file.fileno())
   for folder, _, names in os.walk(path):
     for name in names:
-      _sync(os.path.join(folder, name))
+      sync(os.path.join(folder, name))
 
 
 def _place():

@@ -275,16 +275,16 @@ def dropout_mask(shape, rate, key=None):
     float32 Tensor of that shape.
   """
   shape = tf.convert_to_tensor(shape)
+  if key is None:
+    key = xla.draw_key()
   if not hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):
     # TensorFlow 1.15 draws numbers only, not bits.
-    keep = tf.greater_equal(tf.random_uniform(shape), rate)
+    keep = tf.greater_equal(tf.random.stateless_uniform(shape, key), rate)
     return tf.cast(keep, tf.float32) * (1.0 / (1.0 - rate))
   # Some values are kept whatever the rate, or the scale would be infinite.
   dropped = min(int(round(rate * 2 ** _RANDOM_BITS)), 2 ** _RANDOM_BITS - 1)
   scale = 1.0 / (1.0 - dropped / 2.0 ** _RANDOM_BITS)
   size = tf.reduce_prod(shape)
-  if key is None:
-    key = xla.draw_key()
   words = tf.raw_ops.StatelessRandomUniformFullInt(
       shape=[(size + 3) // 4], seed=key, dtype=tf.int64)
   bits = tf.reshape(tf.bitcast(words, tf.int16), [-1])[:size]

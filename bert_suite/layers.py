@@ -47,7 +47,8 @@ def dropout(input_tensor, dropout_prob, packed=False):
   Args:
     input_tensor: float Tensor of any shape.
     dropout_prob: float or None. Probability of *dropping* a value.
-    packed: bool. Draws bits rather than numbers, which is cheaper. TPUs, where
+    packed: bool. Draws bits rather than numbers, which is cheaper, as does a
+      training whose random numbers follow from its seed and step. TPUs, where
       tokens are never packed, have no such generator.
 
   Returns:
@@ -55,7 +56,7 @@ def dropout(input_tensor, dropout_prob, packed=False):
   """
   if not dropout_prob:
     return input_tensor
-  if packed or xla.is_inside():
+  if packed or xla.has_keys():
     return kernels.dropout(input_tensor, dropout_prob)
   return tf.nn.dropout(input_tensor, rate=dropout_prob)
 

@@ -4,7 +4,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from . import (
     checkpoints, cli, devices, hooks, progress, run_settings, serving, tasks,
-    training)
+    training, training_state)
 
 
 def start(settings, computes=True):
@@ -49,11 +49,14 @@ def run(task, on_log=None):
       begin = training.find_start(settings, record, num_train_steps, task)
       if begin.step >= num_train_steps:
         examples.pop("train", None)  # nothing left to train on them
+      state = training_state.find_state(
+          "train" in examples and begin.checkpoint, begin.step,
+          task.batch_size("train"), settings.tf_random_seed)
       data = {split: task.write(split, found)
               for split, found in examples.items()}
 
-    def make_estimator(start_step):
-      return _make_estimator(task, num_train_steps, start_step, on_log)
+    def make_estimator(state):
+      return _make_estimator(task, num_train_steps, state, on_log)
 
     def checkpoint_to_use(num_train_steps):
       return training.checkpoint_to_use(
@@ -64,11 +67,11 @@ def run(task, on_log=None):
           settings.output_dir, record, begin.step,
           **dict(task.training_values(), num_train_steps=num_train_steps))
 
-    estimator, results = make_estimator(begin.step), None
+    estimator, results = make_estimator(state), None
     with task.naming_errors(data):
       if settings.do_train:
         estimator = _train(
-            task, estimator, make_estimator, data, num_train_steps, begin.step,
+            task, estimator, make_estimator, data, num_train_steps, state,
             record_start, lambda estimator: task.evaluate(
                 estimator, data["eval"], checkpoint_to_use(0)))
       checkpoint = checkpoint_to_use(num_train_steps)
@@ -82,7 +85,7 @@ def run(task, on_log=None):
   return results
 
 
-def _make_estimator(task, num_train_steps, start_step, on_log):
+def _make_estimator(task, num_train_steps, state, on_log):
   settings = task.settings
   batch_sizes = {
       split + "_batch_size": task.batch_size(split) for split in task.splits
@@ -91,53 +94,57 @@ def _make_estimator(task, num_train_steps, start_step, on_log):
       training.make_model_fn(
           task.head, settings.init_checkpoint,
           run_settings.optimizer_settings(settings, num_train_steps),
-          task.head_names, getattr(settings, "init_head", "auto")),
-      settings.output_dir, settings=settings, start_step=start_step,
+          task.head_names, getattr(settings, "init_head", "auto"), state),
+      settings.output_dir, settings=settings, start_step=state.step,
       on_log=on_log, **batch_sizes)
 
 
-def _train(task, estimator, make_estimator, data, num_train_steps, start_step,
+def _train(task, estimator, make_estimator, data, num_train_steps, state,
            on_start, evaluate):
   """Trains, with evaluations before the last step as `task.eval_every` says.
 
   Args:
     task: tasks.Task.
     estimator: TPUEstimator.
-    make_estimator: function of the step to start at.
+    make_estimator: function of the State to start at.
     data: dict from split to Data; without "train" where all steps are done.
     num_train_steps: int.
-    start_step: int. The step of the checkpoint that it resumes from.
+    state: training_state.State. Where it resumes.
     on_start: function without arguments, see `training.train`.
     evaluate: function of an estimator.
 
   Returns:
     The estimator that trained the last steps.
   """
-  def train(step, **more):
+  # What is computed elsewhere cannot call the reader of this process.
+  in_order = state.is_ordered and not (
+      task.settings.use_tpu or task.settings.master)
+
+  def train(state, **more):
     training.train(
         estimator, "train" in data and task.input_fn(
-            "train", data["train"], step * task.batch_size("train")),
-        num_train_steps, step, task.how_to_train_more, on_start=on_start,
+            "train", data["train"], state.position,
+            state.seed if in_order else None),
+        num_train_steps, state.step, task.how_to_train_more, on_start=on_start,
         **more)
 
   if not task.eval_every:
-    train(start_step)
+    train(state)
   elif not task.settings.use_tpu:
-    train(start_step, more_hooks=[hooks.EvaluateHook(
+    train(state, more_hooks=[hooks.EvaluateHook(
         lambda: evaluate(estimator), estimator.model_dir, task.eval_every,
         num_train_steps)])
   else:
     # A TPU cannot evaluate while it trains: the training stops and resumes.
-    step = start_step
     while True:
-      stop_step = min(
-          num_train_steps, (step // task.eval_every + 1) * task.eval_every)
-      train(step, stop_step=stop_step)
+      stop_step = min(num_train_steps, (
+          state.step // task.eval_every + 1) * task.eval_every)
+      train(state, stop_step=stop_step)
       if stop_step >= num_train_steps:
         break
       evaluate(estimator)
-      step = stop_step
-      estimator = make_estimator(step)  # its seed depends on the step
+      state = state.at(stop_step)
+      estimator = make_estimator(state)  # its seed depends on the step
   return estimator
 
 

@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 from . import (
     checkpoint_fit, checkpoints, cli, faults, files, hooks, initial_weights,
     metrics, modeling, optimization, run_settings, tf_estimator, training_lock,
-    xla)
+    training_state, xla)
 
 
 def make_estimator(
@@ -231,7 +231,7 @@ def make_builder(make):
 
 
 def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
-                  init_head="auto"):
+                  init_head="auto", state=None):
   """Makes an Estimator's `model_fn` from a task's head.
 
   Args:
@@ -242,6 +242,9 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     head_names: names of the head's variables. See
       `checkpoint_fit.find_new_head`, as for the next.
     init_head: str.
+    state: training_state.State. Where the training resumes; None for random
+      numbers of dropout that --tf_random_seed alone gives, and for checkpoints
+      without state.
 
   Returns:
     A function (features, labels, mode, params, config) that returns a
@@ -258,7 +261,11 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
         tf.logging.INFO if is_training else tf.logging.DEBUG, "Features: %s",
         ", ".join("%s %s" % (name, features[name].shape.as_list())
                   for name in sorted(features)))
-    with xla.compiling(bool(settings and settings.compiled)):
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(xla.compiling(bool(settings and settings.compiled)))
+      if is_training and state and not use_tpu:
+        stack.enter_context(xla.drawing_from(
+            state.seed, tf.train.get_or_create_global_step()))
       head = head_fn(features, is_training)
     with cli.user_errors():
       latest = config and checkpoints.find_checkpoint(config.model_dir)
@@ -282,6 +289,9 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     else:
       train_op = optimization.make_train_op(head.loss, settings)
       spec.update(loss=head.loss, train_op=train_op)
+      if state and not use_tpu:
+        tf.add_to_collection(tf.GraphKeys.SAVERS, training_state.Saver(
+            state, config.keep_checkpoint_max))
       if not use_tpu:  # TPUs cannot write summaries from inside a step.
         hooks.read_step_after(train_op)
         spec["training_hooks"] = [hooks.LogHook(

@@ -12,6 +12,7 @@ import inspect
 import itertools
 import re
 import threading
+import zlib
 
 from . import environment  # isort: skip  # before TensorFlow
 
@@ -91,8 +92,35 @@ def is_inside():
   return getattr(_local, "keys", None) is not None
 
 
+@contextlib.contextmanager
+def drawing_from(seed, step):
+  """Has keys follow from a seed and a step within a `with` block.
+
+  Args:
+    seed: int.
+    step: integer scalar Tensor.
+  """
+  step = tf.cast(step, tf.int32)
+
+  def keys():
+    for number in itertools.count():
+      constant = zlib.crc32(b"%d %d" % (seed, number)) & 0x7FFFFFFF
+      yield tf.stack([step, constant])
+
+  with _setting("source", keys()):
+    yield
+
+
+def has_keys():
+  """Returns whether random numbers have to be drawn from keys."""
+  return is_inside() or bool(getattr(_local, "source", None))
+
+
 def draw_key():
-  """Draws a key for stateless random numbers, int32 [2]."""
+  """Draws a key for stateless random numbers, int32 [2]; see `drawing_from`."""
+  source = getattr(_local, "source", None)
+  if source:
+    return next(source)
   return tf.random_uniform([2], maxval=2 ** 31 - 1, dtype=tf.int32)
 
 

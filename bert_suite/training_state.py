@@ -1,0 +1,163 @@
+"""What a training resumes from beside the weights, and checksums of those.
+
+Beside each checkpoint lies a file `.state.json`: the step, the seed, how many
+examples were used, and size and CRC-32 of each of its files. Step and seed give
+the random numbers of dropout, seed and count the order of the data.
+"""
+
+import collections
+import functools
+import json
+import os
+import random
+import zlib
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import checkpoint_files, files
+
+_ENDING = ".state.json"
+_CHUNK_BYTES = 2 ** 24
+
+
+class State(collections.namedtuple(
+    "State", "step position batch_size seed is_ordered")):
+  """Where a training is.
+
+  Attributes:
+    step: int. Steps that are done.
+    position: int. Examples that they used.
+    batch_size: int. Examples of each step from here on.
+    seed: int. Of dropout and, if `is_ordered`, of the order of the data.
+    is_ordered: bool. The data come in the order of `record_order`; else, as in
+      older versions, from a shuffle buffer.
+  """
+
+  def at(self, step):
+    """Returns the State at a later step."""
+    return self._replace(step=step, position=self.position + (
+        step - self.step) * self.batch_size)
+
+
+def find_state(checkpoint, step, batch_size, seed):
+  """Finds out where a training resumes.
+
+  Args:
+    checkpoint: str. None for a new training, and where none will follow.
+    step: int. That of the checkpoint, 0 without one.
+    batch_size: int. Examples of each step from here on.
+    seed: int. --tf_random_seed, of a new training; None draws one.
+
+  Returns:
+    State.
+  """
+  if seed is None:
+    seed = random.SystemRandom().randrange(2 ** 31)
+  if not checkpoint:
+    return State(step, 0, batch_size, seed, True)
+  saved = _read(checkpoint)
+  if not saved:
+    tf.logging.warning(
+        "%s was saved by an older version, without the order of its data: the "
+        "examples of its %d steps are skipped by reading them, and the few that "
+        "waited to be shuffled are left out", checkpoint, step)
+    return State(step, step * batch_size, batch_size, seed, False)
+  return State(step, saved["position"], batch_size, saved["seed"],
+               saved["is_ordered"])
+
+
+def _read(checkpoint):
+  """Returns what a checkpoint's state file holds, a dict; None without one."""
+  path = checkpoint + _ENDING
+  if not tf.gfile.Exists(path):
+    return None
+  expected = {"step": int, "position": int, "seed": int, "is_ordered": bool,
+              "files": dict}
+  with tf.gfile.GFile(path, "rb") as reader:
+    try:
+      saved = json.loads(reader.read().decode("utf-8"))
+    except ValueError:
+      saved = None
+  if not isinstance(saved, dict) or any(
+      type(saved.get(name)) is not kind for name, kind in expected.items()):
+    raise ValueError("%s: is damaged; restore it, or remove it to resume "
+                     "without it" % path)
+  return saved
+
+
+def find_damage(checkpoint):
+  """Returns how a checkpoint's files differ from when it was saved, or "".
+
+  Args:
+    checkpoint: str. Prefix of the checkpoint. Without a state file, and in
+      remote folders but for sizes, nothing is known.
+
+  Raises:
+    ValueError: the state file is damaged.
+  """
+  saved = _read(checkpoint)
+  for name, (size, checksum) in sorted(saved["files"].items() if saved else ()):
+    path = os.path.join(os.path.dirname(checkpoint), os.path.basename(name))
+    if not tf.gfile.Exists(path):
+      return "%s is missing" % path
+    stat = tf.gfile.Stat(path)
+    if stat.length != size:
+      return "%s has %d bytes, expected %d" % (path, stat.length, size)
+    if "://" not in path and _checksum(path, stat.mtime_nsec) != checksum:
+      return "%s is not as it was saved (its checksum differs)" % path
+  return ""
+
+
+@functools.lru_cache(maxsize=64)
+def _checksum(path, unused_time):
+  """Returns the CRC-32 of a file, once for each time of its last change."""
+  checksum = 0
+  with tf.gfile.GFile(path, "rb") as reader:
+    for chunk in iter(lambda: reader.read(_CHUNK_BYTES), b""):
+      checksum = zlib.crc32(chunk, checksum)
+  return checksum & 0xFFFFFFFF
+
+
+class Saver(tf.train.Saver):
+  """Saves checkpoints with their state; both are on disk before the list is.
+
+  TensorFlow lists a checkpoint as the latest once its files have their names,
+  but after a power cut they may be there without their content.
+  """
+
+  def __init__(self, state, max_to_keep):
+    """Makes the saver.
+
+    Args:
+      state: State. Where the training resumes.
+      max_to_keep: int. Checkpoints to keep.
+    """
+    super().__init__(sharded=True, max_to_keep=max_to_keep, defer_build=True,
+                     save_relative_paths=True)
+    self._state = state
+
+  # TensorFlow calls this when the files are written, before it lists them.
+  def _RecordLastCheckpoint(self, latest_save_path):
+    step = int(latest_save_path.rsplit("-", 1)[1])
+    folder, found = os.path.dirname(latest_save_path), {}
+    for name in checkpoint_files.names_of(latest_save_path):
+      path = os.path.join(folder, name)
+      if not name.endswith(".meta"):  # written later, and never read
+        files.sync(path)
+        stat = tf.gfile.Stat(path)
+        found[name] = [stat.length, _checksum(path, stat.mtime_nsec)]
+    state = self._state.at(step)
+    files.write_json(latest_save_path + _ENDING, {
+        "step": step, "position": state.position, "seed": state.seed,
+        "is_ordered": state.is_ordered, "files": found})
+    super()._RecordLastCheckpoint(latest_save_path)
+
+  def _MaybeDeleteOldCheckpoints(self, meta_graph_suffix="meta"):
+    old = [path for path, _ in self._checkpoints_to_be_deleted]
+    super()._MaybeDeleteOldCheckpoints(meta_graph_suffix)
+    for path in old:
+      if tf.gfile.Exists(path + _ENDING) and not tf.gfile.Exists(
+          path + ".index"):
+        tf.gfile.Remove(path + _ENDING)
