@@ -9,7 +9,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from google.protobuf import text_format
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files, files, run_record, training_lock
+from . import checkpoint_files, files, run_record, training_lock, training_state
 # What runs use of run.json, which lies beside the checkpoints it describes.
 from .run_record import (  # noqa: F401
     FILE_NAME, check_fields, check_record, describe_vocab, hash_vocab,
@@ -111,45 +111,54 @@ def find_checkpoint(output_dir):
   """Returns the latest checkpoint in a folder whose files exist, or None.
 
   The folder may have been moved or copied, so only the last part of the paths
-  in its list of checkpoints is used. If the files of the latest were removed,
-  it is the one before.
+  in its list of checkpoints is used. One whose files were removed or damaged is
+  passed over with a warning.
 
   Raises:
-    ValueError: the list names checkpoints and none is there, or the latest is
-      incomplete.
+    ValueError: the list names checkpoints and none is there and whole.
   """
   state, is_listed = _read_list(output_dir)
   if not state:
     return None
-  latest = _in_folder(output_dir, state.model_checkpoint_path)
-  found = _find_listed(output_dir, state)
-  if found != latest:
-    tf.logging.warning("%s has no files; using %s", latest, found)
-  elif not is_listed:
+  found, passed_over = _find_listed(output_dir, state)
+  for path, damage in passed_over:
+    tf.logging.warning("%s is passed over, since %s; using %s",
+                       path, damage, found)
+  if not is_listed:
     tf.logging.warning(
         "%s is missing or damaged; using the newest checkpoint there, %s",
-        os.path.join(output_dir, "checkpoint"), latest)
+        os.path.join(output_dir, "checkpoint"), found)
   return found
 
 
 def _find_listed(output_dir, state):
-  """Returns the latest checkpoint of a folder's list whose files exist.
+  """Finds the latest checkpoint of a folder's list that is whole.
+
+  Args:
+    output_dir: str.
+    state: CheckpointState proto, from `_read_list`.
+
+  Returns:
+    str, and a list of (path, what is wrong with it) of later ones.
 
   Raises:
     ValueError: see `find_checkpoint`.
   """
   latest = _in_folder(output_dir, state.model_checkpoint_path)
-  if exists(latest) or checkpoint_files.names_of(latest):
-    try:
-      resolve(latest)
-    except ValueError as error:
-      raise ValueError("%s, or remove its files to use an earlier checkpoint" %
-                       error) from None
-    return latest
-  earlier = [path for path in _list_checkpoints(output_dir, state)
-             if exists(path)]
-  if earlier:
-    return earlier[-1]
+  listed = [path for path in _list_checkpoints(output_dir, state)
+            if path != latest] + [latest]
+  passed_over = []
+  for path in reversed(listed):
+    damage = _find_damage(path)
+    if not damage:
+      return path, passed_over
+    passed_over.append((path, damage))
+  if any(map(_has_files, listed)):
+    raise ValueError(
+        "%s holds no checkpoint that is whole: %s; copy one again, or remove "
+        "them all and %s to start from scratch" % (
+            output_dir, "; ".join(damage for _, damage in passed_over),
+            os.path.join(output_dir, "checkpoint")))
   list_file = os.path.join(output_dir, "checkpoint")
   there = state.model_checkpoint_path
   if exists(there):
@@ -160,6 +169,23 @@ def _find_listed(output_dir, state):
   raise ValueError(
       "%s names the checkpoint %s, which has no files; remove %s to start from "
       "scratch" % (list_file, latest, list_file))
+
+
+def _find_damage(checkpoint):
+  """Returns what is wrong with a checkpoint's files, "" if they are whole."""
+  if not _has_files(checkpoint):
+    return "%s has no files" % checkpoint
+  try:
+    damage = training_state.find_damage(resolve(checkpoint))
+    if not damage:
+      check_readable(checkpoint)
+    return damage
+  except ValueError as error:
+    return str(error)
+
+
+def _has_files(checkpoint):
+  return exists(checkpoint) or bool(checkpoint_files.names_of(checkpoint))
 
 
 def _read_list(folder):
@@ -211,11 +237,14 @@ def repair_list(output_dir):
     output_dir: str. A folder with or without checkpoints.
   """
   state, _ = _read_list(output_dir)
-  if not state or (exists(state.model_checkpoint_path) and
-                   list(state.all_model_checkpoint_paths) ==
-                   _list_checkpoints(output_dir, state)):
+  if not state:
     return
-  latest = os.path.basename(_find_listed(output_dir, state))
+  found, passed_over = _find_listed(output_dir, state)
+  if (not passed_over and exists(state.model_checkpoint_path) and
+      list(state.all_model_checkpoint_paths) ==
+      _list_checkpoints(output_dir, state)):
+    return
+  latest = os.path.basename(found)
   names = [os.path.basename(path)
            for path in _list_checkpoints(output_dir, state) if exists(path)]
   names = names[:names.index(latest) + 1] if latest in names else [latest]

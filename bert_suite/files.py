@@ -427,6 +427,15 @@ def _check_model(temporary, folder):
             folder, ", ".join(missing)))
 
 
+def find_change(path):
+  """Returns when a file was last changed, in nanoseconds, and its size."""
+  if "://" not in path:  # TensorFlow would round to seconds
+    found = os.stat(path)
+    return found.st_mtime_ns, found.st_size
+  found = tf.gfile.Stat(path)
+  return found.mtime_nsec, found.length
+
+
 def sync(path):
   """Flushes a local file, or all files in a local folder, to the disk."""
   if os.path.isfile(path):

@@ -41,8 +41,7 @@ def find_offsets(path):
   Raises:
     tf.errors.DataLossError: the file is damaged or cut off.
   """
-  stat = tf.gfile.Stat(path)
-  made_for = np.array([stat.length, stat.mtime_nsec], np.int64)
+  made_for = np.array(files.find_change(path), np.int64)
   folder, name = os.path.split(path)
   index = os.path.join(folder, ".%s.offsets" % name)
   if tf.gfile.Exists(index):
@@ -50,9 +49,9 @@ def find_offsets(path):
       content = reader.read()
     if len(content) % 8 == 0 and len(content) >= 24:
       numbers = np.frombuffer(content, np.int64)
-      if (numbers[:2] == made_for).all() and numbers[-1] == stat.length:
+      if (numbers[:2] == made_for).all() and numbers[-1] == made_for[1]:
         return numbers[2:]
-  offsets = _scan(path, stat.length)
+  offsets = _scan(path, int(made_for[1]))
   try:
     with files.atomic_path(index) as temporary:
       with tf.gfile.GFile(temporary, "wb") as writer:

@@ -102,10 +102,10 @@ def find_damage(checkpoint):
     path = os.path.join(os.path.dirname(checkpoint), os.path.basename(name))
     if not tf.gfile.Exists(path):
       return "%s is missing" % path
-    stat = tf.gfile.Stat(path)
-    if stat.length != size:
-      return "%s has %d bytes, expected %d" % (path, stat.length, size)
-    if "://" not in path and _checksum(path, stat.mtime_nsec) != checksum:
+    time, found = files.find_change(path)
+    if found != size:
+      return "%s has %d bytes, expected %d" % (path, found, size)
+    if "://" not in path and _checksum(path, time) != checksum:
       return "%s is not as it was saved (its checksum differs)" % path
   return ""
 
@@ -146,8 +146,8 @@ class Saver(tf.train.Saver):
       path = os.path.join(folder, name)
       if not name.endswith(".meta"):  # written later, and never read
         files.sync(path)
-        stat = tf.gfile.Stat(path)
-        found[name] = [stat.length, _checksum(path, stat.mtime_nsec)]
+        time, size = files.find_change(path)
+        found[name] = [size, _checksum(path, time)]
     state = self._state.at(step)
     files.write_json(latest_save_path + _ENDING, {
         "step": step, "position": state.position, "seed": state.seed,

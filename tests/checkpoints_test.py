@@ -366,7 +366,8 @@ def test_the_one_before_counts_where_the_latest_was_removed(tmp_path):
     start = checkpoints.find_start(folder, None, make_record(), True)
   before = os.path.join(folder, "model.ckpt-3")
   assert start == (before, 3, None)
-  assert lines[0] == "%s has no files; using %s" % (checkpoint, before)
+  assert lines[0] == "%s is passed over, since %s has no files; using %s" % (
+      checkpoint, checkpoint, before)
   checkpoints.repair_list(folder)
   assert tf.train.latest_checkpoint(folder) == before  # for the Estimator
 
@@ -396,13 +397,33 @@ def test_without_a_list_that_can_be_read_the_newest_is_used(tmp_path, content):
 
 
 @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
-def test_a_latest_one_that_lacks_a_file_is_named_with_a_way_out(
-    tmp_path, ending):
+@pytest.mark.parametrize("keep", [None, 0, 5])
+def test_a_latest_one_that_is_not_whole_is_passed_over(tmp_path, ending, keep):
   folder, latest = trained_folder(tmp_path / "a")
-  os.remove(latest + ending)
-  with pytest.raises(ValueError, match="is incomplete.* or remove its files "
-                     "to use an earlier checkpoint$"):
+  if keep is None:
+    os.remove(latest + ending)
+  else:
+    os.truncate(latest + ending, keep)
+  before = os.path.join(folder, "model.ckpt-3")
+  with captured_log() as lines:
+    assert checkpoints.find_checkpoint(folder) == before
+  assert len(lines) == 1
+  assert lines[0].startswith("%s is passed over, since %s" % (latest, latest))
+  assert lines[0].endswith("; using " + before)
+  checkpoints.repair_list(folder)
+  assert tf.train.latest_checkpoint(folder) == before  # for the Estimator
+
+
+def test_a_folder_without_a_whole_checkpoint_says_what_is_wrong(tmp_path):
+  folder, latest = trained_folder(tmp_path / "a")
+  for name in os.listdir(folder):
+    if name.endswith(".index"):
+      os.remove(os.path.join(folder, name))
+  with pytest.raises(ValueError) as error:
     checkpoints.find_checkpoint(folder)
+  assert str(error.value).startswith(
+      "%s holds no checkpoint that is whole: %s: the checkpoint is incomplete" %
+      (folder, latest))
 
 
 def write_list(folder, paths):

@@ -88,6 +88,13 @@ def save_checkpoint(path, values):
     return tf.train.Saver().save(session, str(path), write_meta_graph=False)
 
 
+def read_weights(checkpoint):
+  """Returns a dict from the name of a checkpoint's variable to its array."""
+  reader = tf.train.load_checkpoint(checkpoint)
+  return {name: reader.get_tensor(name)
+          for name in reader.get_variable_to_shape_map()}
+
+
 def count_records(path):
   """Returns the number of records of a TFRecord file."""
   return sum(1 for _ in input_pipeline.iterate_records(path))
