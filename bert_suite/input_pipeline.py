@@ -168,7 +168,7 @@ def _ordered_batches(paths, seed, position, batch_size, group_size):
     while True:
       try:
         yield np.array(list(itertools.islice(records, batch_size)), object)
-      except tf.errors.DataLossError as error:  # which TensorFlow would not name
+      except tf.errors.DataLossError as error:  # TensorFlow would hide it
         raise ValueError("%s %s" % (BAD_RECORDS, error.message)) from None
 
   return tf.data.Dataset.from_generator(batches, tf.string, [batch_size])

@@ -106,8 +106,8 @@ class Order:
     Args:
       position: int. Records that come before, over all epochs.
     """
-    epoch, done = divmod(position, self.num_records)
-    for epoch in itertools.count(epoch):
+    first_epoch, done = divmod(position, self.num_records)
+    for epoch in itertools.count(first_epoch):
       blocks = self._random(epoch).permutation(len(self._starts))
       ends = np.cumsum(self._sizes[blocks])[_BLOCKS_TOGETHER - 1::
                                             _BLOCKS_TOGETHER]
@@ -180,7 +180,7 @@ class _Readers:
 
 
 def _open(path):
-  """Returns a reader whose `read` returns a record and where the next begins."""
+  """Returns a reader; `read` returns a record and where the next begins."""
   if hasattr(tf_record, "tf_record_random_reader"):
     return tf_record.tf_record_random_reader(path)
   return _PlainReader(path)  # TensorFlow 1.15

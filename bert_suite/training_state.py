@@ -61,8 +61,8 @@ def find_state(checkpoint, step, batch_size, seed):
   if not saved:
     tf.logging.warning(
         "%s was saved by an older version, without the order of its data: the "
-        "examples of its %d steps are skipped by reading them, and the few that "
-        "waited to be shuffled are left out", checkpoint, step)
+        "examples of its %d steps are skipped by reading them, and the few "
+        "that waited to be shuffled are left out", checkpoint, step)
     return State(step, step * batch_size, batch_size, seed, False)
   return State(step, saved["position"], batch_size, saved["seed"],
                saved["is_ordered"])

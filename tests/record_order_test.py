@@ -16,13 +16,12 @@ COUNTS = (300, 3, 0, 700)
 def paths(tmp_path_factory):
   """Files whose records begin with their number, over all files."""
   folder = tmp_path_factory.mktemp("records")
-  random, number, made = np.random.RandomState(1), 0, []
+  random, numbers, made = np.random.RandomState(1), itertools.count(), []
   for count in COUNTS:
     made.append(str(folder / ("%d.tf_record" % len(made))))
     with tf.python_io.TFRecordWriter(made[-1]) as writer:
-      for number in range(number, number + count):
+      for number in itertools.islice(numbers, count):
         writer.write(b"%d:" % number + random.bytes(random.randint(900)))
-      number += count > 0
   return made
 
 
