@@ -49,9 +49,11 @@ def run(task, on_log=None):
       begin = training.find_start(settings, record, num_train_steps, task)
       if begin.step >= num_train_steps:
         examples.pop("train", None)  # nothing left to train on them
-      state = training_state.find_state(
-          "train" in examples and begin.checkpoint, begin.step,
-          task.batch_size("train"), settings.tf_random_seed)
+      state = training_state.State(begin.step)
+      if "train" in examples:
+        state = training_state.find_state(
+            begin.checkpoint, begin.step, task.batch_size("train"),
+            settings.tf_random_seed)
       data = {split: task.write(split, found)
               for split, found in examples.items()}
 

@@ -23,7 +23,8 @@ _CHUNK_BYTES = 2 ** 24
 
 
 class State(collections.namedtuple(
-    "State", "step position batch_size seed is_ordered")):
+    "State", "step position batch_size seed is_ordered",
+    defaults=[0, 0, 0, True])):
   """Where a training is.
 
   Attributes:
@@ -45,7 +46,7 @@ def find_state(checkpoint, step, batch_size, seed):
   """Finds out where a training resumes.
 
   Args:
-    checkpoint: str. None for a new training, and where none will follow.
+    checkpoint: str. None for a new training.
     step: int. That of the checkpoint, 0 without one.
     batch_size: int. Examples of each step from here on.
     seed: int. --tf_random_seed, of a new training; None draws one.
@@ -56,7 +57,7 @@ def find_state(checkpoint, step, batch_size, seed):
   if seed is None:
     seed = random.SystemRandom().randrange(2 ** 31)
   if not checkpoint:
-    return State(step, 0, batch_size, seed, True)
+    return State(step, 0, batch_size, seed)
   saved = _read(checkpoint)
   if not saved:
     tf.logging.warning(
