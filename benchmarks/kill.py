@@ -2,8 +2,8 @@
 
   python benchmarks/kill.py --kills=1000 --output_dir=/tmp/kill
 
-Two jobs on the sample data, each in a process of its own that gets kill -9 after
-a random time, and again and again until it ends: `classifier` trains (with a
+Two jobs on the sample data, each in a process of its own that gets kill -9
+after a random time, and again and again until it ends: `classifier` trains (with a
 checkpoint every second step), evaluates, predicts and exports; `shards` writes
 records for pre-training. Then the folder is removed and the job begins anew,
 until so many were killed. After each kill everything that has its final name
@@ -28,13 +28,12 @@ import traceback
 
 from absl import app, flags
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TOP)
 
-import tensorflow.compat.v1 as tf
-
-from bert_suite import (
+from bert_suite import (  # noqa: E402  # found through the path above
     checkpoints, create_pretraining_data, record_files, run_classifier,
     script_options)
 
@@ -120,7 +119,7 @@ def start(job, folder, log):
     os.makedirs(folder, exist_ok=True)
     JOBS[job](folder, log)
     status = 0
-  except BaseException:
+  except BaseException:  # noqa: BLE001  # the process ends here
     traceback.print_exc()
   finally:
     sys.stderr.flush()
