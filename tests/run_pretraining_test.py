@@ -13,6 +13,7 @@ import helpers
 import hooks_test
 import modeling
 import numpy_bert
+import optimization
 import resume_test
 import run_pretraining
 import tokenization
@@ -311,12 +312,13 @@ def test_figures_of_an_evaluation_are_those_of_the_heads(records):
       np.exp(results[0]["masked_lm_loss"]), rel=1e-5)
 
 
-def test_few_shapes_change_no_loss():
-  """Rows that fill up must not be counted as predictions."""
+def start_session(options, mode):
+  """Starts a model without dropout on three sequences; returns its spec."""
   rng = np.random.RandomState(4)
   config = modeling.BertConfig(
       vocab_size=30, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
-      intermediate_size=12, max_position_embeddings=16)
+      intermediate_size=12, max_position_embeddings=16, hidden_dropout_prob=0.0,
+      attention_probs_dropout_prob=0.0)
   arrays = {
       "input_ids": rng.randint(1, 30, [3, 7]),
       "input_mask": (np.arange(7) < [[7], [4], [2]]).astype(int),
@@ -324,26 +326,57 @@ def test_few_shapes_change_no_loss():
       "masked_lm_positions": [[1, 3], [2, 0], [1, 0]],
       "masked_lm_ids": [[5, 6], [7, 0], [8, 0]],
       "next_sentence_labels": [0, 1, 1]}
+  features = {name: tf.constant(array, tf.int32)
+              for name, array in arrays.items()}
+  features["masked_lm_weights"] = tf.constant(
+      [[1, 1], [1, 0], [1, 0]], tf.float32)
+  spec = run_pretraining.make_model_fn(
+      config, None, optimization.Settings(
+          1e-2, 10, 0, compiled=options.compiled), options)(
+              features, None, mode, {"batch_size": 3})
+  session = tf.Session()
+  session.run(tf.global_variables_initializer())
+  for i, variable in enumerate(tf.trainable_variables()):
+    session.run(tf.assign(variable, np.random.RandomState(i).normal(
+        size=variable.shape.as_list(), scale=0.5)))
+  return session, spec
+
+
+def test_few_shapes_change_no_loss():
+  """Rows that fill up must not be counted as predictions."""
   losses = []
   for few_shapes in (False, True):
-    with tf.Graph().as_default(), tf.Session() as session:
-      tf.set_random_seed(1)
-      features = {name: tf.constant(array, tf.int32)
-                  for name, array in arrays.items()}
-      features["masked_lm_weights"] = tf.constant(
-          [[1, 1], [1, 0], [1, 0]], tf.float32)
-      spec = run_pretraining.model_fn_builder(
-          config, init_checkpoint=None, learning_rate=1e-3, num_train_steps=10,
-          num_warmup_steps=1, use_tpu=False, use_one_hot_embeddings=False,
-          options=modeling.Options(
-              remove_padding=True, few_shapes=few_shapes))(
-              features, None, tf_estimator.ModeKeys.EVAL, {})
-      for i, variable in enumerate(tf.trainable_variables()):
-        session.run(tf.assign(variable, np.random.RandomState(i).normal(
-            size=variable.shape.as_list(), scale=0.5)))
-      losses.append(session.run(spec.loss))
+    with tf.Graph().as_default():
+      session, spec = start_session(
+          modeling.Options(remove_padding=True, few_shapes=few_shapes),
+          tf_estimator.ModeKeys.EVAL)
+      with session:
+        losses.append(session.run(spec.loss))
   assert losses[0] > 1.0
   assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.skipif(tf.__version__.startswith("1."),
+                    reason="compiles no functions")
+@pytest.mark.parametrize("remove_padding", [False, True])
+def test_compiled_heads_train_alike(remove_padding):
+  runs, kinds = [], []
+  for compiled in (False, True):
+    with tf.Graph().as_default() as graph:
+      session, spec = start_session(
+          modeling.Options(remove_padding=remove_padding, compiled=compiled),
+          tf_estimator.ModeKeys.TRAIN)
+      with session:
+        losses = [session.run([spec.loss, spec.train_op])[0] for _ in range(4)]
+        runs.append(losses + session.run(tf.trainable_variables()))
+      kinds.append({op.type for op in graph.get_operations()
+                    if op.name.startswith("cls/")})
+  for ours, theirs in zip(*runs):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+  assert runs[0][0] > runs[0][3] > 1.0
+  # Outside of the programs are the variables and their reading.
+  assert "MatMul" in kinds[0]
+  assert not [kind for kind in kinds[1] if "MatMul" in kind]
 
 
 def test_next_sentences_can_be_left_out(records):

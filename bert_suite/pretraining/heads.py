@@ -1,11 +1,13 @@
 """Pre-training: the heads for masked words and next sentences, and metrics."""
 
+import functools
+
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from .. import kernels, metrics, modeling, padding, training
+from .. import kernels, metrics, modeling, padding, training, xla
 
 
 def get_masked_lm_output(bert_config, input_tensor, output_weights, positions,
@@ -207,32 +209,42 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
   label_weights = features["masked_lm_weights"]  # [B, P]
   if options.remove_padding:
     is_real = label_weights > 0
-    if options.few_shapes:
-      real, is_row = padding.find_cells(is_real)  # [M, 2], [M]
+    few_shapes = options.few_shapes or options.compiled
+    if few_shapes:
+      size = is_real.shape.num_elements()
+      real, is_row = padding.find_cells(  # [M, 2], [M]
+          is_real, padding.make_sizes(size, 8) if options.compiled and size else
+          None)
     else:
       real = tf.where(is_real)  # [M, 2], row and prediction
     vectors = tf.gather_nd(vectors, real)  # [M, W]
     label_ids = tf.gather_nd(label_ids, real)  # [M]
     label_weights = tf.gather_nd(label_weights, real)  # [M]
-    if options.few_shapes:
+    if few_shapes:
       label_weights *= is_row
   else:
     vectors = modeling.reshape_to_matrix(vectors)  # [B * P, W]
     label_ids = tf.reshape(label_ids, [-1])
     label_weights = tf.reshape(label_weights, [-1])
-  loss, example_loss, log_probs = masked_lm_head(
-      bert_config, vectors, model.get_embedding_table(), label_ids,
+
+  def predict_words(*tensors):
+    loss, example_loss, log_probs = masked_lm_head(bert_config, *tensors)
+    # Only the predictions: log probabilities of a whole vocabulary are large.
+    return loss, example_loss, tf.argmax(log_probs, -1, output_type=tf.int32)
+
+  loss, example_loss, predictions = xla.call(
+      predict_words, vectors,
+      tf.convert_to_tensor(model.get_embedding_table()), label_ids,
       label_weights)
-  # Only the predictions: log probabilities of a whole vocabulary are large.
   tensors = dict(
-      masked_lm_example_loss=example_loss,
-      masked_lm_predictions=tf.argmax(log_probs, -1, output_type=tf.int32),
+      masked_lm_example_loss=example_loss, masked_lm_predictions=predictions,
       masked_lm_ids=label_ids, masked_lm_weights=label_weights)
   names = ["masked_lm_accuracy", "masked_lm_loss", "perplexity"]
   if use_next_sentence:
     labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
-    next_loss, next_example_loss, next_log_probs = get_next_sentence_output(
-        bert_config, model.get_pooled_output(), labels)
+    next_loss, next_example_loss, next_log_probs = xla.call(
+        functools.partial(get_next_sentence_output, bert_config),
+        model.get_pooled_output(), labels)
     loss += next_loss
     tensors.update(
         next_sentence_example_loss=next_example_loss,
