@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 from . import xla
 
 # Elements of a variable from which a compiled update pays. What is smaller fits
-# the cache of a CPU, where a dozen operations cost less than one launch.
+# the cache of a CPU, where each pass over it costs little.
 _LARGE = 1 << 18
 
 # How the message of the error begins that stops a diverging training.
@@ -293,7 +293,8 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       name: str. Name scope of the update ops.
       gradient_scale: float or float32 scalar Tensor. Factor of the gradients.
       in_one_pass: bool. Compiles the update of large variables, for CPU and
-        GPU; TPUs compile everything.
+        GPU, and has one operation update a small one that does not decay; TPUs
+        compile everything.
     """
     super().__init__(False, name)
     self.learning_rate = learning_rate
@@ -303,7 +304,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     self.epsilon = epsilon
     self.exclude_from_weight_decay = exclude_from_weight_decay
     self.gradient_scale = gradient_scale
-    self._in_one_pass = None
+    self._has_kernel, self._in_one_pass = in_one_pass, None
     if in_one_pass and not xla.find_fault():
       self._in_one_pass = xla.compiled(self._new_values)
 
@@ -329,6 +330,12 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     # Made once: constants of each variable's own would be hundreds.
     self._decays = {False: tf.constant(0.0),
                     True: tf.convert_to_tensor(self.weight_decay_rate)}
+    # With powers of 0 the kernel's bias correction, sqrt(1 - beta_2 ** t) /
+    # (1 - beta_1 ** t), is 1.
+    self._kernel_scalars = dict(
+        beta1_power=self._decays[False], beta2_power=self._decays[False],
+        beta1=tf.constant(self.beta_1), beta2=tf.constant(self.beta_2),
+        epsilon=tf.constant(self.epsilon))
 
   def _create_slots(self, var_list):
     for variable in var_list:
@@ -372,8 +379,10 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     variables = [var] + [
         self.get_slot(var, name) for name in ("adam_m", "adam_v")]
     update = self._new_values
-    if self._in_one_pass and var.shape.num_elements() >= _LARGE:
-      update = self._in_one_pass
+    if var.shape.num_elements() >= _LARGE:
+      update = self._in_one_pass or update
+    elif self._has_kernel and not decays:
+      return self._run_kernel(grad, *variables + scalars)
     with tf.control_dependencies([grad]):
       values = [variable.value() for variable in variables]
     return tf.group(*[
@@ -381,6 +390,18 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         for variable, value in zip(variables, update(grad, *values + scalars))])
 
   _resource_apply_dense = _apply_dense
+
+  def _run_kernel(self, gradient, var, m, v, rate, decay, scale):
+    """Updates a variable as `_new_values` does, for which `decay` is 0."""
+    del decay
+    scalars = {name: tf.cast(value, gradient.dtype)
+               for name, value in self._kernel_scalars.items()}
+    if hasattr(var, "handle"):
+      return tf.raw_ops.ResourceApplyAdam(
+          var=var.handle, m=m.handle, v=v.handle, lr=rate,
+          grad=gradient * scale, **scalars)
+    return tf.raw_ops.ApplyAdam(
+        var=var, m=m, v=v, lr=rate, grad=gradient * scale, **scalars).op
 
   def _apply_sparse(self, grad, var):
     return self._apply_dense(tf.unsorted_segment_sum(

@@ -347,6 +347,18 @@ def test_a_variable_more_adds_no_constants_of_the_optimizer():
   assert count_constants(1) == count_constants(3)
 
 
+@pytest.mark.parametrize("use_resource", [True, False])
+def test_what_is_small_and_does_not_decay_is_updated_by_one_operation(
+    use_resource):
+  with tf.Graph().as_default() as graph:
+    variables = make_variables(use_resource)
+    loss = sum(map(tf.reduce_sum, variables.values()))
+    optimization.create_optimizer(loss, 0.1, 10, 0, False)
+    updates = [op for op in graph.get_operations()
+               if op.type in ("ApplyAdam", "ResourceApplyAdam")]
+    assert len(updates) == list(DECAYS.values()).count(False)
+
+
 def test_shared_constants_wait_for_nothing():
   """Else the first variables would wait for the last gradient."""
   with tf.Graph().as_default() as graph:
