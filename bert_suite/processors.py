@@ -1,8 +1,11 @@
 """The data of classifiers: examples, what reads them, and their features."""
 
+import itertools
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
 
 from . import (
     input_pipeline, long_texts, model_inputs, progress, tables, tokenization)
@@ -53,6 +56,26 @@ class InputFeatures:
     self.is_real_example = is_real_example
 
 
+class Stream:
+  """Items that are made anew each time they are iterated, so none is kept."""
+
+  def __init__(self, iterate, length):
+    """Makes a stream.
+
+    Args:
+      iterate: function without arguments that returns an iterator.
+      length: int. The number of items.
+    """
+    self._iterate = iterate
+    self._length = length
+
+  def __len__(self):
+    return self._length
+
+  def __iter__(self):
+    return self._iterate()
+
+
 class DataProcessor:
   """Reads the files of a task; a task is a subclass with these four methods.
 
@@ -66,6 +89,12 @@ class DataProcessor:
       for its own.
     setting_names: tuple of str. Settings that say what it reads; run.json
       records them.
+    shared_flags: tuple of str. Settings that evaluations and predictions should
+      share with the training, or a warning says so.
+    read_flags: tuple of str. Settings that name files or folders to read.
+    labels_file: str. File in --output_dir that gets the labels; None for none.
+    knows_test_labels: bool. The labels of examples to predict are right, where
+      they have one.
   """
 
   problem_type = SINGLE_LABEL
@@ -73,6 +102,10 @@ class DataProcessor:
   best_metric = "eval_accuracy"
   recorded_name = None
   setting_names = ("data_dir",)
+  shared_flags = ()
+  read_flags = ("data_dir",)
+  labels_file = None
+  knows_test_labels = False
 
   @classmethod
   def from_settings(cls, settings):
@@ -114,8 +147,8 @@ class DataProcessor:
       hint = "; correct or remove the row"
       if getattr(row, "number", None) == 1:
         hint = "; if the row is a header, remove it: this file has none"
-      raise _wrong_label(where, label, checked_labels(self),
-                         tables.separator_hint(row) or hint)
+      raise wrong_label(where, label, checked_labels(self),
+                        tables.separator_hint(row) or hint)
     return label
 
   def _check_any(self, examples, path):
@@ -144,12 +177,53 @@ def checked_labels(processor):
   return labels
 
 
-def _wrong_label(where, label, labels, hint=""):
+def wrong_label(where, label, labels, hint=""):
   """Returns the ValueError for a label that is not one of `labels`."""
   kinds = sorted(set(type(known).__name__ for known in labels))
   return ValueError("%s: found the label %s, expected one of %s (%s)%s" % (
       where, tokenization.describe(label), ", ".join(map(repr, labels)),
       ", ".join(kinds), hint))
+
+
+def read_examples(processor, split, data_dir, type_vocab_size=None):
+  """Reads a set of examples.
+
+  Args:
+    processor: DataProcessor.
+    split: str. "train", "eval" or "predict".
+    data_dir: str, or None.
+    type_vocab_size: int. Segments that the model knows; None if unknown.
+
+  Returns:
+    list of InputExample, or a Stream of them where the processor has one.
+
+  Raises:
+    ValueError: they are missing or wrong.
+  """
+  method = {"train": "get_train_examples", "eval": "get_dev_examples",
+            "predict": "get_test_examples"}[split]
+  try:
+    examples = getattr(processor, method)(data_dir)
+    if not isinstance(examples, Stream):
+      examples = list(examples or ())
+  except tf.errors.NotFoundError as error:
+    raise ValueError("--data_dir=%s: a file of the task is missing (%s)" % (
+        data_dir, error.message)) from None
+  name = "%s.%s" % (type(processor).__name__, method)
+  if not len(examples):
+    raise ValueError("%s: found no example to %s%s" % (
+        name, split, " in --data_dir=" + data_dir if data_dir else ""))
+  # The rows of a stream are alike, and looking at all would read it once more.
+  looked_at = list(itertools.islice(
+      examples, 1 if isinstance(examples, Stream) else None))
+  wrong = [one for one in looked_at if not hasattr(one, "text_a")]
+  if wrong:
+    raise ValueError("%s: found %s, expected an InputExample" % (
+        name, tokenization.describe(wrong[0])))
+  pair = next((example for example in looked_at if example.text_b), None)
+  if pair:
+    model_inputs.check_pair("Example %s" % pair.guid, type_vocab_size)
+  return examples
 
 
 def convert_single_example(ex_index, example, label_list, max_seq_length,
@@ -190,7 +264,7 @@ def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
   label_id, shown_label = 0, None
   if is_labelled:
     if example.label not in label_list:
-      raise _wrong_label(
+      raise wrong_label(
           "Example %s" % example.guid, example.label, label_list,
           "; only examples to predict may have no label"
           if example.label is None else "")
@@ -237,7 +311,7 @@ def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
   """Yields the features of examples as they are in records.
 
   Args:
-    examples: list of InputExample or PaddingInputExample.
+    examples: list or Stream of InputExample or PaddingInputExample.
     label_list: list of str.
     max_seq_length: int. S.
     tokenizer: FullTokenizer.

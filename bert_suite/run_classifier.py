@@ -25,6 +25,7 @@ and one line in `PROCESSORS`.
 
 import collections
 import dataclasses
+import itertools
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -34,25 +35,26 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, classifier_head, cli, input_pipeline,
+    checkpoint_fit, checkpoints, classifier_head, cli, files, input_pipeline,
     long_texts, model_inputs, modeling, optimization, run_settings, runner,
-    script_options, serving, tasks, tokenization, training)
+    script_options, serving, table_task, task_names, tasks, training)
 from .classifier_head import (  # noqa: F401  # programs find them here
     classification_head, compute_metrics, make_head, make_head_fn, tpu_metrics)
 # Programs find the data of this script here.
 from .glue import (  # noqa: F401
     ColaProcessor, GlueProcessor, MnliProcessor, MrpcProcessor, XnliProcessor)
 from .processors import (  # noqa: F401
-    DataProcessor, InputExample, InputFeatures, PaddingInputExample,
+    DataProcessor, InputExample, InputFeatures, PaddingInputExample, Stream,
     checked_labels, convert_examples_to_features, convert_single_example,
-    feature_dicts, file_based_convert_examples_to_features, tokenize_example)
+    feature_dicts, file_based_convert_examples_to_features, read_examples,
+    tokenize_example)
 from .script_options import option
 from .task_names import (  # noqa: F401
     PROCESSORS, find_processor, find_task, make_processor)
 
 FLAGS = flags.FLAGS
 
-REQUIRED_FLAGS = ("data_dir", "task_name", "vocab_file", "bert_config_file",
+REQUIRED_FLAGS = ("task_name", "vocab_file", "bert_config_file",
                   "output_dir")
 
 # A name of the reference that programs use.
@@ -60,10 +62,11 @@ _truncate_seq_pair = model_inputs.truncate_pair
 
 
 @dataclasses.dataclass
-class Settings(run_settings.FineTuningSettings):
+class Settings(table_task.TableSettings, run_settings.FineTuningSettings):
   """Settings of this script; each field is a flag."""
 
-  data_dir: str = option("path", None, "Folder with the task's .tsv files.")
+  data_dir: str = option("path", None, "Folder with the task's .tsv files; "
+                         "required but for --task_name=table.")
   task_name: str = option("string", None, lambda: "Task to train: %s." %
                           ", ".join(sorted(PROCESSORS)))
   xnli_language: str = option(
@@ -292,42 +295,31 @@ class ClassificationTask(tasks.Task):
         settings.max_seq_length)
 
   def check(self):
-    if os.path.realpath(self.settings.data_dir) != os.path.realpath(
-        self.settings.output_dir):  # else its files are those of earlier runs
-      self.read_flags += ("data_dir",)
-    super().check()
     if self.processor is None:
-      task_name = find_task(self.settings.task_name)
-      self.processor = make_processor(PROCESSORS[task_name], self.settings)
-      self.recorded_name = self.processor.recorded_name or task_name.lower()
-    self.training_flags += getattr(
-        self.processor, "setting_names", DataProcessor.setting_names)
+      self.processor, self.recorded_name = task_names.processor_of(
+          self.settings)
+    described = (self.processor if isinstance(self.processor, DataProcessor)
+                 else DataProcessor)
+    self.training_flags += described.setting_names
+    self.shared_flags += described.shared_flags
+    self.labels_file = described.labels_file
+    # In --output_dir the files of a folder are those of earlier runs.
+    self.read_flags += tuple(
+        name for name in described.read_flags if os.path.realpath(
+            getattr(self.settings, name) or "") != os.path.realpath(
+                self.settings.output_dir))
+    super().check()
     self.labels = checked_labels(self.processor)
     self.policy.check(self.settings.max_seq_length)
     if self.policy.has_windows:
       long_texts.check_device(self.settings, self.asked())
 
+  def result_files(self):
+    return super().result_files() + [self.labels_file] * bool(self.labels_file)
+
   def read(self, split):
-    data_dir = self.settings.data_dir
-    method = {"train": "get_train_examples", "eval": "get_dev_examples",
-              "predict": "get_test_examples"}[split]
-    try:
-      examples = list(getattr(self.processor, method)(data_dir) or ())
-    except tf.errors.NotFoundError as error:
-      raise ValueError("--data_dir=%s: a file of the task is missing (%s)" % (
-          data_dir, error.message)) from None
-    name = "%s.%s" % (type(self.processor).__name__, method)
-    if not examples:
-      raise ValueError("%s: found no example to %s%s" % (
-          name, split, data_dir and " in --data_dir=" + data_dir))
-    wrong = [one for one in examples if not hasattr(one, "text_a")]
-    if wrong:
-      raise ValueError("%s: found %s, expected an InputExample" % (
-          name, tokenization.describe(wrong[0])))
-    pair = next((example for example in examples if example.text_b), None)
-    if pair:
-      model_inputs.check_pair("Example %s" % pair.guid, self.type_vocab_size)
-    return examples
+    return read_examples(self.processor, split, self.settings.data_dir,
+                         self.type_vocab_size)
 
   def features(self, split, examples):
     return feature_dicts(
@@ -356,8 +348,12 @@ class ClassificationTask(tasks.Task):
     if self.settings.use_tpu and split != "train":
       # Full batches only: fill up the last one.
       missing = -len(examples) % self.batch_size(split)
-    data = super().write(
-        split, list(examples) + [PaddingInputExample()] * missing)
+    data = super().write(split, Stream(
+        lambda: itertools.chain(examples, [PaddingInputExample()] * missing),
+        len(examples) + missing))
+    if split == "train" and self.labels_file and self.labels:
+      files.write_text(self.path(self.labels_file), "".join(
+          label + "\n" for label in self.labels))
     return data._replace(num_examples=len(examples))
 
   def head(self, features, is_training):
@@ -432,13 +428,13 @@ def run_with(settings, processor=None, on_log=None):
   Raises:
     UserError: a mistake in the settings or in a file.
   """
-  required = REQUIRED_FLAGS
+  required = task_names.folder_flags(settings.task_name) + REQUIRED_FLAGS
   if processor is not None:  # which may read its data from anywhere
     processor = make_processor(processor, settings)
     settings = dataclasses.replace(
         settings, data_dir=settings.data_dir or "",
         task_name=settings.task_name or type(processor).__name__)
-    required = [name for name in required if name != "data_dir"]
+    required = REQUIRED_FLAGS
   cli.check_given(settings, required)
   runner.start(settings)
   with cli.user_errors():

@@ -21,12 +21,11 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     cli, files, hub_modules, model_inputs, modeling, optimization,
-    run_classifier, runner, script_options, tokenization, training)
+    run_classifier, runner, script_options, task_names, tokenization, training)
 from .script_options import option
 
 FLAGS = flags.FLAGS
-REQUIRED_FLAGS = ("data_dir", "task_name", "bert_hub_module_handle",
-                  "output_dir")
+REQUIRED_FLAGS = ("task_name", "bert_hub_module_handle", "output_dir")
 _BROUGHT_BY_MODULE = ("init_checkpoint", "vocab_file", "bert_config_file")
 
 
@@ -220,6 +219,7 @@ def run_with(settings):
   Raises:
     UserError: a mistake in the settings or in a file.
   """
+  cli.check_given(settings, task_names.folder_flags(settings.task_name))
   runner.start(settings)
   for name in _BROUGHT_BY_MODULE:
     if getattr(settings, name):

@@ -1,8 +1,9 @@
 """The tasks of classifiers by their names."""
 
+import dataclasses
 import re
 
-from . import cli, glue
+from . import cli, glue, table_task
 
 # From the name of a task, in any case, to its DataProcessor's class.
 PROCESSORS = {
@@ -11,6 +12,7 @@ PROCESSORS = {
     "mrpc": glue.MrpcProcessor, "qnli": glue.QnliProcessor,
     "qqp": glue.QqpProcessor, "rte": glue.RteProcessor,
     "sst-2": glue.Sst2Processor, "sts-b": glue.StsbProcessor,
+    "table": table_task.TableProcessor,
     "wnli": glue.WnliProcessor, "xnli": glue.XnliProcessor}
 
 
@@ -35,22 +37,58 @@ def make_processor(processor, settings=None):
   return processor
 
 
+def _named(task_name):
+  """Returns the key of a task in PROCESSORS; None if there is none."""
+  for plain in (str.lower, lambda name: re.sub("[-_ ]", "", name.lower())):
+    for name in PROCESSORS:
+      if plain(name) == plain(task_name or ""):
+        return name
+  return None
+
+
 def find_task(task_name):
   """Returns the key of a task in PROCESSORS, whatever its case and hyphens.
 
   Raises:
     ValueError: there is none.
   """
-  for plain in (str.lower, lambda name: re.sub("[-_ ]", "", name.lower())):
-    for name in PROCESSORS:
-      if plain(name) == plain(task_name):
-        return name
-  raise ValueError(
-      "--task_name=%s: unknown task, expected one of %s; add one of your own "
-      "to PROCESSORS (see README.md)" % (
-          task_name, ", ".join(sorted(PROCESSORS))))
+  found = _named(task_name)
+  if found is None:
+    raise ValueError(
+        "--task_name=%s: unknown task, expected one of %s; for files of your "
+        "own use --task_name=table --train_file=FILE, or add a task to "
+        "PROCESSORS (see README.md)" % (
+            task_name, ", ".join(sorted(PROCESSORS))))
+  return found
 
 
 def find_processor(task_name, settings=None):
   """Makes the processor of a task; see `find_task` and `make_processor`."""
   return make_processor(PROCESSORS[find_task(task_name)], settings)
+
+
+def processor_of(settings):
+  """Returns the processor of --task_name, and the task's name for run.json.
+
+  Args:
+    settings: Settings of a script.
+
+  Raises:
+    ValueError: there is none, or settings are given that it does not read.
+  """
+  name = find_task(settings.task_name)
+  processor = make_processor(PROCESSORS[name], settings)
+  ignored = [
+      field.name for field in dataclasses.fields(table_task.TableSettings)
+      if getattr(settings, field.name) and
+      field.name not in processor.setting_names]
+  if ignored and not isinstance(processor, table_task.TableProcessor):
+    raise ValueError("--%s: --task_name=%s does not read it; use --task_name="
+                     "table, or leave it out" % (ignored[0], name))
+  return processor, processor.recorded_name or name.lower()
+
+
+def folder_flags(task_name):
+  """Returns the required flags that name what a task reads, a tuple."""
+  found = PROCESSORS.get(_named(task_name))
+  return () if found is table_task.TableProcessor else ("data_dir",)

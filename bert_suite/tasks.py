@@ -147,7 +147,8 @@ class Task:
         (split, self.read(split)) for split in self.asked())
 
   def read(self, split):
-    """Reads a split; returns its examples, a list.
+    """Reads a split; returns its examples, a list, or what can be iterated
+    again and has a length.
 
     Raises:
       ValueError: they are missing or wrong.

@@ -15,13 +15,15 @@ OWN = "Flags of this program"
 _GROUPS = [
     (OWN, ""),
     ("Data", """
-     task_name data_dir train_file predict_file xnli_language train_language
-     data_file predictions_file null_odds_file input_file eval_input_file
-     output_file max_seq_length long_text window_stride window_pooling
-     doc_stride max_query_length version_2_with_negative split_long_lines
-     max_predictions_per_seq masked_lm_prob dupe_factor do_whole_word_mask
-     whole_word_segmented short_seq_prob truncate_segment_prob random_seed
-     shard_size num_workers skip_bad_records"""),
+     task_name data_dir train_file dev_file test_file predict_file text_a
+     text_b label multi_label label_separator regression table_format dev_share
+     xnli_language train_language data_file predictions_file null_odds_file
+     input_file eval_input_file output_file max_seq_length long_text
+     window_stride window_pooling doc_stride max_query_length
+     version_2_with_negative split_long_lines max_predictions_per_seq
+     masked_lm_prob dupe_factor do_whole_word_mask whole_word_segmented
+     short_seq_prob truncate_segment_prob random_seed shard_size num_workers
+     skip_bad_records"""),
     ("Model", """
      model_dir task bert_hub_module_handle bert_config_file vocab_file
      init_checkpoint init_head do_lower_case strip_accents labels layers
@@ -64,9 +66,11 @@ _ELSEWHERE = [
     ("weight_decay wd", "leave it out: it is 0.01, as in BERT's own training, "
      "with --learning_rate"),
     ("train_file train_data dataset dataset_name", "use --data_dir, the folder "
-     "with train.tsv and dev.tsv", "use --train_file", "use --input_file"),
+     "with train.tsv and dev.tsv, or --train_file with --task_name=table",
+     "use --train_file", "use --input_file"),
     ("validation_file dev_file eval_file test_file", "use --data_dir, the "
-     "folder with dev.tsv and test.tsv", "use --predict_file",
+     "folder with dev.tsv and test.tsv, or --dev_file and --test_file with "
+     "--task_name=table", "use --predict_file",
      "use --eval_input_file"),
     ("model_name_or_path model_name model pretrained_model",
      "use --bert_hub_module_handle", "use --model_dir",

@@ -1,0 +1,227 @@
+"""Tables of a user's own, read row by row: TSV, CSV or JSON lines, maybe gzip."""
+
+import codecs
+import csv
+import json
+import os
+import re
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import gzip_files
+
+FORMATS = ("tsv", "csv", "jsonl")
+_ENDINGS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+# The csv module refuses columns of more than 131,072 characters; without a
+# limit a quote that is not closed would read the rest of the file.
+_LONGEST_TEXT = 2 ** 24
+# A column and the comma after it, where quotes are right.
+_CSV_COLUMN = re.compile(r'("(?:[^"]|"")*"|(?!")[^,\r]*),')
+_SEPARATORS = (("\t", "tabs"), (";", "semicolons"), (",", "commas"))
+
+
+def find_format(path, given=None):
+  """Returns the format of a table: `given`, or what its name ends with.
+
+  Raises:
+    ValueError: its name does not say it.
+  """
+  root = path[:-len(".gz")] if path.lower().endswith(".gz") else path
+  found = given or _ENDINGS.get(os.path.splitext(root)[1].lower())
+  if found is None:
+    raise ValueError("%s: its name does not end with .tsv, .csv or .jsonl, with "
+                     "or without .gz; pass --table_format" % path)
+  return found
+
+
+def has_header(columns):
+  """Returns whether columns, list of str, are names; else they are numbers."""
+  return not all(column.isdigit() for column in columns)
+
+
+def read_rows(path, columns, table_format=None, optional=None):
+  """Yields some columns of each row; keeps no row.
+
+  Args:
+    path: str. May be gzip, whatever its name is.
+    columns: list of str. The names of columns; or, where the file has no
+      header, their numbers, from 1, all of them. JSON lines have names only.
+    table_format: str. One of FORMATS; None to go by the name.
+    optional: str. One of `columns` that the file need not have.
+
+  Yields:
+    (int, list): the number of the line where a row begins, and its values, str
+    (in JSON lines, whatever is there); None for the optional column if it is
+    not there.
+
+  Raises:
+    ValueError: a row cannot be read, or lacks a column; the message has its
+      place.
+  """
+  table_format = find_format(path, table_format)
+  if not tf.gfile.Exists(path) or tf.gfile.IsDirectory(path):
+    raise ValueError("%s: there is no such file" % path)
+  with tf.gfile.GFile(path, "rb") as reader:
+    lines = _read_lines(gzip_files.unpacked(reader, path), path)
+    if table_format == "jsonl":
+      for number, found in _parse_json(lines, path):
+        _check_columns([one for one in columns if one != optional], found,
+                       "%s, row %d" % (path, number))
+        yield number, [found.get(column) for column in columns]
+      return
+    parse = _parse_csv if table_format == "csv" else _split_at_tabs
+    rows = _check_widths(parse(lines, path), path, table_format)
+    if has_header(columns):
+      indices = _find_columns(next(rows, (1, [])), columns, optional, path)
+    else:
+      indices = None
+    for number, found in rows:
+      if indices is None:
+        indices = _check_numbers(columns, len(found), optional, path)
+      yield number, [None if index is None else found[index]
+                     for index in indices]
+
+
+def _read_lines(reader, path):
+  """Yields the lines of a file, without blank ones at its end."""
+  blank = 0
+  for number, line in enumerate(reader, 1):
+    if number == 1 and line.startswith(codecs.BOM_UTF8):
+      line = line[len(codecs.BOM_UTF8):]
+    try:
+      text = line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+      raise ValueError("%s, row %d: byte %d is not UTF-8; save the file as "
+                       "UTF-8" % (path, number, error.start + 1)) from None
+    if not text.strip():
+      blank += 1
+      continue
+    for _ in range(blank):
+      yield ""
+    blank = 0
+    yield text
+
+
+def _split_at_tabs(lines, unused_path):
+  """Yields the number and the columns, list of str, of each row of a TSV."""
+  for number, line in enumerate(lines, 1):
+    yield number, line.split("\t")
+
+
+def _parse_csv(lines, path):
+  """Yields the same of a CSV as RFC 4180 has it."""
+  csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_TEXT))
+  record = []  # the lines of a row
+
+  def remembered():
+    for line in lines:
+      record.append(line + "\n")
+      yield record[-1]
+
+  reader, number = csv.reader(remembered(), strict=True), 1
+  while True:
+    del record[:]
+    try:
+      columns = next(reader)
+    except StopIteration:
+      return
+    except csv.Error as error:
+      raise ValueError(_explain(error, "".join(record), path, number)) from None
+    yield number, columns
+    number = reader.line_num + 1
+
+
+def _explain(error, record, path, number):
+  """Returns a message about the row, str, that a csv.Error is about."""
+  good, match = 0, _CSV_COLUMN.match(record)
+  while match:
+    good, match = good + 1, _CSV_COLUMN.match(record, match.end())
+  cause = "wrong quotes (%s); double a quote that is part of a text" % error
+  if "new-line" in str(error):
+    cause = "found a carriage return outside quotes; put the text in quotes"
+  elif "NUL" in str(error):
+    cause = "found a NUL character; save the file as UTF-8"
+  elif "end of data" in str(error):
+    cause = "a quote is not closed; close it, or remove it"
+  elif "limit" in str(error):
+    cause = ("a quote is not closed, or the text has more than %d characters" %
+             _LONGEST_TEXT)
+  return "%s, row %d, column %d: %s" % (path, number, good + 1, cause)
+
+
+def _parse_json(lines, path):
+  """Yields the number and the dict of each line."""
+  for number, line in enumerate(lines, 1):
+    where = "%s, row %d" % (path, number)
+    try:
+      found = json.loads(line)
+      if "\\ud" in line.lower():  # half a character, which no file can hold
+        json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+      raise ValueError("%s, column %d: is not JSON (%s); expected an object on "
+                       "each line" % (where, getattr(error, "colno", 1),
+                                      getattr(error, "msg", error))) from None
+    if not isinstance(found, dict):
+      raise ValueError("%s: found a JSON %s, expected an object such as "
+                       '{"text": "...", "label": "..."}' % (
+                           where, type(found).__name__))
+    yield number, found
+
+
+def _check_widths(rows, path, table_format):
+  """Yields rows; raises ValueError for one that is not as wide as the first."""
+  width = None
+  for number, columns in rows:
+    width = len(columns) if width is None else width
+    if len(columns) != width:
+      is_blank = not "".join(columns).strip()
+      raise ValueError("%s, row %d: found %s, expected %d columns as in row 1; "
+                       "%s" % (
+                           path, number, "a blank line" if is_blank else
+                           "%d column(s)" % len(columns), width,
+                           "remove it" if is_blank else
+                           "put texts with commas in quotes"
+                           if table_format == "csv" else
+                           "texts must not hold tabs"))
+    yield number, columns
+
+
+def _find_columns(header, columns, optional, path):
+  """Returns the indices of columns, by a header; None for one not there."""
+  number, names = header
+  names = [name.strip() for name in names]
+  where = "%s, row %d" % (path, number)
+  _check_columns([one for one in columns if one != optional], names, where)
+  for column in columns:
+    if names.count(column) > 1:
+      raise ValueError("%s: found %d columns called %r; rename one" % (
+          where, names.count(column), column))
+  return [names.index(column) if column in names else None
+          for column in columns]
+
+
+def _check_columns(columns, found, where):
+  """Raises ValueError if one of columns is not in `found`, names."""
+  missing = [column for column in columns if column not in found]
+  if not missing:
+    return
+  hint = ""
+  if len(found) == 1:
+    hint = "".join(
+        "; the row has %s: is --table_format right?" % name
+        for separator, name in _SEPARATORS if separator in list(found)[0])
+  raise ValueError("%s: found the columns %s, expected one called %r%s" % (
+      where, ", ".join(map(repr, found)) or "of an empty file", missing[0],
+      hint))
+
+
+def _check_numbers(columns, width, optional, path):
+  """Returns the indices of columns whose numbers, from 1, are given."""
+  for column in columns:
+    if column != optional and not 1 <= int(column) <= width:
+      raise ValueError("%s: has %d column(s), the first is 1; found no column "
+                       "%s" % (path, width, column))
+  return [int(column) - 1 if 1 <= int(column) <= width else None
+          for column in columns]

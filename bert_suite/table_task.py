@@ -1,0 +1,299 @@
+"""The task "table": the texts and labels of a user's own files, by flags."""
+
+import collections
+import dataclasses
+import json
+import os
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import processors, script_options, splits, table_files, tables
+from .script_options import option
+from .tokenization import describe
+
+LABELS_FILE = "labels.txt"
+_FILES = {"train": "train_file", "dev": "dev_file", "test": "test_file"}
+_COLUMN = "; a name, or where the file has no header the number, from 1"
+_MOST_LABELS = 2 ** 16
+_SHOWN_LABELS = 8
+
+
+@dataclasses.dataclass
+class TableSettings(script_options.Settings):
+  """What --task_name=table reads."""
+
+  train_file: str = option(
+      "path", None, "Table to train on, with --task_name=table: .tsv, .csv or "
+      ".jsonl, with or without .gz.")
+  dev_file: str = option("path", None, "Table to evaluate on.")
+  test_file: str = option(
+      "path", None, "Table to predict; needs no column of labels.")
+  table_format: str = option(
+      "string", None, "Format of the tables: tsv, csv or jsonl.",
+      default_text="what their names end with")
+  text_a: str = option("string", None, "Column of the text" + _COLUMN + ".")
+  text_b: str = option("string", None, "Column of the second text of a pair.")
+  label: str = option("string", None, "Column of the label.")
+  multi_label: bool = option(
+      "bool", False, "A text has any number of labels: a JSON list.")
+  label_separator: str = option(
+      "string", None, "What stands between the labels of a text, with "
+      "--multi_label.", default_text="they are a JSON list")
+  regression: bool = option("bool", False, "The labels are numbers to predict.")
+  dev_share: float = option(
+      "float", None, "Share of --train_file to evaluate on instead of training "
+      "on it, where there is no --dev_file.", above=0, upper_bound=0.9)
+
+
+class TableProcessor(processors.DataProcessor):
+  """Reads the files that flags name, as streams.
+
+  Attributes:
+    settings: Settings of a script, with the fields of TableSettings.
+    problem_type: str.
+  """
+
+  setting_names = ("train_file", "text_a", "text_b", "label", "dev_share")
+  read_flags = tuple(_FILES.values())
+  labels_file = LABELS_FILE
+  knows_test_labels = True
+
+  def __init__(self, settings):
+    """Checks settings; reads nothing."""
+    self.settings = settings
+    if settings.multi_label and settings.regression:
+      raise ValueError("--multi_label and --regression: leave one of them out")
+    if settings.label_separator is not None and (
+        not settings.multi_label or not settings.label_separator):
+      raise ValueError("--label_separator=%s: expected one or more characters, "
+                       "and --multi_label" % settings.label_separator)
+    if settings.dev_share and settings.dev_file:
+      raise ValueError("--dev_share: there is a --dev_file; leave out one")
+    if settings.table_format not in table_files.FORMATS + (None,):
+      raise ValueError("--table_format=%s: expected one of %s" % (
+          settings.table_format, ", ".join(table_files.FORMATS)))
+    if not settings.text_a:
+      raise ValueError("--task_name=table: also pass --text_a, a column's name")
+    if not settings.label and (settings.do_train or settings.do_eval):
+      raise ValueError("--task_name=table: also pass --label, a column's name")
+    given = [settings.text_a, settings.text_b, settings.label]
+    self._columns = [column for column in given if column]
+    if len({column.isdigit() for column in self._columns}) > 1:
+      raise ValueError(
+          "--text_a, --text_b, --label: found %s, expected names only, or "
+          "numbers only where the file has no header" % ", ".join(
+              self._columns))
+    if settings.regression:
+      self.problem_type = processors.REGRESSION
+      self.metric_names = ("pearson", "spearman")
+      self.best_metric = "eval_spearman"
+    elif settings.multi_label:
+      self.problem_type = processors.MULTI_LABEL
+      self.best_metric = "eval_f1_macro"
+    if settings.dev_share:
+      self.shared_flags = ("train_file", "dev_share", "tf_random_seed")
+    self._labels = None
+    self._counts = {}  # from the name of a set to what `_count` found
+
+  @classmethod
+  def from_settings(cls, settings):
+    return cls(settings)
+
+  def get_train_examples(self, data_dir):
+    return self._read("train", part=0)
+
+  def get_dev_examples(self, data_dir):
+    if self.settings.dev_share:
+      return self._read("train", part=1)
+    if not self.settings.dev_file:
+      raise ValueError("--do_eval: also pass --dev_file, or --dev_share=0.1 to "
+                       "evaluate on a part of --train_file")
+    return self._read("dev")
+
+  def get_test_examples(self, data_dir):
+    return self._read("test")
+
+  def get_labels(self):
+    if self._labels is None:
+      self._labels = self._find_labels()
+    return list(self._labels)
+
+  def _find_labels(self):
+    """Returns the labels: of --train_file, or those that a model has."""
+    settings = self.settings
+    if settings.regression:
+      return ()
+    if not settings.do_train:
+      checkpoint = settings.init_checkpoint
+      for folder in [settings.output_dir] + (
+          [os.path.dirname(checkpoint)] if checkpoint else []):
+        path = os.path.join(folder, LABELS_FILE)
+        if tf.gfile.Exists(path):
+          return tuple("\t".join(row) for row in tables.read_tsv(path))
+      if not settings.train_file:
+        raise ValueError(
+            "%s: has no %s, as a trained model has; also pass the --train_file "
+            "that the model was trained on" % (
+                settings.output_dir, LABELS_FILE))
+    counts = self._count("train")[1]
+    if len(counts) < 2 and not settings.multi_label:
+      raise ValueError("%s: found no label but %r in column %s, expected two or "
+                       "more" % (settings.train_file, *counts, settings.label))
+    return tuple(sorted(counts))
+
+  def _read(self, split, part=None):
+    """Returns a Stream of a set's examples, or of those of a part of it."""
+    self.get_labels()
+    length, counts = self._count(split)
+    share = self.settings.dev_share if part is not None else None
+    if not share:
+      return _stream(lambda: self._examples(split), length, self._path(split))
+
+    def kind(example):  # of several labels the rarest
+      return min(_labels_of(example), default="",
+                 key=lambda label: (counts[label], label))
+
+    parts = splits.count_parts(
+        counts if self.problem_type == processors.SINGLE_LABEL else
+        collections.Counter(map(kind, self._examples(split))), share)
+    length = sum(both[part] for both in parts.values())
+    if not length:
+      raise ValueError("--dev_share=%g: leaves nothing to evaluate on; give a "
+                       "larger share" % share)
+    return _stream(
+        lambda: (example for example, found in splits.assign(
+            self._examples(split), kind, parts,
+            self.settings.tf_random_seed or 0) if found == part),
+        length, self._path(split))
+
+  def _path(self, split):
+    """Returns the path of a set's file."""
+    flag = _FILES[split]
+    path = getattr(self.settings, flag)
+    if not path:
+      raise ValueError("--task_name=table: also pass --" + flag)
+    return path
+
+  def _count(self, split):
+    """Reads a file once; returns its number of rows, and a Counter of labels."""
+    if split not in self._counts:
+      total, counts, first = 0, collections.Counter(), []
+      for example in self._examples(split):
+        total += 1
+        counts.update(_labels_of(example))
+        first = first or _labels_of(example)
+        if len(counts) > _MOST_LABELS:
+          raise ValueError(
+              "%s, column %s: found more than %d labels; pass --regression if "
+              "they are numbers to predict" % (
+                  self._path(split), self.settings.label, _MOST_LABELS))
+      if not total:
+        raise ValueError("%s: found no row of data" % self._path(split))
+      self._log(split, total, counts, first)
+      self._counts[split] = total, counts
+    return self._counts[split]
+
+  def _log(self, split, total, counts, first):
+    """Logs what `_count` found; warns of a header that is taken for data."""
+    shown = ["%s %d" % pair for pair in counts.most_common(_SHOWN_LABELS)]
+    if len(counts) > len(shown):
+      shown.append("%d more" % (len(counts) - len(shown)))
+    path = self._path(split)
+    tf.logging.info("%s: %d rows%s", path, total,
+                    "; labels: " + ", ".join(shown) if shown else "")
+    if (not table_files.has_header(self._columns) and total > 2 and
+        [counts[label] for label in first] == [1]):
+      tf.logging.warning(
+          "%s, row 1: no other row has its label, %r; if it is a header, give "
+          "the columns' names, not their numbers", path, first[0])
+
+  def _examples(self, split):
+    """Yields the examples of a file, checked."""
+    path, settings = self._path(split), self.settings
+    num_texts = 2 if settings.text_b else 1
+    known = None if self._labels is None else set(self._labels)
+    for number, values in table_files.read_rows(
+        path, self._columns, settings.table_format,
+        settings.label if split == "test" else None):
+      where = "%s, row %d" % (path, number)
+      for text, column in zip(values[:num_texts], self._columns):
+        if not isinstance(text, str) or not text.strip():
+          raise ValueError("%s, column %s: found %s, expected a text; correct "
+                           "or remove the row" % (
+                               where, column, describe(text)))
+      label = None
+      if settings.label:
+        try:
+          label = self._parse_label(values[num_texts], where, known)
+        except ValueError:
+          if split != "test":  # whose labels need not be right
+            raise
+      yield processors.InputExample(
+          "%s-%d" % (split, number), values[0],
+          values[1] if settings.text_b else None, label)
+
+  def _parse_label(self, value, where, known):
+    """Returns an example's label from what a column holds.
+
+    Args:
+      value: str; in JSON lines anything.
+      where: str. File and row, for messages.
+      known: set of str. All labels; None if they are not known yet.
+    """
+    if self.settings.regression:
+      return tables.read_number(str(value), where, self.settings.label)
+    where = "%s, column %s" % (where, self.settings.label)
+    if not self.settings.multi_label:
+      return _check_label(value, where, known)
+    separator = self.settings.label_separator
+    found = value
+    if isinstance(value, str):
+      if separator:
+        found = [one for one in value.split(separator) if one.strip()]
+      else:
+        try:
+          found = json.loads(value or "[]")
+        except (ValueError, RecursionError):
+          pass  # found no list
+    if not isinstance(found, list):
+      raise ValueError(
+          '%s: found %s, expected a JSON list such as ["a", "b"]; or pass '
+          "--label_separator" % (where, describe(value)))
+    return [_check_label(one, where, known) for one in found]
+
+
+def _check_label(value, where, known):
+  """Returns a label, str; raises ValueError if it is wrong or not known."""
+  if isinstance(value, (bool, int, float)):  # in JSON
+    value = json.dumps(value)
+  label = value.strip() if isinstance(value, str) else ""
+  if not label or len(label.splitlines()) > 1:
+    raise ValueError("%s: found %s, expected a label, on one line" % (
+        where, describe(value)))
+  if known is not None and label not in known:
+    raise processors.wrong_label(
+        where, label, sorted(known), ", which are those of the training")
+  return label
+
+
+def _labels_of(example):
+  """Returns the labels of an example, a list of str; of a number, none."""
+  label = example.label
+  return label if isinstance(label, list) else (
+      [label] if isinstance(label, str) else [])
+
+
+def _stream(iterate, length, path):
+  """Makes a Stream that raises ValueError if a file has changed meanwhile."""
+  def checked():
+    count = 0
+    for example in iterate():
+      count += 1
+      yield example
+    if count != length:
+      raise ValueError("%s: has changed since the run began; start it again" %
+                       path)
+
+  return processors.Stream(checked, length)
