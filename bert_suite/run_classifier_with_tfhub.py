@@ -206,7 +206,7 @@ def make_model_fn(num_labels, settings, bert_hub_module_handle,
       loss_batch_size), None, settings)
 
 
-@script_options.runs(Settings, REQUIRED_FLAGS)
+@script_options.runs(Settings)
 def run_with(settings):
   """Fine-tunes, evaluates or predicts with a module.
 
@@ -219,7 +219,8 @@ def run_with(settings):
   Raises:
     UserError: a mistake in the settings or in a file.
   """
-  cli.check_given(settings, task_names.folder_flags(settings.task_name))
+  cli.check_given(settings, task_names.folder_flags(settings.task_name) +
+                  REQUIRED_FLAGS)
   runner.start(settings)
   for name in _BROUGHT_BY_MODULE:
     if getattr(settings, name):
