@@ -1,4 +1,4 @@
-"""Tables of a user's own, read row by row: TSV, CSV or JSON lines, maybe gzip."""
+"""Tables of a user's own, row by row: TSV, CSV, JSON lines, maybe gzip."""
 
 import codecs
 import csv
@@ -31,8 +31,8 @@ def find_format(path, given=None):
   root = path[:-len(".gz")] if path.lower().endswith(".gz") else path
   found = given or _ENDINGS.get(os.path.splitext(root)[1].lower())
   if found is None:
-    raise ValueError("%s: its name does not end with .tsv, .csv or .jsonl, with "
-                     "or without .gz; pass --table_format" % path)
+    raise ValueError("%s: its name does not end with .tsv, .csv or .jsonl, "
+                     "with or without .gz; pass --table_format" % path)
   return found
 
 

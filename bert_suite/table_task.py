@@ -139,8 +139,9 @@ class TableProcessor(processors.DataProcessor):
                 settings.output_dir, LABELS_FILE))
     counts = self._count("train")[1]
     if len(counts) < 2 and not settings.multi_label:
-      raise ValueError("%s: found no label but %r in column %s, expected two or "
-                       "more" % (settings.train_file, *counts, settings.label))
+      raise ValueError("%s: found no label but %r in column %s, expected two "
+                       "or more" % (
+                           settings.train_file, *counts, settings.label))
     return tuple(sorted(counts))
 
   def _read(self, split, part=None):
@@ -177,7 +178,7 @@ class TableProcessor(processors.DataProcessor):
     return path
 
   def _count(self, split):
-    """Reads a file once; returns its number of rows, and a Counter of labels."""
+    """Reads a file once; returns its number of rows and a Counter of labels."""
     if split not in self._counts:
       total, counts, first = 0, collections.Counter(), []
       for example in self._examples(split):

@@ -157,9 +157,9 @@ MISTAKES = {
         r"/vocab\.txt: has no \[CLS\]"),
     "unknown task": (
         lambda folder: dict(do_train=True, task_name="SST"),
-        "^--task_name=SST: unknown task, expected one of ax, cola, .* xnli; for "
-        "files of your own use --task_name=table --train_file=FILE, or add a "
-        r"task to PROCESSORS \(see README.md\)$"),
+        "^--task_name=SST: unknown task, expected one of ax, cola, .* xnli; "
+        "for files of your own use --task_name=table --train_file=FILE, or add "
+        r"a task to PROCESSORS \(see README.md\)$"),
     "nothing to do": (
         lambda folder: dict(do_train=False),
         "^nothing to do; give --do_train, --do_eval or --do_predict$"),

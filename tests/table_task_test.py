@@ -1,4 +1,4 @@
-"""Tests of --task_name=table: labels, streams, splits, mistakes, a whole run."""
+"""Tests of --task_name=table: labels, streams, splits, mistakes, a run."""
 
 import json
 import os
@@ -153,10 +153,10 @@ def test_a_wrong_row_is_named(tmp_path, row, settings, message):
     (ROWS, {"label": None}, "--task_name=table: also pass --label, a column"),
     (ROWS, {"text_a": "1"}, "--text_a, --text_b, --label: found 1, label, "
      "expected names only, or numbers only where the file has no header"),
-    (ROWS, {"multi_label": True, "regression": True}, "--multi_label and --reg"),
-    (ROWS, {"label_separator": "|"}, "--label_separator=|: expected one or mo"),
+    (ROWS, {"multi_label": True, "regression": True}, "--multi_label and --"),
+    (ROWS, {"label_separator": "|"}, "--label_separator=|: expected one or "),
     (ROWS, {"table_format": "xls"}, "--table_format=xls: expected one of tsv"),
-    (ROWS, {"dev_share": 0.1, "dev_file": "a"}, "--dev_share: there is a --dev"),
+    (ROWS, {"dev_share": 0.1, "dev_file": "a"}, "--dev_share: there is a --"),
     (ROWS, {"dev_share": 0.01}, "--dev_share=0.01: leaves nothing to evaluate"),
     (ROWS, {}, "--do_eval: also pass --dev_file, or --dev_share=0.1 to evalu"),
 ])

@@ -171,8 +171,8 @@ if __name__ == "__main__":
     ("run_pretraining", "epochs", "use --num_train_steps"),
     ("run_classifier", "max_steps", "use --num_train_epochs, which"),
     ("run_pretraining", "max_steps", "use --num_train_steps"),
-    ("run_classifier", "train_data", "use --data_dir, the folder with train.tsv "
-     "and dev.tsv, or --train_file with"),
+    ("run_classifier", "train_data", "use --data_dir, the folder with train.tsv"
+     " and dev.tsv, or --train_file with"),
     ("run_pretraining", "train_file", "use --input_file"),
     ("run_classifier", "fp16", "use --compute_dtype=bfloat16, or float16 on"),
     ("run_squad", "nobf16", "use --compute_dtype=bfloat16, or float16 on"),
