@@ -352,11 +352,24 @@ def make_packed_layer(packing, finish, attend):
   return add_layer
 
 
-def make_padded_layer(attention_mask, finish, attend):
-  """Makes a layer: a function of [B * S, W]. It is a single program."""
+def make_padded_layer(attention_mask, sizes, finish, attend):
+  """Makes a layer: a function of [B * S, W]. It is a single program.
+
+  Args:
+    attention_mask: float32 [B, F, S] or [B, 1, S], or None.
+    sizes: list of B and S, int or int32 scalar Tensor.
+    finish: function of the attention and of the input.
+    attend: function, `modeling.attention_layer`.
+  """
   def build(hidden, attention_mask=None):
+    batch_size, seq_length = sizes
+    if xla.is_inside() and attention_mask is not None:
+      # A program may use no Tensor but its own.
+      batch_size, _, seq_length = get_shape_list(attention_mask)
     with tf.variable_scope("attention/self"):
-      attention = attend(hidden, hidden, attention_mask)
+      attention = attend(
+          hidden, hidden, attention_mask, batch_size=batch_size,
+          from_seq_length=seq_length, to_seq_length=seq_length)
     return finish(attention, hidden)
 
   def add_layer(hidden):

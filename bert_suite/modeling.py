@@ -432,14 +432,13 @@ def transformer_model(
             packing, num_attention_heads, attention_probs_dropout_prob,
             create_initializer(initializer_range)))
   else:
-    batch_size, seq_length = input_shape[:2]
-    add_layer = make_padded_layer(attention_mask, finish, functools.partial(
+    attend = functools.partial(
         attention_layer, num_attention_heads=num_attention_heads,
         size_per_head=hidden_size // num_attention_heads,
         attention_probs_dropout_prob=attention_probs_dropout_prob,
-        initializer_range=initializer_range, do_return_2d_tensor=True,
-        batch_size=batch_size, from_seq_length=seq_length,
-        to_seq_length=seq_length))
+        initializer_range=initializer_range, do_return_2d_tensor=True)
+    add_layer = make_padded_layer(
+        attention_mask, input_shape[:2], finish, attend)
 
   # Between layers everything is a matrix, one row per token: reshaping back
   # and forth costs time on TPUs.

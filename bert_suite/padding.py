@@ -30,12 +30,18 @@ def make_sizes(largest, multiple):
   """Returns the few sizes that one of up to `largest` is rounded up to.
 
   Args:
-    largest: int.
+    largest: int, or int32 scalar Tensor where it is not known yet.
     multiple: int. What all but the largest are multiples of.
 
   Returns:
-    list of int, ascending.
+    list of int, ascending; or int32 Tensor, ascending, some of them repeated.
   """
+  if tf.is_tensor(largest):
+    steps = tf.constant(
+        [multiple * _RATIO ** i for i in reversed(range(_MAX_SIZES))],
+        tf.float64)
+    sizes = tf.cast(tf.ceil(tf.cast(largest, tf.float64) / steps), tf.int32)
+    return tf.minimum(sizes * multiple, largest)
   sizes = {-(-largest // (multiple * _RATIO ** i)) * multiple
            for i in range(_MAX_SIZES)}
   return sorted({min(int(size), largest) for size in sizes})
@@ -43,8 +49,9 @@ def make_sizes(largest, multiple):
 
 def choose_size(size, sizes):
   """Returns the least of `sizes`, ascending, that an int32 scalar fits into."""
-  too_small = tf.constant(sizes[:-1], tf.int32) < size
-  return tf.constant(sizes)[tf.reduce_sum(tf.cast(too_small, tf.int32))]
+  sizes = tf.convert_to_tensor(sizes, tf.int32)
+  too_small = sizes[:-1] < size
+  return sizes[tf.reduce_sum(tf.cast(too_small, tf.int32))]
 
 
 def round_up(size, least_step, num_steps):
@@ -73,7 +80,7 @@ def find_cells(is_real, sizes=None):
 
   Args:
     is_real: bool [B, S].
-    sizes: list of int. Those that R is one of, as `make_sizes` returns them.
+    sizes: those that R is one of, as `make_sizes` returns them.
 
   Returns:
     int32 [R, 2], the true cells in reading order, then (0, 0) repeated;
@@ -87,7 +94,7 @@ def find_cells(is_real, sizes=None):
   place = tf.where(flat, rank, tf.fill([size], size))[:, tf.newaxis]
   number = num_real = tf.reduce_sum(tf.cast(flat, tf.int32))
   number = tf.maximum(number, 1)
-  num_rows = (choose_size(number, sizes) if sizes else
+  num_rows = (choose_size(number, sizes) if sizes is not None else
               round_up(number, *_ROW_STEPS))
   # There may be more rows than cells, hence the maximum.
   found = tf.scatter_nd(place, tf.range(size), [tf.maximum(size, num_rows) + 1])
@@ -167,11 +174,11 @@ class Packing:
       few_shapes: bool. Rounds R and T up to few sizes.
       num_groups: int. Number of groups of similar length that the sequences
         are sorted into, so that not all attention is as long as the longest.
-      compiled: bool. With `few_shapes`: rounds them up to even fewer, where B
-        and S are known.
+      compiled: bool. With `few_shapes`: rounds them up to even fewer, where S
+        is known.
     """
     row_sizes = length_sizes = None
-    if compiled and isinstance(batch_size, int) and isinstance(seq_length, int):
+    if compiled and isinstance(seq_length, int):
       row_sizes = make_sizes(batch_size * seq_length, 8)
       length_sizes = make_sizes(seq_length, 16)
     self.batch_size = batch_size
@@ -207,7 +214,7 @@ class Packing:
       sequences = order[begin:end]
       self.groups.append(_Group(
           sequences, tf.gather(lengths, sequences), few_shapes, length_sizes))
-    if row_sizes:
+    if row_sizes is not None:
       tf.add_to_collection(xla.SIZES, tf.stack(
           [tf.shape(self._cells)[0], self.groups[0].length]))
     self._indices = {}

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 import numpy_bert
 import run_pretraining
+from bert_suite import xla
 
 CONFIG = dict(
     vocab_size=19, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
@@ -267,6 +268,29 @@ def test_compiled_outputs_and_gradients_are_the_same(session, remove_padding):
   largest = max(np.abs(gradient).max() for gradient in plain[1])
   for ours, theirs in zip(compiled[1], plain[1]):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * largest)
+
+
+@pytest.mark.skipif(tf.__version__.startswith("1."),
+                    reason="compiles no functions")
+@pytest.mark.parametrize("remove_padding", [False, True])
+def test_compiled_batches_may_have_any_size(session, remove_padding):
+  """As the last one of an evaluation, which is not full."""
+  config = make_config()
+  values = random_inputs(np.random.RandomState(3), MASK, config)
+  inputs = [tf.placeholder(tf.int32, [None, MASK.shape[1]]) for _ in values]
+  with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+    plain, compiled = [modeling.BertModel(
+        config, False, *inputs, scope="bert", options=modeling.Options(
+            remove_padding=remove_padding, compiled=compiled))
+                       for compiled in (False, True)]
+  randomize(session)
+  for number in (len(MASK), 1):
+    feed = {tensor: value[:number] for tensor, value in zip(inputs, values)}
+    ours, theirs, sizes = session.run([
+        compiled.get_pooled_output(), plain.get_pooled_output(),
+        tf.get_collection(xla.SIZES)], feed)
+    assert_near(ours, theirs)
+    assert len(sizes) == remove_padding
 
 
 @pytest.mark.parametrize("compute_dtype, tolerance", [

@@ -144,6 +144,21 @@ def test_sizes_are_rounded_up_to_few():
   assert len(set(some)) <= 64
 
 
+def test_sizes_of_programs_are_the_same_where_the_batch_is_not_known():
+  with tf.Graph().as_default(), tf.Session() as session:
+    largest, size = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+    sizes = padding.make_sizes(largest, 8)
+    chosen = padding.choose_size(size, sizes)
+    for number in (1, 5, 8, 100, 32 * 128 + 4, 64 * 512):
+      known = padding.make_sizes(number, 8)
+      assert len(known) <= 12 and known[-1] == number
+      found = session.run(sizes, {largest: number})
+      assert sorted(set(found)) == known and list(found) == sorted(found)
+      for real in {1, number // 3 + 1, number}:
+        assert session.run(chosen, {largest: number, size: real}) == min(
+            size for size in known if size >= real)
+
+
 @pytest.mark.parametrize("real", [[5, 1, 8], [0, 3, 2], [0, 0, 0]])
 def test_few_shapes_change_no_output(real):
   mask = (np.arange(8) < np.array(real)[:, np.newaxis]).astype(np.int32)
