@@ -37,10 +37,16 @@ def check(settings):
     UserError: it cannot compute as they ask, or float32 would be faster.
   """
   uses_xla(settings)
-  if settings.use_xla is True and not environment.find_gpus():
-    tf.logging.warning(
-        "--use_xla: on CPUs, compiled steps have been slower than others, and "
-        "compiling takes seconds for each new shape (README.md, Speed)")
+  if settings.use_xla is True:
+    gpus = environment.find_gpus()
+    fault = xla.find_fault(on_gpu=bool(gpus))
+    if fault:
+      raise cli.UserError("--use_xla: XLA does not compile here (%s); leave "
+                          "the flag out" % fault)
+    if not gpus:
+      tf.logging.warning(
+          "--use_xla: on CPUs, compiled steps have been slower than others, "
+          "and compiling takes seconds for each new shape (README.md, Speed)")
   if settings.use_xla == "auto" and _may_compile(settings):
     fault = xla.find_fault(on_gpu=True)
     if fault:

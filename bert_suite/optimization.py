@@ -10,7 +10,7 @@ import dataclasses
 import re
 import warnings
 
-from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -41,7 +41,7 @@ class Settings:
     compute_dtype: See `modeling.Options`. "float16", which ends at 65,504 and
       6e-8, needs the loss scaled, see LossScale.
     compiled: XLA compiles the norm of all gradients as one program, and the
-      update of all variables as another.
+      update of all variables as another. They must be resource variables.
   """
   learning_rate: float
   num_train_steps: int
@@ -104,8 +104,7 @@ def make_train_op(loss, settings):
 
   # Clipping. A norm that is not finite stops the training before any variable
   # changes (not on TPUs, which leave assertions out).
-  norm = _compile_if(settings.compiled, lambda: tf.global_norm(
-      gradients, name="gradient_norm"))
+  norm = _global_norm(gradients, settings.compiled)
   if loss_scale:
     norm = loss_scale.down(norm)
   norm = tf.identity(norm, name="global_norm")
@@ -138,8 +137,10 @@ def make_train_op(loss, settings):
     optimizer = tf.tpu.CrossShardOptimizer(optimizer)
 
   def update():
-    return _compile_if(settings.compiled, lambda: _after(
-        optimizer.apply_gradients(zip(gradients, variables))))
+    if not settings.compiled:
+      return optimizer.apply_gradients(zip(gradients, variables))
+    pairs = [(_sum_rows(*pair), pair[1]) for pair in zip(gradients, variables)]
+    return xla.compiled(lambda: _after(optimizer.apply_gradients(pairs)))()
 
   if loss_scale:
     done, steps = loss_scale.update(is_finite, update), tf.cast(
@@ -150,9 +151,29 @@ def make_train_op(loss, settings):
     return tf.assign_add(global_step, steps, name="train_op").op
 
 
-def _compile_if(compiled, function):
-  """Calls a function of no arguments, as one program if `compiled`."""
-  return xla.compiled(function)() if compiled else function()
+def _global_norm(gradients, compiled):
+  """Returns the norm of all gradients, that of dense ones from one program.
+
+  The rows of words are as many as the batch has tokens: with them, the program
+  would be compiled again for each number.
+  """
+  if not compiled:
+    return tf.global_norm(gradients, name="gradient_norm")
+  rows = [gradient for gradient in gradients
+          if isinstance(gradient, tf.IndexedSlices)]
+  others = [gradient for gradient in gradients
+            if not isinstance(gradient, tf.IndexedSlices)]
+  return tf.global_norm(
+      [xla.compiled(lambda: tf.global_norm(others))()] + rows,
+      name="gradient_norm")
+
+
+def _sum_rows(gradient, variable):
+  """Makes a gradient of IndexedSlices dense; returns others as they are."""
+  if not isinstance(gradient, tf.IndexedSlices):
+    return gradient
+  return tf.unsorted_segment_sum(
+      gradient.values, gradient.indices, tf.shape(variable)[0])
 
 
 def _after(op):
@@ -292,9 +313,10 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         of these regular expressions do not decay.
       name: str. Name scope of the update ops.
       gradient_scale: float or float32 scalar Tensor. Factor of the gradients.
-      in_one_pass: bool. Compiles the update of large variables, for CPU and
-        GPU, and has one operation update a small one that does not decay; TPUs
-        compile everything.
+      in_one_pass: bool. One operation updates a small variable that does not
+        decay, and a compiled program a large one where there is no GPU. On a
+        GPU, XLA may lack files; see `compiled` of Settings. TPUs compile
+        everything.
     """
     super().__init__(False, name)
     self.learning_rate = learning_rate
@@ -305,7 +327,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     self.exclude_from_weight_decay = exclude_from_weight_decay
     self.gradient_scale = gradient_scale
     self._has_kernel, self._in_one_pass = in_one_pass, None
-    if in_one_pass and not xla.find_fault():
+    if in_one_pass and not environment.find_gpus() and not xla.find_fault():
       self._in_one_pass = xla.compiled(self._new_values)
 
   def apply_gradients(self, grads_and_vars, global_step=None, name=None):

@@ -61,6 +61,16 @@ def test_auto_says_why_it_does_not_compile(monkeypatch):
   assert len(lines) == 1 and lines[0].endswith(": libdevice not found")
 
 
+@pytest.mark.skipif(not NEW, reason="refused")
+@pytest.mark.parametrize("gpus", [[], [(9, 0)]])
+def test_compiling_that_cannot_be_is_refused(monkeypatch, gpus):
+  find(monkeypatch, *gpus)
+  monkeypatch.setattr(
+      xla, "find_fault", lambda on_gpu: "no files" * (on_gpu == bool(gpus)))
+  with pytest.raises(cli.UserError, match=r"not compile here \(no files\)"):
+    devices.check(make_settings(use_xla=True))
+
+
 def test_tpus_are_refused():
   with pytest.raises(cli.UserError, match="TPUs always compile"):
     devices.uses_xla(make_settings(use_xla=True, use_tpu=True))

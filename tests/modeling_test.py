@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from bert_suite import xla
 import modeling
 import numpy_bert
 import run_pretraining
-from bert_suite import xla
 
 CONFIG = dict(
     vocab_size=19, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,

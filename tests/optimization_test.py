@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from bert_suite import environment
 from helpers import captured_log
 import modeling
 import optimization
@@ -329,7 +330,50 @@ def find_updates(graph):
           if op.type in ("PartitionedCall", "StatefulPartitionedCall")]
 
 
-def test_a_variable_more_adds_no_constants_of_the_optimizer():
+@pytest.fixture
+def no_gpu(monkeypatch):
+  monkeypatch.setattr(environment, "find_gpus", lambda: [])
+
+
+def test_a_gpu_compiles_no_update_unless_told_to(monkeypatch):
+  """XLA for GPUs may lack files, and its compiler would stop the training."""
+  monkeypatch.setattr(environment, "find_gpus", lambda: ["GPU:0"])
+  with tf.Graph().as_default() as graph:
+    variable = tf.get_variable("v", [512, 512], use_resource=True)
+    optimization.create_optimizer(
+        tf.reduce_sum(tf.square(variable)), 0.1, 10, 0, False)
+    assert not find_updates(graph)
+
+
+@pytest.mark.skipif(tf.__version__.startswith("1."),
+                    reason="compiles no functions")
+def test_compiled_updates_are_the_same_for_any_number_of_rows():
+  """A program whose inputs have a row per token is compiled for each number."""
+  def train(compiled):
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+      ids = tf.placeholder(tf.int32, [None])
+      variables = [tf.get_variable(
+          name, initializer=tf.ones(shape), use_resource=True)
+                   for name, shape in (("table", [5, 2]), ("scale", [2]))]
+      table, scale = variables
+      train_op = optimization.make_train_op(
+          tf.reduce_sum(tf.gather(table, ids) * scale),
+          optimization.Settings(0.1, 10, 0, compiled=compiled))
+      programs = find_updates(graph)
+      assert len(programs) == 2 * compiled  # norm and update
+      assert all(tensor.shape.is_fully_defined()
+                 for program in programs for tensor in program.inputs)
+      assert graph.get_tensor_by_name("global_norm:0").shape == []
+      session.run(tf.global_variables_initializer())
+      for batch in ([1, 3, 1], [0]):
+        session.run(train_op, {ids: batch})
+      return session.run(variables)
+
+  for ours, theirs in zip(train(True), train(False)):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_a_variable_more_adds_no_constants_of_the_optimizer(no_gpu):
   """BERT-Base has 201 variables; what they share is in the graph once."""
   def count_constants(num_variables):
     with tf.Graph().as_default() as graph:
@@ -359,7 +403,7 @@ def test_what_is_small_and_does_not_decay_is_updated_by_one_operation(
     assert len(updates) == list(DECAYS.values()).count(False)
 
 
-def test_shared_constants_wait_for_nothing():
+def test_shared_constants_wait_for_nothing(no_gpu):
   """Else the first variables would wait for the last gradient."""
   with tf.Graph().as_default() as graph:
     variable = tf.get_variable("v", [512, 512], use_resource=True)
