@@ -166,11 +166,11 @@ class CompilationHook(tf.train.SessionRunHook):
     names = [name for name, _ in self._seen]
     usual = statistics.median(self._others or [0])
     tf.logging.info(
-        "Compiled for %s in %.1f seconds",
-        "%d sizes of a batch's tokens and %d of its longest sequence" % (
+        "Compiling took %.1f seconds, for %s",
+        sum(seconds - usual for seconds in self._compiling),
+        "%d size(s) of a batch's tokens and %d of its longest sequence" % (
             names.count("tokens"), names.count("length"))
-        if self._sizes else "one shape",
-        sum(seconds - usual for seconds in self._compiling))
+        if self._sizes else "one shape")
 
 
 class EvalProgressHook(tf.train.SessionRunHook):

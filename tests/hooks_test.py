@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, hooks, training
+from bert_suite import cli, hooks, training, xla
 from helpers import ManualClock, captured_log, read_events
 from training_test import head_fn, make_toy, toy_input_fn, train_toy
 
@@ -31,6 +31,23 @@ def interrupts():
   before = signal.signal(signal.SIGINT, signal.default_int_handler)
   yield
   signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("sizes, message", [
+    ([[8, 16], [8, 32], [16, 32], [8, 16], [24, 16]],
+     "3 size(s) of a batch's tokens and 2 of its longest sequence"),
+    ([], "one shape")])
+def test_the_sizes_that_were_compiled_are_counted(sizes, message):
+  with tf.Graph().as_default():
+    step = tf.assign_add(tf.get_variable("step", initializer=-1), 1)
+    if sizes:
+      tf.add_to_collection(xla.SIZES, tf.constant(sizes)[step])
+    with captured_log() as lines, tf.train.MonitoredSession(
+        hooks=[hooks.CompilationHook()]) as session:
+      for _ in range(5):
+        session.run(step)
+  assert [line.split("seconds, for ")[1] for line in lines
+          if line.startswith("Compiling took")] == [message]
 
 
 def test_a_line_every_few_steps_and_at_the_end(tmp_path):
