@@ -40,10 +40,10 @@ def classification_head(pooled_output, is_training, labels, num_labels):
   return xla.call(head, pooled_output, labels)
 
 
-def probabilities_of(logits):
-  """Returns the softmax, float32 array [..., L], of logits [..., L]."""
-  exps = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
-  return exps / np.sum(exps, axis=-1, keepdims=True)
+def predictions_of(logits):
+  """Returns what the head predicts, by name, of logits, float32 array [L]."""
+  exps = np.exp(logits - np.max(logits))
+  return {"probabilities": exps / np.sum(exps)}
 
 
 def losses_of(logits, label_ids):

@@ -91,6 +91,22 @@ class LongTexts(collections.namedtuple(
           "--max_seq_length=%d" % (
               self.window_stride, largest, max_seq_length))
 
+  def check_device(self, settings, splits):
+    """Raises ValueError where windows cannot be pooled.
+
+    Args:
+      settings: Settings of a script.
+      splits: names of what is read, such as "eval".
+    """
+    # Predictions with --master are pooled in this process.
+    if self.has_windows and (
+        "eval" in splits and (settings.use_tpu or settings.master) or
+        "predict" in splits and settings.use_tpu):
+      raise ValueError(
+          "--long_text=windows: windows are pooled in this process, which "
+          "cannot be on a TPU or with --master; train there, and evaluate and "
+          "predict without --use_tpu and --master")
+
   def values(self):
     """Returns a dict of the settings that matter, for run.json."""
     values = self._asdict()
@@ -125,22 +141,6 @@ class LongTexts(collections.namedtuple(
 
 
 TRUNCATE = LongTexts()
-
-
-def check_device(settings, splits):
-  """Raises ValueError where windows cannot be pooled.
-
-  Args:
-    settings: Settings of a script.
-    splits: names of what is read, such as "eval".
-  """
-  # Predictions for --master are pooled in this process; TPUs fill up batches.
-  if "eval" in splits and (settings.use_tpu or settings.master) or (
-      "predict" in splits and settings.use_tpu):
-    raise ValueError(
-        "--long_text=windows: windows are pooled in this process, which cannot "
-        "be on a TPU or with --master; train there, and evaluate and predict "
-        "without --use_tpu and --master")
 
 
 def head_and_tail(tokens, length):
@@ -349,22 +349,24 @@ def pool_head(head, indexes, pooling, losses):
       tpu_metrics=None)
 
 
-def pool_predictions(predictions, pooling):
+def pool_predictions(predictions, pooling, predict):
   """Yields one prediction for each example, as those of its windows arrive.
 
   Args:
     predictions: iterable of dict from name to array, with "logits" [L] and
       INDEX.
     pooling: str. One of POOLINGS.
+    predict: function of the pooled logits [L] that returns a dict of what the
+      head predicts.
 
   Yields:
-    dict like the first of an example's windows, its "logits" pooled.
+    dict like that of an example's first window, with what `predict` returns.
   """
   for _, windows in itertools.groupby(
       predictions, lambda prediction: int(prediction[INDEX])):
     windows = list(windows)
-    yield dict(windows[0], logits=pool(
-        [window["logits"] for window in windows], [0], pooling)[0])
+    logits, = pool([one["logits"] for one in windows], [0], pooling)
+    yield dict(dict(windows[0], logits=logits), **predict(logits))
 
 
 def choose(options, trained_with):
@@ -394,21 +396,25 @@ def choose(options, trained_with):
   return policy
 
 
-def compute(model, pairs):
+def compute(model, pairs, predict):
   """Computes texts with a served model; pools the logits of windows.
 
   Args:
     model: predictor.Predictor.
     pairs: list of (str, str or None).
+    predict: function, see `pool_predictions`.
 
   Returns:
-    list of dict from output name to array, one for each text; of a model that
-    reads windows only "logits".
+    list of dict from name to array: for each text what the head predicts.
   """
   if not model.policy.has_windows:
     return model.compute(model.make_inputs(pairs))
-  windows = [model.make_inputs([pair]) for pair in pairs]
-  results = iter(model.compute([one for of_text in windows for one in of_text]))
-  return [{"logits": pool([next(results)["logits"] for _ in of_text], [0],
-                          model.policy.window_pooling)[0]}
-          for of_text in windows]
+  inputs, indexes = [], []
+  for index, pair in enumerate(pairs):
+    inputs += model.make_inputs([pair])
+    indexes += [index] * (len(inputs) - len(indexes))
+  results = model.compute(inputs)
+  return list(pool_predictions(
+      (dict(result, **{INDEX: index})
+       for result, index in zip(results, indexes)),
+      model.policy.window_pooling, predict))

@@ -82,11 +82,10 @@ class Settings(table_task.TableSettings, run_settings.FineTuningSettings):
       "string", "truncate", "What becomes of longer ones: truncate cuts off "
       "the end, head_tail the middle, windows reads all, part by part.")
   window_stride: int = option(
-      "integer", None, "Word pieces from the start of a window to that of the "
-      "next.", lower_bound=1, default_text="half of --max_seq_length")
+      "integer", None, "Word pieces from one window to the next.",
+      lower_bound=1, default_text="half of --max_seq_length")
   window_pooling: str = option(
-      "string", "mean", "How the logits of windows become those of the text: "
-      "mean, or max, of each label.")
+      "string", "mean", "How to pool the logits of windows: mean or max.")
   do_train: bool = option("bool", False, "Train on the task's training set.")
   do_eval: bool = option("bool", False, "Evaluate on the dev set.")
   do_predict: bool = option("bool", False, "Predict the test set.")
@@ -290,9 +289,8 @@ class ClassificationTask(tasks.Task):
     self.brought_by = brought_by
     self.type_vocab_size = type_vocab_size
     self.recorded_name = settings.task_name.lower()
-    self.policy = long_texts.LongTexts.of(
-        {name: getattr(settings, name, None) for name in long_texts.SETTINGS},
-        settings.max_seq_length)
+    self.policy = long_texts.LongTexts.of(cli.values_of(
+        settings, long_texts.SETTINGS), settings.max_seq_length)
 
   def check(self):
     if self.processor is None:
@@ -311,8 +309,7 @@ class ClassificationTask(tasks.Task):
     super().check()
     self.labels = checked_labels(self.processor)
     self.policy.check(self.settings.max_seq_length)
-    if self.policy.has_windows:
-      long_texts.check_device(self.settings, self.asked())
+    self.policy.check_device(self.settings, self.asked())
 
   def result_files(self):
     return super().result_files() + [self.labels_file] * bool(self.labels_file)
@@ -339,9 +336,9 @@ class ClassificationTask(tasks.Task):
   def count_records(self, examples):
     if not self.policy.has_windows:
       return super().count_records(examples)
-    return sum(len(self.policy.fit(
-        *tokenize_example(example, self.tokenizer),
-        self.settings.max_seq_length)) for example in examples)
+    length = self.settings.max_seq_length
+    return sum(len(self.policy.fit(*tokenize_example(
+        example, self.tokenizer), length)) for example in examples)
 
   def write(self, split, examples):
     missing = 0
@@ -357,9 +354,9 @@ class ClassificationTask(tasks.Task):
     return data._replace(num_examples=len(examples))
 
   def head(self, features, is_training):
-    head_fn = make_head(self.encode, len(self.labels), self.settings.use_tpu,
-                        self.settings.eval_batch_size or 8)
-    head = head_fn(features, is_training)
+    head = make_head(
+        self.encode, len(self.labels), self.settings.use_tpu,
+        self.settings.eval_batch_size or 8)(features, is_training)
     if not self.policy.has_windows:
       return head
     return long_texts.pool_head(
@@ -374,10 +371,8 @@ class ClassificationTask(tasks.Task):
   def answers(self, predictions):
     if not self.policy.has_windows:
       return predictions
-    return (dict(one, probabilities=classifier_head.probabilities_of(
-        one["logits"]))
-            for one in long_texts.pool_predictions(
-                predictions, self.policy.window_pooling))
+    return long_texts.pool_predictions(
+        predictions, self.policy.window_pooling, classifier_head.predictions_of)
 
   def row(self, prediction):
     return "\t".join(str(p) for p in prediction["probabilities"])
@@ -402,10 +397,7 @@ class ClassificationTask(tasks.Task):
   @classmethod
   def answer(cls, model, pairs):
     """Returns float32 [texts, labels], probabilities."""
-    results = long_texts.compute(model, pairs)
-    if model.policy.has_windows:
-      results = [{"probabilities": classifier_head.probabilities_of(
-          one["logits"])} for one in results]
+    results = long_texts.compute(model, pairs, classifier_head.predictions_of)
     return np.reshape([one["probabilities"] for one in results],
                       [len(pairs), len(model.labels)]).astype(np.float32)
 

@@ -177,8 +177,11 @@ def test_predictions_are_pooled_as_they_arrive(pooling):
       taken.append(index)
       yield {"example_index": index, "logits": logits}
 
-  found = long_texts.pool_predictions(predictions(), pooling)
-  np.testing.assert_array_equal(next(found)["logits"], POOLED[pooling][0])
+  found = long_texts.pool_predictions(
+      predictions(), pooling, lambda logits: {"score": logits[0] + 1})
+  first = next(found)
+  np.testing.assert_array_equal(first["logits"], POOLED[pooling][0])
+  assert first["score"] == POOLED[pooling][0][0] + 1
   assert taken == [0, 1]
   np.testing.assert_array_equal(
       [one["logits"] for one in found], POOLED[pooling][1:])
