@@ -38,12 +38,13 @@ def describe(error):
   first_line = next(
       (line for line in text.split("\n")
        if line.strip() and not line.startswith("Graph execution error")), "")
-  if (getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-      or of_tensorflow and re.search(
-          "No space left|Disk quota|File too large", text)):
+  full = of_tensorflow and re.search(
+      ".*(No space left|Disk quota|File too large).*", text)
+  if full or getattr(error, "errno", None) in (
+      errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
     return ("no room to write to (%s); what was complete is still there: free "
             "some space, or name a folder on another disk, and give the same "
-            "command again" % first_line)
+            "command again" % (full.group().strip() if full else first_line))
   if not of_tensorflow:
     return None
   known = _describe_records(text) or _describe_memory(text)
