@@ -1,96 +1,62 @@
-"""The head of classifiers: a softmax over the labels, its loss and metrics."""
+"""The head of classifiers: logits of one vector per example, loss, figures.
+
+`problem_types` says what the logits mean.
+"""
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import metrics, modeling, training, xla
+from . import modeling, problem_types, training, xla
 
 
-def classification_head(pooled_output, is_training, labels, num_labels):
-  """A softmax over the labels on one vector per example.
+def classification_head(pooled_output, is_training, labels, num_labels,
+                        problem=None, label_weights=None, label_smoothing=0.0):
+  """Logits of one vector per example; with a softmax over labels by default.
 
   Args:
     pooled_output: float32 [B, W].
-    is_training: bool. Applies dropout.
-    labels: int32 [B].
+    is_training: bool. Applies dropout, and the two last arguments to the loss.
+    labels: int32 [B], or as the problem has them.
     num_labels: int. L.
+    problem: one of the classes of `problem_types`; None for one label of L.
+    label_weights: list of float [L]. See its `training_loss`, as for the next.
+    label_smoothing: float.
 
   Returns:
-    As `create_model`.
+    loss: float32 scalar, the mean of the next but in training.
+    per_example_loss: float32 [B].
+    logits: float32 [B, L].
+    predictions: float32 [B, L], probabilities; or as the problem has them.
   """
+  problem = problem or problem_types.SingleLabel(num_labels)
+
   def head(pooled_output, labels):
     output_weights = tf.get_variable(
-        "output_weights", [num_labels, pooled_output.shape[-1]],
+        "output_weights", [problem.num_outputs, pooled_output.shape[-1]],
         initializer=modeling.create_initializer(0.02))
     output_bias = tf.get_variable(
-        "output_bias", [num_labels], initializer=tf.zeros_initializer())
+        "output_bias", [problem.num_outputs],
+        initializer=tf.zeros_initializer())
     with tf.variable_scope("loss"):
       if is_training:
         pooled_output = modeling.dropout(pooled_output, 0.1)
       logits = tf.nn.bias_add(
           tf.matmul(pooled_output, output_weights, transpose_b=True),
           output_bias)  # [B, L]
-      per_example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-          labels=labels, logits=logits)  # [B]
-      return (tf.reduce_mean(per_example_loss), per_example_loss, logits,
-              tf.nn.softmax(logits))
+      per_example_loss = problem.losses(logits, labels)  # [B]
+      if is_training:
+        loss = problem.training_loss(
+            logits, labels, label_weights, label_smoothing)
+      else:
+        loss = tf.reduce_mean(per_example_loss)
+      return loss, per_example_loss, logits, problem.predict(logits)
 
   return xla.call(head, pooled_output, labels)
 
 
-def predictions_of(logits):
-  """Returns what the head predicts, by name, of logits, float32 array [L]."""
-  exps = np.exp(logits - np.max(logits))
-  return {"probabilities": exps / np.sum(exps)}
-
-
-def losses_of(logits, label_ids):
-  """Returns the losses that the head computes, float32 array [N].
-
-  Args:
-    logits: float32 array [N, L].
-    label_ids: int32 array [N].
-  """
-  shifted = logits - np.max(logits, axis=-1, keepdims=True)
-  return (np.log(np.sum(np.exp(shifted), axis=-1)) -
-          shifted[np.arange(len(label_ids)), label_ids])
-
-
-def compute_metrics(per_example_loss, label_ids, logits, is_real_example):
-  """Computes accuracy, mean loss, and F1 of the second label.
-
-  Args:
-    per_example_loss: float32 array [N].
-    label_ids: int32 array [N].
-    logits: float32 array [N, L].
-    is_real_example: float32 array [N]. 0 leaves an example out.
-
-  Returns:
-    dict from name to float.
-  """
-  weights, predictions = is_real_example, np.argmax(logits, axis=-1)
-  return {"eval_accuracy": metrics.accuracy(label_ids, predictions, weights),
-          "eval_loss": metrics.mean(per_example_loss, weights),
-          "eval_f1": metrics.f1(label_ids, predictions, weights)}
-
-
-def tpu_metrics(per_example_loss, label_ids, logits, is_real_example):
-  """Returns the same of the Tensors of a batch, as pairs of `tf.metrics`."""
-  predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
-  hits = tf.cast(label_ids * predictions, tf.float32)
-  return {
-      "eval_accuracy": tf.metrics.accuracy(
-          label_ids, predictions, is_real_example),
-      "eval_loss": tf.metrics.mean(per_example_loss, is_real_example),
-      # See `metrics.f1`; both labels are 0 or 1 where it is asked for.
-      "eval_f1": tf.metrics.mean(
-          hits, tf.cast(label_ids + predictions, tf.float32) * is_real_example),
-  }
-
-
-def make_head(encode, num_labels, use_tpu, loss_batch_size=None):
+def make_head(encode, num_labels, use_tpu, loss_batch_size=None, problem=None,
+              label_weights=None, label_smoothing=0.0):
   """Makes the `head_fn` of a classifier on an encoder.
 
   Args:
@@ -98,30 +64,36 @@ def make_head(encode, num_labels, use_tpu, loss_batch_size=None):
     num_labels: int.
     use_tpu: bool.
     loss_batch_size: int. See `make_head_fn`; off on TPUs.
+    problem: See `classification_head`, as for the next two.
+    label_weights: list of float.
+    label_smoothing: float.
   """
   def build_model(is_training, input_ids, input_mask, segment_ids, labels):
     return classification_head(
         encode(is_training, input_ids, input_mask, segment_ids), is_training,
-        labels, num_labels)
+        labels, num_labels, problem, label_weights, label_smoothing)
 
-  return make_head_fn(build_model, None if use_tpu else loss_batch_size)
+  return make_head_fn(
+      build_model, None if use_tpu else loss_batch_size, problem)
 
 
-def make_head_fn(build_model, loss_batch_size=None):
+def make_head_fn(build_model, loss_batch_size=None, problem=None):
   """Makes the `head_fn` of a classifier for `training.make_model_fn`.
 
   Args:
     build_model: function (is_training, input_ids, input_mask, segment_ids,
-      labels) that returns what `create_model` returns.
+      labels) that returns what `classification_head` returns.
     loss_batch_size: int. An evaluation's `loss` is the mean of the mean losses
       of batches, so it depends on their size; this reports that of batches of
       this size where they are larger. None leaves it as it is; so must TPUs.
+    problem: See `classification_head`.
   """
   def head_fn(features, is_training):
     labels = features["label_ids"]
-    loss, per_example_loss, logits, probabilities = build_model(
+    loss, per_example_loss, logits, predictions = build_model(
         is_training, features["input_ids"], features["input_mask"],
         features["segment_ids"], labels)
+    kind = problem or problem_types.SingleLabel(logits.shape[-1])
     if "is_real_example" in features:
       is_real_example = tf.cast(features["is_real_example"], tf.float32)
     else:
@@ -132,12 +104,18 @@ def make_head_fn(build_model, loss_batch_size=None):
       batch = tf.range(tf.shape(per_example_loss)[0]) // loss_batch_size
       loss = tf.placeholder_with_default(
           tf.math.segment_mean(per_example_loss, batch), shape=None)
-    names = ["eval_accuracy", "eval_loss"] + (
-        ["eval_f1"] if logits.shape[-1] == 2 else [])
-    tensors = dict(
-        per_example_loss=per_example_loss, label_ids=labels, logits=logits,
-        is_real_example=is_real_example)
-    return training.Head(loss, {"probabilities": probabilities},
-                         (compute_metrics, tensors, names), tpu_metrics)
+    tensors = dict(per_example_loss=per_example_loss, label_ids=labels,
+                   logits=logits, is_real_example=is_real_example)
+
+    def compute_metrics(**arrays):
+      return problem_types.compute_figures(kind, arrays)
+
+    def tpu_metrics(per_example_loss, label_ids, logits, is_real_example):
+      figures = kind.evaluate_in_graph(logits, label_ids, is_real_example)
+      figures["eval_loss"] = tf.metrics.mean(per_example_loss, is_real_example)
+      return figures
+
+    return training.Head(loss, {kind.output: predictions},
+                         (compute_metrics, tensors, kind.figures), tpu_metrics)
 
   return head_fn

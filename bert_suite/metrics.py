@@ -61,6 +61,113 @@ def f1(labels, predictions, weights=None, positive=1):
   return mean(are & said, counts if weights is None else counts * weights)
 
 
+def count_labels(labels, predictions):
+  """Counts, for each of several labels, what `precision_recall_f1` needs.
+
+  Args:
+    labels: bool array [N, L].
+    predictions: bool array [N, L].
+
+  Returns:
+    Three int arrays [L]: how often it was right to predict it, how often it was
+    predicted, how often it is there.
+  """
+  return (np.sum(labels & predictions, axis=0), np.sum(predictions, axis=0),
+          np.sum(labels, axis=0))
+
+
+def count_confusion(labels, predictions, num_labels):
+  """Counts how often a label was predicted as another.
+
+  Args:
+    labels: int array [N].
+    predictions: int array [N].
+    num_labels: int. L.
+
+  Returns:
+    int array [L, L], a row for each right label. Its diagonal and the sums of
+    its columns and rows are what `precision_recall_f1` needs.
+  """
+  counts = np.zeros([num_labels, num_labels], np.int64)
+  np.add.at(counts, (labels, predictions), 1)
+  return counts
+
+
+def precision_recall_f1(hits, said, are):
+  """Returns precision, recall and F1 of labels, each 0 where it is undefined.
+
+  Args:
+    hits: int array [L]. How often a label was right to be predicted.
+    said: int array [L]. How often it was predicted.
+    are: int array [L]. How often it is there, its support.
+
+  Returns:
+    Three float64 arrays [L].
+  """
+  def divide(x, y):
+    return np.divide(x, y, out=np.zeros(len(x)), where=y > 0)
+
+  return divide(hits, said), divide(hits, are), divide(2 * hits, said + are)
+
+
+def matthews_correlation(labels, predictions):
+  """Returns the Matthews correlation, 0 if either is always the same.
+
+  Of more than two labels it is that of Gorodkin (Computational Biology and
+  Chemistry 28, 2004).
+
+  Args:
+    labels: int array [N].
+    predictions: int array [N].
+
+  Returns:
+    float from -1 to 1.
+  """
+  num_labels = int(max(np.max(labels), np.max(predictions))) + 1
+  counts = count_confusion(labels, predictions, num_labels).astype(np.float64)
+  are, said, total = counts.sum(1), counts.sum(0), counts.sum()
+  spread = (total ** 2 - said @ said) * (total ** 2 - are @ are)
+  if not spread:
+    return 0.0
+  return float((np.trace(counts) * total - are @ said) / np.sqrt(spread))
+
+
+def pearson(x, y):
+  """Returns Pearson's correlation, nan if either is always the same.
+
+  Args:
+    x: array [N].
+    y: array [N].
+
+  Returns:
+    float from -1 to 1.
+  """
+  x, y = [np.asarray(values, np.float64) for values in (x, y)]
+  x, y = x - np.mean(x), y - np.mean(y)
+  lengths = np.linalg.norm(x), np.linalg.norm(y)
+  if not all(lengths):
+    return float("nan")
+  return float(np.clip((x / lengths[0]) @ (y / lengths[1]), -1.0, 1.0))
+
+
+def spearman(x, y):
+  """Returns Spearman's correlation: Pearson's of the ranks, ties averaged.
+
+  Args:
+    x: array [N].
+    y: array [N].
+
+  Returns:
+    float from -1 to 1, or nan.
+  """
+  def rank(values):
+    _, order, counts = np.unique(
+        values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2.0)[order]
+
+  return pearson(rank(x), rank(y))
+
+
 def whole_set(function, tensors, names):
   """Makes an Estimator's metrics from a NumPy function.
 

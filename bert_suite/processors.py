@@ -8,12 +8,10 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    input_pipeline, long_texts, model_inputs, progress, tables, tokenization)
-
-# What a label is: the problem_type of a DataProcessor.
-SINGLE_LABEL = "single_label_classification"
-MULTI_LABEL = "multi_label_classification"
-REGRESSION = "regression"
+    input_pipeline, long_texts, model_inputs, problem_types, progress, tables,
+    tokenization)
+from .problem_types import (  # noqa: F401  # a DataProcessor has one of them
+    MULTI_LABEL, REGRESSION, SINGLE_LABEL)
 
 
 class InputExample:
@@ -229,12 +227,20 @@ def read_examples(processor, split, data_dir, type_vocab_size=None):
 def convert_single_example(ex_index, example, label_list, max_seq_length,
                            tokenizer, is_labelled=True, cuts=None):
   """Turns an example into InputFeatures; see `convert_example`."""
-  return convert_example(ex_index, example, label_list, max_seq_length,
-                         tokenizer, is_labelled, cuts)[0]
+  return _with_one_number(convert_example(
+      ex_index, example, label_list, max_seq_length, tokenizer, is_labelled,
+      cuts)[0])
+
+
+def _with_one_number(features):
+  """Returns InputFeatures whose label_id is the int that programs expect."""
+  features.label_id, = features.label_id
+  return features
 
 
 def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
-                    is_labelled=True, cuts=None, policy=long_texts.TRUNCATE):
+                    is_labelled=True, cuts=None, policy=long_texts.TRUNCATE,
+                    problem=None):
   """Turns an example into features; the first is logged, five as DEBUG.
 
   Args:
@@ -247,6 +253,7 @@ def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
       ignored and its label_id is 0, which means nothing.
     cuts: model_inputs.CutCount, or None. Counts the example.
     policy: long_texts.LongTexts.
+    problem: one of the classes of `problem_types`; None for one label.
 
   Returns:
     list of InputFeatures, one for each window of a long text.
@@ -254,27 +261,40 @@ def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
   Raises:
     ValueError: the label is not in the list.
   """
+  problem = problem or problem_types.SingleLabel(len(label_list))
   if isinstance(example, PaddingInputExample):
     zeros = [0] * max_seq_length
-    return [InputFeatures(zeros, zeros, zeros, 0, is_real_example=False)]
+    return [InputFeatures(zeros, zeros, zeros, problem.encode(None, label_list),
+                          is_real_example=False)]
 
   inputs = long_texts.make_model_inputs(
       *tokenize_example(example, tokenizer), max_seq_length, tokenizer, policy,
       cuts)
-  label_id, shown_label = 0, None
+  label_id, shown_label = problem.encode(None, label_list), None
   if is_labelled:
-    if example.label not in label_list:
-      raise wrong_label(
-          "Example %s" % example.guid, example.label, label_list,
-          "; only examples to predict may have no label"
-          if example.label is None else "")
-    label_id = label_list.index(example.label)
-    shown_label = "%s (id = %d)" % (example.label, label_id)
+    label_id = _encode_label(example, label_list, problem)
+    shown_label = "%s (id = %s)" % (
+        example.label, ", ".join("%g" % value for value in label_id))
   if ex_index < 5:
     model_inputs.log_example(example.guid, inputs[0], shown_label, ex_index)
   return [InputFeatures(
       one.input_ids, one.input_mask, one.segment_ids, label_id)
           for one in inputs]
+
+
+def _encode_label(example, label_list, problem):
+  """Returns what a record holds of an example's label, a list of numbers."""
+  where = "Example %s" % example.guid
+  if example.label is None:
+    raise wrong_label(where, None, label_list,
+                       "; only examples to predict may have no label")
+  try:
+    return problem.encode(example.label, label_list)
+  except KeyError as error:
+    raise wrong_label(where, error.args[0], label_list) from None
+  except (TypeError, ValueError):
+    raise ValueError("%s: found the label %s, expected a number" % (
+        where, tokenization.describe(example.label))) from None
 
 
 def tokenize_example(example, tokenizer):
@@ -293,7 +313,7 @@ def tokenize_example(example, tokenizer):
 def convert_examples_to_features(examples, label_list, max_seq_length,
                                  tokenizer, is_labelled=True):
   """Turns examples into a list of InputFeatures."""
-  return [features for _, features in _features(
+  return [_with_one_number(features) for _, features in _features(
       examples, label_list, max_seq_length, tokenizer, is_labelled)]
 
 
@@ -307,7 +327,8 @@ def file_based_convert_examples_to_features(
 
 
 def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
-                  name, policy=long_texts.TRUNCATE, largest=None):
+                  name, policy=long_texts.TRUNCATE, largest=None,
+                  problem=None):
   """Yields the features of examples as they are in records.
 
   Args:
@@ -319,14 +340,15 @@ def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
     name: str. What the log calls examples that were cut.
     policy: long_texts.LongTexts.
     largest: int. Largest max_seq_length of the model; None if unknown.
+    problem: See `convert_example`.
 
   Yields:
-    dict from name to list of int.
+    dict from name to list of int, or float of labels that are.
   """
   for index, f in _features(examples, label_list, max_seq_length, tokenizer,
-                            is_labelled, name, policy, largest):
+                            is_labelled, name, policy, largest, problem):
     record = {"input_ids": f.input_ids, "input_mask": f.input_mask,
-              "segment_ids": f.segment_ids, "label_ids": [f.label_id],
+              "segment_ids": f.segment_ids, "label_ids": f.label_id,
               "is_real_example": [int(f.is_real_example)]}
     if policy.has_windows:
       record[long_texts.INDEX] = [index]
@@ -334,14 +356,15 @@ def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
 
 
 def _features(examples, label_list, max_seq_length, tokenizer, is_labelled,
-              name="examples", policy=long_texts.TRUNCATE, largest=None):
+              name="examples", policy=long_texts.TRUNCATE, largest=None,
+              problem=None):
   """Yields pairs of an example's index and InputFeatures, each window's."""
   counts = long_texts.SetCounts(name, policy, largest)
   with progress.Progress("Writing features", len(examples)) as shown:
     for index, example in enumerate(examples):
       for features in convert_example(
           index, example, label_list, max_seq_length, tokenizer, is_labelled,
-          counts, policy):
+          counts, policy, problem):
         yield index, features
       shown.advance()
   counts.report()

@@ -35,11 +35,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, classifier_head, cli, files, input_pipeline,
-    long_texts, model_inputs, modeling, optimization, run_settings, runner,
-    script_options, serving, table_task, task_names, tasks, training)
+    checkpoint_fit, checkpoints, cli, files, input_pipeline, label_weights,
+    long_texts, model_inputs, modeling, optimization, problem_types,
+    run_settings, runner, script_options, serving, table_task, task_names,
+    tasks, training)
 from .classifier_head import (  # noqa: F401  # programs find them here
-    classification_head, compute_metrics, make_head, make_head_fn, tpu_metrics)
+    classification_head, make_head, make_head_fn)
 # Programs find the data of this script here.
 from .glue import (  # noqa: F401
     ColaProcessor, GlueProcessor, MnliProcessor, MrpcProcessor, XnliProcessor)
@@ -86,6 +87,12 @@ class Settings(table_task.TableSettings, run_settings.FineTuningSettings):
       lower_bound=1, default_text="half of --max_seq_length")
   window_pooling: str = option(
       "string", "mean", "How to pool the logits of windows: mean or max.")
+  class_weights: str = option(
+      "string", None, "Weights of labels in the loss of training: balanced, so "
+      "that rare ones count as much as others, or label:weight with commas.")
+  label_smoothing: float = option(
+      "float", 0.0, "Share of each label's probability that training spreads "
+      "evenly over all labels.", lower_bound=0.0, upper_bound=0.9)
   do_train: bool = option("bool", False, "Train on the task's training set.")
   do_eval: bool = option("bool", False, "Evaluate on the dev set.")
   do_predict: bool = option("bool", False, "Predict the test set.")
@@ -232,7 +239,7 @@ def make_model_fn(bert_config, num_labels, init_checkpoint, settings,
 
 
 def serving_task(bert_config, labels, options=serving.OPTIONS,
-                 policy=long_texts.TRUNCATE):
+                 policy=long_texts.TRUNCATE, problem=None):
   """Makes the ServingTask of a classifier.
 
   Args:
@@ -240,26 +247,35 @@ def serving_task(bert_config, labels, options=serving.OPTIONS,
     labels: list of str. L labels.
     options: modeling.Options.
     policy: long_texts.LongTexts.
+    problem: one of the classes of `problem_types`; None for one label.
 
   Returns:
-    ServingTask with the output "probabilities", float32 [B, L]; with windows
-    also "logits", float32 [B, L], to pool.
+    ServingTask with the output "probabilities", float32 [B, L], or "score",
+    float32 [B]; with windows also "logits", float32 [B, L], to pool.
   """
+  problem = problem or problem_types.SingleLabel(len(labels))
+  num_labels = len(labels or ())
+
   def build(inputs):
     inputs, cut = serving.round_up_request(
         inputs, bert_config.max_position_embeddings)
-    no_labels = tf.zeros([tf.shape(inputs["input_ids"])[0]], tf.int32)
-    _, _, logits, probabilities = create_model(
-        bert_config, False, labels=no_labels, num_labels=len(labels),
-        use_one_hot_embeddings=False, options=options, **inputs)
-    outputs = {"probabilities": cut(probabilities)}
+    no_labels = tf.zeros(
+        [tf.shape(inputs["input_ids"])[0]] + problem.label_shape,
+        tf.int32 if problem.label_dtype.is_integer else tf.float32)
+    _, _, logits, predictions = classification_head(
+        make_encoder(bert_config, modeling.make_options(options, False))(
+            False, **inputs), False, no_labels, num_labels, problem)
+    outputs = {problem.output: cut(predictions)}
     if policy.has_windows:
       outputs["logits"] = cut(logits)
     return {serving.SIGNATURE: outputs}
 
-  return serving.ServingTask("classifier", build, settings=dict(
-      {} if policy == long_texts.TRUNCATE else policy.values(),
-      labels=list(labels)))
+  settings = {} if policy == long_texts.TRUNCATE else policy.values()
+  if problem.name != problem_types.SINGLE_LABEL:
+    settings["problem_type"] = problem.name
+  if labels:
+    settings["labels"] = list(labels)
+  return serving.ServingTask("classifier", build, settings=settings)
 
 
 class ClassificationTask(tasks.Task):
@@ -267,8 +283,10 @@ class ClassificationTask(tasks.Task):
 
   name = "classifier"
   head_names = checkpoint_fit.CLASSIFIER_HEAD
+  training_flags = tasks.Task.training_flags + (
+      "class_weights", "label_smoothing")
   shared_flags = tasks.Task.shared_flags + long_texts.SETTINGS
-  options = ("labels",) + long_texts.SETTINGS
+  options = ("labels", "problem_type") + long_texts.SETTINGS
 
   def __init__(self, settings, config, tokenizer, encode, processor=None,
                brought_by=None, type_vocab_size=None):
@@ -288,6 +306,7 @@ class ClassificationTask(tasks.Task):
     self.processor = processor
     self.brought_by = brought_by
     self.type_vocab_size = type_vocab_size
+    self.problem, self.label_weights = None, None  # known once data are read
     self.recorded_name = settings.task_name.lower()
     self.policy = long_texts.LongTexts.of(cli.values_of(
         settings, long_texts.SETTINGS), settings.max_seq_length)
@@ -307,7 +326,13 @@ class ClassificationTask(tasks.Task):
             getattr(self.settings, name) or "") != os.path.realpath(
                 self.settings.output_dir))
     super().check()
-    self.labels = checked_labels(self.processor)
+    if described.problem_type != problem_types.REGRESSION:
+      self.labels = checked_labels(self.processor)
+    self.problem = problem_types.KINDS[described.problem_type](
+        len(self.labels or ()), described.metric_names)
+    label_weights.check(
+        self.settings.class_weights, self.settings.label_smoothing, self.labels,
+        self.problem)
     self.policy.check(self.settings.max_seq_length)
     self.policy.check_device(self.settings, self.asked())
 
@@ -322,10 +347,13 @@ class ClassificationTask(tasks.Task):
     return feature_dicts(
         examples, self.labels, self.settings.max_seq_length, self.tokenizer,
         split != "predict", "examples of " + self.record_file(split),
-        self.policy, getattr(self.config, "max_position_embeddings", None))
+        self.policy, getattr(self.config, "max_position_embeddings", None),
+        self.problem)
 
   def feature_spec(self, split):
     spec = feature_spec(self.settings.max_seq_length)
+    spec["label_ids"] = tf.FixedLenFeature(
+        self.problem.label_shape, self.problem.label_dtype)
     if self.policy.has_windows:
       spec[long_texts.INDEX] = tf.FixedLenFeature([], tf.int64)
     return spec
@@ -342,6 +370,9 @@ class ClassificationTask(tasks.Task):
 
   def write(self, split, examples):
     missing = 0
+    if split == "train":
+      self.label_weights = label_weights.find(
+          self.settings.class_weights, self.labels, self.problem, examples)
     if self.settings.use_tpu and split != "train":
       # Full batches only: fill up the last one.
       missing = -len(examples) % self.batch_size(split)
@@ -355,13 +386,14 @@ class ClassificationTask(tasks.Task):
 
   def head(self, features, is_training):
     head = make_head(
-        self.encode, len(self.labels), self.settings.use_tpu,
-        self.settings.eval_batch_size or 8)(features, is_training)
+        self.encode, len(self.labels or ()), self.settings.use_tpu,
+        self.settings.eval_batch_size or 8, self.problem, self.label_weights,
+        self.settings.label_smoothing)(features, is_training)
     if not self.policy.has_windows:
       return head
     return long_texts.pool_head(
         head, features[long_texts.INDEX], self.policy.window_pooling,
-        classifier_head.losses_of)
+        self.problem.losses_array)
 
   def figures(self, results):
     if self.policy.has_windows:  # the Estimator's is a mean over windows
@@ -372,34 +404,51 @@ class ClassificationTask(tasks.Task):
     if not self.policy.has_windows:
       return predictions
     return long_texts.pool_predictions(
-        predictions, self.policy.window_pooling, classifier_head.predictions_of)
+        predictions, self.policy.window_pooling, self.problem.predictions_of)
 
   def row(self, prediction):
-    return "\t".join(str(p) for p in prediction["probabilities"])
+    return "\t".join(map(str, np.atleast_1d(prediction[self.problem.output])))
+
+  def served_options(self):
+    return dict(super().served_options(), problem_type=self.problem.name)
+
+  def record(self):
+    record = super().record()
+    if self.problem.name != problem_types.SINGLE_LABEL:
+      record["problem_type"] = self.problem.name
+    return record
 
   @classmethod
   def is_recorded(cls, record):
-    return bool(record.get("labels"))
+    return bool(record.get("labels") or record.get("problem_type"))
 
   @classmethod
   def serve(cls, config, options, trained_with, checkpoint, model_options):
     """Makes its ServingTask; without labels, numbers stand for them."""
     labels = options.get("labels")
-    if not labels:
+    kind = problem_types.KINDS[
+        options.get("problem_type") or problem_types.SINGLE_LABEL]
+    if kind is problem_types.Regression:
+      labels = None
+    elif not labels:
       shapes = checkpoints.check_readable(checkpoint)
       if "output_weights" not in shapes:
         raise ValueError("%s: has no output_weights, so it is no classifier" %
                          checkpoint)
       labels = [str(i) for i in range(shapes["output_weights"][0])]
     return serving_task(
-        config, labels, model_options, long_texts.choose(options, trained_with))
+        config, labels, model_options,
+        long_texts.choose(options, trained_with), kind(len(labels or ())))
 
   @classmethod
   def answer(cls, model, pairs):
-    """Returns float32 [texts, labels], probabilities."""
-    results = long_texts.compute(model, pairs, classifier_head.predictions_of)
-    return np.reshape([one["probabilities"] for one in results],
-                      [len(pairs), len(model.labels)]).astype(np.float32)
+    """Returns float32 [texts, labels], probabilities; or [texts], scores."""
+    problem = problem_types.KINDS[model.settings.get(
+        "problem_type", problem_types.SINGLE_LABEL)](len(model.labels or ()))
+    results = long_texts.compute(model, pairs, problem.predictions_of)
+    shape = [len(pairs)] + ([len(model.labels)] if model.labels else [])
+    return np.reshape([one[problem.output] for one in results], shape).astype(
+        np.float32)
 
 
 @script_options.runs(Settings)

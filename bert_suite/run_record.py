@@ -14,7 +14,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import config as bert_config, files
+from . import config as bert_config, files, problem_types
 
 FILE_NAME = "run.json"
 
@@ -184,11 +184,14 @@ _KINDS = {
     "true or false": lambda value: isinstance(value, bool),
     "truncate, head_tail or windows": lambda value: value in (
         "truncate", "head_tail", "windows"),
-    "mean or max": lambda value: value in ("mean", "max")}
+    "mean or max": lambda value: value in ("mean", "max"),
+    "one of " + ", ".join(problem_types.KINDS): lambda value: value in (
+        problem_types.KINDS)}
 # What `write_record` and the scripts write: from the keys that lead to a value
 # to its kind.
 _FIELDS = {
     "task": "a name", "labels": "a list of texts", "config": "an object",
+    "problem_type": "one of " + ", ".join(problem_types.KINDS),
     "vocabulary": "an object", "vocabulary size": "a whole number above 0",
     "vocabulary sha256": "a hash", "do_lower_case": "true or false",
     "strip_accents": "true or false", "use_next_sentence": "true or false",

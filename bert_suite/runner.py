@@ -155,7 +155,7 @@ def _export(task, checkpoint):
   settings, basic = task.settings, task.tokenizer.basic_tokenizer
   with cli.user_errors():
     served = task.serve(
-        task.config, {"labels": task.labels}, task.training_values(),
+        task.config, task.served_options(), task.training_values(),
         checkpoint, run_settings.serving_options(settings))
     serving.export_saved_model(
         served, checkpoint, settings.vocab_file, serving.make_settings(

@@ -308,6 +308,10 @@ class Task:
     """
     raise NotImplementedError()
 
+  def served_options(self):
+    """Returns the values of `options` that --export_dir exports with."""
+    return {"labels": self.labels}
+
   def finish(self):
     """Does what is left before the export; returns its figures, if any."""
 

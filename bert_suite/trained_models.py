@@ -63,7 +63,8 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
     max_seq_length: int.
     remove_padding: bool. See `modeling.Options`.
     strip_accents: bool. See FullTokenizer; None for what was used in training.
-    **options: "labels", list of str, or str with commas, of classifiers;
+    **options: "labels", list of str, or str with commas, and "problem_type",
+      one of problem_types.KINDS, of classifiers;
       "layers", str with commas or list of int, and "pooling", str, of the task
       features. None for what is not given.
 
@@ -113,7 +114,8 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
   length = max_seq_length or training.get("max_seq_length") or min(
       task_class.max_seq_length, config.max_position_embeddings)
   modeling.check_seq_length(length, config.max_position_embeddings)
-  options["labels"] = options.get("labels") or record.get("labels")
+  for name in ("labels", "problem_type"):
+    options[name] = options.get(name) or record.get(name)
   served = task_class.serve(
       config, options, training, init_checkpoint, dataclasses.replace(
           serving.OPTIONS, remove_padding=remove_padding))
@@ -290,6 +292,7 @@ def _check_options(task, options, do_lower_case, strip_accents, record, source):
   # Accents follow the case where a record does not say it.
   known = dict({"strip_accents": record.get("do_lower_case")}, **record)
   for name, value in (("labels", labels or None),
+                      ("problem_type", options.get("problem_type")),
                       ("do_lower_case", do_lower_case),
                       ("strip_accents", strip_accents)):
     there = known.get(name)

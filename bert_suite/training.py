@@ -161,9 +161,9 @@ class Head(collections.namedtuple(
     metrics: arguments for `metrics.whole_set`: NumPy function, dict from the
       names of its arguments to Tensor [B, ...], list of the metrics' names.
       None for no metrics but the loss. Unused except in evaluation.
-    tpu_metrics: function of the same tensors that returns a dict from the same
-      names, and maybe more, to `tf.metrics` pairs. TPUs and remote sessions
-      need it, as they run no NumPy of this process.
+    tpu_metrics: function of the same tensors that returns a dict from names to
+      `tf.metrics` pairs. TPUs and remote sessions need it, as they run no NumPy
+      of this process, and go without the metrics that it lacks.
   """
 
 
@@ -190,7 +190,11 @@ def eval_metrics(head, in_graph):
     if not in_graph:
       return metrics.whole_set(function, tensors, names)
     pairs = head.tpu_metrics(**tensors)
-    return {name: pairs[name] for name in names}
+    missing = [name for name in names if name not in pairs]
+    if missing:
+      tf.logging.warning("There is no %s: it is not computed on a TPU or with "
+                         "--master", ", ".join(missing))
+    return {name: pairs[name] for name in names if name in pairs}
 
   return make_pairs, tensors
 

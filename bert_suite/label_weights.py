@@ -1,0 +1,109 @@
+"""Weights of labels in the loss of training: what --class_weights asks for."""
+
+import collections
+import math
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import problem_types
+
+BALANCED = "balanced"
+
+
+def check(class_weights, label_smoothing, labels, problem):
+  """Raises ValueError if --class_weights or --label_smoothing make no sense.
+
+  Args:
+    class_weights: str, or None.
+    label_smoothing: float.
+    labels: list of str; None for regression.
+    problem: one of the classes of `problem_types`.
+  """
+  if problem.name == problem_types.REGRESSION:
+    for flag, value in (("--class_weights", class_weights),
+                        ("--label_smoothing", label_smoothing)):
+      if value:
+        raise ValueError("%s: regression has no labels; leave it out" % flag)
+  elif class_weights and class_weights != BALANCED:
+    _parse(class_weights, labels)
+
+
+def _parse(text, labels):
+  """Returns the weights, list of float, that label:weight with commas gives."""
+  weights = {}
+  for part in text.split(","):
+    label, _, number = part.rpartition(":")  # a label may have a colon
+    label = label.strip()
+    try:
+      weight = float(number)
+    except ValueError:
+      weight = math.nan
+    if label not in labels:
+      raise ValueError(
+          "--class_weights=%s: found the label %r, expected one of %s, as "
+          "label:weight" % (text, label, ", ".join(labels)))
+    if not 0 < weight < math.inf:
+      raise ValueError(
+          "--class_weights=%s: found the weight %r of %s, expected a number "
+          "above 0" % (text, number, label))
+    if label in weights:
+      raise ValueError("--class_weights=%s: found %s twice; give each label "
+                       "one weight" % (text, label))
+    weights[label] = weight
+  missing = [label for label in labels if label not in weights]
+  if missing:
+    raise ValueError("--class_weights=%s: found no weight of %s; give one for "
+                     "each label, 1 for what is to stay as it is" % (
+                         text, ", ".join(missing)))
+  return [weights[label] for label in labels]
+
+
+def find(class_weights, labels, problem, examples):
+  """Returns the weights of labels in the loss of training, and logs them.
+
+  Args:
+    class_weights: str, or None. See `balanced` for "balanced".
+    labels: list of str.
+    problem: one of the classes of `problem_types`.
+    examples: iterable of InputExample, the training set.
+
+  Returns:
+    list of float, one for each label; None without --class_weights.
+  """
+  if not class_weights:
+    return None
+  if class_weights == BALANCED:
+    weights = balanced(labels, problem, (one.label for one in examples))
+  else:
+    weights = _parse(class_weights, labels)
+  tf.logging.info("Weights of labels: %s", ", ".join(
+      "%s %.4g" % pair for pair in zip(labels, weights)))
+  return weights
+
+
+def balanced(labels, problem, found):
+  """Returns weights that make up for how often each label occurs.
+
+  Of N examples with one of L labels each, a label that occurs n times has the
+  weight N / (L * n), as scikit-learn's "balanced". Where examples have several
+  labels it is (N - n) / n, so that having it counts as much as not having it.
+
+  Args:
+    labels: list of str.
+    problem: one of the classes of `problem_types`.
+    found: iterable of labels, as InputExample has them.
+
+  Returns:
+    list of float. A label that never occurs has 1.
+  """
+  is_single = problem.name == problem_types.SINGLE_LABEL
+  counts, total = collections.Counter(), 0
+  for label in found:
+    counts.update([label] if is_single else label)
+    total += 1
+  return [
+      (total / (len(labels) * counts[label]) if is_single else
+       (total - counts[label]) / counts[label] or 1.0)
+      if counts[label] else 1.0 for label in labels]
