@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import input_pipeline, metrics, training
+from bert_suite import input_pipeline, metrics, problem_types, training
 import optimization
 import run_pretraining
 
@@ -110,3 +110,78 @@ def test_pretraining_has_the_same_metrics_on_and_off_tpus():
   assert sorted(found) == sorted(in_graph)
   for name, value in in_graph.items():
     assert found[name] == pytest.approx(value, rel=1e-6), name
+
+
+# Those of scikit-learn and SciPy, to the last digit that float32 has.
+
+
+def random_labels(num_labels, kind, count=500):
+  """Returns labels and predictions, int arrays, of one of several kinds."""
+  random = np.random.RandomState(3)
+  labels = random.randint(num_labels, size=count)
+  predictions = np.where(
+      random.rand(count) < 0.6, labels, random.randint(num_labels, size=count))
+  if kind == "constant":
+    predictions[:] = 1
+  elif kind == "one missing":
+    labels[labels == 1] = 0
+  return labels, predictions
+
+
+@pytest.mark.parametrize("kind", ["usual", "constant", "one missing"])
+@pytest.mark.parametrize("num_labels", [2, 5])
+def test_figures_of_labels_are_those_of_scikit_learn(num_labels, kind):
+  reference = pytest.importorskip("sklearn.metrics")
+  labels, predictions = random_labels(num_labels, kind)
+  confusion = metrics.count_confusion(labels, predictions, num_labels)
+  every = list(range(num_labels))
+  np.testing.assert_array_equal(confusion, reference.confusion_matrix(
+      labels, predictions, labels=every))
+  found = metrics.precision_recall_f1(
+      np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
+  expected = reference.precision_recall_fscore_support(
+      labels, predictions, labels=every, zero_division=0)
+  for ours, theirs in zip(found, expected):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-15)
+  assert metrics.matthews_correlation(labels, predictions) == pytest.approx(
+      reference.matthews_corrcoef(labels, predictions), abs=1e-15)
+  assert metrics.accuracy(labels, predictions) == reference.accuracy_score(
+      labels, predictions)
+
+
+def test_figures_of_several_labels_are_those_of_scikit_learn():
+  reference = pytest.importorskip("sklearn.metrics")
+  random = np.random.RandomState(4)
+  logits = random.normal(size=[300, 6]).astype(np.float32)
+  labels = (random.rand(300, 6) < 0.3).astype(np.float32)
+  labels[:, 2], logits[:, 3] = 0.0, -1.0  # never there, never predicted
+  found = problem_types.MultiLabel(6).evaluate(logits, labels)
+  for average in ("macro", "micro"):
+    assert found["eval_f1_" + average] == pytest.approx(reference.f1_score(
+        labels, logits >= 0, average=average, zero_division=0), rel=1e-15)
+  assert found["eval_accuracy"] == reference.accuracy_score(
+      labels, logits >= 0)
+
+
+@pytest.mark.parametrize("kind", ["usual", "ties", "large"])
+def test_correlations_are_those_of_scipy(kind):
+  stats = pytest.importorskip("scipy.stats")
+  random = np.random.RandomState(5)
+  x = random.normal(size=400)
+  y = x + random.normal(size=400)
+  if kind == "ties":
+    x, y = np.round(x), np.round(y)
+  elif kind == "large":
+    x, y = 1e6 * x + 1e8, 1e-6 * y
+  assert metrics.pearson(x, y) == pytest.approx(
+      stats.pearsonr(x, y)[0], rel=1e-13)
+  assert metrics.spearman(x, y) == pytest.approx(
+      stats.spearmanr(x, y)[0], rel=1e-13)
+
+
+def test_what_never_changes_has_no_correlation():
+  same, other = np.ones([5]), np.arange(5)
+  assert np.isnan(metrics.pearson(same, other))
+  assert np.isnan(metrics.spearman(other, same))
+  assert metrics.matthews_correlation(
+      np.array([0, 1, 0]), np.array([1, 1, 1])) == 0.0
