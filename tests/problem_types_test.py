@@ -232,7 +232,7 @@ def test_an_unknown_label_of_several_is_named(settings, tmp_path):
     def label_of(self, words):
       return ["dog"]
 
-  with pytest.raises(run_classifier.cli.UserError,
-                     match="Example 0: found the label 'dog' .*expected one of "):
+  message = "Example 0: found the label 'dog' .*expected one of "
+  with pytest.raises(run_classifier.cli.UserError, match=message):
     run_classifier.train_and_evaluate(
         Wrong, **dict(settings, output_dir=str(tmp_path / "out")))
