@@ -5,11 +5,11 @@
 Two jobs on the sample data, each in a process of its own that gets kill -9
 after a random time, and again and again until it ends: `classifier` trains
 (with a checkpoint every second step), evaluates, predicts and exports; `shards`
-writes records for pre-training. Then the folder is removed and the job begins anew,
-until so many were killed. After each kill everything that has its final name
-must be whole, and the folder's checkpoint must be one that can be resumed from.
-At the end of a job its losses, the examples of each step, its weights and its
-files must be those of a job that was not killed.
+writes records for pre-training. Then the folder is removed and the job begins
+anew, until so many were killed. After each kill everything that has its final
+name must be whole, and the folder's checkpoint must be one that can be resumed
+from. At the end of a job its losses, the examples of each step, its weights and
+its files must be those of a job that was not killed.
 
 Prints how many were killed, and where, states that could not be read, steps
 with other examples, and the largest difference of a loss and of a weight.
