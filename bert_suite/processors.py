@@ -287,7 +287,7 @@ def _encode_label(example, label_list, problem):
   where = "Example %s" % example.guid
   if example.label is None:
     raise wrong_label(where, None, label_list,
-                       "; only examples to predict may have no label")
+                      "; only examples to predict may have no label")
   try:
     return problem.encode(example.label, label_list)
   except KeyError as error:
