@@ -91,9 +91,9 @@ def read_chunks(name):
   return [pairs[i * FLAGS.chunk:(i + 1) * FLAGS.chunk] for i in range(number)]
 
 
-def write_weights(folder, path):
+def write_weights(checkpoint, path):
   """Writes the weights of a checkpoint, without the optimizer's, as .npz."""
-  reader = tf.train.load_checkpoint(checkpoints.find_checkpoint(folder))
+  reader = tf.train.load_checkpoint(checkpoint)
   np.savez(path, **{name: reader.get_tensor(name)
                     for name in reader.get_variable_to_shape_map()
                     if name != "global_step"})
@@ -208,7 +208,7 @@ def start(folder):
       folder, config, ["0", "1"], FLAGS.vocab_file, FLAGS.max_seq_length,
       FLAGS.seed)
   weights = os.path.join(folder, "weights.npz")
-  write_weights(folder, weights)
+  write_weights(checkpoints.find_checkpoint(folder), weights)
   peer = transformers_peer.Peer(
       task="answer", head="classifier", config=config.to_dict(),
       seed=FLAGS.seed, weights=weights, vocab_file=FLAGS.vocab_file,

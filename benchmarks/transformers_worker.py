@@ -6,9 +6,10 @@ each: first the settings, then requests. To each it answers with a line of JSON
 on its output. It ends with its input.
 
 Settings:
-  task      "train" or "answer"
+  task      "train", "answer" or "fine_tune"
   head      "classifier", "squad" or "pretraining"
-  config    what both libraries' BertConfig take
+  config    what both libraries' BertConfig take; num_labels too, 1 for a
+            regression
   seed      int
   pause     float, seconds in which its threads come to rest after an answer
   device    "cpu", which is the default, or "cuda"
@@ -16,11 +17,14 @@ Settings:
             or "bfloat16" to autocast to
   compile   bool. Uses torch.compile
   weights, vocab_file, max_seq_length, do_lower_case    to answer
+  weights, data, batch_size, learning_rate, num_epochs  to fine-tune
 
 A request to train is a batch {name: list}, named as steps.py names it; the
 answer holds the seconds of the step, and the most bytes of a GPU in use so far.
 A request to answer is {"texts": list, "pairs": list or null}; the answer holds
-seconds and probabilities.
+seconds and probabilities. A request to fine-tune is {"seed": int}: the model is
+trained, from the weights and a new head, and the answer holds the logits of the
+dev set.
 
 "idle_cpu" in each answer are the seconds of CPU that this process used while it
 waited for the request, after the pause: near 0, or it slows down what runs
@@ -48,11 +52,11 @@ IGNORED = -100  # the label of tokens that are not to be predicted
 def make_model(settings):
   """Makes a model with random weights; dropout and attention as they come."""
   torch.manual_seed(settings["seed"])
-  return MODELS[settings["head"]](
-      transformers.BertConfig(num_labels=2, **settings["config"]))
+  return MODELS[settings["head"]](transformers.BertConfig(
+      **dict({"num_labels": 2}, **settings["config"])))
 
 
-def make_optimizer(model):
+def make_optimizer(model, learning_rate=2e-5):
   """Makes torch's AdamW, fused if it can be; returns it and its name.
 
   As transformers' Trainer has it, biases and layer norms do not decay.
@@ -67,9 +71,10 @@ def make_optimizer(model):
       {"params": [p for name, p in parameters if not decays(name)],
        "weight_decay": 0.0}]
   try:
-    return torch.optim.AdamW(groups, lr=2e-5, fused=True), "fused AdamW"
+    return (torch.optim.AdamW(groups, lr=learning_rate, fused=True),
+            "fused AdamW")
   except RuntimeError:
-    return torch.optim.AdamW(groups, lr=2e-5), "AdamW"
+    return torch.optim.AdamW(groups, lr=learning_rate), "AdamW"
 
 
 def make_arguments(head, batch):
@@ -154,16 +159,68 @@ def make_answerer(settings):
       describe(model), "fast" if tokenizer.is_fast else "slow")
 
 
-def load_weights(model, path):
+def make_fine_tuner(settings):
+  """Makes the function that trains on a set and scores another one.
+
+  The settings' data is an .npz file of arrays "train/input_ids" and so on.
+  """
+  arrays = np.load(settings["data"])
+  data = {part: {name: torch.from_numpy(arrays["%s/%s" % (part, name)])
+                 for name in ("input_ids", "input_mask", "segment_ids",
+                              "label_ids")} for part in ("train", "dev")}
+
+  def take(part, rows):
+    """Returns inputs cut to their longest, and labels, of some rows."""
+    mask = data[part]["input_mask"][rows]
+    longest = int(mask.sum(dim=1).max())
+    return {"attention_mask": mask[:, :longest],
+            "input_ids": data[part]["input_ids"][rows, :longest],
+            "token_type_ids": data[part]["segment_ids"][rows, :longest]}, (
+                data[part]["label_ids"][rows])
+
+  def in_batches(order):
+    return torch.split(order, settings["batch_size"])
+
+  def fine_tune(request):
+    model = make_model(dict(settings, **request)).train()
+    load_weights(model, settings["weights"], keep=("classifier.",))
+    optimizer, _ = make_optimizer(model, settings["learning_rate"])
+    sizes = {part: len(data[part]["label_ids"]) for part in data}
+    num_steps = settings["num_epochs"] * len(in_batches(
+        torch.arange(sizes["train"])))
+    schedule = transformers.get_linear_schedule_with_warmup(
+        optimizer, int(0.1 * num_steps), num_steps)
+    for _ in range(settings["num_epochs"]):
+      for rows in in_batches(torch.randperm(sizes["train"])):
+        inputs, labels = take("train", rows)
+        optimizer.zero_grad()
+        model(labels=labels, **inputs).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    model.eval()
+    with torch.inference_mode():
+      logits = torch.cat([model(**take("dev", rows)[0]).logits
+                          for rows in in_batches(torch.arange(sizes["dev"]))])
+    return {"logits": logits.tolist()}
+
+  return fine_tune, "torch %s, transformers %s" % (
+      torch.__version__, transformers.__version__)
+
+
+def load_weights(model, path, keep=()):
   """Takes the weights of our model.
 
   Args:
     model: BertForSequenceClassification.
     path: str. An .npz file of arrays under the names of our variables.
+    keep: tuple of str. What is not taken begins with these.
   """
   weights = np.load(path)
   with torch.no_grad():
     for name, parameter in model.named_parameters():
+      if name.startswith(tuple(keep)):
+        continue
       value = weights[variable_name(name)]
       if variable_name(name).endswith("/kernel"):
         value = value.T
@@ -199,7 +256,8 @@ def main():
     replies.flush()
 
   settings = json.loads(sys.stdin.readline())
-  make = {"train": make_trainer, "answer": make_answerer}[settings["task"]]
+  make = {"train": make_trainer, "answer": make_answerer,
+          "fine_tune": make_fine_tuner}[settings["task"]]
   act, description = make(settings)
   reply(description=description)
   while True:

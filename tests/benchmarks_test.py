@@ -2,12 +2,16 @@
 
 import collections
 import os
+import pathlib
 import sys
+import tempfile
 import unittest
 
 import numpy as np
 
+import helpers
 import modeling
+import tokenization
 
 sys.path.insert(0, os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks"))
@@ -15,6 +19,7 @@ sys.path.insert(0, os.path.join(
 import tensorflow.compat.v1 as tf
 
 import arithmetic
+import glue_dev
 import lengths
 import profile_step
 import steps
@@ -63,6 +68,42 @@ class MaskTokensTest(unittest.TestCase):
       self.assertTrue((chosen < length).all())
       self.assertEqual(batch["input_ids"][row, chosen].tolist(),
                        masked["masked_lm_ids"][row, :number].tolist())
+
+
+class GlueDevTest(unittest.TestCase):
+
+  def test_a_limit_leaves_the_first_lines(self):
+    with tempfile.TemporaryDirectory() as source, \
+        tempfile.TemporaryDirectory() as folder:
+      for name, number in (("train.tsv", 5), ("dev.tsv", 2), ("notes", 1)):
+        with open(os.path.join(source, name), "w") as writer:
+          writer.writelines("%d\n" % i for i in range(number))
+      glue_dev.copy_data(source, folder, 3)
+      found = {}
+      for name in os.listdir(folder):
+        with open(os.path.join(folder, name)) as reader:
+          found[name] = reader.read()
+    self.assertEqual(
+        {"train.tsv": "0\n1\n2\n", "dev.tsv": "0\n1\n"}, found)
+
+  def test_arrays_of_every_kind_of_task(self):
+    """What transformers trains on, and what its logits are scored as."""
+    with tempfile.TemporaryDirectory() as folder:
+      vocab = helpers.write_vocab(pathlib.Path(folder))
+      for name in ("train", "dev"):
+        with open(os.path.join(folder, name + ".tsv"), "w") as writer:
+          writer.write("sentence1\tsentence2\tscore\tlabel\n"
+                       "the cat\tcat\t2.5\tentailment\n"
+                       "cat\tthe\t0\tnot_entailment\n")
+      tokenizer = tokenization.FullTokenizer(vocab)
+      for task, labels, logits, figure in [
+          ("STS-B", [2.5, 0.0], [[5.0], [1.0]], "eval_spearman"),
+          ("RTE", [0, 1], [[1.0, 0.0], [0.0, 1.0]], "eval_accuracy")]:
+        arrays = glue_dev.make_arrays(task, folder, tokenizer, 8)
+        self.assertEqual(labels, arrays["dev/label_ids"].tolist())
+        self.assertEqual((2, 8), arrays["train/input_ids"].shape)
+        self.assertAlmostEqual(1.0, glue_dev.make_problem(task)[1].evaluate(
+            np.array(logits), arrays["dev/label_ids"])[figure])
 
 
 class ProfileTest(unittest.TestCase):
