@@ -25,8 +25,6 @@ and one line in `PROCESSORS`.
 
 import collections
 import dataclasses
-import itertools
-import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -35,13 +33,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, files, input_pipeline, label_weights,
-    long_texts, model_inputs, modeling, optimization, problem_types,
+    checkpoint_fit, cli, input_pipeline, model_inputs, modeling, optimization,
     run_settings, runner, script_options, serving, table_task, task_names,
-    tasks, training)
-from .classifier_head import (  # noqa: F401  # programs find them here
+    training)
+# Programs find the task, the head and the data of this script here.
+from .classification import (  # noqa: F401
+    ClassificationTask, feature_spec, make_encoder, serving_task)
+from .classifier_head import (  # noqa: F401
     classification_head, make_head, make_head_fn)
-# Programs find the data of this script here.
 from .glue import (  # noqa: F401
     ColaProcessor, GlueProcessor, MnliProcessor, MrpcProcessor, XnliProcessor)
 from .processors import (  # noqa: F401
@@ -125,11 +124,6 @@ def file_based_input_fn_builder(input_file, seq_length, is_training,
       num_skipped=num_skipped)
 
 
-def feature_spec(seq_length):
-  """Returns a dict from the name of a feature to its `FixedLenFeature`."""
-  return tasks.feature_spec(seq_length, "label_ids", "is_real_example")
-
-
 def input_fn_builder(features, seq_length, is_training, drop_remainder):
   """Makes an `input_fn` over a list of InputFeatures, for small data sets."""
   shape = [len(features), seq_length]
@@ -166,27 +160,6 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
   return classification_head(
       encode(is_training, input_ids, input_mask, segment_ids), is_training,
       labels, num_labels)
-
-
-def make_encoder(bert_config, options=None):
-  """Makes the encoder of a classifier.
-
-  Args:
-    bert_config: BertConfig.
-    options: modeling.Options.
-
-  Returns:
-    A function of `is_training`, bool, and of input_ids, input_mask and
-    segment_ids, int32 [B, S], that returns float32 [B, W].
-  """
-  def encode(is_training, input_ids, input_mask, segment_ids):
-    return modeling.BertModel(
-        config=bert_config, is_training=is_training, input_ids=input_ids,
-        input_mask=input_mask, token_type_ids=segment_ids,
-        output_positions=tf.zeros_like(input_ids[:, :0]),
-        options=options).get_pooled_output()
-
-  return encode
 
 
 def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
@@ -236,219 +209,6 @@ def make_model_fn(bert_config, num_labels, init_checkpoint, settings,
       make_head(make_encoder(bert_config, options), num_labels,
                 settings.use_tpu, loss_batch_size),
       init_checkpoint, settings, checkpoint_fit.CLASSIFIER_HEAD, init_head)
-
-
-def serving_task(bert_config, labels, options=serving.OPTIONS,
-                 policy=long_texts.TRUNCATE, problem=None):
-  """Makes the ServingTask of a classifier.
-
-  Args:
-    bert_config: BertConfig.
-    labels: list of str. L labels.
-    options: modeling.Options.
-    policy: long_texts.LongTexts.
-    problem: one of the classes of `problem_types`; None for one label.
-
-  Returns:
-    ServingTask with the output "probabilities", float32 [B, L], or "score",
-    float32 [B]; with windows also "logits", float32 [B, L], to pool.
-  """
-  problem = problem or problem_types.SingleLabel(len(labels))
-  num_labels = len(labels or ())
-
-  def build(inputs):
-    inputs, cut = serving.round_up_request(
-        inputs, bert_config.max_position_embeddings)
-    no_labels = tf.zeros(
-        [tf.shape(inputs["input_ids"])[0]] + problem.label_shape,
-        tf.int32 if problem.label_dtype.is_integer else tf.float32)
-    _, _, logits, predictions = classification_head(
-        make_encoder(bert_config, modeling.make_options(options, False))(
-            False, **inputs), False, no_labels, num_labels, problem)
-    outputs = {problem.output: cut(predictions)}
-    if policy.has_windows:
-      outputs["logits"] = cut(logits)
-    return {serving.SIGNATURE: outputs}
-
-  settings = {} if policy == long_texts.TRUNCATE else policy.values()
-  if problem.name != problem_types.SINGLE_LABEL:
-    settings["problem_type"] = problem.name
-  if labels:
-    settings["labels"] = list(labels)
-  return serving.ServingTask("classifier", build, settings=settings)
-
-
-class ClassificationTask(tasks.Task):
-  """Classification of the texts, or pairs of texts, of a DataProcessor."""
-
-  name = "classifier"
-  head_names = checkpoint_fit.CLASSIFIER_HEAD
-  training_flags = tasks.Task.training_flags + (
-      "class_weights", "label_smoothing")
-  shared_flags = tasks.Task.shared_flags + long_texts.SETTINGS
-  options = ("labels", "problem_type") + long_texts.SETTINGS
-
-  def __init__(self, settings, config, tokenizer, encode, processor=None,
-               brought_by=None, type_vocab_size=None):
-    """Makes the task of a run.
-
-    Args:
-      settings: object with the script's settings as attributes.
-      config: BertConfig, or None where the model is not made from one.
-      tokenizer: FullTokenizer.
-      encode: function, as `make_encoder` makes it.
-      processor: DataProcessor; None for that of --task_name.
-      brought_by: str. What weights come from, if not from --init_checkpoint.
-      type_vocab_size: int. Segments that the model knows; None if unknown.
-    """
-    super().__init__(settings, config, tokenizer)
-    self.encode = encode
-    self.processor = processor
-    self.brought_by = brought_by
-    self.type_vocab_size = type_vocab_size
-    self.problem, self.label_weights = None, None  # known once data are read
-    self.recorded_name = settings.task_name.lower()
-    self.policy = long_texts.LongTexts.of(cli.values_of(
-        settings, long_texts.SETTINGS), settings.max_seq_length)
-
-  def check(self):
-    if self.processor is None:
-      self.processor, self.recorded_name = task_names.processor_of(
-          self.settings)
-    described = (self.processor if isinstance(self.processor, DataProcessor)
-                 else DataProcessor)
-    self.training_flags += described.setting_names
-    self.shared_flags += described.shared_flags
-    self.labels_file = described.labels_file
-    # In --output_dir the files of a folder are those of earlier runs.
-    self.read_flags += tuple(
-        name for name in described.read_flags if os.path.realpath(
-            getattr(self.settings, name) or "") != os.path.realpath(
-                self.settings.output_dir))
-    super().check()
-    if described.problem_type != problem_types.REGRESSION:
-      self.labels = checked_labels(self.processor)
-    self.problem = problem_types.KINDS[described.problem_type](
-        len(self.labels or ()), described.metric_names)
-    label_weights.check(
-        self.settings.class_weights, self.settings.label_smoothing, self.labels,
-        self.problem)
-    self.policy.check(self.settings.max_seq_length)
-    self.policy.check_device(self.settings, self.asked())
-
-  def result_files(self):
-    return super().result_files() + [self.labels_file] * bool(self.labels_file)
-
-  def read(self, split):
-    return read_examples(self.processor, split, self.settings.data_dir,
-                         self.type_vocab_size)
-
-  def features(self, split, examples):
-    return feature_dicts(
-        examples, self.labels, self.settings.max_seq_length, self.tokenizer,
-        split != "predict", "examples of " + self.record_file(split),
-        self.policy, getattr(self.config, "max_position_embeddings", None),
-        self.problem)
-
-  def feature_spec(self, split):
-    spec = feature_spec(self.settings.max_seq_length)
-    spec["label_ids"] = tf.FixedLenFeature(
-        self.problem.label_shape, self.problem.label_dtype)
-    if self.policy.has_windows:
-      spec[long_texts.INDEX] = tf.FixedLenFeature([], tf.int64)
-    return spec
-
-  def training_values(self):
-    return dict(super().training_values(), **self.policy.values())
-
-  def count_records(self, examples):
-    if not self.policy.has_windows:
-      return super().count_records(examples)
-    length = self.settings.max_seq_length
-    return sum(len(self.policy.fit(*tokenize_example(
-        example, self.tokenizer), length)) for example in examples)
-
-  def write(self, split, examples):
-    missing = 0
-    if split == "train":
-      self.label_weights = label_weights.find(
-          self.settings.class_weights, self.labels, self.problem, examples)
-    if self.settings.use_tpu and split != "train":
-      # Full batches only: fill up the last one.
-      missing = -len(examples) % self.batch_size(split)
-    data = super().write(split, Stream(
-        lambda: itertools.chain(examples, [PaddingInputExample()] * missing),
-        len(examples) + missing))
-    if split == "train" and self.labels_file and self.labels:
-      files.write_text(self.path(self.labels_file), "".join(
-          label + "\n" for label in self.labels))
-    return data._replace(num_examples=len(examples))
-
-  def head(self, features, is_training):
-    head = make_head(
-        self.encode, len(self.labels or ()), self.settings.use_tpu,
-        self.settings.eval_batch_size or 8, self.problem, self.label_weights,
-        self.settings.label_smoothing)(features, is_training)
-    if not self.policy.has_windows:
-      return head
-    return long_texts.pool_head(
-        head, features[long_texts.INDEX], self.policy.window_pooling,
-        self.problem.losses_array)
-
-  def figures(self, results):
-    if self.policy.has_windows:  # the Estimator's is a mean over windows
-      results["loss"] = results["eval_loss"]
-    return results
-
-  def answers(self, predictions):
-    if not self.policy.has_windows:
-      return predictions
-    return long_texts.pool_predictions(
-        predictions, self.policy.window_pooling, self.problem.predictions_of)
-
-  def row(self, prediction):
-    return "\t".join(map(str, np.atleast_1d(prediction[self.problem.output])))
-
-  def served_options(self):
-    return dict(super().served_options(), problem_type=self.problem.name)
-
-  def record(self):
-    record = super().record()
-    if self.problem.name != problem_types.SINGLE_LABEL:
-      record["problem_type"] = self.problem.name
-    return record
-
-  @classmethod
-  def is_recorded(cls, record):
-    return bool(record.get("labels") or record.get("problem_type"))
-
-  @classmethod
-  def serve(cls, config, options, trained_with, checkpoint, model_options):
-    """Makes its ServingTask; without labels, numbers stand for them."""
-    labels = options.get("labels")
-    kind = problem_types.KINDS[
-        options.get("problem_type") or problem_types.SINGLE_LABEL]
-    if kind is problem_types.Regression:
-      labels = None
-    elif not labels:
-      shapes = checkpoints.check_readable(checkpoint)
-      if "output_weights" not in shapes:
-        raise ValueError("%s: has no output_weights, so it is no classifier" %
-                         checkpoint)
-      labels = [str(i) for i in range(shapes["output_weights"][0])]
-    return serving_task(
-        config, labels, model_options,
-        long_texts.choose(options, trained_with), kind(len(labels or ())))
-
-  @classmethod
-  def answer(cls, model, pairs):
-    """Returns float32 [texts, labels], probabilities; or [texts], scores."""
-    problem = problem_types.KINDS[model.settings.get(
-        "problem_type", problem_types.SINGLE_LABEL)](len(model.labels or ()))
-    results = long_texts.compute(model, pairs, problem.predictions_of)
-    shape = [len(pairs)] + ([len(model.labels)] if model.labels else [])
-    return np.reshape([one[problem.output] for one in results], shape).astype(
-        np.float32)
 
 
 @script_options.runs(Settings)
