@@ -171,7 +171,8 @@ class Peer:
     config = modeling.BertConfig.from_json_file(
         FLAGS.bert_config_file).to_dict()
     if config["hidden_act"] == "gelu":
-      config["hidden_act"] = "gelu_new"  # what transformers calls that form
+      # What transformers calls that form, where torch computes it fastest.
+      config["hidden_act"] = "gelu_pytorch_tanh"
     self._peer = transformers_peer.Peer(
         task="fine_tune", head="classifier", weights=weights, data=data,
         config=dict(
