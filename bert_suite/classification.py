@@ -218,10 +218,7 @@ class ClassificationTask(tasks.Task):
     return dict(super().served_options(), problem_type=self.problem.name)
 
   def record(self):
-    record = super().record()
-    if self.problem.name != problem_types.SINGLE_LABEL:
-      record["problem_type"] = self.problem.name
-    return record
+    return dict(super().record(), problem_type=self.problem.name)
 
   @classmethod
   def is_recorded(cls, record):

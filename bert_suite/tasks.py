@@ -288,17 +288,18 @@ class Task:
     results = self.answers(estimator.predict(
         input_fn=self.input_fn("predict", data),
         checkpoint_path=checkpoint and files.literal(checkpoint)))
-    rows = []
-    with progress.Progress("Predicting", data.num_examples) as shown:
-      for result in itertools.islice(results, data.num_examples):
-        rows.append(self.row(result))
-        shown.advance()
-    if len(rows) != data.num_examples:
-      raise RuntimeError("%s: predicted %d of %d examples" % (
-          data.files, len(rows), data.num_examples))
-    path = self.path("test_results.tsv")
-    files.write_text(path, "".join(row + "\n" for row in rows))
-    tf.logging.info("Wrote %d predictions to %s", len(rows), path)
+    path, count = self.path("test_results.tsv"), 0
+    with files.atomic_path(path) as temporary:
+      with tf.gfile.GFile(temporary, "w") as writer, progress.Progress(
+          "Predicting", data.num_examples) as shown:
+        for result in itertools.islice(results, data.num_examples):
+          writer.write(self.row(result) + "\n")
+          count += 1
+          shown.advance()
+      if count != data.num_examples:
+        raise RuntimeError("%s: predicted %d of %d examples" % (
+            data.files, count, data.num_examples))
+    tf.logging.info("Wrote %d predictions to %s", count, path)
 
   def row(self, prediction):
     """Returns an example's row of test_results.tsv, without the line break.

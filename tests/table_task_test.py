@@ -254,7 +254,8 @@ def test_a_run_on_a_table(trained):
   assert read_probabilities(output_dir).shape == (3, 2)
   with open(os.path.join(output_dir, "run.json")) as reader:
     record = json.load(reader)
-  assert (record["task"], record["labels"]) == ("table", ["dry", "wet"])
+  assert (record["task"], record["problem_type"], record["labels"]) == (
+      "table", "single_label_classification", ["dry", "wet"])
   assert {name: record["training"][name] for name in (
       "train_file", "text_a", "label", "dev_share")} == {
           "train_file": str(trained["train_file"]), "text_a": "text",
@@ -289,6 +290,14 @@ def test_other_labels_than_the_model_has_are_refused(trained, tmp_path):
         trained, do_train=True, train_file=train, dev_share=None))
   with open(str(trained["output_dir"] / "labels.txt")) as reader:
     assert reader.read() == "dry\nwet\n"
+
+
+def test_a_model_of_another_problem_type_is_refused(trained):
+  with pytest.raises(cli.UserError, match="problem_type is single_label_classif"
+                     "ication there and multi_label_classification here"):
+    run_main(run_classifier, arguments_of(
+        trained, do_predict=True, train_file=None, dev_share=None,
+        multi_label=True))
 
 
 def test_an_input_is_not_replaced(trained, tmp_path):
