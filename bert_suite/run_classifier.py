@@ -34,7 +34,7 @@ import tensorflow.compat.v1 as tf
 
 from . import (  # noqa: F401  # programs find tokenization here
     checkpoint_fit, cli, input_pipeline, model_inputs, modeling, optimization,
-    run_settings, runner, script_options, serving, table_task, task_names,
+    run_settings, runner, script_options, serving, task_names,
     tokenization, training)
 # Programs find the task, the head and the data of this script here.
 from .classification import (  # noqa: F401
@@ -54,27 +54,16 @@ from .task_names import (  # noqa: F401
 
 FLAGS = flags.FLAGS
 
-REQUIRED_FLAGS = ("task_name", "vocab_file", "bert_config_file",
-                  "output_dir")
+REQUIRED_FLAGS = ("task_name", "vocab_file", "bert_config_file", "output_dir")
 
 # A name of the reference that programs use.
 _truncate_seq_pair = model_inputs.truncate_pair
 
 
 @dataclasses.dataclass
-class Settings(table_task.TableSettings, run_settings.FineTuningSettings):
+class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
   """Settings of this script; each field is a flag."""
 
-  data_dir: str = option("path", None, "Folder with the task's .tsv files; "
-                         "required but for --task_name=table.")
-  task_name: str = option("string", None, lambda: "Task to train: %s." %
-                          ", ".join(sorted(PROCESSORS)))
-  xnli_language: str = option(
-      "string", "zh", "Language of XNLI's dev and test sets: ar, bg, de, el, "
-      "en, es, fr, hi, ru, sw, th, tr, ur, vi or zh.")
-  train_language: str = option(
-      "string", None, "Language of XNLI's training set.",
-      default_text="that of --xnli_language")
   max_seq_length: int = option(
       "integer", 128, "Word pieces per example; longer ones are cut, shorter "
       "ones padded.", lower_bound=3)

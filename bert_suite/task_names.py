@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 from . import cli, glue, table_task
+from .script_options import option
 
 # From the name of a task, in any case, to its DataProcessor's class.
 PROCESSORS = {
@@ -14,6 +15,22 @@ PROCESSORS = {
     "sst-2": glue.Sst2Processor, "sts-b": glue.StsbProcessor,
     "table": table_task.TableProcessor,
     "wnli": glue.WnliProcessor, "xnli": glue.XnliProcessor}
+
+
+@dataclasses.dataclass
+class DataSettings(table_task.TableSettings):
+  """What a classifier reads."""
+
+  data_dir: str = option("path", None, "Folder with the task's .tsv files; "
+                         "required but for --task_name=table.")
+  task_name: str = option("string", None, lambda: "Task to train: %s." %
+                          ", ".join(sorted(PROCESSORS)))
+  xnli_language: str = option(
+      "string", "zh", "Language of XNLI's dev and test sets: ar, bg, de, el, "
+      "en, es, fr, hi, ru, sw, th, tr, ur, vi or zh.")
+  train_language: str = option(
+      "string", None, "Language of XNLI's training set.",
+      default_text="that of --xnli_language")
 
 
 def make_processor(processor, settings=None):
