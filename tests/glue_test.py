@@ -140,8 +140,9 @@ def test_the_task_of_a_run_is_recorded_by_its_own_name(tmp_path):
   write_mrpc(tmp_path)
   for typed, name in (("MNLI_MM", "mnli"), ("SST2", "sst-2"), ("MRPC", "mrpc")):
     task = run_classifier.ClassificationTask(
-        run_classifier.Settings(task_name=typed, data_dir=str(tmp_path),
-                                output_dir=str(tmp_path)), None, None, None)
+        run_classifier.Settings(
+            task_name=typed, data_dir=str(tmp_path), output_dir=str(tmp_path),
+            do_train=True), None, None, None)
     task.check()
     assert task.recorded_name == name
     assert "data_dir" in task.training_flags
