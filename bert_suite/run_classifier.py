@@ -34,8 +34,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (  # noqa: F401  # programs find tokenization here
     checkpoint_fit, cli, input_pipeline, model_inputs, modeling, optimization,
-    run_settings, runner, script_options, serving, task_names,
-    tokenization, training)
+    run_settings, runner, script_options, serving, task_names, tokenization,
+    training)
 # Programs find the task, the head and the data of this script here.
 from .classification import (  # noqa: F401
     ClassificationTask, feature_spec, make_encoder, serving_task)
