@@ -30,9 +30,9 @@ _GROUPS = [
      pooling"""),
     ("Training", """
      do_train train_batch_size learning_rate num_train_epochs num_train_steps
-     warmup_proportion num_warmup_steps use_next_sentence shuffle_buffer_size
-     tf_random_seed save_checkpoints_steps keep_checkpoint_max log_steps
-     verbose"""),
+     warmup_proportion num_warmup_steps class_weights label_smoothing
+     use_next_sentence shuffle_buffer_size tf_random_seed
+     save_checkpoints_steps keep_checkpoint_max log_steps verbose"""),
     ("Results", """
      output_dir do_eval do_predict eval_batch_size predict_batch_size
      eval_steps max_eval_steps n_best_size max_answer_length
