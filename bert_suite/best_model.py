@@ -1,0 +1,137 @@
+"""history.tsv, the evaluations of a training, and best/, the best checkpoint.
+
+Each evaluation is a row of output_dir/history.tsv, written before its
+checkpoint is copied to output_dir/best/. The file decides which is best: after
+a kill between the two, the next start copies again.
+"""
+
+import collections
+import math
+import os
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import checkpoint_files, checkpoints, files
+
+FILE_NAME = "history.tsv"
+FOLDER = "best"
+
+# One evaluation: its step, its epoch (float; None where there are none) and a
+# dict from the name of a figure to its value.
+Row = collections.namedtuple("Row", "step epoch figures")
+
+
+def is_lower_better(metric):
+  """Returns whether a lower figure is the better one."""
+  name = metric[len("eval_"):] if metric.startswith("eval_") else metric
+  return name in ("loss", "perplexity", "mse") or name.endswith("_loss")
+
+
+def find_best(rows, metric):
+  """Returns the best Row, the earlier of equals; None without a number.
+
+  Args:
+    rows: list of Row.
+    metric: str. A name in their figures.
+  """
+  sign = -1 if is_lower_better(metric) else 1
+  rows = [row for row in rows
+          if not math.isnan(row.figures.get(metric, math.nan))]
+  return max(rows, key=lambda row: sign * row.figures[metric], default=None)
+
+
+def format_table(rows, metric):
+  """Returns the lines of history.tsv, each a list of str, the header first."""
+  best = find_best(rows, metric)
+  names = sorted({name for row in rows for name in row.figures})
+  lines = [["step", "epoch"] + names + ["best " + metric]]
+  for row in rows:
+    lines.append(
+        [str(row.step), "" if row.epoch is None else "%g" % row.epoch] +
+        [repr(row.figures[name]) if name in row.figures else ""
+         for name in names] + ["*" if row is best else ""])
+  return lines
+
+
+def write_history(output_dir, rows, metric):
+  """Writes history.tsv, whole or not at all."""
+  files.write_text(os.path.join(output_dir, FILE_NAME), "".join(
+      "\t".join(line) + "\n" for line in format_table(rows, metric)))
+
+
+def read_history(output_dir):
+  """Reads history.tsv.
+
+  Returns:
+    (list of Row, str): the evaluations and the metric they are compared by; an
+    empty list and None without the file.
+
+  Raises:
+    ValueError: it is not what `write_history` writes.
+  """
+  path = os.path.join(output_dir, FILE_NAME)
+  if not tf.gfile.Exists(path):
+    return [], None
+  rows = []
+  with tf.gfile.GFile(path) as reader:
+    lines = [line.split("\t") for line in reader.read().split("\n")[:-1]]
+  for number, line in enumerate(lines or [[]], 1):
+    try:
+      if number == 1:
+        header = line
+        if header[:2] != ["step", "epoch"] or header[-1][:5] != "best ":
+          raise ValueError()
+        continue
+      if len(line) != len(header):
+        raise ValueError()
+      figures = {name: float(text) for name, text in zip(
+          header[2:-1], line[2:-1]) if text}
+      rows.append(Row(int(line[0]), float(line[1]) if line[1] else None,
+                      figures))
+    except (ValueError, IndexError):
+      raise ValueError(
+          "%s, row %d: not as a training writes it; remove the file, and the "
+          "evaluations so far are forgotten" % (path, number)) from None
+  return rows, header[-1][len("best "):]
+
+
+def best_row(output_dir):
+  """Returns the Row of a folder's best evaluation, None without one.
+
+  Raises:
+    ValueError: see `read_history`.
+  """
+  rows, metric = read_history(output_dir)
+  return find_best(rows, metric) if rows else None
+
+
+def copy_checkpoint(checkpoint, output_dir):
+  """Makes best/ hold a checkpoint and run.json instead of what it held.
+
+  Its list of checkpoints names the new one only once that is whole, and only
+  then the old one is removed, so that best/ can be read at any moment.
+
+  Args:
+    checkpoint: str. Prefix.
+    output_dir: str. Folder of run.json, in which best/ is.
+  """
+  folder = os.path.join(output_dir, FOLDER)
+  tf.gfile.MakeDirs(folder)
+  source, name = os.path.split(checkpoint)
+  names = checkpoint_files.names_of(checkpoint)
+  copies = [(os.path.join(source, one), one) for one in names]
+  record = os.path.join(output_dir, checkpoints.FILE_NAME)
+  if tf.gfile.Exists(record):
+    copies.append((record, checkpoints.FILE_NAME))
+  for path, one in copies:
+    with files.atomic_path(os.path.join(folder, one)) as temporary:
+      tf.gfile.Copy(path, temporary, overwrite=True)
+  files.write_text(os.path.join(folder, "checkpoint"), (
+      'model_checkpoint_path: "%s"\nall_model_checkpoint_paths: "%s"\n' % (
+          name, name)))
+  for prefix in checkpoint_files.prefixes_in(folder):
+    if prefix != name:
+      for one in checkpoint_files.names_of(os.path.join(folder, prefix)):
+        tf.gfile.Remove(os.path.join(folder, one))
