@@ -135,3 +135,78 @@ def copy_checkpoint(checkpoint, output_dir):
     if prefix != name:
       for one in checkpoint_files.names_of(os.path.join(folder, prefix)):
         tf.gfile.Remove(os.path.join(folder, one))
+
+
+class Evaluations:
+  """The evaluations of a training that runs, kept in its output_dir."""
+
+  def __init__(self, output_dir, metric, steps_per_epoch, start_step):
+    """Reads what there is up to the step that the training resumes from.
+
+    Args:
+      output_dir: str.
+      metric: str. Name of the figure that says which is best.
+      steps_per_epoch: float, or None where there are no epochs.
+      start_step: int.
+
+    Raises:
+      ValueError: see `read_history`.
+    """
+    self._folder, self._metric = output_dir, metric
+    self._steps_per_epoch = steps_per_epoch
+    self.rows = [row for row in read_history(output_dir)[0]
+                 if row.step <= start_step]
+
+  def has(self, step):
+    """Returns whether a step is evaluated."""
+    return any(row.step == step for row in self.rows)
+
+  def add(self, step, figures):
+    """Writes an evaluation down and keeps its checkpoint if it is the best.
+
+    Args:
+      step: int. Of a checkpoint in output_dir.
+      figures: dict from name to int or float.
+
+    Raises:
+      ValueError: the metric is not among them.
+    """
+    if self._metric not in figures:
+      raise ValueError("--best_metric=%s: found %s" % (
+          self._metric, ", ".join(sorted(set(figures) - {"global_step"}))))
+    epoch = self._steps_per_epoch and step / self._steps_per_epoch
+    self.rows = [row for row in self.rows if row.step < step] + [
+        Row(step, epoch, {name: float(value) for name, value in figures.items()
+                          if name != "global_step"})]
+    write_history(self._folder, self.rows, self._metric)
+    if find_best(self.rows, self._metric) is self.rows[-1]:
+      # Always: best/ may be of an earlier training, with the same names.
+      copy_checkpoint(os.path.join(self._folder, "model.ckpt-%d" % step),
+                      self._folder)
+
+  def keep_best(self):
+    """Makes best/ hold the best checkpoint; forgets those that are gone."""
+    while True:
+      best = find_best(self.rows, self._metric)
+      if not best:
+        return
+      name = "model.ckpt-%d" % best.step
+      kept = checkpoints.find_checkpoint(os.path.join(self._folder, FOLDER))
+      if kept and os.path.basename(kept) == name:
+        return
+      if checkpoint_files.is_complete(os.path.join(self._folder, name)):
+        copy_checkpoint(os.path.join(self._folder, name), self._folder)
+        return
+      tf.logging.warning("%s: the best checkpoint so far, of step %d, is gone; "
+                         "the best of the others is kept", self._folder,
+                         best.step)
+      self.rows.remove(best)
+
+  def log(self):
+    """Logs the table."""
+    lines = format_table(self.rows, self._metric)
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    tf.logging.info("***** Evaluations *****")
+    for line in lines:
+      tf.logging.info("  %s", "  ".join(
+          text.rjust(width) for text, width in zip(line, widths)))

@@ -3,7 +3,7 @@
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from . import (
-    checkpoints, cli, devices, hooks, progress, run_settings, serving, tasks,
+    best_model, checkpoints, cli, devices, hooks, progress, run_settings, serving, tasks,
     training, training_state)
 
 
@@ -69,16 +69,39 @@ def run(task, on_log=None):
           settings.output_dir, record, begin.step,
           **dict(task.training_values(), num_train_steps=num_train_steps))
 
+    evaluations = None
+    if settings.do_train and task.eval_every:
+      with cli.user_errors():
+        epoch = len(examples["train"]) if "train" in examples else 0
+        evaluations = best_model.Evaluations(
+            settings.output_dir, task.best_metric, task.has_epochs and
+            epoch / task.batch_size("train"), begin.step)
+        evaluations.keep_best()
+
+    def evaluate(estimator, checkpoint):
+      results = task.evaluate(estimator, data["eval"], checkpoint)
+      step = checkpoints.read_step(checkpoint) if evaluations else 0
+      if evaluations and not evaluations.has(step):
+        with cli.user_errors():
+          evaluations.add(step, results)
+      return results
+
     estimator, results = make_estimator(state), None
     with task.naming_errors(data):
       if settings.do_train:
+        if (evaluations and state.step < num_train_steps and state.step and
+            state.step % task.eval_every == 0 and
+            not evaluations.has(state.step)):
+          evaluate(estimator, checkpoint_to_use(0))  # it was interrupted
         estimator = _train(
             task, estimator, make_estimator, data, num_train_steps, state,
-            record_start, lambda estimator: task.evaluate(
-                estimator, data["eval"], checkpoint_to_use(0)))
+            record_start,
+            lambda estimator: evaluate(estimator, checkpoint_to_use(0)))
       checkpoint = checkpoint_to_use(num_train_steps)
       if "eval" in data:
-        results = task.evaluate(estimator, data["eval"], checkpoint)
+        results = evaluate(estimator, checkpoint)
+        if evaluations:
+          evaluations.log()
       if "predict" in data:
         task.predict(estimator, data["predict"], checkpoint)
     results = task.finish() or results

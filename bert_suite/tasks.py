@@ -65,6 +65,8 @@ class Task:
     how_to_train_more: str. Advice where all steps are done.
     eval_every: int. Training steps from one evaluation to the next; 0 evaluates
       only at the end.
+    best_metric: str. The figure that says which evaluation is the best.
+    has_epochs: bool. Its training is counted in epochs.
     options: names of arguments of `trained_models.find` that only it takes.
     max_seq_length: int. Default where neither a caller nor run.json has one.
     never_split: tokens that a served model finds in texts.
@@ -83,6 +85,8 @@ class Task:
   read_flags = ("vocab_file", "bert_config_file")
   how_to_train_more = "give a larger --num_train_epochs"
   eval_every = 0
+  best_metric = "loss"
+  has_epochs = True
   options = ()
   max_seq_length = 128
   never_split = ()

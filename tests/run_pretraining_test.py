@@ -403,6 +403,11 @@ def test_it_evaluates_while_training(records):
     assert sorted(events[name]) == [2, 4, 6]
   assert events["perplexity"][4] == pytest.approx(
       np.exp(events["masked_lm_loss"][4]), rel=1e-4)
+  best = best_model.best_row(str(records / "out"))
+  assert checkpoints.find_checkpoint(str(records / "out" / "best")).endswith(
+      "-%d" % best.step)
+  assert [row.step for row in best_model.read_history(
+      str(records / "out"))[0]][:1] == [2]
 
 
 def test_eval_steps_need_records_to_evaluate_on(records):
