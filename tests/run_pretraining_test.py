@@ -8,7 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import (
-    checkpoints, cli, input_pipeline, model_inputs, tf_estimator)
+    best_model, checkpoints, cli, input_pipeline, model_inputs, tf_estimator)
 import helpers
 import hooks_test
 import modeling
@@ -406,8 +406,8 @@ def test_it_evaluates_while_training(records):
   best = best_model.best_row(str(records / "out"))
   assert checkpoints.find_checkpoint(str(records / "out" / "best")).endswith(
       "-%d" % best.step)
-  assert [row.step for row in best_model.read_history(
-      str(records / "out"))[0]][:1] == [2]
+  rows, metric = best_model.read_history(str(records / "out"))
+  assert metric == "loss" and [row.step for row in rows] == [2, 4, 6]
 
 
 def test_eval_steps_need_records_to_evaluate_on(records):
