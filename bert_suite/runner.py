@@ -3,8 +3,8 @@
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from . import (
-    best_model, checkpoints, cli, devices, hooks, progress, run_settings, serving, tasks,
-    training, training_state)
+    best_model, checkpoints, cli, devices, hooks, progress, run_settings,
+    serving, tasks, training, training_state)
 
 
 def start(settings, computes=True):
