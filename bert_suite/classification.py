@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, files, label_weights, long_texts,
-    modeling, problem_types, serving, task_names, tasks)
+    checkpoint_fit, checkpoints, classification_report, cli, files,
+    label_weights, long_texts, modeling, problem_types, serving, task_names,
+    tasks)
 from .classifier_head import classification_head, make_head
 from .processors import (
     DataProcessor, PaddingInputExample, Stream, checked_labels, feature_dicts,
@@ -112,6 +113,9 @@ class ClassificationTask(tasks.Task):
     self.brought_by = brought_by
     self.type_vocab_size = type_vocab_size
     self.problem, self.label_weights = None, None  # known once data are read
+    self._examples = {}  # from split to what `read` returned
+    self.evaluated = None  # arrays of the last evaluation, by name
+    self._table, self._predicted = None, []  # while predicting
     self.recorded_name = settings.task_name.lower()
     self.policy = long_texts.LongTexts.of(cli.values_of(
         settings, long_texts.SETTINGS), settings.max_seq_length)
@@ -138,15 +142,21 @@ class ClassificationTask(tasks.Task):
     label_weights.check(
         self.settings.class_weights, self.settings.label_smoothing, self.labels,
         self.problem)
+    self._has_test_labels = described.knows_test_labels
+    if self.settings.glue_submission_dir:
+      classification_report.submission_name(self.settings.task_name)
     self.policy.check(self.settings.max_seq_length)
     self.policy.check_device(self.settings, self.asked())
 
   def result_files(self):
-    return super().result_files() + [self.labels_file] * bool(self.labels_file)
+    return super().result_files() + [
+        "predictions.tsv", "dev_predictions.tsv", "eval_report.txt"] + [
+            self.labels_file] * bool(self.labels_file)
 
   def read(self, split):
-    return read_examples(self.processor, split, self.settings.data_dir,
-                         self.type_vocab_size)
+    self._examples[split] = read_examples(
+        self.processor, split, self.settings.data_dir, self.type_vocab_size)
+    return self._examples[split]
 
   def features(self, split, examples):
     return feature_dicts(
@@ -194,6 +204,13 @@ class ClassificationTask(tasks.Task):
         self.encode, len(self.labels or ()), self.settings.use_tpu,
         self.settings.eval_batch_size or 8, self.problem, self.label_weights,
         self.settings.label_smoothing)(features, is_training)
+    function, tensors, names = head.metrics
+
+    def keep_and_compute(**arrays):
+      self.evaluated = arrays
+      return function(**arrays)
+
+    head = head._replace(metrics=(keep_and_compute, tensors, names))
     if not self.policy.has_windows:
       return head
     return long_texts.pool_head(
@@ -211,8 +228,47 @@ class ClassificationTask(tasks.Task):
     return long_texts.pool_predictions(
         predictions, self.policy.window_pooling, self.problem.predictions_of)
 
+  def evaluate(self, estimator, data, checkpoint):
+    """Also writes dev_predictions.tsv and eval_report.txt."""
+    self.evaluated = None
+    figures = super().evaluate(estimator, data, checkpoint)
+    if self.evaluated is None:  # on a TPU, or another machine
+      tf.logging.info("There is no eval_report.txt: figures are not computed in "
+                      "this process")
+      return figures
+    real = self.evaluated["is_real_example"] > 0
+    logits = self.evaluated["logits"][real]
+    examples = self._examples["eval"]
+    classification_report.write_predictions(
+        self.path("dev_predictions.tsv"), examples,
+        self.problem.predict_array(logits).reshape(len(logits), -1),
+        self.labels, self.problem)
+    report = classification_report.make_report(
+        examples, logits, self.evaluated["label_ids"][real], self.labels,
+        self.problem)
+    files.write_text(self.path("eval_report.txt"), report)
+    tf.logging.info("%s:\n%s", self.path("eval_report.txt"), report)
+    return figures
+
+  def predict(self, estimator, data, checkpoint):
+    """Also writes predictions.tsv, and the file for GLUE's server."""
+    self._predicted = []
+    with classification_report.PredictionFile(
+        self.path("predictions.tsv"), self._examples["predict"], self.labels,
+        self.problem, self._has_test_labels) as self._table:
+      super().predict(estimator, data, checkpoint)
+    if self.settings.glue_submission_dir:
+      classification_report.write_submission(
+          self.settings.glue_submission_dir, self.settings.task_name,
+          self._predicted)
+
   def row(self, prediction):
-    return "\t".join(map(str, np.atleast_1d(prediction[self.problem.output])))
+    values = np.atleast_1d(prediction[self.problem.output])
+    self._table.add(values)
+    if self.settings.glue_submission_dir:
+      self._predicted.append(classification_report.predict_label(
+          values, self.labels, self.problem))
+    return "\t".join(map(str, values))
 
   def served_options(self):
     return dict(super().served_options(), problem_type=self.problem.name)

@@ -81,6 +81,8 @@ class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
   label_smoothing: float = option(
       "float", 0.0, "Share of each label's probability that training spreads "
       "evenly over all labels.", lower_bound=0.0, upper_bound=0.9)
+  glue_submission_dir: str = option(
+      "path", None, "Folder for the file that GLUE's server takes.")
   do_train: bool = option("bool", False, "Train on the task's training set.")
   do_eval: bool = option("bool", False, "Evaluate on the dev set.")
   do_predict: bool = option("bool", False, "Predict the test set.")

@@ -37,7 +37,7 @@ _GROUPS = [
      output_dir do_eval do_predict eval_batch_size predict_batch_size
      eval_steps max_eval_steps n_best_size max_answer_length
      null_score_diff_threshold verbose_logging output_format export_dir
-     hub_dir"""),
+     hub_dir glue_submission_dir"""),
     ("Device", """
      batch_size remove_padding compute_dtype use_xla
      xla_cache_dir use_one_hot_embeddings use_tpu tpu_name

@@ -191,6 +191,17 @@ def test_several_labels_are_learned_and_served(settings, tmp_path):
   examples = Several().get_test_examples(None)
   expected = [["cat" in one.label, "tea" in one.label] for one in examples]
   assert np.mean((rows > 0.5) == expected) > 0.95
+  with open(found.output_dir + "/predictions.tsv") as reader:
+    table = [line.rstrip("\n").split("\t") for line in reader]
+  assert table[0] == ["id", "text_a", "prediction", "cat", "tea"]
+  assert [row[2] for row in table[1:]] == [
+      ",".join(name for name, value in zip(["cat", "tea"], row) if value >= 0.5)
+      for row in rows]
+  with open(found.output_dir + "/dev_predictions.tsv") as reader:
+    assert len(reader.readlines()) == 61
+  with open(found.output_dir + "/eval_report.txt") as reader:
+    assert reader.readline().split() == [
+        "label", "precision", "recall", "F1", "support"]
   model = predictor.Predictor(found.output_dir)
   assert model.labels == ["cat", "tea"]
   np.testing.assert_allclose(

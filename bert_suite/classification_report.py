@@ -1,0 +1,233 @@
+"""What people read of a classifier: its predictions, and a report of them."""
+
+import contextlib
+import itertools
+import os
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from . import files, metrics, problem_types, task_names
+
+_NUM_MISTAKES = 10
+_LONGEST_TEXT, _LONGEST_LABEL = 60, 16
+
+
+def _one_line(text):
+  """Returns a text without the characters that end a column or a row."""
+  return " ".join(str(text).split())
+
+
+def _shorten(text, length):
+  return text if len(text) <= length else text[:length - 3] + "..."
+
+
+def show_label(label):
+  """Returns a label of an example as tables show it."""
+  if isinstance(label, (list, tuple)):
+    return ",".join(label)
+  return "%g" % label if isinstance(label, float) else str(label)
+
+
+def predict_label(values, labels, problem):
+  """Returns the label that is predicted, str, or float of regression.
+
+  Args:
+    values: float array [L], probabilities, or [1], the number.
+    labels: list of str; None for regression.
+    problem: one of the classes of `problem_types`.
+  """
+  if problem.name == problem_types.REGRESSION:
+    return float(values[0])
+  if problem.name == problem_types.MULTI_LABEL:
+    return [label for label, value in zip(labels, values)
+            if value >= problem_types.THRESHOLD]
+  return labels[int(np.argmax(values))]
+
+
+class PredictionFile:
+  """A table of predictions: id, texts, label, prediction, probabilities.
+
+  Tabs and line breaks of texts are written as spaces. The file is there once it
+  is whole.
+  """
+
+  def __init__(self, path, examples, labels, problem, has_labels):
+    """Makes the writer, which is a context.
+
+    Args:
+      path: str.
+      examples: iterable of InputExample, those of the predictions, in order.
+      labels: list of str; None for regression.
+      problem: one of the classes of `problem_types`.
+      has_labels: bool. Examples know their right label.
+    """
+    self._path, self._labels, self._problem = path, labels, problem
+    self._has_labels, self._stack = has_labels, contextlib.ExitStack()
+    self._examples, ahead = itertools.tee(iter(examples))
+    self._has_pairs = next(ahead).text_b is not None
+    del ahead  # or what was read would be kept
+
+  def __enter__(self):
+    temporary = self._stack.enter_context(files.atomic_path(self._path))
+    self._writer = self._stack.enter_context(tf.gfile.GFile(temporary, "w"))
+    header = ["id", "text_a"] + ["text_b"] * self._has_pairs + [
+        "label"] * self._has_labels + ["prediction"]
+    self._write(header + list(self._labels or ()))
+    return self
+
+  def __exit__(self, *error):
+    return self._stack.__exit__(*error)
+
+  def _write(self, columns):
+    self._writer.write("\t".join(map(_one_line, columns)) + "\n")
+
+  def add(self, values):
+    """Writes the next example's row.
+
+    Args:
+      values: float array [L], probabilities, or [1], the number.
+    """
+    example = next(self._examples)
+    texts = [example.text_a] + [example.text_b or ""] * self._has_pairs
+    label = [] if not self._has_labels else [
+        "" if example.label is None else show_label(example.label)]
+    predicted = show_label(predict_label(values, self._labels, self._problem))
+    self._write([example.guid] + texts + label + [predicted] + (
+        ["%.6g" % value for value in values] if self._labels else []))
+
+
+def write_predictions(path, examples, values, labels, problem):
+  """Writes the table of a whole set whose right labels are known.
+
+  Args:
+    path: str.
+    examples: iterable of InputExample.
+    values: float array [N, L], or [N, 1] of regression.
+    labels: list of str; None for regression.
+    problem: one of the classes of `problem_types`.
+  """
+  with PredictionFile(path, examples, labels, problem, True) as writer:
+    for row in values:
+      writer.add(row)
+
+
+def make_report(examples, logits, label_ids, labels, problem):
+  """Makes the text of eval_report.txt.
+
+  Args:
+    examples: iterable of InputExample.
+    logits: float array [N, L].
+    label_ids: array [N, ...], as records have labels.
+    labels: list of str; None for regression.
+    problem: one of the classes of `problem_types`.
+
+  Returns:
+    str, lines.
+  """
+  if problem.name == problem_types.REGRESSION:
+    errors = np.abs(logits[:, 0] - label_ids)
+    lines = ["%s = %.4f" % (name[len("eval_"):], value) for name, value in
+             sorted(problem.evaluate(logits, label_ids).items())]
+    return "\n".join(lines + _mistakes(
+        examples, errors, logits, labels, problem, "The largest errors")) + "\n"
+  probabilities = problem.predict_array(logits)
+  if problem.name == problem_types.MULTI_LABEL:
+    right = label_ids > 0.5
+    counts = metrics.count_labels(right, logits >= 0)
+    wrong = np.max(np.where(
+        right == (logits >= 0), 0.0, np.abs(probabilities - 0.5)), axis=1)
+    lines = _table(labels, *counts)
+  else:
+    said = np.argmax(logits, axis=1)
+    confusion = metrics.count_confusion(label_ids, said, len(labels))
+    wrong = np.where(said == label_ids, 0.0, np.max(probabilities, axis=1))
+    lines = _table(labels, np.diag(confusion), confusion.sum(axis=0),
+                   confusion.sum(axis=1)) + _show_confusion(confusion, labels)
+  return "\n".join(lines + _mistakes(
+      examples, wrong, probabilities, labels, problem,
+      "The most confident mistakes")) + "\n"
+
+
+def _table(labels, hits, said, are):
+  """Returns lines: a row per label, and their means."""
+  rows = list(zip(labels, *metrics.precision_recall_f1(hits, said, are), are))
+  figures = np.array([row[1:4] for row in rows])
+  total = int(np.sum(are))
+  weights = are / max(total, 1)
+  rows += [("macro mean",) + tuple(np.mean(figures, axis=0)) + (total,),
+           ("weighted mean",) + tuple(weights @ figures) + (total,)]
+  return ["%-16s %9s %9s %9s %9s" % (
+      "label", "precision", "recall", "F1", "support")] + [
+          "%-16s %9.4f %9.4f %9.4f %9d" % (
+              (_shorten(_one_line(row[0]), _LONGEST_LABEL),) + row[1:])
+          for row in rows]
+
+
+def _show_confusion(confusion, labels):
+  """Returns lines: a row per right label, a column per prediction."""
+  width = max(6, len(str(confusion.max())) + 1)
+  names = ["(%d) %s" % (i + 1, _one_line(label))
+           for i, label in enumerate(labels)]
+  lines = ["", "How often a label (row) was predicted as another (column):",
+           " " * _LONGEST_LABEL + "".join(
+               ("(%d)" % (i + 1)).rjust(width) for i in range(len(labels)))]
+  return lines + [
+      _shorten(name, _LONGEST_LABEL).ljust(_LONGEST_LABEL) + "".join(
+          str(count).rjust(width) for count in row)
+      for name, row in zip(names, confusion)]
+
+
+def _mistakes(examples, badness, values, labels, problem, title):
+  """Returns lines: the examples of the greatest badness above 0."""
+  worst = [i for i in np.argsort(-badness, kind="stable")[:_NUM_MISTAKES]
+           if badness[i] > 0]
+  chosen = set(worst)
+  found = {i: example for i, example in enumerate(examples) if i in chosen}
+  lines = ["", title + ":"] if worst else ["", "No mistakes."]
+  for i in worst:
+    example, predicted = found[i], predict_label(values[i], labels, problem)
+    how = "" if problem.name != problem_types.SINGLE_LABEL else (
+        " with %.3f" % np.max(values[i]))
+    text = " | ".join(_shorten(_one_line(text), _LONGEST_TEXT) for text in (
+        example.text_a, example.text_b) if text)
+    lines.append("%s: %s, predicted %s%s: %s" % (
+        example.guid, show_label(example.label) or "no label",
+        show_label(predicted) or "no label", how, text))
+  return lines
+
+
+# GLUE's server: names of its files, and of the tasks whose labels are words.
+_SUBMISSIONS = {
+    "cola": "CoLA", "sst-2": "SST-2", "mrpc": "MRPC", "sts-b": "STS-B",
+    "qqp": "QQP", "mnli": "MNLI-m", "mnli-mm": "MNLI-mm", "qnli": "QNLI",
+    "rte": "RTE", "wnli": "WNLI", "ax": "AX"}
+
+
+def submission_name(task_name):
+  """Returns the name of GLUE's file for a task; raises ValueError if none."""
+  name = _SUBMISSIONS.get(task_names.find_task(task_name).lower())
+  if not name:
+    raise ValueError("--glue_submission_dir: %s is no task of GLUE; leave it "
+                     "out" % task_name)
+  return name + ".tsv"
+
+
+def write_submission(folder, task_name, predictions):
+  """Writes the file that GLUE's server takes for a task.
+
+  Args:
+    folder: str.
+    task_name: str. See `submission_name`.
+    predictions: iterable of str, or of float for STS-B, in order.
+  """
+  rows = ["index\tprediction\n"]
+  for index, value in enumerate(predictions):
+    if isinstance(value, float):
+      value = "%.3f" % min(max(value, 0.0), 5.0)
+    rows.append("%d\t%s\n" % (index, value))
+  tf.gfile.MakeDirs(folder)
+  files.write_text(os.path.join(folder, submission_name(task_name)),
+                   "".join(rows))
