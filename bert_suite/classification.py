@@ -233,8 +233,8 @@ class ClassificationTask(tasks.Task):
     self.evaluated = None
     figures = super().evaluate(estimator, data, checkpoint)
     if self.evaluated is None:  # on a TPU, or another machine
-      tf.logging.info("There is no eval_report.txt: figures are not computed in "
-                      "this process")
+      tf.logging.info("There is no eval_report.txt: figures are not computed "
+                      "in this process")
       return figures
     real = self.evaluated["is_real_example"] > 0
     logits = self.evaluated["logits"][real]
