@@ -107,6 +107,16 @@ def best_row(output_dir):
   return find_best(rows, metric) if rows else None
 
 
+def find_checkpoint(output_dir):
+  """Returns the best checkpoint of a folder; raises ValueError without one."""
+  found = checkpoints.find_checkpoint(os.path.join(output_dir, FOLDER))
+  if not found:
+    raise ValueError(
+        "--use_best: %s has no %s, which a training with --eval_steps or "
+        "--eval_each_epoch makes" % (output_dir, FOLDER))
+  return found
+
+
 def copy_checkpoint(checkpoint, output_dir):
   """Makes best/ hold a checkpoint and run.json instead of what it held.
 

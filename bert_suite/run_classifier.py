@@ -81,6 +81,17 @@ class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
   label_smoothing: float = option(
       "float", 0.0, "Share of each label's probability that training spreads "
       "evenly over all labels.", lower_bound=0.0, upper_bound=0.9)
+  eval_steps: int = option(
+      "integer", 0, "Evaluate every N steps while training and keep the best "
+      "checkpoint in --output_dir/best; 0 for none.", lower_bound=0)
+  eval_each_epoch: bool = option(
+      "bool", False, "The same after each epoch.")
+  best_metric: str = option(
+      "string", None, "Figure of eval_results.txt that the best one is best in.",
+      default_text="that of the task, such as eval_accuracy")
+  use_best: bool = option(
+      "bool", False, "Evaluate, predict and export with the best checkpoint "
+      "instead of the last.")
   glue_submission_dir: str = option(
       "path", None, "Folder for the file that GLUE's server takes.")
   do_train: bool = option("bool", False, "Train on the task's training set.")

@@ -2,6 +2,8 @@
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
+import tensorflow.compat.v1 as tf
+
 from . import (
     best_model, checkpoints, cli, devices, hooks, progress, run_settings,
     serving, tasks, training, training_state)
@@ -98,10 +100,17 @@ def run(task, on_log=None):
             record_start,
             lambda estimator: evaluate(estimator, checkpoint_to_use(0)))
       checkpoint = checkpoint_to_use(num_train_steps)
-      if "eval" in data:
+      use_best = getattr(settings, "use_best", False)
+      if "eval" in data and (evaluations or not use_best):
         results = evaluate(estimator, checkpoint)
         if evaluations:
           evaluations.log()
+      if use_best:
+        with cli.user_errors():
+          checkpoint = best_model.find_checkpoint(settings.output_dir)
+        tf.logging.info("Using the best checkpoint, %s", checkpoint)
+        if "eval" in data:
+          results = task.evaluate(estimator, data["eval"], checkpoint)
       if "predict" in data:
         task.predict(estimator, data["predict"], checkpoint)
     results = task.finish() or results

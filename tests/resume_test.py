@@ -18,7 +18,8 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, %(top)r)
 import %(script)s as script
-from bert_suite import checkpoints, cli, files, hooks, input_pipeline, training
+from bert_suite import (
+    best_model, checkpoints, cli, files, hooks, input_pipeline, training)
 import tensorflow.compat.v1 as tf
 
 def die(*unused_args, **unused_kwargs):
@@ -161,6 +162,54 @@ def test_a_killed_run_resumes_from_the_last_checkpoint(
   assert not [name for name in os.listdir(str(output_dir))
               if name.endswith(".tmp")]
   check_weights(output_dir / "model.ckpt-6", trained)
+
+
+@pytest.fixture(scope="module")
+def whole(task, tmp_path_factory):
+  """A folder of a run that evaluated while training and used the best."""
+  output_dir = tmp_path_factory.mktemp("best")
+  helpers.run_main(run_classifier, task + [
+      "--eval_steps=2", "--use_best", "--best_metric=eval_loss",
+      "--output_dir=%s" % output_dir])
+  return output_dir
+
+
+def test_the_best_checkpoint_is_kept_and_used(task, whole, tmp_path):
+  rows = [line.split("\t") for line in
+          (whole / "history.tsv").read_text().rstrip("\n").split("\n")]
+  assert [row[0] for row in rows] == ["step", "2", "4", "6"]
+  losses = [float(row[rows[0].index("eval_loss")]) for row in rows[1:]]
+  best = 2 * (1 + int(np.argmin(losses)))
+  assert tf.train.latest_checkpoint(str(whole / "best")) == str(
+      whole / "best" / ("model.ckpt-%d" % best))
+  found = dict(zip(*helpers.read_eval_results(str(whole))))
+  assert found["global_step"] == best
+  assert found["eval_loss"] == pytest.approx(min(losses), rel=1e-5)
+  # Later, from the folder, and from best/ as a checkpoint to start from.
+  again = task + ["--do_train=false", "--use_best"]
+  helpers.run_main(run_classifier, again + ["--output_dir=%s" % whole])
+  assert dict(zip(*helpers.read_eval_results(str(whole)))) == found
+  status, stderr = helpers.run_command(run_classifier, again + [
+      "--init_checkpoint=%s/best/model.ckpt-%d" % (whole, best),
+      "--output_dir=%s" % (tmp_path / "other")])
+  assert status == 1
+  assert "has no best, which a training with --eval_steps" in stderr
+
+
+@pytest.mark.parametrize("patch", [
+    "best_model.copy_checkpoint = at_call(1, best_model.copy_checkpoint)",
+    "best_model.write_history = at_call(2, best_model.write_history)",
+    "tf.gfile.Copy = at_call(2, tf.gfile.Copy)"])
+def test_a_killed_run_ends_with_the_same_best(task, whole, tmp_path, patch):
+  arguments = task + ["--eval_steps=2", "--use_best", "--best_metric=eval_loss",
+                      "--output_dir=%s" % (tmp_path / "out")]
+  run_and_kill("run_classifier", arguments, patch)
+  helpers.run_main(run_classifier, arguments)
+  for name in ("history.tsv", "eval_results.txt", "best/checkpoint"):
+    assert (tmp_path / "out" / name).read_text() == (whole / name).read_text()
+  check_weights(
+      tf.train.latest_checkpoint(str(tmp_path / "out" / "best")),
+      helpers.read_weights(tf.train.latest_checkpoint(str(whole / "best"))))
 
 
 def test_a_damaged_latest_checkpoint_is_passed_over(task, trained, tmp_path):
