@@ -214,7 +214,10 @@ class Evaluations:
 
   def log(self):
     """Logs the table."""
-    lines = format_table(self.rows, self._metric)
+    lines = [line[:2] + [
+        "%.6g" % float(cell) if cell[:1].isdigit() or cell[:1] == "-" else cell
+        for cell in line[2:]]
+             for line in format_table(self.rows, self._metric)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     tf.logging.info("***** Evaluations *****")
     for line in lines:
