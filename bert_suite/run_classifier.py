@@ -87,7 +87,7 @@ class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
   eval_each_epoch: bool = option(
       "bool", False, "The same after each epoch.")
   best_metric: str = option(
-      "string", None, "Figure of eval_results.txt that the best one is best in.",
+      "string", None, "Figure of eval_results.txt that decides which is best.",
       default_text="that of the task, such as eval_accuracy")
   use_best: bool = option(
       "bool", False, "Evaluate, predict and export with the best checkpoint "

@@ -35,7 +35,8 @@ _GROUPS = [
      save_checkpoints_steps keep_checkpoint_max log_steps verbose"""),
     ("Results", """
      output_dir do_eval do_predict eval_batch_size predict_batch_size
-     eval_steps eval_each_epoch best_metric use_best max_eval_steps n_best_size max_answer_length
+     eval_steps eval_each_epoch best_metric use_best
+     max_eval_steps n_best_size max_answer_length
      null_score_diff_threshold verbose_logging output_format export_dir
      hub_dir glue_submission_dir"""),
     ("Device", """

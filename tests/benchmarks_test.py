@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -133,6 +134,20 @@ class ProfileTest(unittest.TestCase):
     profile_step.add_up(metadata, spent, numbers)
     self.assertEqual({"matrix products": 6, "element-wise": 1}, dict(spent))
     self.assertEqual({"matrix products": 2, "element-wise": 1}, dict(numbers))
+
+
+class KillTest(unittest.TestCase):
+
+  def test_killed_runs_end_as_whole_ones(self):
+    with tempfile.TemporaryDirectory() as folder:
+      process = subprocess.run(
+          [sys.executable, os.path.join(helpers.TOP, "benchmarks", "kill.py"),
+           "--kills=3", "--output_dir=" + os.path.join(folder, "kill")],
+          capture_output=True, text=True)
+    self.assertEqual(0, process.returncode, process.stdout[-3000:])
+    self.assertRegex(process.stdout, r"(?m)^[3-9] processes killed, \d+ jobs "
+                     "brought to their end, 0 failed$")
+    self.assertIn("largest difference: loss 0, weight 0", process.stdout)
 
 
 if __name__ == "__main__":

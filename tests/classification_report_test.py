@@ -75,7 +75,8 @@ def test_a_report_of_numbers_has_the_largest_errors_first():
       problem_types.Regression())
   assert report.split("\n") == [
       "mse = 2.1250", "pearson = -1.0000", "spearman = -1.0000", "",
-      "The largest errors:", "b: 3, predicted 1: it", "a: 1, predicted 1.5: tea",
+      "The largest errors:", "b: 3, predicted 1: it",
+      "a: 1, predicted 1.5: tea",
       ""]
 
 
