@@ -13,7 +13,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files, checkpoints, files
+from . import checkpoint_files, checkpoints, files, progress
 
 FILE_NAME = "history.tsv"
 FOLDER = "best"
@@ -33,7 +33,7 @@ def find_best(rows, metric):
   """Returns the best Row, the earlier of equals; None without a number.
 
   Args:
-    rows: list of Row.
+    rows: list of Row, or of what else has a dict `figures`.
     metric: str. A name in their figures.
   """
   sign = -1 if is_lower_better(metric) else 1
@@ -214,12 +214,7 @@ class Evaluations:
 
   def log(self):
     """Logs the table."""
-    lines = [line[:2] + [
+    progress.log_table("Evaluations", [line[:2] + [
         "%.6g" % float(cell) if cell[:1].isdigit() or cell[:1] == "-" else cell
         for cell in line[2:]]
-             for line in format_table(self.rows, self._metric)]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    tf.logging.info("***** Evaluations *****")
-    for line in lines:
-      tf.logging.info("  %s", "  ".join(
-          text.rjust(width) for text, width in zip(line, widths)))
+        for line in format_table(self.rows, self._metric)])

@@ -10,8 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoint_fit, checkpoints, classification_report, cli, files,
-    label_weights, long_texts, modeling, problem_types, serving, task_names,
-    tasks)
+    label_weights, long_texts, modeling, problem_types, serving, splits,
+    task_names, tasks)
 from .classifier_head import classification_head, make_head
 from .processors import (
     DataProcessor, PaddingInputExample, Stream, checked_labels, feature_dicts,
@@ -130,6 +130,7 @@ class ClassificationTask(tasks.Task):
     self.training_flags += described.setting_names
     self.shared_flags += described.shared_flags
     self.labels_file = described.labels_file
+    self.best_metric = described.best_metric
     # In --output_dir the files of a folder are those of earlier runs.
     self.read_flags += tuple(
         name for name in described.read_flags if os.path.realpath(
@@ -162,8 +163,16 @@ class ClassificationTask(tasks.Task):
             self.labels_file] * bool(self.labels_file)
 
   def read(self, split):
-    self._examples[split] = read_examples(
-        self.processor, split, self.settings.data_dir, self.type_vocab_size)
+    def read(split):
+      return read_examples(self.processor, split, self.settings.data_dir,
+                           self.type_vocab_size)
+
+    fold = getattr(self.settings, "fold", None)
+    if fold and split != "predict":
+      self._examples[split] = Stream(*splits.select(
+          read("train"), fold, self.settings.split_seed, split == "eval"))
+    else:
+      self._examples[split] = read(split)
     return self._examples[split]
 
   def features(self, split, examples):
@@ -236,6 +245,12 @@ class ClassificationTask(tasks.Task):
     if self.policy.has_windows:  # the Estimator's is a mean over windows
       results["loss"] = results["eval_loss"]
     return results
+
+  def constant_figures(self):
+    labels = np.reshape([
+        self.problem.encode(example.label, self.labels)
+        for example in self._examples["eval"]], [-1] + self.problem.label_shape)
+    return problem_types.constant_figures(self.problem, labels)
 
   def answers(self, predictions):
     if not self.policy.has_windows:

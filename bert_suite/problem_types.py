@@ -105,6 +105,11 @@ class SingleLabel:
     return (np.log(np.sum(np.exp(shifted), axis=-1)) -
             shifted[np.arange(len(labels)), labels])
 
+  def constant_logits(self, labels):
+    """Returns the logits [L] whose predictions fit all labels best."""
+    counts = np.bincount(labels, minlength=self.num_outputs)
+    return np.log(np.maximum(counts, 1e-6) / len(labels))
+
   def evaluate(self, logits, labels):
     """Returns a dict from name to float, all but the loss."""
     predictions = np.argmax(logits, axis=-1)
@@ -176,6 +181,10 @@ class MultiLabel(SingleLabel):
     return np.mean(np.maximum(logits, 0.0) - logits * labels + np.log1p(
         np.exp(-np.abs(logits))), axis=-1)
 
+  def constant_logits(self, labels):
+    rates = np.clip(np.mean(labels, axis=0), 1e-6, 1.0 - 1e-6)
+    return np.log(rates / (1.0 - rates))
+
   def evaluate(self, logits, labels):
     predictions = logits >= 0.0  # where the probability is at THRESHOLD
     labels = labels > 0.5
@@ -230,6 +239,9 @@ class Regression(SingleLabel):
   def losses_array(self, logits, labels):
     return np.square(logits[:, 0] - labels)
 
+  def constant_logits(self, labels):
+    return np.mean(labels, keepdims=True)
+
   def evaluate(self, logits, labels):
     scores, labels = np.float64(logits[:, 0]), np.float64(labels)
     return {"eval_mse": metrics.mean(np.square(scores - labels)),
@@ -259,3 +271,26 @@ def compute_figures(problem, arrays):
   figures = problem.evaluate(arrays["logits"][real], arrays["label_ids"][real])
   figures["eval_loss"] = metrics.mean(arrays["per_example_loss"][real])
   return figures
+
+
+def constant_figures(problem, labels):
+  """Computes the figures of predicting the same for every example.
+
+  That is the most frequent label, each label that most examples have, or the
+  mean of the numbers.
+
+  Args:
+    problem: SingleLabel, MultiLabel or Regression.
+    labels: array [N, ...].
+
+  Returns:
+    dict from name to float; of a correlation, which there is none with what is
+    always the same, 0.
+  """
+  logits = np.tile(problem.constant_logits(labels), [len(labels), 1])
+  figures = compute_figures(problem, {
+      "logits": logits, "label_ids": labels,
+      "per_example_loss": problem.losses_array(logits, labels),
+      "is_real_example": np.ones(len(labels))})
+  return {name: 0.0 if np.isnan(value) else value
+          for name, value in figures.items()}

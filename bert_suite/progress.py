@@ -215,3 +215,17 @@ class Progress:
           (self._total - self._done) / speed))
     tf.logging.info("%s", ", ".join(parts))
     self._logged_done, self._logged_time = self._done, now
+
+
+def log_table(title, lines):
+  """Logs a table under a title.
+
+  Args:
+    title: str.
+    lines: list of lists of str, all of one length.
+  """
+  widths = [max(map(len, column)) for column in zip(*lines)]
+  tf.logging.info("***** %s *****", title)
+  for line in lines:
+    tf.logging.info("  %s", "  ".join(
+        text.rjust(width) for text, width in zip(line, widths)).rstrip())

@@ -34,8 +34,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (  # noqa: F401  # programs find tokenization here
     checkpoint_fit, cli, input_pipeline, model_inputs, modeling, optimization,
-    run_settings, runner, script_options, serving, task_names, tokenization,
-    training)
+    run_settings, runner, script_options, serving, several_runs, task_names,
+    tokenization, training)
 # Programs find the task, the head and the data of this script here.
 from .classification import (  # noqa: F401
     ClassificationTask, feature_spec, make_encoder, serving_task)
@@ -245,14 +245,14 @@ def run_with(settings, processor=None, on_log=None):
     modeling.check_seq_length(
         settings.max_seq_length, config.max_position_embeddings)
     tokenizer = run_settings.make_tokenizer(settings, config)
-  return runner.run(ClassificationTask(
+  return several_runs.run(lambda settings: ClassificationTask(
       settings, config, tokenizer,
       make_encoder(config, run_settings.model_options(settings)), processor,
-      type_vocab_size=config.type_vocab_size), on_log)
+      type_vocab_size=config.type_vocab_size), settings, on_log)
 
 
 class Training(collections.namedtuple(
-    "Training", "history results output_dir")):
+    "Training", "history results output_dir runs", defaults=[()])):
   """What `train_and_evaluate` returns.
 
   Attributes:
@@ -262,6 +262,9 @@ class Training(collections.namedtuple(
       Empty where all steps were done before.
     results: dict, what eval_results.txt has; None without an evaluation.
     output_dir: str. Folder with the model, which `predictor.Predictor` takes.
+    runs: list of several_runs.Run, with num_seeds, search or k_folds. The
+      others are then of the best of them, and each dict of the history also has
+      its name as "run".
   """
 
 
@@ -291,10 +294,15 @@ def train_and_evaluate(processor=None, **settings):
   finally:
     tf.summary.FileWriterCache.clear()
     tf.logging.set_verbosity(verbosity)
+  runs, output_dir = (), settings.output_dir
+  if several_runs.is_asked(settings):
+    runs, best = several_runs.read(output_dir)
+    output_dir = best.output_dir
+    history = [row for row in history if row["run"] == best.name]
   if results and history and history[-1]["step"] == results["global_step"]:
     history[-1].update({name: value for name, value in results.items()
                         if name.startswith("eval_")})
-  return Training(history, results, settings.output_dir)
+  return Training(history, results, output_dir, runs)
 
 
 def main(_):

@@ -21,7 +21,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     cli, files, hub_modules, model_inputs, modeling, optimization,
-    run_classifier, runner, script_options, task_names, tokenization, training)
+    run_classifier, runner, script_options, several_runs, task_names,
+    tokenization, training)
 from .script_options import option
 
 FLAGS = flags.FLAGS
@@ -242,10 +243,10 @@ def run_with(settings):
     tokenizer, num_segments = read_module(
         settings.bert_hub_module_handle, settings.max_seq_length,
         tokenization.parse_strip_accents(settings.strip_accents))
-  return runner.run(run_classifier.ClassificationTask(
+  return several_runs.run(lambda settings: run_classifier.ClassificationTask(
       settings, None, tokenizer, make_encoder(settings.bert_hub_module_handle),
       brought_by="the module %s" % settings.bert_hub_module_handle,
-      type_vocab_size=num_segments))
+      type_vocab_size=num_segments), settings)
 
 
 def main(_):

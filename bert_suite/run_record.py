@@ -19,7 +19,8 @@ from . import config as bert_config, files, problem_types
 FILE_NAME = "run.json"
 
 # Flags of files and folders, whose names run.json holds in full.
-_PATHS = ("data_dir", "input_file", "train_file", "vocab_file")
+_PATHS = ("data_dir", "init_checkpoint", "input_file", "train_file",
+          "vocab_file")
 
 # Settings of BertConfig that only matter while training or before it.
 _TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",
@@ -78,7 +79,7 @@ def write_record(output_dir, record, start_step, **training):
     **training: settings that may change from one start to the next, such as
       the learning rate. A change is logged.
   """
-  training = _with_absolute_paths(training)
+  training = with_absolute_paths(training)
   before = read_training(output_dir)
   if start_step:
     for name in sorted(set(before) & set(training)):
@@ -89,7 +90,7 @@ def write_record(output_dir, record, start_step, **training):
       os.path.join(output_dir, FILE_NAME), dict(record, training=training))
 
 
-def _with_absolute_paths(settings):
+def with_absolute_paths(settings):
   """Returns settings with paths that mean the same from another folder."""
   def make_absolute(name, value):
     # A comma may be part of a name.
@@ -112,7 +113,7 @@ def warn_of_other_settings(start, output_dir, settings):
   folder = (output_dir if start.checkpoint else
             os.path.dirname(start.init_checkpoint or ""))
   training = read_training(folder)
-  for name, value in sorted(_with_absolute_paths(settings).items()):
+  for name, value in sorted(with_absolute_paths(settings).items()):
     if name in training and training[name] != value:
       tf.logging.warning("--%s is %s here, but the model was trained with %s",
                          name, value, training[name])
@@ -138,7 +139,7 @@ def warn_of_ignored_settings(output_dir, settings, how_to_train_more):
   training = read_training(output_dir)
   ignored = [
       "--%s=%s (trained with %s)" % (name, value, training[name])
-      for name, value in sorted(_with_absolute_paths(settings).items())
+      for name, value in sorted(with_absolute_paths(settings).items())
       # Of a vocabulary `check_record` compares the content.
       if name in training and name != "vocab_file" and value is not None and
       value != training[name]]

@@ -149,6 +149,15 @@ class FineTuningSettings(ModelSettings, OptimizationSettings):
   export_dir: str = option(
       "path", None, "Folder in which to export the model, for serving, after "
       "all else is done; each export is a version there.")
+  num_seeds: int = option(
+      "integer", None, "Train this often, with the seeds 1, 2 and so on, or "
+      "--tf_random_seed and those after it; keep the best.", lower_bound=1)
+  search: bool = option(
+      "bool", False, "Train with each batch size of 8, 16, 32, 64 and 128 and "
+      "each learning rate of 3e-4, 1e-4, 5e-5 and 3e-5 for 4 epochs; keep the "
+      "best.")
+  keep_all_runs: bool = option(
+      "bool", False, "Keep the checkpoints of all runs, not the best one's.")
 
 
 def batch_size_of(settings, name):

@@ -27,7 +27,7 @@ import tensorflow.compat.v1 as tf
 from . import (  # noqa: F401  # programs find them
     checkpoint_fit, cli, files, input_pipeline, model_inputs, modeling,
     optimization, progress, run_settings, runner, script_options, serving,
-    squad_metrics, tasks, tokenization, training)
+    several_runs, squad_metrics, tasks, tokenization, training)
 from .script_options import option
 from .squad import (
     data as squad_data, reader as squad_files, results as squad_results,
@@ -314,6 +314,7 @@ class QuestionAnsweringTask(tasks.Task):
   read_flags = ("train_file", "predict_file", "vocab_file", "bert_config_file")
   max_seq_length = 384
   searches = True
+  best_metric = "f1"
   cuts = ("questions", "max_query_length")
   # The words of `check_pair` for its examples.
   pair = "a question with its context"
@@ -450,9 +451,13 @@ def run_with(settings):
     check_settings(settings, config)
     if settings.needs_model:
       tokenizer = run_settings.make_tokenizer(settings, config)
-  task = QuestionAnsweringTask(settings, config, tokenizer)
-  if settings.needs_model:
-    return runner.run(task)
+
+  def make_task(settings):
+    return QuestionAnsweringTask(settings, config, tokenizer)
+
+  if settings.needs_model or several_runs.is_asked(settings):
+    return several_runs.run(make_task, settings)
+  task = make_task(settings)
   with cli.user_errors():
     task.check()
     task.read_answers()

@@ -23,6 +23,25 @@ def start(settings, computes=True):
     run_settings.log_device(settings.use_tpu)
 
 
+def read(task):
+  """Checks settings of a task and reads all of its input.
+
+  Args:
+    task: tasks.Task.
+
+  Returns:
+    dict from split to its examples.
+
+  Raises:
+    ValueError: files are missing or wrong, or settings do not go together.
+  """
+  if getattr(task.settings, "export_dir", None) and not task.is_served():
+    raise ValueError("--export_dir: the task %s cannot be served; leave the "
+                     "flag out" % task.name)
+  task.check()
+  return task.read_all()
+
+
 def run(task, on_log=None):
   """Trains, evaluates, predicts and exports as the settings of a task say.
 
@@ -39,11 +58,7 @@ def run(task, on_log=None):
   settings = task.settings
   # All input is read first, so that mistakes show before the training.
   with cli.user_errors():
-    if getattr(settings, "export_dir", None) and not task.is_served():
-      raise ValueError("--export_dir: the task %s cannot be served; leave the "
-                       "flag out" % task.name)
-    task.check()
-    examples = task.read_all()
+    examples = read(task)
   with training.sole_training(settings):
     with cli.user_errors():
       num_train_steps = task.count_train_steps(examples)

@@ -111,6 +111,21 @@ class Settings:
     super().__setattr__(name, value)
 
 
+def call_with(settings, function):
+  """Calls a function with mistakes as UserErrors, which name these settings.
+
+  Args:
+    settings: Settings. Not the command line's, which may be another run's.
+    function: function without arguments.
+
+  Returns:
+    What the function returns.
+  """
+  options = _options(type(settings))
+  return cli.call_here(_make_flags(options, {
+      one.name: getattr(settings, one.name) for one in options}), function)
+
+
 def runs(settings_class, required=()):
   """Makes the `run_with` of a script: mistakes are UserErrors, as of a command.
 
@@ -129,12 +144,7 @@ def runs(settings_class, required=()):
             "%s.%s" % (one.__module__.split(".")[-1], one.__name__)
             for one in (type(settings), settings_class)))
       cli.check_given(settings, required)
-      options = _options(type(settings))
-      # Not the command line's, which may be those of another run.
-      own_flags = _make_flags(options, {
-          one.name: getattr(settings, one.name) for one in options})
-      return cli.call_here(
-          own_flags, lambda: function(settings, *args, **kwargs))
+      return call_with(settings, lambda: function(settings, *args, **kwargs))
 
     return run_with
 

@@ -45,6 +45,7 @@ class TableSettings(script_options.Settings):
   dev_share: float = option(
       "float", None, "Share of --train_file to evaluate on instead of training "
       "on it, where there is no --dev_file.", above=0, upper_bound=0.9)
+  split_seed: int = None  # of such parts; None for --tf_random_seed
 
 
 class TableProcessor(processors.DataProcessor):
@@ -149,13 +150,13 @@ class TableProcessor(processors.DataProcessor):
     self.get_labels()
     length, counts = self._count(split)
     share = self.settings.dev_share if part is not None else None
+    seed = self.settings.split_seed
+    if seed is None:
+      seed = self.settings.tf_random_seed or 0
     if not share:
       return _stream(lambda: self._examples(split), length, self._path(split))
 
-    def kind(example):  # of several labels the rarest
-      return min(_labels_of(example), default="",
-                 key=lambda label: (counts[label], label))
-
+    kind = splits.make_kind(counts)
     parts = splits.count_parts(
         counts if self.problem_type == processors.SINGLE_LABEL else
         collections.Counter(map(kind, self._examples(split))), share)
@@ -165,8 +166,7 @@ class TableProcessor(processors.DataProcessor):
                        "larger share" % share)
     return _stream(
         lambda: (example for example, found in splits.assign(
-            self._examples(split), kind, parts,
-            self.settings.tf_random_seed or 0) if found == part),
+            self._examples(split), kind, parts, seed) if found == part),
         length, self._path(split))
 
   def _path(self, split):
@@ -183,8 +183,8 @@ class TableProcessor(processors.DataProcessor):
       total, counts, first = 0, collections.Counter(), []
       for example in self._examples(split):
         total += 1
-        counts.update(_labels_of(example))
-        first = first or _labels_of(example)
+        counts.update(splits.labels_of(example))
+        first = first or splits.labels_of(example)
         if len(counts) > _MOST_LABELS:
           raise ValueError(
               "%s, column %s: found more than %d labels; pass --regression if "
@@ -277,13 +277,6 @@ def _check_label(value, where, known):
     raise processors.wrong_label(
         where, label, sorted(known), ", which are those of the training")
   return label
-
-
-def _labels_of(example):
-  """Returns the labels of an example, a list of str; of a number, none."""
-  label = example.label
-  return label if isinstance(label, list) else (
-      [label] if isinstance(label, str) else [])
 
 
 def _stream(iterate, length, path):

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from . import cli, glue, table_task
+from . import cli, glue, splits, table_task
 from .script_options import option
 
 # From the name of a task, in any case, to its DataProcessor's class.
@@ -31,6 +31,10 @@ class DataSettings(table_task.TableSettings):
   train_language: str = option(
       "string", None, "Language of XNLI's training set.",
       default_text="that of --xnli_language")
+  k_folds: int = option(
+      "integer", None, "Train this often, each time without another part of "
+      "the training set, and evaluate on that part.", lower_bound=2)
+  fold: splits.Fold = None  # the part to evaluate on instead of the dev set
 
 
 def make_processor(processor, settings=None):

@@ -276,6 +276,14 @@ class Task:
     """Returns the figures of an evaluation, of those of the Estimator."""
     return results
 
+  def constant_figures(self):
+    """Returns the figures of predicting the same for every example.
+
+    Returns:
+      dict from name to float; empty where they are not known.
+    """
+    return {}
+
   def answers(self, predictions):
     """Returns an iterable of a prediction per example, of one per record."""
     return predictions

@@ -32,6 +32,7 @@ _GROUPS = [
      do_train train_batch_size learning_rate num_train_epochs num_train_steps
      warmup_proportion num_warmup_steps class_weights label_smoothing
      use_next_sentence shuffle_buffer_size tf_random_seed
+     num_seeds search k_folds keep_all_runs
      save_checkpoints_steps keep_checkpoint_max log_steps verbose"""),
     ("Results", """
      output_dir do_eval do_predict eval_batch_size predict_batch_size
