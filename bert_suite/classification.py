@@ -130,7 +130,6 @@ class ClassificationTask(tasks.Task):
     self.training_flags += described.setting_names
     self.shared_flags += described.shared_flags
     self.labels_file = described.labels_file
-    self.best_metric = described.best_metric
     # In --output_dir the files of a folder are those of earlier runs.
     self.read_flags += tuple(
         name for name in described.read_flags if os.path.realpath(

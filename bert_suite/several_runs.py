@@ -1,8 +1,8 @@
 """Several runs of one training: other seeds, settings, or folds of the data.
 
-Each run has a folder of its own in output_dir. What the finished ones came to is
-in output_dir/runs.json, from which a later start takes up the rest, and for
-people in runs.tsv.
+Each run has a folder of its own in output_dir. The figures of the finished ones
+are in output_dir/runs.json, from which a later start resumes, and, for people,
+in runs.tsv.
 """
 
 import collections
@@ -33,6 +33,10 @@ LEARNING_RATES = (3e-4, 1e-4, 5e-5, 3e-5)
 EPOCHS = 4.0
 
 _SEARCHED = ("train_batch_size", "learning_rate", "num_train_epochs")
+
+# Settings that all runs of a folder share, beside those that run.json records.
+_COMPARED = ("search", "k_folds", "init_checkpoint", "init_head", "use_best",
+             "eval_steps", "eval_each_epoch")
 
 # The files of a training that are of no use without its weights.
 _WEIGHTS = re.compile(
@@ -239,10 +243,9 @@ class _Runs:
     self._keeps_all = settings.keep_all_runs
     self.metric = task.best_metric
     varied = {name for values in planned.values() for name in values}
-    values = dict(
-        task.training_values(), init_checkpoint=settings.init_checkpoint,
-        best_metric=self.metric, search=settings.search,
-        k_folds=getattr(settings, "k_folds", None))
+    values = dict(task.training_values(), best_metric=self.metric)
+    values.update((name, getattr(settings, name)) for name in _COMPARED
+                  if hasattr(settings, name))
     values = {"--" + name: value
               for name, value in run_record.with_absolute_paths(values).items()
               if name not in varied and name != "vocab_file"}
@@ -255,8 +258,8 @@ class _Runs:
         for name in self.finished if name not in planned]
     if different:
       raise ValueError(
-          "%s holds runs of other settings: %s. Give their settings, or another "
-          "--output_dir" % (self._folder, "; ".join(different)))
+          "%s holds runs of other settings: %s. Give their settings, or "
+          "another --output_dir" % (self._folder, "; ".join(different)))
     if found:
       tf.logging.info("%d of %d runs in %s are finished", len(found),
                       len(planned), self._folder)
