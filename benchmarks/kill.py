@@ -212,9 +212,9 @@ def compare(found, whole):
   other += ["no %s" % name for name in sorted(set(all_made) - set(made))]
   other += [name for name, value in sorted(made.items()) if isinstance(
       value, bytes) and value != all_made.get(name)]
+  # A kill between saving a step and logging its loss leaves none of it.
   loss = max([abs(x - y) for key in all_rows if key[0] == "loss"
-              for x in rows[key] or [float("inf")] for y in all_rows[key]] +
-             [0.0])
+              for x in rows[key] for y in all_rows[key]] + [0.0])
   weight = max([np.max(np.abs(made[name] - value), initial=0.0)
                 for name, value in all_made.items()
                 if not isinstance(value, bytes) and name in made] + [0.0])

@@ -1,6 +1,7 @@
 """Starting a model's weights from a checkpoint, and what is said about it."""
 
 import os
+import re
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -10,7 +11,8 @@ from . import checkpoint_fit, checkpoints, cli, files, modeling
 
 
 def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
-                               must_have_all=False, head=(), init_head="auto"):
+                               must_have_all=False, head=(), init_head="auto",
+                               fresh=None):
   """Starts the trainable variables from a checkpoint and logs what it has.
 
   Args:
@@ -21,6 +23,9 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
     head: names of variables. See `checkpoint_fit.find_new_head`, as for the
       next.
     init_head: str. Ignored where the checkpoint must have everything.
+    fresh: str. Regular expression that the names of variables begin with which
+      start from new values although the checkpoint has them; None for none.
+      Ignored where it must have everything.
 
   Returns:
     None, or the `scaffold_fn` that TPUs need.
@@ -37,6 +42,8 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
       init_checkpoint = checkpoints.resolve(init_checkpoint)
       new = set() if must_have_all else checkpoint_fit.find_new_head(
           variables, init_checkpoint, head, init_head)
+      if fresh and not must_have_all:
+        new |= {v.op.name for v in variables if re.match(fresh, v.op.name)}
       taken = [v for v in variables if v.op.name not in new]
       checkpoint_fit.check_shapes(
           taken, init_checkpoint, must_have_all,

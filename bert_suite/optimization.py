@@ -42,6 +42,9 @@ class Settings:
       6e-8, needs the loss scaled, see LossScale.
     compiled: XLA compiles the norm of all gradients as one program, and the
       update of all variables as another. They must be resource variables.
+    adam_bias_correction: See AdamWeightDecayOptimizer.
+    layerwise_lr_decay: Factor of the learning rate from each layer to the one
+      below it, see `layer_factors`.
   """
   learning_rate: float
   num_train_steps: int
@@ -51,6 +54,8 @@ class Settings:
   clip_norm: float = 1.0
   compute_dtype: str = "float32"
   compiled: bool = False
+  adam_bias_correction: bool = False
+  layerwise_lr_decay: float = 1.0
 
 
 def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
@@ -130,7 +135,12 @@ def make_train_op(loss, settings):
       # On TPUs each core clips its own gradients, below.
       gradient_scale=(1.0 if settings.use_tpu else
                       loss_scale.down(scale) if loss_scale else scale),
-      in_one_pass=not (settings.use_tpu or settings.compiled))
+      in_one_pass=not (settings.use_tpu or settings.compiled),
+      bias_correction_step=(
+          step + 1 if settings.adam_bias_correction else None),
+      rate_factors=layer_factors(
+          [variable.name for variable in variables],
+          settings.layerwise_lr_decay))
   if settings.use_tpu:  # sums gradients over the TPU's cores
     gradients, _ = tf.clip_by_global_norm(
         gradients, settings.clip_norm, use_norm=norm)
@@ -149,6 +159,27 @@ def make_train_op(loss, settings):
     done, steps = update(), tf.ones_like(step)
   with tf.control_dependencies([done]):
     return tf.assign_add(global_step, steps, name="train_op").op
+
+
+def layer_factors(names, decay):
+  """Returns a dict of factors of the learning rate, by name of variable.
+
+  The lower a layer is, the smaller (Clark et al., arXiv 2003.10555, appendix
+  B): `decay` for the last Transformer layer, its square for the one below, and
+  so on down to the embeddings. What is above the layers has 1 and is left out.
+
+  Args:
+    names: list of str. Names of variables.
+    decay: float.
+  """
+  depths = {}
+  for name in names:
+    layer = re.search(r"\bencoder/layer_(\d+)/", name)
+    if layer or re.search(r"\bbert/embeddings/", name):
+      depths[name] = int(layer.group(1)) if layer else -1
+  num_layers = max(depths.values(), default=-1) + 1
+  return {} if decay == 1.0 else {
+      name: decay ** (num_layers - depth) for name, depth in depths.items()}
 
 
 def _global_norm(gradients, compiled):
@@ -300,7 +331,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
   def __init__(self, learning_rate, weight_decay_rate=0.0, beta_1=0.9,
                beta_2=0.999, epsilon=1e-6, exclude_from_weight_decay=None,
                name="AdamWeightDecayOptimizer", gradient_scale=1.0,
-               in_one_pass=True):
+               in_one_pass=True, bias_correction_step=None, rate_factors=None):
     """Makes the optimizer.
 
     Args:
@@ -317,6 +348,11 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         decay, and a compiled program a large one where there is no GPU. On a
         GPU, XLA may lack files; see `compiled` of Settings. TPUs compile
         everything.
+      bias_correction_step: integer scalar Tensor. Number of the step, from 1 on;
+        corrects the averages for having started from 0 (Kingma and Ba, arXiv
+        1412.6980, section 3). None for no correction, as BERT was trained.
+      rate_factors: dict from the name of a variable to a factor of its learning
+        rate, float; 1 for those that are left out.
     """
     super().__init__(False, name)
     self.learning_rate = learning_rate
@@ -326,6 +362,8 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     self.epsilon = epsilon
     self.exclude_from_weight_decay = exclude_from_weight_decay
     self.gradient_scale = gradient_scale
+    self.bias_correction_step = bias_correction_step
+    self.rate_factors = rate_factors or {}
     self._has_kernel, self._in_one_pass = in_one_pass, None
     if in_one_pass and not environment.find_gpus() and not xla.find_fault():
       self._in_one_pass = xla.compiled(self._new_values)
@@ -358,6 +396,15 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         beta1_power=self._decays[False], beta2_power=self._decays[False],
         beta1=tf.constant(self.beta_1), beta2=tf.constant(self.beta_2),
         epsilon=tf.constant(self.epsilon))
+    self._corrections = []
+    if self.bias_correction_step is not None:
+      step = tf.cast(self.bias_correction_step, tf.float32)
+      powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+      root = tf.sqrt(1.0 - powers[1])
+      self._corrections = [root / (1.0 - powers[0]), self.epsilon * root]
+      self._kernel_scalars.update(
+          beta1_power=powers[0], beta2_power=powers[1],
+          epsilon=self._corrections[1])
 
   def _create_slots(self, var_list):
     for variable in var_list:
@@ -376,7 +423,8 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     """Returns the name of a variable without the ":0" of its tensor."""
     return re.sub(r":\d+$", "", param_name)
 
-  def _new_values(self, gradient, value, m, v, rate, decay, scale):
+  def _new_values(self, gradient, value, m, v, rate, decay, scale,
+                  correction=None, epsilon=None):
     """Returns a variable and its averages after a step.
 
     Args:
@@ -387,17 +435,26 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       rate: scalar Tensor, the learning rate.
       decay: scalar Tensor.
       scale: scalar Tensor. Factor of the gradient.
+      correction: scalar Tensor. Factor of m / (sqrt(v) + epsilon) that corrects
+        both averages, together with the next; None for none.
+      epsilon: scalar Tensor.
     """
     gradient *= scale
     m = self.beta_1 * m + (1.0 - self.beta_1) * gradient
     v = self.beta_2 * v + (1.0 - self.beta_2) * tf.square(gradient)
-    change = m / (tf.sqrt(v) + self.epsilon) + decay * value
+    if correction is None:
+      change = m / (tf.sqrt(v) + self.epsilon) + decay * value
+    else:
+      change = correction * m / (tf.sqrt(v) + epsilon) + decay * value
     return value - rate * change, m, v
 
   def _apply_dense(self, grad, var):
     decays = self._do_use_weight_decay(self._get_variable_name(var.name))
+    rate = self._rate
+    if var.name in self.rate_factors:
+      rate *= self.rate_factors[var.name]
     scalars = [tf.cast(scalar, var.dtype.base_dtype) for scalar in (
-        self._rate, self._decays[decays], self._scale)]
+        rate, self._decays[decays], self._scale, *self._corrections)]
     variables = [var] + [
         self.get_slot(var, name) for name in ("adam_m", "adam_v")]
     update = self._new_values
@@ -413,9 +470,9 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
 
   _resource_apply_dense = _apply_dense
 
-  def _run_kernel(self, gradient, var, m, v, rate, decay, scale):
+  def _run_kernel(self, gradient, var, m, v, rate, decay, scale, *corrections):
     """Updates a variable as `_new_values` does, for which `decay` is 0."""
-    del decay
+    del decay, corrections  # the latter are those of the kernel
     scalars = {name: tf.cast(value, gradient.dtype)
                for name, value in self._kernel_scalars.items()}
     if hasattr(var, "handle"):

@@ -146,6 +146,20 @@ class FineTuningSettings(ModelSettings, OptimizationSettings):
   warmup_proportion: float = option(
       "float", 0.1, "Share of the training in which the learning rate rises "
       "from 0.", lower_bound=0, upper_bound=1)
+  warmup_steps: int = option(
+      "integer", None, "The same in steps, instead of --warmup_proportion.",
+      lower_bound=0)
+  adam_bias_correction: bool = option(
+      "bool", False, "Correct Adam's averages for having started from 0, which "
+      "steadies training on small data.")
+  layerwise_lr_decay: float = option(
+      "float", 1.0, "Factor of the learning rate from each layer to the one "
+      "below it, such as 0.8.", above=0.0, upper_bound=1.0)
+  reinit_layers: int = option(
+      "integer", 0, "Start the last N layers from new weights instead of those "
+      "of --init_checkpoint.", lower_bound=0)
+  reinit_pooler: bool = option(
+      "bool", False, "Start the pooler from new weights.")
   export_dir: str = option(
       "path", None, "Folder in which to export the model, for serving, after "
       "all else is done; each export is a version there.")
@@ -227,15 +241,42 @@ def optimizer_settings(settings, num_train_steps):
   Args:
     settings: Settings of a script.
     num_train_steps: int. Steps of the training. Those of its warm-up are
-      --num_warmup_steps, or --warmup_proportion of them.
+      --num_warmup_steps or --warmup_steps, or --warmup_proportion of them.
   """
   values = dict(fields_given(optimization.Settings, settings),
                 compiled=devices.uses_xla(settings),
                 num_train_steps=num_train_steps)
   if "num_warmup_steps" not in values:
+    given = getattr(settings, "warmup_steps", None)
     values["num_warmup_steps"] = int(
-        num_train_steps * settings.warmup_proportion)
+        num_train_steps * settings.warmup_proportion) if given is None else given
   return optimization.Settings(**values)
+
+
+def find_fresh(settings, config):
+  """Returns what --reinit_layers and --reinit_pooler start anew.
+
+  Zhang et al., arXiv 2006.05987, section 4: the last layers are those of
+  pre-training's task, and learn a small one faster from new weights.
+
+  Args:
+    settings: Settings of a script.
+    config: BertConfig, or None where the model is not made from one.
+
+  Returns:
+    str, regular expression of the names' beginning; None for nothing.
+
+  Raises:
+    UserError: there are not so many layers.
+  """
+  count = getattr(settings, "reinit_layers", 0)
+  total = config.num_hidden_layers if config else 0
+  if count > total:
+    raise UserError("--reinit_layers=%d: the model has %d layers" % (
+        count, total))
+  names = ["encoder/layer_%d/" % i for i in range(total - count, total)]
+  names += ["pooler/"] * bool(getattr(settings, "reinit_pooler", False))
+  return "bert/(%s)" % "|".join(names) if names else None
 
 
 def make_tokenizer(settings, config):

@@ -143,7 +143,8 @@ def _make_estimator(task, num_train_steps, state, on_log):
       training.make_model_fn(
           task.head, settings.init_checkpoint,
           run_settings.optimizer_settings(settings, num_train_steps),
-          task.head_names, getattr(settings, "init_head", "auto"), state),
+          task.head_names, getattr(settings, "init_head", "auto"), state,
+          run_settings.find_fresh(settings, task.config)),
       settings.output_dir, settings=settings, start_step=state.step,
       on_log=on_log, **batch_sizes)
 

@@ -79,8 +79,9 @@ class Task:
   recorded_name = None
   splits = ("train", "eval", "predict")
   head_names = ()
-  training_flags = ("warmup_proportion", "train_batch_size", "num_train_epochs",
-                    "max_seq_length", "vocab_file", "tf_random_seed")
+  training_flags = ("warmup_proportion", "warmup_steps", "train_batch_size",
+                    "num_train_epochs", "max_seq_length", "vocab_file",
+                    "tf_random_seed")
   shared_flags = ("max_seq_length",)
   read_flags = ("vocab_file", "bert_config_file")
   how_to_train_more = "give a larger --num_train_epochs"

@@ -235,7 +235,7 @@ def make_builder(make):
 
 
 def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
-                  init_head="auto", state=None):
+                  init_head="auto", state=None, fresh=None):
   """Makes an Estimator's `model_fn` from a task's head.
 
   Args:
@@ -249,6 +249,7 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     state: training_state.State. Where the training resumes; None for random
       numbers of dropout that --tf_random_seed alone gives, and for checkpoints
       without state.
+    fresh: str. See `initial_weights.initialize_from_checkpoint`.
 
   Returns:
     A function (features, labels, mode, params, config) that returns a
@@ -283,7 +284,8 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
       scaffold_fn = initial_weights.initialize_from_checkpoint(
           init_checkpoint, use_tpu,
           # Results of an untrained head would mean nothing.
-          must_have_all=not is_training, head=head_names, init_head=init_head)
+          must_have_all=not is_training, head=head_names, init_head=init_head,
+          fresh=fresh)
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions

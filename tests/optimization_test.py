@@ -174,6 +174,59 @@ def test_a_step_follows_the_settings(session, changes, rate, decay, clip_norm):
   np.testing.assert_allclose(session.run(kernel), expected, rtol=1e-5)
 
 
+LAYERED = {"bert/embeddings/words": 0.5 ** 3,
+           "bert/encoder/layer_0/kernel": 0.25,
+           "bert/encoder/layer_1/LayerNorm/gamma": 0.5,
+           "bert/pooler/kernel": 1.0, "output_bias": 1.0}
+
+
+def test_lower_layers_have_smaller_learning_rates():
+  assert optimization.layer_factors(list(LAYERED), 1.0) == {}
+  factors = optimization.layer_factors(list(LAYERED), 0.5)
+  assert {name: factors.get(name, 1.0) for name in LAYERED} == LAYERED
+  many = optimization.layer_factors(
+      ["bert/encoder/layer_%d/k" % i for i in range(12)], 0.9)
+  assert many["bert/encoder/layer_11/k"] == pytest.approx(0.9)
+  assert many["bert/encoder/layer_0/k"] == pytest.approx(0.9 ** 12)
+
+
+@pytest.mark.parametrize("size", [6, 2 ** 18], ids=["small", "one pass"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_corrected_averages_and_rates_of_layers_match_numpy(
+    session, size, compiled, no_gpu):
+  if compiled and tf.__version__.startswith("1."):
+    pytest.skip("TensorFlow 1.15 refuses --use_xla")
+  random = np.random.RandomState(3)
+  values = {name: random.randn(size).astype(np.float32) for name in LAYERED}
+  variables = {name: tf.get_variable(name, initializer=value, use_resource=True)
+               for name, value in values.items()}
+  with tf.variable_scope("", use_resource=True):
+    tf.train.get_or_create_global_step()
+  gradients = {name: random.randn(size).astype(np.float32) for name in LAYERED}
+  train_op = optimization.make_train_op(
+      sum(tf.reduce_sum(gradients[name] * variable)
+          for name, variable in variables.items()),
+      optimization.Settings(
+          learning_rate=0.1, num_train_steps=100, num_warmup_steps=0,
+          clip_norm=1e9, compiled=compiled, adam_bias_correction=True,
+          layerwise_lr_decay=0.5))
+  session.run(tf.global_variables_initializer())
+  expected = {name: (value.astype(np.float64), 0.0, 0.0)
+              for name, value in values.items()}
+  for step in range(3):
+    session.run(train_op)
+    for name, (value, m, v) in expected.items():
+      m = 0.9 * m + 0.1 * gradients[name]
+      v = 0.999 * v + 0.001 * gradients[name].astype(np.float64) ** 2
+      change = m / (1 - 0.9 ** (step + 1)) / (
+          np.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-6)
+      decay = 0.0 if "LayerNorm" in name or "bias" in name else 0.01
+      rate = 0.1 * (1 - step / 100.0) * LAYERED[name]
+      expected[name] = value - rate * (change + decay * value), m, v
+  for name, found in session.run(variables).items():
+    np.testing.assert_allclose(found, expected[name][0], 1e-4, 1e-5, name)
+
+
 def slowly(value):
   """A tensor that takes its time."""
   def sleep():

@@ -569,6 +569,39 @@ def test_settings_follow_the_flags():
           optimization.Settings(1e-4, 20, 7))
 
 
+def test_steps_of_warmup_come_before_a_share():
+  settings = run_squad.Settings(warmup_steps=9, layerwise_lr_decay=0.8,
+                                adam_bias_correction=True)
+  found = run_settings.optimizer_settings(settings, num_train_steps=1000)
+  assert (found.num_warmup_steps, found.layerwise_lr_decay,
+          found.adam_bias_correction) == (9, 0.8, True)
+
+
+def test_last_layers_and_pooler_start_anew_where_asked_for(tmp_path):
+  names = ["bert/encoder/layer_0/k", "bert/encoder/layer_1/k",
+           "bert/encoder/layer_11/k", "bert/pooler/k"]
+  config = modeling.BertConfig(vocab_size=9, num_hidden_layers=12)
+
+  def fresh(**changes):
+    return run_settings.find_fresh(run_squad.Settings(**changes), config)
+
+  assert fresh() is None
+  checkpoint = save_checkpoint(
+      tmp_path / "model.ckpt", {name: [1.0] for name in names})
+  for changes, expected in (
+      (dict(reinit_layers=1), [1, 1, 0, 1]),
+      (dict(reinit_layers=11, reinit_pooler=True), [1, 0, 0, 0]),
+      (dict(reinit_pooler=True), [1, 1, 1, 0])):
+    with tf.Graph().as_default(), tf.Session() as session:
+      variables = make_variables([(name, [1]) for name in names])
+      initial_weights.initialize_from_checkpoint(
+          checkpoint, fresh=fresh(**changes))
+      session.run(tf.global_variables_initializer())
+      assert [value[0] for value in session.run(variables)] == expected
+  with pytest.raises(cli.UserError, match="the model has 12 layers"):
+    fresh(reinit_layers=13)
+
+
 @pytest.mark.parametrize("module, mode", [
     (run_squad, tf_estimator.ModeKeys.PREDICT),
     (run_pretraining, tf_estimator.ModeKeys.EVAL)])
