@@ -348,9 +348,10 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         decay, and a compiled program a large one where there is no GPU. On a
         GPU, XLA may lack files; see `compiled` of Settings. TPUs compile
         everything.
-      bias_correction_step: integer scalar Tensor. Number of the step, from 1 on;
-        corrects the averages for having started from 0 (Kingma and Ba, arXiv
-        1412.6980, section 3). None for no correction, as BERT was trained.
+      bias_correction_step: integer scalar Tensor. Number of the step, from 1
+        on; corrects the averages for having started from 0 (Kingma and Ba,
+        arXiv 1412.6980, section 3). None for no correction, as BERT was
+        trained.
       rate_factors: dict from the name of a variable to a factor of its learning
         rate, float; 1 for those that are left out.
     """

@@ -248,8 +248,8 @@ def optimizer_settings(settings, num_train_steps):
                 num_train_steps=num_train_steps)
   if "num_warmup_steps" not in values:
     given = getattr(settings, "warmup_steps", None)
-    values["num_warmup_steps"] = int(
-        num_train_steps * settings.warmup_proportion) if given is None else given
+    values["num_warmup_steps"] = given if given is not None else int(
+        num_train_steps * settings.warmup_proportion)
   return optimization.Settings(**values)
 
 

@@ -31,7 +31,8 @@ _GROUPS = [
     ("Training", """
      do_train train_batch_size learning_rate num_train_epochs num_train_steps
      warmup_proportion warmup_steps num_warmup_steps adam_bias_correction
-     layerwise_lr_decay reinit_layers reinit_pooler class_weights label_smoothing
+     layerwise_lr_decay reinit_layers reinit_pooler class_weights
+     label_smoothing
      use_next_sentence shuffle_buffer_size tf_random_seed
      num_seeds search k_folds keep_all_runs
      save_checkpoints_steps keep_checkpoint_max log_steps verbose"""),
