@@ -145,7 +145,9 @@ class ClassificationTask(tasks.Task):
         self.problem)
     if self.settings.eval_steps and self.settings.eval_each_epoch:
       raise ValueError("--eval_steps and --eval_each_epoch: leave one out")
-    self.best_metric = self.settings.best_metric or described.best_metric
+    self.best_metric = (
+        self.settings.best_metric or described.best_metric or
+        self.problem.best_metric)
     known = self.problem.figures + ["loss"]
     if self.best_metric not in known:
       raise ValueError("--best_metric=%s: expected one of %s" % (

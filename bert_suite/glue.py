@@ -120,7 +120,6 @@ class StsbProcessor(GlueProcessor):
 
   problem_type = REGRESSION
   metric_names = ("pearson", "spearman")
-  best_metric = "eval_spearman"
   labels = ()
   label = "score"
 

@@ -26,6 +26,7 @@ class SingleLabel:
 
   Attributes:
     name: str. The problem_type of a DataProcessor.
+    best_metric: str. The figure that says how good a model is.
     num_outputs: int. L.
     label_shape: list of int. The shape of a label in a record.
     label_dtype: tf.DType.
@@ -34,6 +35,7 @@ class SingleLabel:
   """
 
   name = SINGLE_LABEL
+  best_metric = "eval_accuracy"
   output = "probabilities"
   label_dtype = tf.int64
 
@@ -134,6 +136,7 @@ class MultiLabel(SingleLabel):
   """Any of L labels: a sigmoid for each; labels are float32 [N, L], 0 or 1."""
 
   name = MULTI_LABEL
+  best_metric = "eval_f1_macro"
   label_dtype = tf.float32
 
   def __init__(self, num_labels, metric_names=()):
@@ -208,6 +211,7 @@ class Regression(SingleLabel):
   """A number; logits are [N, 1], labels float32 [N]."""
 
   name = REGRESSION
+  best_metric = "eval_spearman"
   output = "score"
   label_dtype = tf.float32
 

@@ -82,7 +82,8 @@ class DataProcessor:
   Attributes:
     problem_type: str. SINGLE_LABEL, MULTI_LABEL or REGRESSION.
     metric_names: tuple of str. Metrics besides accuracy, F1 and loss.
-    best_metric: str. The figure that says how good a model is.
+    best_metric: str. The figure that says how good a model is; None for that
+      of the problem type.
     recorded_name: str. The task whose models it shares, as in run.json; None
       for its own.
     setting_names: tuple of str. Settings that say what it reads; run.json
@@ -97,7 +98,7 @@ class DataProcessor:
 
   problem_type = SINGLE_LABEL
   metric_names = ()
-  best_metric = "eval_accuracy"
+  best_metric = None
   recorded_name = None
   setting_names = ("data_dir",)
   shared_flags = ()

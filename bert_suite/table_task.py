@@ -89,10 +89,8 @@ class TableProcessor(processors.DataProcessor):
     if settings.regression:
       self.problem_type = processors.REGRESSION
       self.metric_names = ("pearson", "spearman")
-      self.best_metric = "eval_spearman"
     elif settings.multi_label:
       self.problem_type = processors.MULTI_LABEL
-      self.best_metric = "eval_f1_macro"
     if settings.dev_share:
       self.shared_flags = ("train_file", "dev_share", "tf_random_seed")
     self._labels = None
