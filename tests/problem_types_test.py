@@ -216,7 +216,8 @@ def test_numbers_are_learned_and_served(settings, tmp_path):
       "eval_loss", "eval_mse", "eval_pearson", "eval_spearman", "global_step",
       "loss"]
   assert found.results["eval_pearson"] > 0.9
-  assert found.results["eval_mse"] == found.results["eval_loss"]
+  assert found.results["eval_mse"] == pytest.approx(
+      found.results["eval_loss"], rel=1e-5)
   rows = read_rows(found.output_dir)[:, 0]
   examples = Number().get_test_examples(None)
   texts = [one.text_a for one in examples]
