@@ -13,7 +13,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files, checkpoints, files, progress
+from . import checkpoint_files, checkpoints, files, progress, training_state
 
 FILE_NAME = "history.tsv"
 FOLDER = "best"
@@ -121,7 +121,8 @@ def copy_checkpoint(checkpoint, output_dir):
   """Makes best/ hold a checkpoint and run.json instead of what it held.
 
   Its list of checkpoints names the new one only once that is whole, and only
-  then the old one is removed, so that best/ can be read at any moment.
+  then the old one is removed, so that best/ can be read at any moment. The
+  state file, whose checksums the copy is checked by, comes last.
 
   Args:
     checkpoint: str. Prefix.
@@ -130,7 +131,7 @@ def copy_checkpoint(checkpoint, output_dir):
   folder = os.path.join(output_dir, FOLDER)
   tf.gfile.MakeDirs(folder)
   source, name = os.path.split(checkpoint)
-  names = checkpoint_files.names_of(checkpoint)
+  names = training_state.names_of(checkpoint)
   copies = [(os.path.join(source, one), one) for one in names]
   record = os.path.join(output_dir, checkpoints.FILE_NAME)
   if tf.gfile.Exists(record):
@@ -143,7 +144,7 @@ def copy_checkpoint(checkpoint, output_dir):
           name, name)))
   for prefix in checkpoint_files.prefixes_in(folder):
     if prefix != name:
-      for one in checkpoint_files.names_of(os.path.join(folder, prefix)):
+      for one in training_state.names_of(os.path.join(folder, prefix)):
         tf.gfile.Remove(os.path.join(folder, one))
 
 

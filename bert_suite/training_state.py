@@ -88,6 +88,13 @@ def _read(checkpoint):
   return saved
 
 
+def names_of(checkpoint):
+  """Returns the names of a checkpoint's files, its state file, if any, last."""
+  state = [os.path.basename(checkpoint) + _ENDING]
+  return checkpoint_files.names_of(checkpoint) + (
+      state if tf.gfile.Exists(checkpoint + _ENDING) else [])
+
+
 def find_damage(checkpoint):
   """Returns how a checkpoint's files differ from when it was saved, or "".
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import best_model, checkpoints
+from bert_suite import best_model, checkpoints, training_state
 
 
 def rows(*values, name="eval_f1"):
@@ -53,12 +53,13 @@ def test_best_holds_one_checkpoint_and_run_json(tmp_path):
   with tf.Graph().as_default(), tf.Session() as session:
     tf.get_variable("x", initializer=np.float32(1))
     session.run(tf.global_variables_initializer())
-    saver = tf.train.Saver()
+    saver = training_state.Saver(training_state.State(0), 5)
+    saver.build()
     for step in (1, 2):
       path = saver.save(session, str(tmp_path / "model.ckpt"), step)
       best_model.copy_checkpoint(path, str(tmp_path))
   best = tmp_path / "best"
   assert sorted(path.name.split(".data")[0] for path in best.iterdir()) == [
       "checkpoint", "model.ckpt-2", "model.ckpt-2.index",
-      "model.ckpt-2.meta", "run.json"]
+      "model.ckpt-2.meta", "model.ckpt-2.state.json", "run.json"]
   assert checkpoints.find_checkpoint(str(best)) == str(best / "model.ckpt-2")

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import types
 
 import pytest
 import tensorflow.compat.v1 as tf
@@ -55,12 +56,18 @@ def test_nothing_is_shown_where_info_is_not_logged(monkeypatch):
 
 def test_an_error_ends_the_bar_before_its_text(monkeypatch):
   terminal = make_terminal(monkeypatch)
-  shown = progress.Progress("Training", 4, "steps", log_every=1)
-  shown.advance()
+
+  def fail():
+    progress.Progress("Training", 4, "steps", log_every=1).advance()
+    raise cli.UserError("no room")
+
+  with captured_log(), pytest.raises(cli.UserError):
+    cli.call_here(types.SimpleNamespace(), fail)
   with pytest.raises(SystemExit):
     cli._exit("script.py", "no room", 1)
-  assert terminal.getvalue().split("\n")[-2:] == ["script.py: no room", ""]
-  assert "Training" not in terminal.getvalue().split("\n")[-2]
+  bar, text, end = terminal.getvalue().split("\n")
+  assert "Training:  25%" in bar
+  assert (text, end) == ("script.py: no room", "")
 
 
 def test_a_terminal_without_a_size_has_no_bar():
