@@ -11,6 +11,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup_env.sh
 help_if_asked "$@"
 
-setup_env pytest "setuptools>=64" wheel scikit-learn scipy
+setup_env pytest "setuptools>=64" wheel scikit-learn scipy matplotlib
 describe_env
 "$ENV_PYTHON" -m pytest tests -q --disable-warnings "$@"

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoint_fit, checkpoints, classification_report, cli, files,
-    label_weights, long_texts, modeling, problem_types, serving, splits,
+    label_weights, long_texts, modeling, plots, problem_types, serving, splits,
     task_names, tasks)
 from .classifier_head import classification_head, make_head
 from .processors import (
@@ -155,13 +155,17 @@ class ClassificationTask(tasks.Task):
     self._has_test_labels = described.knows_test_labels
     if self.settings.glue_submission_dir:
       classification_report.submission_name(self.settings.task_name)
+    if self.settings.plots:
+      plots.import_matplotlib()
+      if "eval" not in self.asked():
+        raise ValueError("--plots: also pass --do_eval")
     self.policy.check(self.settings.max_seq_length)
     self.policy.check_device(self.settings, self.asked())
 
   def result_files(self):
     return super().result_files() + [
         "predictions.tsv", "dev_predictions.tsv", "eval_report.txt"] + [
-            self.labels_file] * bool(self.labels_file)
+            self.labels_file] * bool(self.labels_file) + list(plots.FILES)
 
   def read(self, split):
     def read(split):
@@ -260,25 +264,28 @@ class ClassificationTask(tasks.Task):
         predictions, self.policy.window_pooling, self.problem.predictions_of)
 
   def evaluate(self, estimator, data, checkpoint):
-    """Also writes dev_predictions.tsv and eval_report.txt."""
+    """Also writes dev_predictions.tsv, eval_report.txt and plots."""
     self.evaluated = None
     figures = super().evaluate(estimator, data, checkpoint)
     if self.evaluated is None:  # on a TPU, or another machine
-      tf.logging.info("There is no eval_report.txt: figures are not computed "
-                      "in this process")
+      tf.logging.info("There are no eval_report.txt and plots: figures are not "
+                      "computed in this process")
       return figures
     real = self.evaluated["is_real_example"] > 0
-    logits = self.evaluated["logits"][real]
+    logits, label_ids = [
+        self.evaluated[name][real] for name in ("logits", "label_ids")]
     examples = self._examples["eval"]
     classification_report.write_predictions(
         self.path("dev_predictions.tsv"), examples,
         self.problem.predict_array(logits).reshape(len(logits), -1),
         self.labels, self.problem)
     report = classification_report.make_report(
-        examples, logits, self.evaluated["label_ids"][real], self.labels,
-        self.problem)
+        examples, logits, label_ids, self.labels, self.problem)
     files.write_text(self.path("eval_report.txt"), report)
     tf.logging.info("%s:\n%s", self.path("eval_report.txt"), report)
+    if self.settings.plots:
+      plots.write(self.settings.output_dir, logits, label_ids, self.labels,
+                  self.problem)
     return figures
 
   def predict(self, estimator, data, checkpoint):

@@ -24,6 +24,11 @@ def _shorten(text, length):
   return text if len(text) <= length else text[:length - 3] + "..."
 
 
+def show_name(label):
+  """Returns the name of a label, of `labels`, as narrow columns show it."""
+  return _shorten(_one_line(label), _LONGEST_LABEL)
+
+
 def show_label(label):
   """Returns a label of an example as tables show it."""
   if isinstance(label, (list, tuple)):
@@ -162,7 +167,7 @@ def _table(labels, hits, said, are):
   return ["%-16s %9s %9s %9s %9s" % (
       "label", "precision", "recall", "F1", "support")] + [
           "%-16s %9.4f %9.4f %9.4f %9d" % (
-              (_shorten(_one_line(row[0]), _LONGEST_LABEL),) + row[1:])
+              (show_name(row[0]),) + row[1:])
           for row in rows]
 
 

@@ -92,6 +92,9 @@ class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
   use_best: bool = option(
       "bool", False, "Evaluate, predict and export with the best checkpoint "
       "instead of the last.")
+  plots: bool = option(
+      "bool", False, "Draw the evaluation as PNG, with matplotlib: confusion "
+      "matrix, reliability, precision and recall; numbers as a scatter plot.")
   glue_submission_dir: str = option(
       "path", None, "Folder for the file that GLUE's server takes.")
   do_train: bool = option("bool", False, "Train on the task's training set.")
