@@ -13,7 +13,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files, checkpoints, files, progress, training_state
+from . import (
+    checkpoint_files, checkpoints, files, progress, thresholds, training_state)
 
 FILE_NAME = "history.tsv"
 FOLDER = "best"
@@ -118,7 +119,7 @@ def find_checkpoint(output_dir):
 
 
 def copy_checkpoint(checkpoint, output_dir):
-  """Makes best/ hold a checkpoint and run.json instead of what it held.
+  """Makes best/ hold a checkpoint, with its run.json, instead of what it held.
 
   Its list of checkpoints names the new one only once that is whole, and only
   then the old one is removed, so that best/ can be read at any moment. The
@@ -133,9 +134,9 @@ def copy_checkpoint(checkpoint, output_dir):
   source, name = os.path.split(checkpoint)
   names = training_state.names_of(checkpoint)
   copies = [(os.path.join(source, one), one) for one in names]
-  record = os.path.join(output_dir, checkpoints.FILE_NAME)
-  if tf.gfile.Exists(record):
-    copies.append((record, checkpoints.FILE_NAME))
+  for one in (checkpoints.FILE_NAME, thresholds.FILE_NAME):
+    if tf.gfile.Exists(os.path.join(output_dir, one)):
+      copies.append((os.path.join(output_dir, one), one))
   for path, one in copies:
     with files.atomic_path(os.path.join(folder, one)) as temporary:
       tf.gfile.Copy(path, temporary, overwrite=True)

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from . import (
     checkpoint_fit, checkpoints, classification_report, cli, files,
     label_weights, long_texts, modeling, plots, problem_types, serving, splits,
-    task_names, tasks)
+    task_names, tasks, thresholds)
 from .classifier_head import classification_head, make_head
 from .processors import (
     DataProcessor, PaddingInputExample, Stream, checked_labels, feature_dicts,
@@ -79,6 +79,9 @@ def serving_task(bert_config, labels, options=serving.OPTIONS,
   settings = {} if policy == long_texts.TRUNCATE else policy.values()
   if problem.name != problem_types.SINGLE_LABEL:
     settings["problem_type"] = problem.name
+  if problem.name == problem_types.MULTI_LABEL:
+    settings["thresholds"] = [problem_types.THRESHOLD] * num_labels if (
+        problem.thresholds is None) else list(problem.thresholds)
   if labels:
     settings["labels"] = list(labels)
   return serving.ServingTask("classifier", build, settings=settings)
@@ -145,6 +148,8 @@ class ClassificationTask(tasks.Task):
         self.problem)
     if self.settings.eval_steps and self.settings.eval_each_epoch:
       raise ValueError("--eval_steps and --eval_each_epoch: leave one out")
+    if self.settings.tune_thresholds:
+      self._check_tuning()
     self.best_metric = (
         self.settings.best_metric or described.best_metric or
         self.problem.best_metric)
@@ -162,9 +167,23 @@ class ClassificationTask(tasks.Task):
     self.policy.check(self.settings.max_seq_length)
     self.policy.check_device(self.settings, self.asked())
 
+  def _check_tuning(self):
+    """Raises ValueError if thresholds cannot be tuned; else begins with 0.5."""
+    if self.problem.name != problem_types.MULTI_LABEL:
+      raise ValueError("--tune_thresholds: only with --multi_label a label has "
+                       "a threshold; leave the flag out")
+    if "eval" not in self.asked():
+      raise ValueError("--tune_thresholds: also pass --do_eval")
+    if self.settings.use_tpu or self.settings.master:
+      raise ValueError("--tune_thresholds: --use_tpu and --master compute the "
+                       "evaluation elsewhere; leave the flag out")
+    self.problem.use_thresholds(
+        np.full([len(self.labels)], problem_types.THRESHOLD))
+
   def result_files(self):
     return super().result_files() + [
-        "predictions.tsv", "dev_predictions.tsv", "eval_report.txt"] + [
+        thresholds.FILE_NAME, "predictions.tsv", "dev_predictions.tsv",
+        "eval_report.txt"] + [
             self.labels_file] * bool(self.labels_file) + list(plots.FILES)
 
   def read(self, split):
@@ -237,6 +256,11 @@ class ClassificationTask(tasks.Task):
 
     def keep_and_compute(**arrays):
       self.evaluated = arrays
+      if self.settings.tune_thresholds:
+        real = arrays["is_real_example"] > 0
+        self.problem.use_thresholds(thresholds.tune(
+            arrays["label_ids"][real] > 0.5,
+            self.problem.predict_array(arrays["logits"][real])))
       return function(**arrays)
 
     head = head._replace(metrics=(keep_and_compute, tensors, names))
@@ -263,14 +287,37 @@ class ClassificationTask(tasks.Task):
     return long_texts.pool_predictions(
         predictions, self.policy.window_pooling, self.problem.predictions_of)
 
+  def _step_of(self, checkpoint):
+    """Returns the step of a checkpoint; None stands for --init_checkpoint."""
+    return checkpoints.read_step(
+        checkpoint or checkpoints.resolve(self.settings.init_checkpoint))
+
+  def _read_thresholds(self, checkpoint):
+    """Uses the thresholds that were tuned for a checkpoint, if there are."""
+    if self.problem.name == problem_types.MULTI_LABEL:
+      # Weights of another folder may have been evaluated in this one.
+      folders = [os.path.dirname(checkpoint)] if checkpoint else [
+          self.settings.output_dir,
+          os.path.dirname(self.settings.init_checkpoint)]
+      with cli.user_errors():
+        self.problem.use_thresholds(thresholds.read(
+            folders, self._step_of(checkpoint), self.labels))
+
   def evaluate(self, estimator, data, checkpoint):
-    """Also writes dev_predictions.tsv, eval_report.txt and plots."""
+    """Also writes dev_predictions.tsv, eval_report.txt, plots, thresholds."""
     self.evaluated = None
+    if not self.settings.tune_thresholds:
+      self._read_thresholds(checkpoint)
     figures = super().evaluate(estimator, data, checkpoint)
     if self.evaluated is None:  # on a TPU, or another machine
       tf.logging.info("There are no eval_report.txt and plots: figures are not "
                       "computed in this process")
       return figures
+    if self.settings.tune_thresholds:
+      thresholds.write(
+          os.path.dirname(checkpoint) if checkpoint else
+          self.settings.output_dir, self._step_of(checkpoint), self.labels,
+          self.problem.thresholds)
     real = self.evaluated["is_real_example"] > 0
     logits, label_ids = [
         self.evaluated[name][real] for name in ("logits", "label_ids")]
@@ -291,6 +338,7 @@ class ClassificationTask(tasks.Task):
   def predict(self, estimator, data, checkpoint):
     """Also writes predictions.tsv, and the file for GLUE's server."""
     self._predicted = []
+    self._read_thresholds(checkpoint)
     with classification_report.PredictionFile(
         self.path("predictions.tsv"), self._examples["predict"], self.labels,
         self.problem, self._has_test_labels) as self._table:
@@ -309,7 +357,8 @@ class ClassificationTask(tasks.Task):
     return "\t".join(map(str, values))
 
   def served_options(self):
-    return dict(super().served_options(), problem_type=self.problem.name)
+    return dict(super().served_options(), problem_type=self.problem.name,
+                thresholds=getattr(self.problem, "thresholds", None))
 
   def record(self):
     return dict(super().record(), problem_type=self.problem.name)
@@ -332,9 +381,14 @@ class ClassificationTask(tasks.Task):
         raise ValueError("%s: has no output_weights, so it is no classifier" %
                          checkpoint)
       labels = [str(i) for i in range(shapes["output_weights"][0])]
-    return serving_task(
-        config, labels, model_options,
-        long_texts.choose(options, trained_with), kind(len(labels or ())))
+    problem = kind(len(labels or ()))
+    if kind is problem_types.MultiLabel:
+      tuned = options.get("thresholds")
+      problem.use_thresholds(thresholds.read(
+          [os.path.dirname(checkpoint)], checkpoints.read_step(checkpoint),
+          labels) if tuned is None else tuned)
+    return serving_task(config, labels, model_options,
+                        long_texts.choose(options, trained_with), problem)
 
   @classmethod
   def answer(cls, model, pairs):

@@ -47,8 +47,8 @@ def predict_label(values, labels, problem):
   if problem.name == problem_types.REGRESSION:
     return float(values[0])
   if problem.name == problem_types.MULTI_LABEL:
-    return [label for label, value in zip(labels, values)
-            if value >= problem_types.THRESHOLD]
+    return [label for label, is_said in zip(labels, problem.decide(values))
+            if is_said]
   return labels[int(np.argmax(values))]
 
 
@@ -140,11 +140,15 @@ def make_report(examples, logits, label_ids, labels, problem):
         examples, errors, logits, labels, problem, "The largest errors")) + "\n"
   probabilities = problem.predict_array(logits)
   if problem.name == problem_types.MULTI_LABEL:
-    right = label_ids > 0.5
-    counts = metrics.count_labels(right, logits >= 0)
-    wrong = np.max(np.where(
-        right == (logits >= 0), 0.0, np.abs(probabilities - 0.5)), axis=1)
-    lines = _table(labels, *counts)
+    right, said = label_ids > 0.5, problem.decide(probabilities)
+    tuned = problem.thresholds
+    wrong = np.max(np.where(right == said, 0.0, np.abs(probabilities - (
+        problem_types.THRESHOLD if tuned is None else tuned))), axis=1)
+    lines = _table(labels, *metrics.count_labels(right, said))
+    if tuned is not None:
+      lines += ["", "Predicted from these probabilities on, which were tuned:"]
+      lines += ["%-16s %9.4f" % (show_name(label), value)
+                for label, value in zip(labels, tuned)]
   else:
     said = np.argmax(logits, axis=1)
     confusion = metrics.count_confusion(label_ids, said, len(labels))

@@ -165,7 +165,7 @@ def _draw_confusion(confusion, labels):
 
 def _draw_reliability(curves):
   figure, axes = _make_axes(
-      "Reliability", "mean probability of the prediction", "share that is right")
+      "Reliability", "mean probability of a prediction", "share that is right")
   axes.plot([0, 1], [0, 1], "--", color="gray")
   for name, right, probabilities in curves:
     axes.plot(*reliability_curve(right, probabilities), marker="o", label=name)

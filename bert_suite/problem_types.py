@@ -16,6 +16,7 @@ MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"
 
 THRESHOLD = 0.5  # probability from which on a label of several is predicted
+TUNED = "_tuned"  # ends the names of figures with thresholds that were tuned
 
 
 class SingleLabel:
@@ -133,7 +134,11 @@ class SingleLabel:
 
 
 class MultiLabel(SingleLabel):
-  """Any of L labels: a sigmoid for each; labels are float32 [N, L], 0 or 1."""
+  """Any of L labels: a sigmoid for each; labels are float32 [N, L], 0 or 1.
+
+  Attributes:
+    thresholds: float64 array [L], see `use_thresholds`; None for THRESHOLD.
+  """
 
   name = MULTI_LABEL
   best_metric = "eval_f1_macro"
@@ -142,8 +147,23 @@ class MultiLabel(SingleLabel):
   def __init__(self, num_labels, metric_names=()):
     super().__init__(num_labels, metric_names)
     self.label_shape = [num_labels]
-    self.figures = ["eval_accuracy", "eval_f1_macro", "eval_f1_micro",
-                    "eval_loss"]
+    self.use_thresholds(None)
+
+  def use_thresholds(self, thresholds):
+    """Predicts with tuned thresholds; figures with them are there too."""
+    self.thresholds = thresholds
+    names = ["eval_accuracy", "eval_f1_macro", "eval_f1_micro"]
+    self.figures = names + ["eval_loss"] + [
+        name + TUNED for name in names if thresholds is not None]
+
+  def decide(self, probabilities):
+    """Returns which labels are predicted, bool array like the argument.
+
+    Args:
+      probabilities: float array [..., L].
+    """
+    return probabilities >= (
+        np.float64(THRESHOLD) if self.thresholds is None else self.thresholds)
 
   def encode(self, label, labels):
     """Returns 0.0 or 1.0 for each label; see `SingleLabel.encode`."""
@@ -189,8 +209,15 @@ class MultiLabel(SingleLabel):
     return np.log(rates / (1.0 - rates))
 
   def evaluate(self, logits, labels):
-    predictions = logits >= 0.0  # where the probability is at THRESHOLD
-    labels = labels > 0.5
+    figures = self._compare(labels > 0.5, logits >= 0.0)  # at THRESHOLD
+    if self.thresholds is not None:
+      tuned = self._compare(
+          labels > 0.5, self.decide(self.predict_array(logits)))
+      figures.update((name + TUNED, value) for name, value in tuned.items())
+    return figures
+
+  def _compare(self, labels, predictions):
+    """Returns the figures of predictions; both are bool array [N, L]."""
     f1 = metrics.precision_recall_f1(*metrics.count_labels(
         labels, predictions))[2]
     hits, said, are = [np.sum(counts, keepdims=True)

@@ -92,6 +92,9 @@ class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
   use_best: bool = option(
       "bool", False, "Evaluate, predict and export with the best checkpoint "
       "instead of the last.")
+  tune_thresholds: bool = option(
+      "bool", False, "With --multi_label, find the threshold of each label "
+      "that has the highest F1 on the dev set, and predict with them.")
   plots: bool = option(
       "bool", False, "Draw the evaluation as PNG, with matplotlib: confusion "
       "matrix, reliability, precision and recall; numbers as a scatter plot.")

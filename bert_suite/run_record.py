@@ -179,6 +179,8 @@ _KINDS = {
     "a path": lambda value: value is None or isinstance(value, str),
     "a list of texts": lambda value: isinstance(value, list) and value and all(
         isinstance(text, str) for text in value),
+    "a list of numbers": lambda value: isinstance(value, list) and all(
+        isinstance(number, (int, float)) for number in value),
     "an object": lambda value: isinstance(value, dict),
     "a whole number above 0": lambda value: (
         isinstance(value, int) and not isinstance(value, bool) and value > 0),
@@ -193,6 +195,7 @@ _KINDS = {
 _FIELDS = {
     "task": "a name", "labels": "a list of texts", "config": "an object",
     "problem_type": "one of " + ", ".join(problem_types.KINDS),
+    "thresholds": "a list of numbers",
     "vocabulary": "an object", "vocabulary size": "a whole number above 0",
     "vocabulary sha256": "a hash", "do_lower_case": "true or false",
     "strip_accents": "true or false", "use_next_sentence": "true or false",

@@ -41,7 +41,7 @@ _GROUPS = [
      eval_steps eval_each_epoch best_metric use_best
      max_eval_steps n_best_size max_answer_length
      null_score_diff_threshold verbose_logging output_format export_dir
-     hub_dir glue_submission_dir plots"""),
+     hub_dir glue_submission_dir tune_thresholds plots"""),
     ("Device", """
      batch_size remove_padding compute_dtype use_xla
      xla_cache_dir use_one_hot_embeddings use_tpu tpu_name
