@@ -33,29 +33,35 @@ def describe(error):
     error: Exception, of Python or of TensorFlow.
   """
   text = message_of(error)
-  of_tensorflow = is_of_tensorflow(error)
-  # TensorFlow 2 puts a title before the message itself.
+  # TensorFlow 2 puts a title before the message itself, and where the
+  # operation was made.
+  lines = re.split(r"(?m)^Node: .*\n", text)[-1].split("\n")
   first_line = next(
-      (line for line in text.split("\n")
+      (line for line in lines
        if line.strip() and not line.startswith("Graph execution error")), "")
-  full = of_tensorflow and re.search(
+  code = getattr(error, "errno", None)
+  of_tensorflow = is_of_tensorflow(error)
+  # The writer of TensorBoard's events raises these two.
+  may_be_of_disk = of_tensorflow or type(error) in (RuntimeError, IndexError)
+  full = may_be_of_disk and re.search(
       ".*(No space left|Disk quota|File too large).*", text)
-  if full or getattr(error, "errno", None) in (
-      errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+  if full or code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
     return ("no room to write to (%s); what was complete is still there: free "
             "some space, or name a folder on another disk, and give the same "
             "command again" % (full.group().strip() if full else first_line))
+  kind = type(error).__name__
+  if (kind == "PermissionDeniedError" or
+      code in (errno.EACCES, errno.EPERM, errno.EROFS) or may_be_of_disk and
+      re.search("; (Permission denied|Read-only file system)", text)):
+    return "no permission to write or read: %s" % first_line
   if not of_tensorflow:
     return None
   known = _describe_records(text) or _describe_memory(text)
   if known:
     return known
-  kind = type(error).__name__
   if kind == "DataLossError":
     return ("a file is damaged (%s); if it is a checkpoint, remove its files "
             "to resume from the one before, else write it again" % first_line)
-  if kind == "PermissionDeniedError":
-    return "no permission to write or read: %s" % first_line
   return None
 
 

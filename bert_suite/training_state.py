@@ -146,6 +146,15 @@ class Saver(tf.train.Saver):
                      save_relative_paths=True)
     self._state = state
 
+  def save(self, *args, **kwargs):
+    try:
+      return super().save(*args, **kwargs)
+    except tf.errors.OutOfRangeError as error:
+      # What TensorFlow makes of a limit on the size of files, and what a
+      # session takes for the end of the data.
+      raise tf.errors.ResourceExhaustedError(
+          error.node_def, error.op, error.message) from None
+
   # TensorFlow calls this when the files are written, before it lists them.
   def _RecordLastCheckpoint(self, latest_save_path):
     step = int(latest_save_path.rsplit("-", 1)[1])

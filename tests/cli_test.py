@@ -5,6 +5,7 @@ from concurrent import futures
 import contextlib
 import copy
 import dataclasses
+import errno
 import glob
 import os
 import pathlib
@@ -317,6 +318,31 @@ def test_out_of_memory_names_the_figures_to_lower(
 ])
 def test_other_faults_of_a_step_are_not_taken_for_want_of_memory(kind, text):
   assert faults.describe(kind(None, None, text)) is None
+
+
+@pytest.mark.parametrize("error, line", [
+    # As the writer of TensorBoard's events says it.
+    (RuntimeError("/out/events.1; No space left on device"),
+     r"no room to write to \(/out/events.1; No space left on device\); what"),
+    (IndexError("/out/events.1; File too large"), "no room to write to"),
+    (RuntimeError("/out/events.1; Read-only file system"),
+     "no permission to write or read: /out/events.1; Read-only file system$"),
+    (PermissionError(errno.EACCES, "Permission denied", "/out/a"),
+     "no permission to write or read: .*'/out/a'$"),
+    (tf.errors.PermissionDeniedError(
+        None, None, "Graph execution error:\n\nDetected at node 'save' defined "
+        "at (most recent call last):\n  File x\nNode: 'save'\n/out/a; "
+        "Permission denied\n\t [[{{node save}}]]"),
+     "no permission to write or read: /out/a; Permission denied$")])
+def test_faults_of_a_disk_name_the_file(error, line):
+  assert re.match(line, faults.describe(error))
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("dictionary changed size"), IndexError("out of range"),
+    OSError(errno.EIO, "Input/output error")])
+def test_faults_of_a_program_keep_their_stack_trace(error):
+  assert faults.describe(error) is None
 
 
 @pytest.fixture(scope="module")

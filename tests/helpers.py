@@ -172,7 +172,8 @@ def run_command(script, arguments):
   try:
     with flagsaver.flagsaver(), captured_log(), contextlib.redirect_stderr(
         stderr):
-      cli.run(script.main, script.define_flags, script.REQUIRED_FLAGS)
+      cli.run(script.main, script.define_flags,
+              getattr(script, "REQUIRED_FLAGS", ()))
   except SystemExit as end:
     if isinstance(end.code, str):  # as Python does when nobody catches it
       return 1, stderr.getvalue() + end.code + "\n"
