@@ -196,6 +196,27 @@ class Evaluations:
       copy_checkpoint(os.path.join(self._folder, "model.ckpt-%d" % step),
                       self._folder)
 
+  def find_stop(self, patience):
+    """Returns the step at which a training should stop early.
+
+    Args:
+      patience: int. Evaluations in a row that are no better than the best one
+        before them; None never stops.
+
+    Returns:
+      int; None to train on.
+    """
+    for count, row in enumerate(self.rows, 1):
+      best = find_best(self.rows[:count], self._metric)
+      waited = count - (self.rows.index(best) + 1 if best else 0)
+      if patience and waited >= patience:
+        tf.logging.info(
+            "Stopping early at step %d: %d evaluations in a row had no better "
+            "%s than %s", row.step, waited, self._metric,
+            "step %d" % best.step if best else "none at all")
+        return row.step
+    return None
+
   def keep_best(self):
     """Makes best/ hold the best checkpoint; forgets those that are gone."""
     while True:

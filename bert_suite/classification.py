@@ -116,7 +116,6 @@ class ClassificationTask(tasks.Task):
     self.brought_by = brought_by
     self.type_vocab_size = type_vocab_size
     self.problem, self.label_weights = None, None  # known once data are read
-    self.eval_every = settings.eval_steps or int(settings.eval_each_epoch)
     self._examples = {}  # from split to what `read` returned
     self.evaluated = None  # arrays of the last evaluation, by name
     self._table, self._predicted = None, []  # while predicting
@@ -138,7 +137,6 @@ class ClassificationTask(tasks.Task):
         name for name in described.read_flags if os.path.realpath(
             getattr(self.settings, name) or "") != os.path.realpath(
                 self.settings.output_dir))
-    super().check()
     if described.problem_type != problem_types.REGRESSION:
       self.labels = checked_labels(self.processor)
     self.problem = problem_types.KINDS[described.problem_type](
@@ -146,17 +144,11 @@ class ClassificationTask(tasks.Task):
     label_weights.check(
         self.settings.class_weights, self.settings.label_smoothing, self.labels,
         self.problem)
-    if self.settings.eval_steps and self.settings.eval_each_epoch:
-      raise ValueError("--eval_steps and --eval_each_epoch: leave one out")
     if self.settings.tune_thresholds:
       self._check_tuning()
-    self.best_metric = (
-        self.settings.best_metric or described.best_metric or
-        self.problem.best_metric)
-    known = self.problem.figures + ["loss"]
-    if self.best_metric not in known:
-      raise ValueError("--best_metric=%s: expected one of %s" % (
-          self.best_metric, ", ".join(known)))
+    self.best_metric = described.best_metric or self.problem.best_metric
+    self.figure_names = self.problem.figures + ["loss"]
+    super().check()
     self._has_test_labels = described.knows_test_labels
     if self.settings.glue_submission_dir:
       classification_report.submission_name(self.settings.task_name)
@@ -216,13 +208,6 @@ class ClassificationTask(tasks.Task):
 
   def training_values(self):
     return dict(super().training_values(), **self.policy.values())
-
-  def count_train_steps(self, examples):
-    num_train_steps = super().count_train_steps(examples)
-    if self.settings.eval_each_epoch and num_train_steps:
-      self.eval_every = max(
-          1, round(num_train_steps / self.settings.num_train_epochs))
-    return num_train_steps
 
   def count_records(self, examples):
     if not self.policy.has_windows:

@@ -219,7 +219,8 @@ class EvaluateHook(tf.train.SessionRunHook):
     """Makes the hook.
 
     Args:
-      evaluate: function without arguments; evaluates the latest checkpoint.
+      evaluate: function without arguments that evaluates the latest checkpoint
+        and returns whether to stop training there.
       model_dir: str. Folder of the checkpoints.
       every: int. Steps from one evaluation to the next.
       num_train_steps: int. Steps of the whole training.
@@ -246,7 +247,8 @@ class EvaluateHook(tf.train.SessionRunHook):
     progress.stop_clock()
     if not checkpoints.exists("%s-%d" % (self._path, step)):
       self._saver.save(run_context.session, self._path, global_step=step)
-    self._evaluate()
+    if self._evaluate():
+      run_context.request_stop()
     progress.start_clock()
 
 

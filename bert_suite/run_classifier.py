@@ -81,17 +81,6 @@ class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
   label_smoothing: float = option(
       "float", 0.0, "Share of each label's probability that training spreads "
       "evenly over all labels.", lower_bound=0.0, upper_bound=0.9)
-  eval_steps: int = option(
-      "integer", 0, "Evaluate every N steps while training and keep the best "
-      "checkpoint in --output_dir/best; 0 for none.", lower_bound=0)
-  eval_each_epoch: bool = option(
-      "bool", False, "The same after each epoch.")
-  best_metric: str = option(
-      "string", None, "Figure of eval_results.txt that decides which is best.",
-      default_text="that of the task, such as eval_accuracy")
-  use_best: bool = option(
-      "bool", False, "Evaluate, predict and export with the best checkpoint "
-      "instead of the last.")
   tune_thresholds: bool = option(
       "bool", False, "With --multi_label, find the threshold of each label "
       "that has the highest F1 on the dev set, and predict with them.")

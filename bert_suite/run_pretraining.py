@@ -31,9 +31,9 @@ from . import optimization  # noqa: F401  # programs find it here
 from .pretraining import record_origins
 # Programs written against this script find the heads here.
 from .pretraining.heads import (  # noqa: F401
-    compute_metrics, gather_indexes, get_masked_lm_output,
-    get_next_sentence_output, make_head, masked_lm_head, tpu_metrics,
-    vocab_cross_entropy)
+    MASKED_LM_FIGURES, NEXT_SENTENCE_FIGURES, compute_metrics, gather_indexes,
+    get_masked_lm_output, get_next_sentence_output, make_head, masked_lm_head,
+    tpu_metrics, vocab_cross_entropy)
 from .script_options import option
 
 FLAGS = flags.FLAGS
@@ -48,7 +48,8 @@ _decode_record = input_pipeline.decode_batch
 
 
 @dataclasses.dataclass
-class Settings(run_settings.OptimizationSettings):
+class Settings(
+    run_settings.OptimizationSettings, run_settings.EvaluationSettings):
   """Settings of this script; each field is a flag."""
 
   bert_config_file: str = option(
@@ -78,9 +79,6 @@ class Settings(run_settings.OptimizationSettings):
       "integer", 100, "Batches to evaluate on.", lower_bound=1)
   eval_input_file: str = option("paths", None, "Like --input_file, to evaluate "
                                 "on; --input_file if not given.")
-  eval_steps: int = option(
-      "integer", 0, "Training steps from one evaluation on --eval_input_file "
-      "to the next; 0 evaluates only at the end.", lower_bound=0)
   use_next_sentence: bool = option(
       "bool", True, "Also learn to tell next sentences from random ones.")
   shuffle_buffer_size: int = option("integer", 10000, "Records in memory that "
@@ -283,7 +281,8 @@ class PreTrainingTask(tasks.Task):
 
   def __init__(self, settings, config):
     super().__init__(settings, config, None)
-    self.eval_every = settings.eval_steps
+    self.figure_names = ("loss",) + MASKED_LM_FIGURES + (
+        NEXT_SENTENCE_FIGURES * settings.use_next_sentence)
     self._files = {}  # from split to the files named, list of str
     self._checked = {}  # from split to the files to read, list of str
     self._vocab_file, self._vocabulary = None, {}
@@ -299,6 +298,7 @@ class PreTrainingTask(tasks.Task):
         [("--eval_input_file", path) for path in self._files["eval"]] +
         [("--input_file", path) for path in self._files["train"]],
         [self.path("eval_results.txt")])
+    self.check_evaluations()
     folders = [settings.output_dir]
     if settings.init_checkpoint:
       folders.append(os.path.dirname(settings.init_checkpoint))

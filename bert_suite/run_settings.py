@@ -106,6 +106,25 @@ class OptimizationSettings(TrainingSettings):
 
 
 @dataclasses.dataclass
+class EvaluationSettings(script_options.Settings):
+  """When to evaluate while training, and which checkpoint to use."""
+
+  eval_steps: int = option(
+      "integer", 0, "Evaluate every N steps while training and keep the best "
+      "checkpoint in --output_dir/best; 0 evaluates only at the end.",
+      lower_bound=0)
+  best_metric: str = option(
+      "string", None, "Figure of an evaluation that decides which is best.",
+      default_text="that of the task, such as eval_accuracy")
+  use_best: bool = option(
+      "bool", False, "Evaluate, predict and export with the best checkpoint "
+      "instead of the last.")
+  early_stopping_patience: int = option(
+      "integer", None, "Stop training after N evaluations in a row that are no "
+      "better than the best.", lower_bound=1)
+
+
+@dataclasses.dataclass
 class CasingSettings(script_options.Settings):
   """How upper case and accents are treated; see `tokenization`."""
 
@@ -129,7 +148,8 @@ class ModelSettings(CasingSettings):
 
 
 @dataclasses.dataclass
-class FineTuningSettings(ModelSettings, OptimizationSettings):
+class FineTuningSettings(
+    ModelSettings, OptimizationSettings, EvaluationSettings):
   """Settings of scripts that fine-tune a model."""
 
   init_checkpoint: str = option(
@@ -143,6 +163,8 @@ class FineTuningSettings(ModelSettings, OptimizationSettings):
       lower_bound=1, default_text=BATCH_SIZE_DEFAULT)
   num_train_epochs: float = option(
       "float", 3.0, "Times to go through the data.", lower_bound=0.0)
+  eval_each_epoch: bool = option(
+      "bool", False, "As --eval_steps, after each epoch.")
   warmup_proportion: float = option(
       "float", 0.1, "Share of the training in which the learning rate rises "
       "from 0.", lower_bound=0, upper_bound=1)

@@ -205,7 +205,9 @@ def check_settings(settings, bert_config):
         "nothing to do; give --do_train, --do_predict or --do_eval")
   for step, file_flag in (("do_train", "train_file"),
                           ("do_predict", "predict_file"),
-                          ("do_eval", "predict_file")):
+                          ("do_eval", "predict_file"),
+                          ("eval_steps", "predict_file"),
+                          ("eval_each_epoch", "predict_file")):
     if getattr(settings, step) and not getattr(settings, file_flag):
       raise ValueError("--%s needs --%s" % (step, file_flag))
   if bert_config is not None:
@@ -259,9 +261,9 @@ def read_answered_dataset(settings):
   if not any(question.item.get("answers") or question.item.get("is_impossible")
              for question in squad_files.iterate_questions(
                  dataset, settings.predict_file)):
-    raise ValueError("%s: has no answers, which --do_eval and "
-                     "--null_score_diff_threshold=best need; leave them out" %
-                     settings.predict_file)
+    raise ValueError("%s: has no answers, which --do_eval, --eval_steps, "
+                     "--eval_each_epoch and --null_score_diff_threshold=best "
+                     "need; leave them out" % settings.predict_file)
   questions = squad_files.read_questions(dataset, settings.predict_file)
   if not (settings.version_2_with_negative or
           squad_metrics.is_version_2(questions)):
@@ -314,6 +316,7 @@ class QuestionAnsweringTask(tasks.Task):
   read_flags = ("train_file", "predict_file", "vocab_file", "bert_config_file")
   max_seq_length = 384
   searches = True
+  eval_split = "predict"
   best_metric = "f1"
   cuts = ("questions", "max_query_length")
   # The words of `check_pair` for its examples.
@@ -325,6 +328,7 @@ class QuestionAnsweringTask(tasks.Task):
     self._to_answer = []  # the questions to answer, list of SquadExample
     self._windows = []  # their windows, list of InputFeatures
     self._threshold = None  # the one that the predictions were made with
+    self._answered = None  # the checkpoint that they were made with
 
   def result_files(self):
     paths = squad_results.result_paths("") + [squad_results.scores_path("")]
@@ -355,9 +359,12 @@ class QuestionAnsweringTask(tasks.Task):
   def read_answers(self):
     """Reads what predictions are scored by, if they are."""
     settings = self.settings
-    if settings.do_eval or (
+    if settings.do_eval or self.eval_every or (
         settings.do_predict and settings.threshold == squad_metrics.BEST):
       self._dataset = read_answered_dataset(settings)
+      self.figure_names = squad_metrics.figure_names(
+          self._dataset, settings.version_2_with_negative)
+      self.check_evaluations()
 
   def write(self, split, examples):
     is_training = split == "train"
@@ -390,6 +397,8 @@ class QuestionAnsweringTask(tasks.Task):
     return make_head(self.config, options, features, is_training)
 
   def predict(self, estimator, data, checkpoint):
+    if self._answered and self._answered == checkpoint:
+      return  # the last evaluation did
     settings, basic = self.settings, self.tokenizer.basic_tokenizer
     results = predict(
         estimator, self.input_fn("predict", data), data.num_records,
@@ -402,12 +411,19 @@ class QuestionAnsweringTask(tasks.Task):
           null_score_diff_threshold=settings.threshold,
           verbose_logging=settings.verbose_logging, dataset=self._dataset,
           strip_accents=basic.strip_accents)
+    self._answered = checkpoint
+
+  def evaluate(self, estimator, data, checkpoint):
+    """Also writes the predictions of the checkpoint."""
+    self.predict(estimator, data, checkpoint)
+    return self._score()
 
   def finish(self):
     """Scores the predictions in --output_dir, with --do_eval."""
+    return self._score() if self.settings.do_eval else None
+
+  def _score(self):
     settings = self.settings
-    if not settings.do_eval:
-      return None
     with cli.user_errors():
       given = (None if settings.do_predict else
                settings.null_score_diff_threshold)

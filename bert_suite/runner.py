@@ -1,5 +1,7 @@
 """A run of any task: it reads, trains, evaluates, predicts and exports."""
 
+import os
+
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
@@ -55,147 +57,181 @@ def run(task, on_log=None):
   Raises:
     UserError: files are missing or wrong, or settings do not go together.
   """
-  settings = task.settings
   # All input is read first, so that mistakes show before the training.
   with cli.user_errors():
     examples = read(task)
-  with training.sole_training(settings):
+  with training.sole_training(task.settings):
     with cli.user_errors():
-      num_train_steps = task.count_train_steps(examples)
-      record = task.record()
-      begin = training.find_start(settings, record, num_train_steps, task)
-      if begin.step >= num_train_steps:
-        examples.pop("train", None)  # nothing left to train on them
-      state = training_state.State(begin.step)
-      if "train" in examples:
-        state = training_state.find_state(
-            begin.checkpoint, begin.step, task.batch_size("train"),
-            settings.tf_random_seed)
-      data = {split: task.write(split, found)
-              for split, found in examples.items()}
-
-    def make_estimator(state):
-      return _make_estimator(task, num_train_steps, state, on_log)
-
-    def checkpoint_to_use(num_train_steps):
-      return training.checkpoint_to_use(
-          settings.output_dir, begin, num_train_steps)
-
-    def record_start():
-      checkpoints.write_record(
-          settings.output_dir, record, begin.step,
-          **dict(task.training_values(), num_train_steps=num_train_steps))
-
-    evaluations = None
-    if settings.do_train and task.eval_every:
-      with cli.user_errors():
-        epoch = len(examples["train"]) if "train" in examples else 0
-        evaluations = best_model.Evaluations(
-            settings.output_dir, task.best_metric, task.has_epochs and
-            epoch / task.batch_size("train"), begin.step)
-        evaluations.keep_best()
-
-    def evaluate(estimator, checkpoint):
-      results = task.evaluate(estimator, data["eval"], checkpoint)
-      step = checkpoints.read_step(checkpoint) if evaluations else 0
-      if evaluations and not evaluations.has(step):
-        with cli.user_errors():
-          evaluations.add(step, results)
-      return results
-
-    estimator, results = make_estimator(state), None
-    with task.naming_errors(data):
-      if settings.do_train:
-        if (evaluations and state.step < num_train_steps and state.step and
-            state.step % task.eval_every == 0 and
-            not evaluations.has(state.step)):
-          evaluate(estimator, checkpoint_to_use(0))  # it was interrupted
-        estimator = _train(
-            task, estimator, make_estimator, data, num_train_steps, state,
-            record_start,
-            lambda estimator: evaluate(estimator, checkpoint_to_use(0)))
-      checkpoint = checkpoint_to_use(num_train_steps)
-      use_best = getattr(settings, "use_best", False)
-      if "eval" in data and (evaluations or not use_best):
-        results = evaluate(estimator, checkpoint)
-        if evaluations:
-          evaluations.log()
-      if use_best:
-        with cli.user_errors():
-          checkpoint = best_model.find_checkpoint(settings.output_dir)
-        tf.logging.info("Using the best checkpoint, %s", checkpoint)
-        if "eval" in data:
-          results = task.evaluate(estimator, data["eval"], checkpoint)
-      if "predict" in data:
-        task.predict(estimator, data["predict"], checkpoint)
+      current = _Run(task, examples, on_log)
+    with task.naming_errors(current.data):
+      if task.settings.do_train:
+        current.train()
+      checkpoint, results = current.evaluate_at_end()
+      if "predict" in current.data:
+        task.predict(current.estimator, current.data["predict"], checkpoint)
     results = task.finish() or results
-    if getattr(settings, "export_dir", None):
-      _export(task, checkpoint or begin.init_checkpoint)
+    if getattr(task.settings, "export_dir", None):
+      _export(task, checkpoint or current.begin.init_checkpoint)
   return results
 
 
-def _make_estimator(task, num_train_steps, state, on_log):
-  settings = task.settings
-  batch_sizes = {
-      split + "_batch_size": task.batch_size(split) for split in task.splits
-      if split in tasks.Task.splits}
-  return training.make_estimator(
-      training.make_model_fn(
-          task.head, settings.init_checkpoint,
-          run_settings.optimizer_settings(settings, num_train_steps),
-          task.head_names, getattr(settings, "init_head", "auto"), state,
-          run_settings.find_fresh(settings, task.config)),
-      settings.output_dir, settings=settings, start_step=state.step,
-      on_log=on_log, **batch_sizes)
+class _Run:
+  """A run of a task: where it starts, its data, its estimator.
 
-
-def _train(task, estimator, make_estimator, data, num_train_steps, state,
-           on_start, evaluate):
-  """Trains, with evaluations before the last step as `task.eval_every` says.
-
-  Args:
-    task: tasks.Task.
-    estimator: TPUEstimator.
-    make_estimator: function of the State to start at.
-    data: dict from split to Data; without "train" where all steps are done.
-    num_train_steps: int.
-    state: training_state.State. Where it resumes.
-    on_start: function without arguments, see `training.train`.
-    evaluate: function of an estimator.
-
-  Returns:
-    The estimator that trained the last steps.
+  Attributes:
+    begin: checkpoints.Start.
+    data: dict from split to tasks.Data; without "train" where all steps are
+      done.
+    estimator: TPUEstimator, that of the last steps.
   """
-  # What is computed elsewhere cannot call the reader of this process.
-  in_order = state.is_ordered and not (
-      task.settings.use_tpu or task.settings.master)
 
-  def train(state, **more):
+  def __init__(self, task, examples, on_log):
+    """Finds out where it starts and writes the features.
+
+    Args:
+      task: tasks.Task, checked.
+      examples: dict from split to its examples.
+      on_log: function, see `training.make_estimator`.
+
+    Raises:
+      ValueError: the output folder or a checkpoint does not go with the run.
+    """
+    self._task, self._settings, self._on_log = task, task.settings, on_log
+    self._num_train_steps = task.count_train_steps(examples)
+    self._last_step = self._num_train_steps  # an early stop makes it less
+    self._record = task.record()
+    self.begin = training.find_start(
+        self._settings, self._record, self._num_train_steps, task)
+    self._evaluations = self._evaluated = None
+    if self._settings.do_train and task.eval_every:
+      self._evaluations = best_model.Evaluations(
+          self._settings.output_dir, task.best_metric, task.has_epochs and
+          len(examples["train"]) / task.batch_size("train"), self.begin.step)
+      self._evaluations.keep_best()
+      self._stops_early()
+    if self.begin.step >= self._last_step:
+      examples.pop("train", None)  # nothing left to train on them
+    self._state = training_state.State(self.begin.step)
+    if "train" in examples:
+      self._state = training_state.find_state(
+          self.begin.checkpoint, self.begin.step, task.batch_size("train"),
+          self._settings.tf_random_seed)
+    self.data = {split: task.write(split, found)
+                 for split, found in examples.items()}
+    self.estimator = self._make_estimator()
+
+  def _make_estimator(self):
+    settings, task = self._settings, self._task
+    batch_sizes = {
+        split + "_batch_size": task.batch_size(split) for split in task.splits
+        if split in tasks.Task.splits}
+    return training.make_estimator(
+        training.make_model_fn(
+            task.head, settings.init_checkpoint,
+            run_settings.optimizer_settings(settings, self._num_train_steps),
+            task.head_names, getattr(settings, "init_head", "auto"),
+            self._state, run_settings.find_fresh(settings, task.config)),
+        settings.output_dir, settings=settings, start_step=self._state.step,
+        on_log=self._on_log, **batch_sizes)
+
+  def _stops_early(self):
+    """Returns whether --early_stopping_patience ends the training by now."""
+    stop = self._evaluations.find_stop(getattr(
+        self._settings, "early_stopping_patience", None))
+    if stop is None:
+      return False
+    self._last_step = stop
+    return True
+
+  def train(self):
+    """Trains, with evaluations before the last step."""
+    task, every, step = self._task, self._task.eval_every, self._state.step
+    if (self._evaluations and 0 < step < self._last_step and
+        step % every == 0 and not self._evaluations.has(step)):
+      self._evaluate_latest()  # which was interrupted
+    if not every:
+      self._train_to()
+    elif not task.settings.use_tpu:
+      self._train_to(more_hooks=[hooks.EvaluateHook(
+          self._evaluate_latest, self.estimator.model_dir, every,
+          self._num_train_steps)])
+    else:
+      # A TPU cannot evaluate while it trains: the training stops and resumes.
+      while True:
+        stop = min(self._last_step, (self._state.step // every + 1) * every)
+        self._train_to(stop_step=stop)
+        if stop >= self._last_step or self._evaluate_latest():
+          break
+        self._state = self._state.at(stop)
+        self.estimator = self._make_estimator()  # its seed depends on the step
+
+  def _train_to(self, **more):
+    """Trains from the current state; see `training.train` for the rest."""
+    task, state = self._task, self._state
+    # What is computed elsewhere cannot call the reader of this process.
+    in_order = state.is_ordered and not (
+        task.settings.use_tpu or task.settings.master)
+    has_stopped = self._last_step < self._num_train_steps
     training.train(
-        estimator, "train" in data and task.input_fn(
-            "train", data["train"], state.position,
+        self.estimator, "train" in self.data and task.input_fn(
+            "train", self.data["train"], state.position,
             state.seed if in_order else None),
-        num_train_steps, state.step, task.how_to_train_more, on_start=on_start,
-        **more)
+        self._last_step, state.step,
+        "raise --early_stopping_patience" if has_stopped else
+        task.how_to_train_more, on_start=self._record_start, **more)
 
-  if not task.eval_every:
-    train(state)
-  elif not task.settings.use_tpu:
-    train(state, more_hooks=[hooks.EvaluateHook(
-        lambda: evaluate(estimator), estimator.model_dir, task.eval_every,
-        num_train_steps)])
-  else:
-    # A TPU cannot evaluate while it trains: the training stops and resumes.
-    while True:
-      stop_step = min(num_train_steps, (
-          state.step // task.eval_every + 1) * task.eval_every)
-      train(state, stop_step=stop_step)
-      if stop_step >= num_train_steps:
-        break
-      evaluate(estimator)
-      state = state.at(stop_step)
-      estimator = make_estimator(state)  # its seed depends on the step
-  return estimator
+  def _record_start(self):
+    checkpoints.write_record(
+        self._settings.output_dir, self._record, self.begin.step,
+        **dict(self._task.training_values(),
+               num_train_steps=self._num_train_steps))
+
+  def _evaluate_latest(self):
+    """Evaluates the latest checkpoint; returns whether to stop there."""
+    self._evaluate(training.checkpoint_to_use(
+        self._settings.output_dir, self.begin, 0))
+    return self._stops_early()
+
+  def _evaluate(self, checkpoint):
+    """Evaluates a checkpoint, unless it is the last one evaluated.
+
+    Returns:
+      dict from the name of a figure to its value.
+    """
+    if not self._evaluated or self._evaluated[0] != checkpoint:
+      task = self._task
+      self._evaluated = checkpoint, task.evaluate(
+          self.estimator, self.data[task.eval_split], checkpoint)
+      step = checkpoints.read_step(checkpoint) if self._evaluations else 0
+      if self._evaluations and not self._evaluations.has(step):
+        with cli.user_errors():
+          self._evaluations.add(step, self._evaluated[1])
+    return self._evaluated[1]
+
+  def evaluate_at_end(self):
+    """Evaluates what the training ended with or, with --use_best, the best.
+
+    Returns:
+      The checkpoint to use from here on, see `training.checkpoint_to_use`; and
+      a dict from the name of a figure to its value, None if there is none.
+    """
+    settings, results = self._settings, None
+    checkpoint = training.checkpoint_to_use(
+        settings.output_dir, self.begin, self._last_step)
+    use_best = getattr(settings, "use_best", False)
+    if self._evaluations:
+      results = self._evaluate(checkpoint)
+      self._evaluations.log()
+    if use_best:
+      with cli.user_errors():
+        best = best_model.find_checkpoint(settings.output_dir)
+      tf.logging.info("Using the best checkpoint, %s", best)
+      if not (self._evaluations and os.path.basename(best) ==
+              os.path.basename(checkpoint)):  # else it is evaluated already
+        checkpoint = best
+    if "eval" in self.data:
+      results = self._evaluate(checkpoint)
+    return checkpoint, results
 
 
 def _export(task, checkpoint):

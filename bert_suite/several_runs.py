@@ -36,7 +36,8 @@ _SEARCHED = ("train_batch_size", "learning_rate", "num_train_epochs")
 
 # Settings that all runs of a folder share, beside those that run.json records.
 _COMPARED = ("search", "k_folds", "init_checkpoint", "init_head", "use_best",
-             "eval_steps", "eval_each_epoch", "tune_thresholds")
+             "eval_steps", "eval_each_epoch", "early_stopping_patience",
+             "tune_thresholds")
 
 # The files of a training that are of no use without its weights.
 _WEIGHTS = re.compile(

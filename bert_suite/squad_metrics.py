@@ -214,6 +214,15 @@ def is_version_2(questions):
   return any("is_impossible" in question.item for question in questions)
 
 
+def figure_names(questions, has_null_odds):
+  """Returns the names of the scores, in percent, that `score` returns."""
+  if not (has_null_odds or is_version_2(questions)):
+    return ["exact_match", "f1"]
+  return [prefix + name for prefix in (
+      ("", "HasAns_", "NoAns_") + ("best_",) * has_null_odds)
+          for name in ("exact", "f1")]
+
+
 def check_answers(questions, source):
   """Raises ValueError unless all questions have answers, as in SQuAD 1.1."""
   for question in questions:

@@ -65,7 +65,10 @@ class Task:
     how_to_train_more: str. Advice where all steps are done.
     eval_every: int. Training steps from one evaluation to the next; 0 evaluates
       only at the end.
+    eval_split: str. The split that evaluations while training read.
     best_metric: str. The figure that says which evaluation is the best.
+    figure_names: names that --best_metric may have; None where they are not
+      known before an evaluation.
     has_epochs: bool. Its training is counted in epochs.
     options: names of arguments of `trained_models.find` that only it takes.
     max_seq_length: int. Default where neither a caller nor run.json has one.
@@ -86,7 +89,9 @@ class Task:
   read_flags = ("vocab_file", "bert_config_file")
   how_to_train_more = "give a larger --num_train_epochs"
   eval_every = 0
+  eval_split = "eval"
   best_metric = "loss"
+  figure_names = None
   has_epochs = True
   options = ()
   max_seq_length = 128
@@ -107,6 +112,8 @@ class Task:
     self.settings = settings
     self.config = config
     self.tokenizer = tokenizer
+    self.eval_every = getattr(settings, "eval_steps", 0) or int(
+        getattr(settings, "eval_each_epoch", False))
     self.brought_by = None  # what weights come from, if not a checkpoint
 
   # What a run reads.
@@ -115,8 +122,8 @@ class Task:
     """Returns the splits to read; raises ValueError if there are none."""
     asked = [split for split in self.splits
              if getattr(self.settings, "do_" + split)]
-    if asked and self.eval_every and "eval" not in asked:
-      asked.append("eval")
+    if asked and self.eval_every and self.eval_split not in asked:
+      asked.append(self.eval_split)
     if not asked:
       flags = ["--do_" + split for split in self.splits]
       raise ValueError("nothing to do; give %s or %s" % (
@@ -132,6 +139,23 @@ class Task:
         self.settings.output_dir,
         run_settings.files_read(self.settings, self.read_flags),
         [self.path(name) for name in self.result_files()])
+    self.check_evaluations()
+
+  def check_evaluations(self):
+    """Raises ValueError if settings of evaluations do not go together."""
+    settings = self.settings
+    if getattr(settings, "eval_steps", 0) and getattr(
+        settings, "eval_each_epoch", False):
+      raise ValueError("--eval_steps and --eval_each_epoch: leave one out")
+    if getattr(settings, "early_stopping_patience", None) and (
+        settings.do_train and not self.eval_every):
+      raise ValueError("--early_stopping_patience=%d counts evaluations; also "
+                       "pass --eval_steps" % settings.early_stopping_patience)
+    self.best_metric = getattr(
+        settings, "best_metric", None) or self.best_metric
+    if self.figure_names and self.best_metric not in self.figure_names:
+      raise ValueError("--best_metric=%s: expected one of %s" % (
+          self.best_metric, ", ".join(self.figure_names)))
 
   def result_files(self):
     """Returns the names of the files that it writes to --output_dir."""
@@ -214,8 +238,12 @@ class Task:
 
   def count_train_steps(self, examples):
     """Returns the steps to train; 0 without --do_train."""
-    return run_settings.count_train_steps(
+    num_train_steps = run_settings.count_train_steps(
         self.count_records(examples.get("train", ())), self.settings)
+    if getattr(self.settings, "eval_each_epoch", False) and num_train_steps:
+      self.eval_every = max(
+          1, round(num_train_steps / self.settings.num_train_epochs))
+    return num_train_steps
 
   def count_records(self, examples):
     """Returns how many records `write` makes of examples to train on."""

@@ -38,7 +38,7 @@ _GROUPS = [
      save_checkpoints_steps keep_checkpoint_max log_steps verbose"""),
     ("Results", """
      output_dir do_eval do_predict eval_batch_size predict_batch_size
-     eval_steps eval_each_epoch best_metric use_best
+     eval_steps eval_each_epoch best_metric early_stopping_patience use_best
      max_eval_steps n_best_size max_answer_length
      null_score_diff_threshold verbose_logging output_format export_dir
      hub_dir glue_submission_dir tune_thresholds plots"""),
@@ -99,10 +99,12 @@ _ELSEWHERE = [
      "leave it out: everything is computed in float32"),
     ("gradient_accumulation_steps",
      "leave it out: each batch of --train_batch_size is a step"),
-    ("early_stopping early_stopping_patience patience metric_for_best_model "
-     "load_best_model_at_end", "leave it out: training runs to its end; to "
-     "choose a checkpoint, keep all with --keep_checkpoint_max=0 and evaluate "
-     "each with --init_checkpoint and a new --output_dir"),
+    ("early_stopping patience", "use --early_stopping_patience, with "
+     "--eval_steps"),
+    ("metric_for_best_model", "use --best_metric"),
+    ("load_best_model_at_end", "use --use_best"),
+    ("evaluation_strategy eval_strategy", "use --eval_steps or "
+     "--eval_each_epoch", "use --eval_steps"),
     ("gpu gpus gpu_id gpu_ids n_gpu num_gpus device cuda use_gpu",
      "leave it out: TensorFlow uses a GPU if it finds one; "
      "CUDA_VISIBLE_DEVICES=1 in the environment picks the second, -1 none"),

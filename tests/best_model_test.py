@@ -63,3 +63,17 @@ def test_best_holds_one_checkpoint_and_run_json(tmp_path):
       "checkpoint", "model.ckpt-2", "model.ckpt-2.index",
       "model.ckpt-2.meta", "model.ckpt-2.state.json", "run.json"]
   assert checkpoints.find_checkpoint(str(best)) == str(best / "model.ckpt-2")
+
+
+@pytest.mark.parametrize("values, patience, step", [
+    ([0.5, 0.7, 0.7, 0.6, 0.9], 2, 40),  # an equal one is no better
+    ([0.5, 0.7, 0.6, 0.8, 0.9], 2, None),
+    ([0.5, 0.4, 0.6, 0.4], 1, 20),
+    ([math.nan, math.nan, 0.5], 2, 20),
+    ([0.9, 0.5, 0.4, 0.3], None, None)])
+def test_training_stops_after_evaluations_that_are_no_better(
+    values, patience, step, tmp_path):
+  history = rows(*values, name="eval_f1")
+  best_model.write_history(str(tmp_path), history, "eval_f1")
+  evaluations = best_model.Evaluations(str(tmp_path), "eval_f1", None, 99)
+  assert evaluations.find_stop(patience) == step

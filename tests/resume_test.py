@@ -212,6 +212,38 @@ def test_a_killed_run_ends_with_the_same_best(task, whole, tmp_path, patch):
       helpers.read_weights(tf.train.latest_checkpoint(str(whole / "best"))))
 
 
+def test_a_training_that_stopped_early_stays_so(task, tmp_path):
+  """The learning rate is so low that nothing gets better."""
+  def run(*more):
+    with helpers.captured_log() as lines:
+      helpers.run_main(run_classifier, task + [
+          "--eval_steps=1", "--learning_rate=1e-30", "--use_best",
+          "--best_metric=eval_accuracy", "--output_dir=%s" % tmp_path] + list(
+              more))
+    return "\n".join(lines)
+
+  stop = "Stopping early at step 3: 2 evaluations in a row had no better "
+  assert stop + "eval_accuracy than step 1" in run(
+      "--early_stopping_patience=2")
+  expected = (tmp_path / "history.tsv").read_text()
+  assert expected.count("\n") == 4
+  assert dict(zip(*helpers.read_eval_results(str(tmp_path))))[
+      "global_step"] == 1
+  lines = run("--early_stopping_patience=2")
+  assert stop in lines
+  assert "holds step 3 of 3; to train more, raise --early_stopping" in lines
+  assert (tmp_path / "history.tsv").read_text() == expected
+  run("--early_stopping_patience=9")
+  assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-6")
+
+
+def test_patience_needs_evaluations(task, tmp_path):
+  status, stderr = helpers.run_command(run_classifier, task + [
+      "--early_stopping_patience=2", "--output_dir=%s" % tmp_path])
+  assert status == 1
+  assert "--early_stopping_patience=2 counts evaluations; also pass" in stderr
+
+
 def test_a_damaged_latest_checkpoint_is_passed_over(task, trained, tmp_path):
   output_dir = tmp_path / "out"
   arguments = task + ["--output_dir=%s" % output_dir]

@@ -532,3 +532,33 @@ def test_every_public_name_is_here():
                "input_fn_builder main model_fn_builder read_squad_examples "
                "validate_flags_or_throw write_predictions").split():
     assert callable(getattr(run_squad, name))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_best_checkpoint_answers(task, tmp_path, version):
+  arguments = arguments_for(
+      task, tmp_path, version, do_train=True, do_predict=True, do_eval=True,
+      eval_steps=3, num_train_epochs=3, use_best=True, tf_random_seed=1,
+      version_2_with_negative=version == 2)
+  with captured_log() as lines:
+    run_main(run_squad, arguments)
+  header, *rows = [line.split("\t") for line in (
+      tmp_path / "history.tsv").read_text().rstrip("\n").split("\n")]
+  assert header[-1] == "best f1"
+  scores = [float(row[header.index("f1")]) for row in rows]
+  best = rows[scores.index(max(scores))]
+  assert best[-1] == "*"
+  assert tf.train.latest_checkpoint(str(tmp_path / "best")).endswith(
+      "model.ckpt-" + best[0])
+  assert json.loads((tmp_path / "eval_results.json").read_text())[
+      "f1"] == max(scores)
+  last = rows[-1] is best
+  assert lines.count("***** Running predictions *****") == len(rows) + (
+      not last)
+
+
+def test_a_metric_that_is_not_scored_names_those_that_are(task, tmp_path):
+  with pytest.raises(cli.UserError, match="--best_metric=eval_f1: expected one "
+                     "of exact_match, f1$"):
+    run_main(run_squad, arguments_for(
+        task, tmp_path, do_train=True, eval_steps=3, best_metric="eval_f1"))

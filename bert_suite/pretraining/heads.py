@@ -9,6 +9,10 @@ import tensorflow.compat.v1 as tf
 
 from .. import kernels, metrics, modeling, padding, training, xla
 
+# The figures of an evaluation, of each head.
+MASKED_LM_FIGURES = ("masked_lm_accuracy", "masked_lm_loss", "perplexity")
+NEXT_SENTENCE_FIGURES = ("next_sentence_accuracy", "next_sentence_loss")
+
 
 def get_masked_lm_output(bert_config, input_tensor, output_weights, positions,
                          label_ids, label_weights):
@@ -239,7 +243,7 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
   tensors = dict(
       masked_lm_example_loss=example_loss, masked_lm_predictions=predictions,
       masked_lm_ids=label_ids, masked_lm_weights=label_weights)
-  names = ["masked_lm_accuracy", "masked_lm_loss", "perplexity"]
+  names = list(MASKED_LM_FIGURES)
   if use_next_sentence:
     labels = tf.reshape(features["next_sentence_labels"], [-1])  # [B]
     next_loss, next_example_loss, next_log_probs = xla.call(
@@ -251,7 +255,7 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
         next_sentence_predictions=tf.argmax(
             next_log_probs, -1, output_type=tf.int32),
         next_sentence_labels=labels)
-    names += ["next_sentence_accuracy", "next_sentence_loss"]
+    names += NEXT_SENTENCE_FIGURES
   return training.Head(
       loss=loss, predictions=None, metrics=(compute_metrics, tensors, names),
       tpu_metrics=tpu_metrics)
