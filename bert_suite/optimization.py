@@ -100,6 +100,9 @@ def make_train_op(loss, settings):
 
   # Gradients, each of its variable's shape or IndexedSlices of its rows.
   variables = tf.trainable_variables()
+  if settings.compiled and any(v.dtype._is_ref_dtype for v in variables):
+    raise ValueError("compiled=True needs resource variables; call "
+                     "tf.enable_resource_variables() before building the model")
   loss_scale = LossScale() if settings.compute_dtype == "float16" else None
   with warnings.catch_warnings():
     # TensorFlow 1.15 warns of the memory that the embeddings' gradient takes.
@@ -218,10 +221,11 @@ class LossScale:
 
   The loss is multiplied so that small gradients stay above float16's least
   number. The factor is halved after a step whose gradients are not finite, and
-  doubled after 2,000 others in a row. Checkpoints do not hold it.
+  doubled after 2,000 others in a row, up to a bound that keeps it finite where
+  gradients are 0. Checkpoints do not hold it.
   """
 
-  _INITIAL, _STEPS_TO_GROW = 2.0 ** 15, 2000
+  _INITIAL, _MAXIMUM, _STEPS_TO_GROW = 2.0 ** 15, 2.0 ** 24, 2000
 
   def __init__(self):
     def make(name, value):
@@ -261,8 +265,8 @@ class LossScale:
 
     num_good = tf.cond(is_finite, keep, lambda: tf.constant(0))
     grows = num_good >= self._STEPS_TO_GROW
-    factor = tf.where_v2(
-        is_finite, tf.where_v2(grows, 2.0, 1.0), 0.5) * self._value
+    factor = tf.minimum(self._MAXIMUM, self._value * tf.where_v2(
+        is_finite, tf.where_v2(grows, 2.0, 1.0), 0.5))
     with tf.control_dependencies([num_good]):
       return tf.group(
           self._factor.assign(factor),

@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import resource
-import shutil
 import tempfile
 
 import numpy as np

@@ -523,6 +523,31 @@ def test_float16_shrinks_the_loss_scale_until_gradients_are_finite(
   np.testing.assert_allclose(with_scale, session.run(variable), rtol=1e-6)
 
 
+def test_the_loss_scale_stays_finite_where_gradients_are_0(
+    session, monkeypatch):
+  monkeypatch.setattr(optimization.LossScale, "_STEPS_TO_GROW", 1)
+  variable = tf.get_variable("v", initializer=[1.0, 2.0])
+  train_op = optimization.make_train_op(
+      tf.reduce_sum(variable * 0.0), optimization.Settings(
+          0.1, 10, 0, compute_dtype="float16"))
+  session.run([tf.global_variables_initializer(),
+               tf.local_variables_initializer()])
+  factors = []
+  for _ in range(11):
+    session.run(train_op)
+    factors += session.run([v for v in tf.local_variables()
+                            if "factor" in v.op.name])
+  assert factors == [2.0 ** min(15 + i, 24) for i in range(1, 12)]
+
+
+def test_compiling_an_update_of_other_variables_says_what_it_needs(session):
+  variable = tf.get_variable("v", initializer=[1.0, 2.0], use_resource=False)
+  with pytest.raises(ValueError, match="call tf.enable_resource_variables()"):
+    optimization.make_train_op(
+        tf.reduce_sum(variable), optimization.Settings(
+            0.1, 10, 0, compiled=True))
+
+
 def test_float16_stops_where_no_loss_scale_helps(session):
   variable = tf.get_variable("v", initializer=[1.0, 2.0])
   train_op = optimization.make_train_op(
