@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, classification_report, cli, files,
+    checkpoint_fit, checkpoints, classification_report, cli, files, folds,
     label_weights, long_texts, modeling, plots, problem_types, serving, splits,
     task_names, tasks, thresholds)
 from .classifier_head import classification_head, make_head
@@ -303,6 +303,8 @@ class ClassificationTask(tasks.Task):
           os.path.dirname(checkpoint) if checkpoint else
           self.settings.output_dir, self._step_of(checkpoint), self.labels,
           self.problem.thresholds)
+    if getattr(self.settings, "fold", None):
+      folds.keep(self.settings.output_dir, self.evaluated)
     real = self.evaluated["is_real_example"] > 0
     logits, label_ids = [
         self.evaluated[name][real] for name in ("logits", "label_ids")]

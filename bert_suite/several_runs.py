@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    best_model, cli, files, progress, run_record, runner, script_options,
-    splits, training)
+    best_model, cli, files, folds, progress, run_record, run_settings, runner,
+    script_options, splits, training)
 
 FILE_NAME = "runs.json"
 TABLE = "runs.tsv"
@@ -108,22 +108,31 @@ def plan(settings):
     grid = [("batch-%d_rate-%.0e" % (size, rate), dict(
         zip(_SEARCHED, (size, rate, EPOCHS))))
             for size in BATCH_SIZES for rate in LEARNING_RATES]
-  seeds, folds = [("", {})], [("", {})]
+  seeds, parts = [("", {})], [("", {})]
   if settings.num_seeds:
     first = 1 if settings.tf_random_seed is None else settings.tf_random_seed
     seeds = [("seed-%d" % seed, {"tf_random_seed": seed})
              for seed in range(first, first + settings.num_seeds)]
   count = getattr(settings, "k_folds", None)
   if count:
-    folds = [("fold-%d" % (number + 1), {"fold": splits.Fold(number, count)})
+    parts = [("fold-%d" % (number + 1), {"fold": splits.Fold(number, count)})
              for number in range(count)]
   planned = collections.OrderedDict()
-  for parts in itertools.product(grid, seeds, folds):
+  for chosen in itertools.product(grid, seeds, parts):
     values = {}
-    for _, more in parts:
+    for _, more in chosen:
       values.update(more)
-    planned["_".join(name for name, _ in parts if name)] = values
+    planned["_".join(name for name, _ in chosen if name)] = values
   return planned
+
+
+def _group_folds(planned):
+  """Returns a dict from the name of what folds share to their names."""
+  groups = collections.OrderedDict()
+  for name in planned:
+    groups.setdefault(name[:name.index("fold-")].rstrip("_") or "all",
+                      []).append(name)
+  return groups
 
 
 def run(make_task, settings, on_log=None):
@@ -155,12 +164,19 @@ def run(make_task, settings, on_log=None):
     if not (predicts_apart or settings.do_predict):
       raise ValueError("--num_seeds and --search: also pass --do_predict")
     runner.read(task)
+    read_flags = [name for name in task.read_flags if not tf.gfile.IsDirectory(
+        getattr(settings, name) or "")]
+    training.check_results(
+        settings.output_dir, run_settings.files_read(settings, read_flags),
+        [os.path.join(settings.output_dir, name) for name in (
+            FILE_NAME, TABLE, folds.RESULTS, folds.PREDICTIONS)])
     training.check_output_dir(settings.output_dir)
     if settings.export_dir:
       training.check_output_dir(settings.export_dir, "export_dir")
   with training.sole_training(settings):
     with cli.user_errors():
       runs = _Runs(settings, planned, task)
+    problem = getattr(task, "problem", None)
     del task
     for number, name in enumerate(planned, 1):
       if name not in runs.finished:
@@ -170,6 +186,8 @@ def run(make_task, settings, on_log=None):
             settings, name, planned[name],
             do_predict=not predicts_apart), name, runs.metric, on_log))
     runs.log()
+    if getattr(settings, "k_folds", None):
+      folds.report(settings.output_dir, _group_folds(planned), problem)
     best = runs.find_best()
     predicts = settings.do_predict and predicts_apart
     if predicts or settings.export_dir:

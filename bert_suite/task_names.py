@@ -101,7 +101,7 @@ def processor_of(settings):
   processor = make_processor(PROCESSORS[name], settings)
   ignored = [
       field.name for field in dataclasses.fields(table_task.TableSettings)
-      if getattr(settings, field.name) and
+      if "flag" in field.metadata and getattr(settings, field.name) and
       field.name not in processor.setting_names]
   if ignored and not isinstance(processor, table_task.TableProcessor):
     raise ValueError("--%s: --task_name=%s does not read it; use --task_name="

@@ -1,7 +1,7 @@
 """Thresholds of labels: the probability from which on each is predicted.
 
-Those that were tuned are in thresholds.json beside the checkpoint that they were
-tuned for, or in the output_dir of an evaluation of a checkpoint elsewhere.
+Those that were tuned are in thresholds.json beside the checkpoint that they
+were tuned for, or in the output_dir of an evaluation of a checkpoint elsewhere.
 """
 
 import json

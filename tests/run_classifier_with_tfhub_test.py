@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli
+from bert_suite import cli, several_runs
 import helpers
 import modeling
 import run_classifier_with_tfhub
@@ -247,3 +247,21 @@ def test_settings_that_a_module_has_no_use_for_are_refused(
       data_dir=str(tmp_path), output_dir=str(tmp_path / "out"), **changes)
   with pytest.raises(cli.UserError, match=message):
     run_classifier_with_tfhub.run_with(settings)
+
+
+@with_module
+def test_two_seeds_are_trained_and_the_better_is_kept(exported, tmp_path):
+  settings = run_classifier_with_tfhub.Settings(
+      task_name="MRPC", data_dir=helpers.write_mrpc(tmp_path / "data"),
+      bert_hub_module_handle=exported[0], output_dir=str(tmp_path / "out"),
+      max_seq_length=16, train_batch_size=4, num_train_epochs=1.0, num_seeds=2,
+      do_train=True, do_eval=True, do_predict=True)
+  figures = run_classifier_with_tfhub.run_with(settings)
+  runs, best = several_runs.read(settings.output_dir)
+  assert [one.name for one in runs] == ["seed-1", "seed-2"]
+  assert figures == best.figures and figures["global_step"] == 3
+  assert helpers.read_probabilities(best.output_dir).shape == (7, 2)
+  assert [bool(tf.gfile.Glob(one.output_dir + "/model.ckpt*"))
+          for one in runs] == [one is best for one in runs]
+  # The initial head differs, so the runs do.
+  assert runs[0].figures["eval_loss"] != runs[1].figures["eval_loss"]

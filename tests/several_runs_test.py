@@ -34,6 +34,7 @@ class FakeTask:
   splits = ("train", "eval", "predict")
   best_metric = "eval_accuracy"
   brought_by = None
+  read_flags = ()
 
   def __init__(self, settings):
     self.settings = settings
@@ -356,7 +357,10 @@ def test_a_program_gets_the_best_of_two_seeds(tmp_path):
   assert again.results == training.results and not again.history
 
 
-def test_folds_are_evaluated_without_a_dev_set(tmp_path):
+@pytest.fixture(name="folds", scope="module")
+def run_folds(tmp_path_factory):
+  """Settings of a run of two folds without a dev set, and its log."""
+  tmp_path = tmp_path_factory.mktemp("folds")
   helpers.write_mrpc(tmp_path / "mrpc")
   os.remove(str(tmp_path / "mrpc" / "dev.tsv"))
   settings = run_classifier.Settings(
@@ -365,9 +369,95 @@ def test_folds_are_evaluated_without_a_dev_set(tmp_path):
       bert_config_file=helpers.write_config(tmp_path), do_train=True,
       do_eval=True, train_batch_size=4, num_train_epochs=1.0, k_folds=2,
       keep_all_runs=True, output_dir=str(tmp_path / "out"))
-  with helpers.captured_log():
+  with helpers.captured_log() as lines:
     run_classifier.run_with(settings)
+  return settings, lines
+
+
+def read_rows(folder, name):
+  """Returns the rows of a table with a header, dicts."""
+  with open(os.path.join(folder, name)) as reader:
+    lines = [line.rstrip("\n").split("\t") for line in reader]
+  return [dict(zip(lines[0], line)) for line in lines[1:]]
+
+
+def test_folds_are_evaluated_without_a_dev_set(folds):
+  settings, _ = folds
   runs, _ = several_runs.read(settings.output_dir)
   assert [(one.name, one.settings) for one in runs] == [
       ("fold-1", {"fold": 1}), ("fold-2", {"fold": 2})]
-  assert json.loads((tmp_path / "out" / "fold-2" / "run.json").read_text())
+  assert os.path.exists(settings.output_dir + "/fold-2/run.json")
+
+
+def test_all_folds_together_have_figures_and_a_table(folds):
+  settings, lines = folds
+  rows = read_rows(settings.output_dir, "fold_predictions.tsv")
+  assert collections.Counter(row["run"] for row in rows) == {
+      "fold-1": 6, "fold-2": 6}
+  assert sorted(row["id"] for row in rows) == sorted(
+      "train-%d" % number for number in range(1, 13))
+  own = read_rows(settings.output_dir + "/fold-2", "dev_predictions.tsv")
+  assert [dict(row, run="fold-2") for row in own] == rows[6:]
+  pooled, = read_rows(settings.output_dir, "fold_results.tsv")
+  assert (pooled["runs"], pooled["examples"]) == ("all", "12")
+  are, said = [np.array([int(row[name]) for row in rows])
+               for name in ("label", "prediction")]
+  assert float(pooled["eval_accuracy"]) == np.mean(are == said)
+  assert float(pooled["eval_f1"]) == pytest.approx(
+      2 * np.sum(are & said) / np.sum(are + said))
+  assert float(pooled["eval_loss"]) == pytest.approx(np.mean([
+      -math.log(float(row[row["label"]])) for row in rows]), rel=1e-4)
+  place = lines.index("***** All folds together *****")
+  assert lines[place + 2].split() == ["all"] + [
+      "%.4f" % float(pooled[name])
+      for name in ("eval_accuracy", "eval_f1", "eval_loss")] + ["12"]
+
+
+def test_folds_of_an_older_version_have_no_figures_together(folds):
+  settings, _ = folds
+  os.remove(settings.output_dir + "/fold-1/fold.npz")
+  before = read_rows(settings.output_dir, "fold_results.tsv")
+  with helpers.captured_log() as lines:
+    run_classifier.run_with(settings)
+  assert [line for line in lines if line.startswith(
+      "There are no figures of all folds together: %s" % (
+          settings.output_dir + "/fold-1/fold.npz: cannot be read"))]
+  assert read_rows(settings.output_dir, "fold_results.tsv") == before
+
+
+def test_folds_of_each_seed_belong_together():
+  planned = several_runs.plan(run_classifier.Settings(num_seeds=2, k_folds=2))
+  assert several_runs._group_folds(planned) == {
+      "seed-1": ["seed-1_fold-1", "seed-1_fold-2"],
+      "seed-2": ["seed-2_fold-1", "seed-2_fold-2"]}
+
+
+def test_a_table_that_is_read_is_not_replaced(tmp_path):
+  path = helpers.write_lines(tmp_path / "out" / "runs.tsv", [
+      ["text", "label"], ["tea", "a"], ["it", "b"]])
+  with pytest.raises(cli.UserError, match="runs.tsv.*is the file .*--dev_file"):
+    train(tmp_path, "out", task_name="table", train_file=path, text_a="text",
+          label="label", dev_file=path, num_seeds=2)
+
+
+def test_the_search_trains_with_each_setting(tmp_path, monkeypatch):
+  monkeypatch.setattr(several_runs, "BATCH_SIZES", (4, 12))
+  monkeypatch.setattr(several_runs, "LEARNING_RATES", (1e-3,))
+  monkeypatch.setattr(several_runs, "EPOCHS", 2.0)
+  training, lines = train(tmp_path, "out", search=True, tf_random_seed=1,
+                          train_batch_size=32, num_train_epochs=3.0)
+  assert [(one.name, one.settings, one.figures["global_step"])
+          for one in training.runs] == [
+              ("batch-4_rate-1e-03", dict(
+                  train_batch_size=4, learning_rate=1e-3,
+                  num_train_epochs=2.0), 6),
+              ("batch-12_rate-1e-03", dict(
+                  train_batch_size=12, learning_rate=1e-3,
+                  num_train_epochs=2.0), 2)]
+  for one in training.runs:
+    with open(one.output_dir + "/run.json") as reader:
+      recorded = json.load(reader)["training"]
+    assert {name: recorded[name] for name in one.settings} == one.settings
+  best = max(training.runs, key=lambda one: one.figures["eval_accuracy"])
+  assert training.output_dir == best.output_dir
+  assert [line for line in lines if line.startswith("The best setting, by its")]
