@@ -2,23 +2,29 @@
 
   python benchmarks/kill.py --kills=1000 --output_dir=/tmp/kill
 
-Two jobs on the sample data, each in a process of its own that gets kill -9
-after a random time, and again and again until it ends: `classifier` trains
-(with a checkpoint every second step), evaluates, predicts and exports; `shards`
-writes records for pre-training. Then the folder is removed and the job begins
-anew, until so many were killed. After each kill everything that has its final
+Three jobs, each in a process of its own that gets kill -9, and again and again
+until it ends: `classifier` trains (with a checkpoint every second step),
+evaluates, predicts and exports; `shards` writes records for pre-training;
+`features` extracts vectors of texts. Then the folder is removed and the job
+begins anew, until so many were killed. One kill is at any moment, the next
+while a checkpoint is saved, while features are written, or results, shards or
+an export, by turns of chance. After each kill everything that has its final
 name must be whole, and the folder's checkpoint must be one that can be resumed
-from. At the end of a job its losses, the examples of each step, its weights and
-its files must be those of a job that was not killed.
+from. At the end of a job its losses, the records of each step (they carry ids),
+its weights and its files must be those of a job that was not killed.
 
-Prints how many were killed, and where, states that could not be read, steps
-with other examples, and the largest difference of a loss and of a weight.
+Prints how many were killed, and what they were doing, states that could not be
+read, records lost or repeated, and the largest difference of a loss and of a
+weight. With several cores, run it several times at once, each with another
+--seed and --output_dir.
 """
 
 import ast
 import collections
+import contextlib
 import glob
 import json
+import mmap
 import os
 import random
 import shutil
@@ -34,12 +40,20 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TOP)
 
 from bert_suite import (  # noqa: E402  # found through the path above
-    checkpoints, create_pretraining_data, record_files, run_classifier,
-    script_options)
+    checkpoints, create_pretraining_data, extract_features, files, record_files,
+    run_classifier, script_options, tokenization, training_state)
 
 FLAGS = flags.FLAGS
 SAMPLE = os.path.join(TOP, "sample_data")
-STEPS, BATCH_SIZE = 12, 50  # of 600 examples: an epoch
+VOCAB = os.path.join(SAMPLE, "sample_vocab.txt")
+STEPS, BATCH_SIZE = 12, 20  # an epoch
+NUM_DIGITS = 3  # of the id that each example begins with
+
+# What a job is doing, as its process says in memory that it shares: the number
+# of a stage, and how many times each has begun.
+STAGES = ["computing", "saving", "writing features", "writing shards",
+          "writing results", "exporting"]
+SHARED = mmap.mmap(-1, 1 + len(STAGES))
 
 
 def define_flags():
@@ -47,8 +61,11 @@ def define_flags():
   flags.DEFINE_integer("kills", 1000, "Processes to kill.", lower_bound=1)
   flags.DEFINE_string("output_dir", None, "Folder for all jobs; must be new.",
                       required=True)
+  flags.DEFINE_integer("kills_per_job", 6, "At most; then the job may end.",
+                       lower_bound=1)
   flags.DEFINE_integer("seed", 1, "Seed of the moments.")
-  flags.DEFINE_list("jobs", ["classifier", "shards"], "Jobs, by turns.")
+  flags.DEFINE_list("jobs", ["classifier", "shards", "classifier", "features"],
+                    "Jobs, by turns.")
 
 
 def log_row(path, row):
@@ -58,9 +75,71 @@ def log_row(path, row):
   os.close(file)
 
 
+@contextlib.contextmanager
+def stage(name, log):
+  """Says what is being done, the outermost stage, and logs how long it took."""
+  number, begin = STAGES.index(name), time.time()
+  if SHARED[0]:
+    yield
+    return
+  SHARED[0] = number
+  SHARED[number + 1] = (SHARED[number + 1] + 1) % 256
+  try:
+    yield
+  finally:
+    SHARED[0] = 0
+    log_row(log, ("seconds", name, time.time() - begin))
+
+
+def show_stages(log):
+  """Has what the suite writes with say what is being done."""
+  atomic_path = files.atomic_path
+
+  @contextlib.contextmanager
+  def watched_path(path):
+    name = os.path.basename(path)
+    with stage(
+        "writing shards" if name.startswith("records-") else "writing features"
+        if ".tf_record" in name or ".jsonl" in name else "writing results",
+        log):
+      with atomic_path(path) as temporary:
+        yield temporary
+
+  def watch(owner, name, doing):
+    function = getattr(owner, name)
+
+    def watched(*args, **kwargs):
+      with stage(doing, log):
+        return function(*args, **kwargs)
+
+    setattr(owner, name, watched)
+
+  files.atomic_path = watched_path
+  watch(files, "write_version", "exporting")
+  watch(training_state.Saver, "save", "saving")
+
+
+def write_data(folder):
+  """Writes config.json, and examples for training that begin with their ids.
+  """
+  shutil.copytree(SAMPLE, folder)
+  with open(os.path.join(folder, "sample_config.json")) as reader:
+    config = dict(json.load(reader), num_hidden_layers=1)
+  files.write_json(os.path.join(folder, "config.json"), config)
+  path = os.path.join(folder, "train.tsv")
+  with open(path) as reader:
+    header, *rows = [line.split("\t") for line in reader]
+  with open(path, "w") as writer:
+    writer.write("\t".join(header))
+    for number, row in enumerate(rows[:STEPS * BATCH_SIZE]):
+      row[3] = " ".join("%0*d" % (NUM_DIGITS, number)) + " " + row[3]
+      writer.write("\t".join(row))
+
+
 def log_examples(path):
-  """Has a classifier log the examples of each step, by their word pieces."""
+  """Has a classifier log the ids of the examples of each step."""
   build = run_classifier.ClassificationTask.head
+  pieces = list(tokenization.load_vocab(VOCAB))
 
   def head(self, features, is_training):
     if not is_training:
@@ -68,7 +147,8 @@ def log_examples(path):
     step = tf.train.get_or_create_global_step()
     log = tf.numpy_function(
         lambda step, ids: log_row(path, ("ids", int(step) + 1, [
-            hash(tuple(row)) for row in ids.tolist()])),
+            int("".join(pieces[one] for one in row))
+            for row in ids[:, 1:1 + NUM_DIGITS].tolist()])),
         [step, features["input_ids"]], [])
     with tf.control_dependencies([log]):
       features = dict(features, input_ids=tf.identity(features["input_ids"]))
@@ -80,10 +160,10 @@ def log_examples(path):
 def classify(folder, log):
   """The first job."""
   log_examples(log)
+  data_dir = os.path.join(FLAGS.output_dir, "data")
   settings = script_options.make(run_classifier.Settings, dict(
-      task_name="MRPC", data_dir=SAMPLE, max_seq_length=32,
-      vocab_file=os.path.join(SAMPLE, "sample_vocab.txt"),
-      bert_config_file=os.path.join(SAMPLE, "sample_config.json"),
+      task_name="MRPC", data_dir=data_dir, max_seq_length=32, vocab_file=VOCAB,
+      bert_config_file=os.path.join(data_dir, "config.json"),
       do_train=True, do_eval=True, do_predict=True, num_train_epochs=1.0,
       train_batch_size=BATCH_SIZE, learning_rate=1e-3, tf_random_seed=1,
       save_checkpoints_steps=2, log_steps=1, output_dir=folder,
@@ -98,15 +178,26 @@ def make_shards(folder, unused_log):
       create_pretraining_data.Settings, dict(
           input_file=os.path.join(SAMPLE, "sample_text.txt"),
           output_file=os.path.join(folder, "records@4"),
-          vocab_file=os.path.join(SAMPLE, "sample_vocab.txt"),
-          num_workers=2, dupe_factor=5)))
+          vocab_file=VOCAB, num_workers=2, dupe_factor=5)))
 
 
-JOBS = {"classifier": classify, "shards": make_shards}
+def extract(folder, unused_log):
+  """The third job, with the model of the first one, whole."""
+  extract_features.run_with(script_options.make(
+      extract_features.Settings, dict(
+          input_file=os.path.join(SAMPLE, "sample_text.txt"), layers="-1",
+          output_file=os.path.join(folder, "features.jsonl"), vocab_file=VOCAB,
+          bert_config_file=os.path.join(FLAGS.output_dir, "data/config.json"),
+          max_seq_length=32, pooling="mean", init_checkpoint=os.path.join(
+              FLAGS.output_dir, "classifier", "model.ckpt-%d" % STEPS))))
+
+
+JOBS = {"classifier": classify, "shards": make_shards, "features": extract}
 
 
 def start(job, folder, log):
   """Starts a job in a process that has TensorFlow already; returns its id."""
+  SHARED[:] = bytes(len(SHARED))
   process = os.fork()
   if process:
     return process
@@ -117,6 +208,7 @@ def start(job, folder, log):
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.makedirs(folder, exist_ok=True)
+    show_stages(log)
     JOBS[job](folder, log)
     status = 0
   except BaseException:  # noqa: BLE001  # the process ends here
@@ -126,16 +218,31 @@ def start(job, folder, log):
     os._exit(status)
 
 
-def wait(process, seconds):
-  """Waits for the end of a process; returns its status, None if it runs on."""
-  end = time.time() + seconds
+def wait(process, seconds, number=0, count=0):
+  """Waits for the end of a process; returns its status, None if it runs on.
+
+  The seconds count from the beginning of the stage of that number, when it has
+  begun that often, or from now, if it is 0.
+  """
+  end = None
   while True:
     found, status = os.waitpid(process, os.WNOHANG)
     if found:
       return status
-    if time.time() > end:
+    if end is None and (not number or SHARED[number + 1] >= count):
+      end = time.time() + seconds
+    if end is not None and time.time() >= end:
       return None
-    time.sleep(0.005)
+    time.sleep(0.0005)
+
+
+def choose_moment(moments, rows):
+  """Returns arguments of `wait`: a random moment of a job of these rows."""
+  durations = {name: values for (kind, name), values in rows.items()
+               if kind == "seconds"}
+  name = moments.choice(sorted(durations))
+  return (moments.uniform(0, max(durations[name])), STAGES.index(name),
+          moments.randint(1, len(durations[name])) if STAGES.index(name) else 0)
 
 
 def find_broken(folder):
@@ -195,16 +302,14 @@ def read_files(folder):
 
 
 def compare(found, whole):
-  """Counts what differs from a job that was not killed.
+  """Compares a job with one that was not killed.
 
   Args:
     found: pair of what `read_rows` and `read_files` return.
     whole: the same of the job that was not killed.
 
   Returns:
-    other: list of str, names of what is not the same.
-    loss: float, the largest difference of a loss.
-    weight: float, the largest difference of a weight.
+    list of names of what differs, largest difference of a loss and of a weight.
   """
   (rows, made), (all_rows, all_made) = found, whole
   other = ["%s of step %s" % key for key in sorted(set(rows) | set(all_rows))
@@ -221,81 +326,89 @@ def compare(found, whole):
   return other, loss, float(weight)
 
 
-def find_stage(folder):
-  """Returns what a killed job was doing, by what it has left."""
-  names = [os.path.relpath(path, folder) for path in glob.glob(
-      os.path.join(folder, "**"), recursive=True)]
-  hidden = [name for name in os.listdir(folder) if name.endswith(".tmp")
-            ] if os.path.isdir(folder) else []
-  for stage, sign in (
-      ("while exporting", "export/"), ("while predicting", "eval_results.txt"),
-      ("while saving", "_temp"), ("while training", "model.ckpt"),
-      ("between shards", "records-"), ("between records", "tf_record")):
-    if any(sign in name for name in names):
-      return stage
-  return "while writing records" if hidden else "before writing"
+def count_records(rows):
+  """Returns how many records a job lost, and how many it used twice."""
+  used = collections.Counter(
+      one for (kind, _), values in rows.items() if kind == "ids"
+      for ids in values for one in ids)
+  return (STEPS * BATCH_SIZE - len(used) if used else 0,
+          sum(used.values()) - len(used))
 
 
-def run_whole(job, folder):
-  """Runs a job to its end; returns its seconds, and what it logged and made."""
+def run_whole(job):
+  """Runs a job to its end; returns what it logged and made."""
+  folder = os.path.join(FLAGS.output_dir, job)
   log, begin = folder + ".log", time.time()
   if wait(start(job, folder, log), 600):
     with open(log + ".stderr") as reader:
       sys.exit("%s: failed:\n%s" % (job, reader.read()[-3000:]))
-  return time.time() - begin, (read_rows(log), read_files(folder))
+  rows = read_rows(log)
+  rows["seconds", STAGES[0]].add(time.time() - begin)
+  assert count_records(rows) == (0, 0), job
+  return rows, read_files(folder)
+
+
+def kill_until_it_ends(job, whole, moments, figures):
+  """Runs a job that is killed again and again; counts what comes of it."""
+  folder = os.path.join(FLAGS.output_dir, "killed-" + job)
+  log, status, rest = folder + ".log", None, FLAGS.kills_per_job
+  while status is None:
+    process = start(job, folder, log)
+    status = wait(process, *(
+        choose_moment(moments, whole[0]) if rest else (600,)))
+    rest -= 1
+    if status is None:
+      os.killpg(process, 9)
+      os.waitpid(process, 0)
+      figures["killed"] += 1
+      figures[job, STAGES[SHARED[0]]] += 1
+    elif status:
+      with open(log + ".stderr") as reader:
+        print("%s: ended with status %d:\n%s" % (
+            job, status, reader.read()[-1000:]))
+      figures["failed"] += 1
+    for line in find_broken(folder):
+      print(line)
+      figures["unreadable"] += 1
+  rows = read_rows(log)
+  other, loss, weight = compare((rows, read_files(folder)), whole)
+  for name in other:
+    print("%s: %s differs" % (job, name))
+  lost, repeated = count_records(rows)
+  figures.update(jobs=1, differing=len(other), lost=lost, repeated=repeated)
+  figures["loss"] = max(loss, figures["loss"])
+  figures["weight"] = max(weight, figures["weight"])
+  shutil.rmtree(folder)
+  for path in glob.glob(folder + ".*"):
+    os.remove(path)
 
 
 def main(_):
   """Kills, compares and prints."""
   os.makedirs(FLAGS.output_dir)
+  write_data(os.path.join(FLAGS.output_dir, "data"))
+  whole = {job: run_whole(job) for job in JOBS}
   moments, figures = random.Random(FLAGS.seed), collections.Counter()
-  loss = weight = 0.0
-  whole = {job: run_whole(job, os.path.join(FLAGS.output_dir, "whole-" + job))
-           for job in FLAGS.jobs}
+  begin = time.time()
   while figures["killed"] < FLAGS.kills:
     job = FLAGS.jobs[figures["jobs"] % len(FLAGS.jobs)]
-    seconds, expected = whole[job]
-    folder = os.path.join(FLAGS.output_dir, "killed-" + job)
-    log, status = folder + ".log", None
-    while status is None:
-      process = start(job, folder, log)
-      status = wait(process, moments.uniform(0, seconds))
-      if status is None:
-        os.killpg(process, 9)
-        os.waitpid(process, 0)
-        figures["killed"] += 1
-        figures[job + " " + find_stage(folder)] += 1
-      elif status:
-        with open(log + ".stderr") as reader:
-          print("%s: ended with status %d:\n%s" % (
-              job, status, reader.read()[-1000:]))
-        figures["failed"] += 1
-      for line in find_broken(folder):
-        print(line)
-        figures["states that could not be read"] += 1
-    other, most, farthest = compare(
-        (read_rows(log), read_files(folder)), expected)
-    for name in other:
-      print("%s: %s differs" % (job, name))
-    figures["differing"] += len(other)
-    loss, weight = max(loss, most), max(weight, farthest)
-    figures["jobs"] += 1
-    shutil.rmtree(folder)
-    for ending in ("", ".stderr"):
-      if os.path.exists(log + ending):
-        os.remove(log + ending)
-  for stage, count in sorted(figures.items()):
-    if " " in stage and stage.split()[0] in JOBS:
-      print("  %5d times %s" % (count, stage))
-  print("%d processes killed, %d jobs brought to their end, %d failed" % (
-      figures["killed"], figures["jobs"], figures["failed"]))
-  print("%d states that could not be read" %
-        figures["states that could not be read"])
-  print("%d steps or files that differ from a job that was not killed" %
-        figures["differing"])
-  print("largest difference: loss %g, weight %g" % (loss, weight))
-  if (figures["failed"] or figures["states that could not be read"] or
-      figures["differing"] or loss or weight):
+    kill_until_it_ends(job, whole[job], moments, figures)
+  for job in JOBS:
+    for name in STAGES:
+      if figures[job, name]:
+        print("  %5d times %s, while %s" % (figures[job, name], job, name))
+  print("%(killed)d processes killed, %(jobs)d jobs brought to their end, "
+        "%(failed)d failed" % figures)
+  print("%(unreadable)d states that could not be read" % figures)
+  print("%(lost)d records lost, %(repeated)d repeated" % figures)
+  print("%(differing)d steps or files that differ from a job that was not "
+        "killed" % figures)
+  print("largest difference: loss %(loss)g, weight %(weight)g" % figures)
+  print("%.1f seconds per kill" % (
+      (time.time() - begin) / figures["killed"]))
+  if any(figures[name] for name in (
+      "failed", "unreadable", "lost", "repeated", "differing", "loss",
+      "weight")):
     sys.exit(1)
 
 

@@ -23,6 +23,7 @@ import arithmetic
 import glue_dev
 import lengths
 import profile_step
+import soak
 import steps
 
 
@@ -136,17 +137,48 @@ class ProfileTest(unittest.TestCase):
     self.assertEqual({"matrix products": 2, "element-wise": 1}, dict(numbers))
 
 
+class SoakTest(unittest.TestCase):
+
+  def test_answers_of_requests_are_compared_with_those_alone(self):
+    class Model:
+
+      def predict(self, texts):
+        if "fault" in texts:
+          raise OSError("gone")
+        # The second text of a request is answered wrongly.
+        return np.array([[len(text) + 0.5 * (i == 1)]
+                         for i, text in enumerate(texts)])
+
+    def ask(texts):
+      asker = soak.Asker(Model(), [(text, np.array([len(text)]))
+                                   for text in texts], seed=1)
+      asker.start()
+      while asker.requests < 100 and len(asker.errors) < 3:
+        pass
+      asker.stops = True
+      asker.join()
+      return asker
+
+    asker = ask(["a", "of three words"])
+    self.assertEqual([0.0, 0.5], asker.differences)
+    self.assertEqual([], asker.errors)
+    self.assertGreater(asker.texts, asker.requests)
+    self.assertIn("OSError: gone", ask(["fault"]).errors[0])
+
+
 class KillTest(unittest.TestCase):
 
   def test_killed_runs_end_as_whole_ones(self):
     with tempfile.TemporaryDirectory() as folder:
       process = subprocess.run(
           [sys.executable, os.path.join(helpers.TOP, "benchmarks", "kill.py"),
-           "--kills=3", "--output_dir=" + os.path.join(folder, "kill")],
+           "--jobs=shards,features,classifier", "--kills=3",
+           "--kills_per_job=1", "--output_dir=" + os.path.join(folder, "kill")],
           capture_output=True, text=True)
     self.assertEqual(0, process.returncode, process.stdout[-3000:])
-    self.assertRegex(process.stdout, r"(?m)^[3-9] processes killed, \d+ jobs "
+    self.assertRegex(process.stdout, r"(?m)^3 processes killed, \d+ jobs "
                      "brought to their end, 0 failed$")
+    self.assertIn("\n0 records lost, 0 repeated\n", process.stdout)
     self.assertIn("largest difference: loss 0, weight 0", process.stdout)
 
 

@@ -60,7 +60,7 @@ def read_only(folder):
 # What begins each, and what the command says. A file without a name, in which
 # records wait, is in the folder as well.
 FAULTS = {"full": (full_disk, r"no room to write to \((%s/.*; |\[Errno 27\] )"
-                   r"File too large\); what was complete is still there: free "),
+                   r"File too large\); what was complete is still there: "),
           "read-only": (read_only, "no permission to write or read: %s/.*; "
                         "Permission denied")}
 
