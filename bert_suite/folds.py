@@ -9,7 +9,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import files, problem_types, progress
+from . import faults, files, problem_types, progress
 
 RESULTS = "fold_results.tsv"
 PREDICTIONS = "fold_predictions.tsv"
@@ -53,9 +53,10 @@ def compute_figures(folders, problem):
       with tf.gfile.GFile(path, "rb") as reader:
         with np.load(io.BytesIO(reader.read())) as arrays:
           found.append(dict(arrays))
-    except (OSError, ValueError, zipfile.BadZipFile,
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile,
             tf.errors.OpError) as error:
-      raise ValueError("%s: cannot be read (%s)" % (path, error)) from None
+      raise ValueError("%s: cannot be read (%s)" % (
+          path, faults.message_of(error))) from None
   arrays = {name: np.concatenate([one[name] for one in found])
             for name in found[0]}
   figures = problem_types.compute_figures(problem, arrays)
@@ -80,8 +81,8 @@ def report(output_dir, groups, problem):
             for group, names in groups.items()]
   except ValueError as error:
     tf.logging.warning(
-        "There are no figures of all folds together: %s; for those, remove %s "
-        "and runs.json and run the command again", error, output_dir)
+        "There are no figures of all folds together: %s; for those, run the "
+        "command again with another --output_dir", error)
     return
   names = sorted(rows[0][1])
 

@@ -413,15 +413,22 @@ def test_all_folds_together_have_figures_and_a_table(folds):
       for name in ("eval_accuracy", "eval_f1", "eval_loss")] + ["12"]
 
 
-def test_folds_of_an_older_version_have_no_figures_together(folds):
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 damaged"])
+def test_folds_whose_evaluation_is_gone_have_no_figures_together(
+    folds, content):
   settings, _ = folds
-  os.remove(settings.output_dir + "/fold-1/fold.npz")
+  path = settings.output_dir + "/fold-1/fold.npz"
+  if content is None:  # of an older version
+    os.remove(path)
+  else:
+    with open(path, "wb") as writer:
+      writer.write(content)
   before = read_rows(settings.output_dir, "fold_results.tsv")
   with helpers.captured_log() as lines:
     run_classifier.run_with(settings)
   assert [line for line in lines if line.startswith(
       "There are no figures of all folds together: %s" % (
-          settings.output_dir + "/fold-1/fold.npz: cannot be read"))]
+          path + ": cannot be read"))]
   assert read_rows(settings.output_dir, "fold_results.tsv") == before
 
 
