@@ -379,6 +379,9 @@ def test_without_a_list_that_can_be_read_the_newest_is_used(tmp_path, content):
   newest = os.path.join(folder, "model.ckpt-10")  # 9 is the one before it
   path = tmp_path / "a" / "checkpoint"
   path.unlink()
+  for name in os.listdir(folder):
+    if name.startswith("model.ckpt-10."):
+      os.utime(os.path.join(folder, name), (1, 1))  # the clock was set back
   if content is not None:
     path.write_bytes(content)
   with captured_log() as lines:

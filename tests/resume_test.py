@@ -1,6 +1,7 @@
 """Killed at any moment, a run resumes from its last checkpoint."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import input_pipeline
+from bert_suite import input_pipeline, trained_models
 import helpers
+import predictor
 import run_classifier
 
 # Runs a script in which `die` is called at some moment, as kill -9 would.
@@ -100,11 +102,17 @@ def task(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(task, tmp_path_factory):
-  """The weights that a run without interruption ends with."""
+def finished(task, tmp_path_factory):
+  """The folder of a run without interruption, to be copied."""
   output_dir = str(tmp_path_factory.mktemp("out"))
   helpers.run_main(run_classifier, task + ["--output_dir=" + output_dir])
-  return helpers.read_weights(os.path.join(output_dir, "model.ckpt-6"))
+  return output_dir
+
+
+@pytest.fixture(scope="module")
+def trained(finished):
+  """The weights that a run without interruption ends with."""
+  return helpers.read_weights(os.path.join(finished, "model.ckpt-6"))
 
 
 def check_weights(checkpoint, expected):
@@ -244,10 +252,11 @@ def test_patience_needs_evaluations(task, tmp_path):
   assert "--early_stopping_patience=2 counts evaluations; also pass" in stderr
 
 
-def test_a_damaged_latest_checkpoint_is_passed_over(task, trained, tmp_path):
+def test_a_damaged_latest_checkpoint_is_passed_over(
+    task, finished, trained, tmp_path):
   output_dir = tmp_path / "out"
   arguments = task + ["--output_dir=%s" % output_dir]
-  helpers.run_main(run_classifier, arguments)
+  shutil.copytree(finished, str(output_dir))
   checkpoint = str(output_dir / "model.ckpt-6")
   data = output_dir / "model.ckpt-6.data-00000-of-00001"
   content = bytearray(data.read_bytes())
@@ -261,6 +270,48 @@ def test_a_damaged_latest_checkpoint_is_passed_over(task, trained, tmp_path):
           checkpoint, data, output_dir / "model.ckpt-4")) == 1
   assert "  Resuming at step 4" in lines
   check_weights(checkpoint, trained)
+
+
+def test_a_truncated_latest_checkpoint_is_passed_over_without_training_too(
+    task, finished, tmp_path):
+  output_dir = tmp_path / "out"
+  shutil.copytree(finished, str(output_dir))
+  os.truncate(str(output_dir / "model.ckpt-6.data-00000-of-00001"), 5000)
+  before = str(output_dir / "model.ckpt-4")
+  with helpers.captured_log() as lines:
+    # What predictor, export_model and extract_features find.
+    assert trained_models.find(str(output_dir)).checkpoint == before
+    helpers.run_main(run_classifier, task + [
+        "--do_train=false", "--do_predict", "--output_dir=%s" % output_dir,
+        "--export_dir=%s" % (tmp_path / "exported")])
+  found = [line for line in lines if "is passed over, since" in line]
+  assert found and all(line.startswith(str(output_dir / "model.ckpt-6"))
+                       for line in found)
+  assert dict(zip(*helpers.read_eval_results(str(output_dir))))[
+      "global_step"] == 4
+  with helpers.captured_log():
+    expected = predictor.Predictor(before).predict(["the cat"])
+    for other in (output_dir, tmp_path / "exported"):
+      np.testing.assert_allclose(
+          predictor.Predictor(str(other)).predict(["the cat"]), expected,
+          atol=1e-6)
+
+
+def test_a_folder_of_an_older_version_resumes_by_skipping(
+    task, finished, tmp_path):
+  output_dir = tmp_path / "out"
+  shutil.copytree(finished, str(output_dir))
+  for path in output_dir.iterdir():
+    if path.name.startswith("model.ckpt-6") or ".state." in path.name:
+      path.unlink()
+  with helpers.captured_log() as lines:
+    helpers.run_main(run_classifier, task + ["--output_dir=%s" % output_dir])
+  assert [line for line in lines if line.startswith(
+      "%s was saved by an older version, without the order of its data: the "
+      "examples of its 4 steps are skipped" % (output_dir / "model.ckpt-4"))]
+  assert "  Resuming at step 4" in lines
+  found = dict(zip(*helpers.read_eval_results(str(output_dir))))
+  assert found["global_step"] == 6
 
 
 def test_a_resumed_training_continues_in_the_data(tmp_path):
@@ -322,7 +373,8 @@ def test_a_resumed_training_draws_other_numbers(tmp_path):
   assert len(set(seeds)) == 3
 
 
-def test_ctrl_c_saves_and_the_command_says_so(task, tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_saves_and_the_command_says_so(task, tmp_path, name):
   """As a command: exit status 130 and a last line with what to do."""
   output_dir = tmp_path / "out"
   process = subprocess.run(
@@ -331,9 +383,9 @@ def test_ctrl_c_saves_and_the_command_says_so(task, tmp_path):
 # As in a shell: who runs the tests in the background ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def die(*unused_args, **unused_kwargs):
-  os.kill(os.getpid(), signal.SIGINT)
+  os.kill(os.getpid(), signal.%s)
 hooks.LogHook.before_run = at_call(3, hooks.LogHook.before_run)
-""")] + task + ["--output_dir=%s" % output_dir],
+""" % name)] + task + ["--output_dir=%s" % output_dir],
       capture_output=True)
   stderr = process.stderr.decode("utf-8")
   assert process.returncode == 130, stderr[-3000:]
