@@ -1,5 +1,6 @@
 """One training at a time has a folder."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,8 +10,11 @@ import threading
 
 import pytest
 
-from bert_suite import training_lock
-from helpers import TOP
+from bert_suite import input_pipeline, training_lock
+import export_fixtures
+import helpers
+import run_classifier
+import run_pretraining
 
 HOLDS = """
 import os, sys, time
@@ -22,17 +26,26 @@ with training_lock.TrainingLock(sys.argv[2]):
 """
 
 
+@contextlib.contextmanager
+def held(folder):
+  """Gives a process that holds a folder within a `with` block."""
+  process = subprocess.Popen(
+      [sys.executable, "-c", HOLDS, helpers.TOP, folder], stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL)
+  assert process.stdout.readline() == b"has it\n"
+  try:
+    yield process
+  finally:
+    process.kill()
+    process.wait()
+
+
 @pytest.fixture
 def holder(tmp_path):
   """A process that holds a folder, and the folder."""
   folder = str(tmp_path / "run[1]" / "out")
-  process = subprocess.Popen(
-      [sys.executable, "-c", HOLDS, TOP, folder], stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL)
-  assert process.stdout.readline() == b"has it\n"
-  yield process, folder
-  process.kill()
-  process.wait()
+  with held(folder) as process:
+    yield process, folder
 
 
 def test_the_second_is_told_who_has_it(holder):
@@ -45,6 +58,41 @@ def test_the_second_is_told_who_has_it(holder):
       r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; wait until it ends, stop it, or "
       "pass another --output_dir$" % process.pid, str(error.value))
   assert os.listdir(folder) == [training_lock.FILE_NAME]
+
+
+def test_no_script_trains_where_another_does_but_it_evaluates(tmp_path):
+  out = export_fixtures.write_model(
+      tmp_path, "classifier", record_task="mrpc", labels=["0", "1"])
+  settings = dict(
+      vocab_file=helpers.write_vocab(tmp_path), output_dir=out,
+      bert_config_file=helpers.write_config(tmp_path),
+      max_seq_length=export_fixtures.LENGTH)
+  classifier = dict(settings, task_name="MRPC",
+                    data_dir=helpers.write_mrpc(tmp_path / "data"))
+  del settings["vocab_file"]
+  records = str(tmp_path / "a.tf_record")
+  input_pipeline.write_examples(records, [dict(
+      dict.fromkeys(["input_ids", "input_mask", "segment_ids"],
+                    [1] * export_fixtures.LENGTH),
+      masked_lm_positions=[1], masked_lm_ids=[1], masked_lm_weights=[1.0],
+      next_sentence_labels=[0])])
+  pretraining = dict(settings, input_file=records, max_predictions_per_seq=1)
+
+  def run(script, values, split):
+    return helpers.run_command(script, ["--do_" + split] + [
+        "--%s=%s" % item for item in values.items()])
+
+  with held(out):
+    before = sorted(os.listdir(out))
+    for script, values in [(run_classifier, classifier),
+                           (run_pretraining, pretraining)]:
+      status, stderr = run(script, values, "train")
+      assert status == 1
+      assert re.match(r"\w+\.py: %s: another training is writing there, process "
+                      r".*; wait until it ends, .*\n$" % out, stderr), stderr
+    assert sorted(os.listdir(out)) == before
+    assert run(run_classifier, classifier, "eval") == (0, "")
+  assert "eval_accuracy" in helpers.read_eval_results(out)[0]
 
 
 def test_a_killed_one_has_it_no_more(holder):
