@@ -1,19 +1,23 @@
-"""Measures the memory of a training step with and without the padding.
+"""Measures the memory of a training step, and the time that less of it takes.
 
   python benchmarks/memory.py
 
-The steps are those of training_step.py. Each side and data set is a process of
-its own (Linux: it reads /proc). It initialises the variables, the optimizer's
-included, looks at its resident memory, has the kernel forget the peak so far,
-takes --warmup + --steps steps on different batches, and looks at the peak. The
-difference is what the steps needed: activations, gradients, and what TensorFlow
-keeps of freed memory.
+The steps are those of training_step.py: with the padding, without it
+("packed"), and so with --recompute_grad ("recomputed"). Each side and data set
+is a process of its own (Linux: it reads /proc). It initialises the variables,
+the optimizer's included, looks at its resident memory, has the kernel forget
+the peak so far, takes --warmup + --steps steps on different batches, and looks
+at the peak. The difference is what the steps needed: activations, gradients,
+and what TensorFlow keeps of freed memory. The seconds are those of the fastest
+step.
 
 Prints the environment, a table, and last, for each data set:
 
-  MRPC: padded <MB> MB, packed <MB> MB, packed/padded <r>
+  MRPC: packed <MB> MB, of padded <r>, recomputed <MB> MB, of packed <r>, in
+    <r> times the time
 """
 
+import collections
 import json
 import os
 import subprocess
@@ -27,7 +31,10 @@ import steps
 
 FLAGS = flags.FLAGS
 
-SIDES = {"padded": False, "packed": True}
+SIDES = collections.OrderedDict([
+    ("padded", dict(remove_padding=False)),
+    ("packed", dict(remove_padding=True)),
+    ("recomputed", dict(remove_padding=True, recompute_grad=True))])
 # https://www.kernel.org/doc/html/latest/filesystems/proc.html
 STATUS = "/proc/self/status"
 CLEAR_REFS = "/proc/self/clear_refs"
@@ -37,7 +44,9 @@ FORGET_PEAK = "5"
 def define_flags():
   """Defines the flags of this script."""
   steps.define_flags()
-  flags.DEFINE_enum("side", None, sorted(SIDES), "Measure this side alone, in "
+  flags.DEFINE_enum("compute_dtype", "float32", ["float32", "bfloat16"],
+                    "As --compute_dtype of the scripts.")
+  flags.DEFINE_enum("side", None, list(SIDES), "Measure this side alone, in "
                     "this process, and print JSON; the script gives this to "
                     "the processes it starts.")
 
@@ -68,20 +77,22 @@ def measure(side):
     side: str. Of SIDES.
 
   Returns:
-    dict: "variables", resident memory before the steps, "peak", both in MB, and
-    whether that is the "peak_of_steps" or may be one before them.
+    dict: "variables", resident memory before the steps, "peak", both in MB,
+    whether that is the "peak_of_steps" or may be one before them, and "seconds"
+    of the fastest step.
   """
   (_, counts), = steps.find_lengths().items()
-  train_step = steps.make_training(steps.make_config(), SIDES[side])
+  train_step = steps.make_training(
+      steps.make_config(), compute_dtype=FLAGS.compute_dtype, **SIDES[side])
   random = np.random.RandomState(FLAGS.seed)
   batches = [steps.make_batch(random, counts)
              for _ in range(FLAGS.warmup + FLAGS.steps)]
   peak_of_steps = forget_peak()
   variables = read_status("VmRSS")
-  for batch in batches:
-    train_step(batch)
+  seconds = [train_step(batch) for batch in batches]
   return {"variables": variables, "peak": read_status("VmHWM"),
-          "peak_of_steps": peak_of_steps}
+          "peak_of_steps": peak_of_steps,
+          "seconds": min(seconds[FLAGS.warmup:])}
 
 
 def measure_apart(name, side):
@@ -94,7 +105,7 @@ def measure_apart(name, side):
 
 
 def main(_):
-  """Measures both sides and sums up."""
+  """Measures all sides and sums up."""
   if FLAGS.side:
     print("\n" + json.dumps(measure(FLAGS.side)))
     return
@@ -102,21 +113,27 @@ def main(_):
     sys.exit("this benchmark reads %s, which only Linux has" % STATUS)
   names = list(steps.find_lengths())
   steps.print_environment()
-  row = "%12s %8s %14s %10s %10s"
-  print(row % ("data set", "side", "variables, MB", "peak, MB", "steps, MB"))
+  row = "%12s %10s %14s %10s %10s %8s"
+  print(row % ("data set", "side", "variables, MB", "peak, MB", "steps, MB",
+               "seconds"))
   summary = []
   for name in names:
-    needed = {}
-    for side in ("padded", "packed"):
+    needed, seconds = {}, {}
+    for side in SIDES:
       found = measure_apart(name, side)
       needed[side] = found["peak"] - found["variables"]
+      seconds[side] = found["seconds"]
       print(row % (name, side, "%.0f" % found["variables"],
-                   "%.0f" % found["peak"], "%.0f" % needed[side]) +
+                   "%.0f" % found["peak"], "%.0f" % needed[side],
+                   "%.2f" % seconds[side]) +
             ("" if found["peak_of_steps"] else "  (peak since the start)"),
             flush=True)
-    summary.append("%s: padded %.0f MB, packed %.0f MB, packed/padded %.2f" % (
-        name, needed["padded"], needed["packed"],
-        needed["packed"] / needed["padded"]))
+    summary.append(
+        "%s: packed %.0f MB, of padded %.2f, recomputed %.0f MB, of packed "
+        "%.2f, in %.2f times the time" % (
+            name, needed["packed"], needed["packed"] / needed["padded"],
+            needed["recomputed"], needed["recomputed"] / needed["packed"],
+            seconds["recomputed"] / seconds["packed"]))
   print("\n" + "\n".join(summary))
 
 

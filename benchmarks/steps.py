@@ -185,7 +185,7 @@ def make_inputs():
 
 
 def make_training(config, remove_padding, use_xla=False,
-                  compute_dtype="float32"):
+                  compute_dtype="float32", recompute_grad=False):
   """Builds the training that the flags name in a graph and session of its own.
 
   Args:
@@ -193,6 +193,7 @@ def make_training(config, remove_padding, use_xla=False,
     remove_padding: bool. See `modeling.Options`.
     use_xla: bool. As --use_xla of the scripts.
     compute_dtype: str. As --compute_dtype of the scripts.
+    recompute_grad: bool. As --recompute_grad of the scripts.
 
   Returns:
     A function that takes one training step on a batch of `make_batch` and
@@ -210,7 +211,7 @@ def make_training(config, remove_padding, use_xla=False,
             compute_dtype=compute_dtype, compiled=use_xla),
         options=modeling.Options(
             remove_padding=remove_padding, compute_dtype=compute_dtype,
-            compiled=use_xla))
+            compiled=use_xla, recompute_grad=recompute_grad))
     model_fn, features = HEADS[FLAGS.head](config, training, inputs)
     spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
                     {"batch_size": FLAGS.batch_size})

@@ -209,12 +209,15 @@ class Options:
       variables, sums, softmax, layer norm, outputs.
     compiled: XLA compiles each kind of layer as one program, see `xla.call`.
       With `remove_padding` it implies `few_shapes`, and fewer of them.
+    recompute_grad: A training keeps the input of each layer alone and computes
+      the layer again for its gradient: less memory, a third more time.
   """
   use_one_hot_embeddings: bool = False
   remove_padding: bool = False
   few_shapes: bool = False
   compute_dtype: str = "float32"
   compiled: bool = False
+  recompute_grad: bool = False
 
 
 def make_options(options=None, use_one_hot_embeddings=False,

@@ -39,12 +39,17 @@ def gradients_by_hand(by_hand=True):
   written to a file and trained by programs without this module, as a Hub module
   is.
   """
-  before = getattr(_local, "by_hand", False)
+  before = has_gradients_by_hand()
   _local.by_hand = by_hand
   try:
     yield
   finally:
     _local.by_hand = before
+
+
+def has_gradients_by_hand():
+  """Returns whether `gradients_by_hand` is on."""
+  return getattr(_local, "by_hand", False)
 
 
 # Differs in each copy of this module that a program may have imported.

@@ -22,7 +22,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import files, kernels, padding, xla
+from . import files, kernels, padding, recomputation, xla
 # Programs use all these names as this module's.
 from .config import (  # noqa: F401
     BertConfig, Options, check_config, get_layer_norm_eps, make_options)
@@ -102,7 +102,8 @@ class BertModel:
             [tf.zeros([get_shape_list(input_ids)[0], 1], tf.int32),
              tf.cast(output_positions, tf.int32)], axis=1)
       layers, at_positions = _encode(
-          config, embeddings, input_mask, packing, positions)
+          config, embeddings, input_mask, packing, positions,
+          options.recompute_grad and is_training)
       # Of these, a session computes only what is fetched.
       self.embedding_output = (
           packing.unpack(embeddings) if packing else embeddings)  # [B, S, W]
@@ -221,7 +222,8 @@ def _embed(config, input_ids, token_type_ids, options, packing):
         [packing.position_ids] if packing else [])), table
 
 
-def _encode(config, embeddings, input_mask, packing, positions):
+def _encode(config, embeddings, input_mask, packing, positions,
+            recompute_grad):
   """Builds the Transformer layers on the embeddings.
 
   Args:
@@ -230,6 +232,7 @@ def _encode(config, embeddings, input_mask, packing, positions):
     input_mask: int32 [B, S].
     packing: Packing, or None.
     positions: int32 [B, P], or None.
+    recompute_grad: bool. See `Options`.
 
   Returns:
     list of float32 [B, S, W], one for each layer, and float32 [B, P, W], the
@@ -251,7 +254,8 @@ def _encode(config, embeddings, input_mask, packing, positions):
         initializer_range=config.initializer_range,
         do_return_all_layers=True, packing=packing,
         positions=positions if packing else None,
-        layer_norm_eps=get_layer_norm_eps(config))
+        layer_norm_eps=get_layer_norm_eps(config),
+        recompute_grad=recompute_grad)
   if not packing:
     return layers, None if positions is None else tf.gather(
         layers[-1], positions, batch_dims=1)
@@ -386,7 +390,8 @@ def transformer_model(
     num_attention_heads=12, intermediate_size=3072, intermediate_act_fn=gelu,
     hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
     initializer_range=0.02, do_return_all_layers=False, packing=None,
-    positions=None, layer_norm_eps=kernels.LAYER_NORM_EPSILON):
+    positions=None, layer_norm_eps=kernels.LAYER_NORM_EPSILON,
+    recompute_grad=False):
   """A stack of Transformer encoder layers (arXiv 1706.03762, section 3.1).
 
   Args:
@@ -405,6 +410,8 @@ def transformer_model(
     positions: int32 [B, P], only with `packing`. Positions for which the last
       layer is computed separately, a second time.
     layer_norm_eps: float. See `layer_norm`.
+    recompute_grad: bool. Computes each layer again for its gradient instead of
+      keeping its activations.
 
   Returns:
     A Tensor shaped like `input_tensor`, or a list of them; with `positions` a
@@ -439,6 +446,8 @@ def transformer_model(
         initializer_range=initializer_range, do_return_2d_tensor=True)
     add_layer = make_padded_layer(
         attention_mask, input_shape[:2], finish, attend)
+  if recompute_grad:
+    add_layer = functools.partial(recomputation.recomputed, add_layer)
 
   # Between layers everything is a matrix, one row per token: reshaping back
   # and forth costs time on TPUs.

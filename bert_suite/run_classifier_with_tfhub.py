@@ -230,6 +230,9 @@ def run_with(settings):
   if settings.init_head == "keep":
     raise cli.UserError(
         "--init_head=keep: a module has no head; leave the flag out")
+  if settings.recompute_grad:
+    raise cli.UserError("--recompute_grad: a module's graph is built already; "
+                        "leave the flag out")
   if settings.compute_dtype != "float32":
     raise cli.UserError("--compute_dtype: a module computes in float32, as it "
                         "was exported; leave the flag out")

@@ -103,6 +103,9 @@ class OptimizationSettings(TrainingSettings):
       "integer", 32, "Batch size for training.", lower_bound=1)
   learning_rate: float = option(
       "float", 5e-5, "Peak learning rate of Adam.", above=0)
+  recompute_grad: bool = option(
+      "bool", False, "Compute the activations of each layer again for its "
+      "gradient instead of keeping them: less memory, more time.")
 
 
 @dataclasses.dataclass

@@ -43,7 +43,7 @@ _GROUPS = [
      null_score_diff_threshold verbose_logging output_format export_dir
      hub_dir glue_submission_dir tune_thresholds plots"""),
     ("Device", """
-     batch_size remove_padding compute_dtype use_xla
+     batch_size remove_padding recompute_grad compute_dtype use_xla
      xla_cache_dir use_one_hot_embeddings use_tpu tpu_name
      tpu_zone gcp_project num_tpu_cores iterations_per_loop master"""),
 ]

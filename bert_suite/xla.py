@@ -118,10 +118,34 @@ def has_keys():
 
 def draw_key():
   """Draws a key for stateless random numbers, int32 [2]; see `drawing_from`."""
-  source = getattr(_local, "source", None)
+  return _draw_key_of(getattr(_local, "source", None))
+
+
+def _draw_key_of(source):
   if source:
     return next(source)
   return tf.random_uniform([2], maxval=2 ** 31 - 1, dtype=tf.int32)
+
+
+@contextlib.contextmanager
+def recording_keys():
+  """Keeps the keys that are drawn within a `with` block, in a list."""
+  source, keys = getattr(_local, "source", None), []
+
+  def record():
+    while True:
+      keys.append(_draw_key_of(source))
+      yield keys[-1]
+
+  with _setting("source", record()):
+    yield keys
+
+
+@contextlib.contextmanager
+def repeating(keys):
+  """Draws keys from a list within a `with` block."""
+  with _setting("source", iter(keys)):
+    yield
 
 
 def next_key():
@@ -173,7 +197,7 @@ class _Program:
       return self._function(*inputs)
 
   def __call__(self, *tensors):
-    values = {name: tf.get_variable(name, **arguments).value()
+    values = {name: tf.convert_to_tensor(tf.get_variable(name, **arguments))
               for name, arguments in self.variables.items()}
     key = draw_key() if self.draws else tf.zeros([2], tf.int32)
     return self._compiled(key, values, *tensors)
