@@ -14,7 +14,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_files, checkpoints, files, progress, thresholds, training_state)
+    checkpoint_files, checkpoints, files, json_files, progress, thresholds,
+    training_state)
 
 FILE_NAME = "history.tsv"
 FOLDER = "best"
@@ -76,8 +77,12 @@ def read_history(output_dir):
   if not tf.gfile.Exists(path):
     return [], None
   rows = []
-  with tf.gfile.GFile(path) as reader:
-    lines = [line.split("\t") for line in reader.read().split("\n")[:-1]]
+  try:
+    text = json_files.read_small(path).decode("utf-8")
+  except ValueError as error:
+    raise ValueError("%s: cannot be read (%s); remove it, and the evaluations "
+                     "so far are forgotten" % (path, error)) from None
+  lines = [line.split("\t") for line in text.split("\n")[:-1]]
   for number, line in enumerate(lines or [[]], 1):
     try:
       if number == 1:
@@ -237,7 +242,7 @@ class Evaluations:
 
   def log(self):
     """Logs the table."""
-    progress.log_table("Evaluations", [line[:2] + [
+    header, *lines = format_table(self.rows, self._metric)
+    progress.log_table("Evaluations", [header] + [line[:2] + [
         "%.6g" % float(cell) if cell[:1].isdigit() or cell[:1] == "-" else cell
-        for cell in line[2:]]
-        for line in format_table(self.rows, self._metric)])
+        for cell in line[2:]] for line in lines])

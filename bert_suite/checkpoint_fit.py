@@ -105,8 +105,8 @@ def check_shapes_of(expected, checkpoint, must_have_all, cure):
                       (name, list(shapes[name]), ours))
   if problems:
     raise ValueError(
-        "%s does not fit the model (%s):\n  %s" %
-        (checkpoint, cure, "\n  ".join(problems)))
+        "%s does not fit the model (%s): %s" %
+        (checkpoint, cure, "; ".join(problems)))
 
 
 def _describe_stranger(expected, checkpoint, shapes, cure):

@@ -9,7 +9,9 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from google.protobuf import text_format
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files, files, run_record, training_lock, training_state
+from . import (
+    checkpoint_files, files, json_files, run_record, training_lock,
+    training_state)
 # What runs use of run.json, which lies beside the checkpoints it describes.
 from .run_record import (  # noqa: F401
     FILE_NAME, check_fields, check_record, describe_vocab, hash_vocab,
@@ -202,9 +204,12 @@ def _read_list(folder):
     state: CheckpointState proto, or None if there are no checkpoints.
     is_listed: bool. Whether the list could be read.
   """
+  path = os.path.join(folder, "checkpoint")
   try:
+    if tf.gfile.Exists(path):
+      json_files.read_small(path)
     state = tf.train.get_checkpoint_state(folder)
-  except ValueError:  # it is empty, or not UTF-8
+  except ValueError:  # it is empty, far too large, or not UTF-8
     state = None
   if state:
     return state, True

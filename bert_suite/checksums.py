@@ -61,6 +61,29 @@ def _sum_rows(data, table):
   return sums.tolist()
 
 
+def find_heads(content, begin):
+  """Yields places in bytes where a length is followed by its checksum.
+
+  Args:
+    content: bytes.
+    begin: int. The first place to look at.
+  """
+  table = np.array(_make_tables()[0], np.int64)
+  size = _ROW  # few at first, as the next record is usually near
+  while begin + 12 <= len(content):
+    part = np.frombuffer(content, np.uint8, min(
+        size + 11, len(content) - begin), begin).astype(np.int64)
+    count = len(part) - 11
+    crc = np.full([count], 0xFFFFFFFF)
+    for i in range(8):
+      crc = np.take(table, (crc ^ part[i:i + count]) & 0xFF) ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    there = sum(part[8 + i:8 + i + count] << 8 * i for i in range(4))
+    yield from (begin + np.flatnonzero(masked == there)).tolist()
+    begin, size = begin + count, min(2 * size, _ROW ** 2)
+
+
 def frame(data):
   """Returns the four parts of a record of bytes, as a file has them."""
   length = struct.pack("<Q", len(data))

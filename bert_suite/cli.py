@@ -26,6 +26,9 @@ class UserError(Exception):
 
   exit_status = 1
 
+  def __init__(self, text=""):
+    super().__init__(faults.one_line(str(text)))
+
   def _render_traceback_(self):
     """Returns what IPython shows, a list of lines."""
     return ["%s: %s" % (type(self).__name__, self)]

@@ -10,7 +10,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import kernels
+from . import json_files, kernels
 from .layers import ACTIVATIONS
 
 
@@ -96,13 +96,10 @@ class BertConfig:
   def from_json_file(cls, json_file):
     """Reads the config of a model to build; a ValueError names the file."""
     try:
-      with tf.gfile.GFile(json_file, "rb") as reader:
-        content = reader.read()
+      values = json_files.read(json_file)
     except tf.errors.OpError as error:
       raise ValueError("%s: cannot be read (%s); pass the bert_config.json of "
                        "the model" % (json_file, error.message)) from None
-    try:
-      values = json.loads(content.decode("utf-8-sig"))
     except ValueError as error:  # also for bytes that are not UTF-8
       raise ValueError("%s: is not JSON (%s); pass the bert_config.json of the "
                        "model" % (json_file, error)) from None

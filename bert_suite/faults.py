@@ -15,6 +15,30 @@ from . import usage
 run_flags = contextvars.ContextVar("run_flags", default=None)
 
 
+_LONG_WORD = re.compile(r"\S{1000,}")
+_LONGEST_LINE = 40000  # the names of all variables of BERT-Large
+
+
+def one_line(text):
+  """Returns a text as one line that a terminal can show.
+
+  What it tells of a file may be anything: line ends become spaces, other
+  characters that cannot be printed escapes, and too long a text is cut.
+
+  Args:
+    text: str.
+  """
+  def shorten(text, length):
+    return text if len(text) <= length else "%s [...] %s" % (
+        text[:length // 2], text[-length // 2:])
+
+  text = shorten(_LONG_WORD.sub(
+      lambda found: shorten(found.group(), 800), text), _LONGEST_LINE)
+  return "".join(
+      one if one.isprintable() else one.encode("unicode_escape").decode("ascii")
+      for one in text.replace("\n", " "))
+
+
 def is_of_tensorflow(error):
   """Returns whether an exception is a `tf.errors.OpError`."""
   errors = getattr(sys.modules.get("tensorflow"), "errors", None)

@@ -1,16 +1,20 @@
 """Reads files that may be gzip, as their first bytes show, not their names.
 
+Refuses those that are read at once and are too large for what they should be.
+
 Knows nothing of TensorFlow, as `squad.reader` does not.
 """
 
 import gzip
 import io
+import os
 import zlib
 
 # The third byte is the only method that there is. No UTF-8 text begins with
 # these, and no file of records either, unless its first record has 560 KB.
 _MAGIC = b"\x1f\x8b\x08"
 _BUFFER_BYTES = 2 ** 16
+_BLOCK_BYTES = 2 ** 20  # what is read at once, where it may be too much
 
 
 def is_gzip(reader):
@@ -43,6 +47,42 @@ def unpacked(reader, name):
   if is_gzip(reader):
     reader = gzip.GzipFile(fileobj=reader)
   return io.BufferedReader(_Raw(reader, name), _BUFFER_BYTES)
+
+
+def find_excess(reader, limit):
+  """Returns why a file is too large to be read at once, None if it is not.
+
+  Args:
+    reader: binary file.
+    limit: int. Bytes that it may have.
+  """
+  size = (reader.size() if hasattr(reader, "size") else
+          os.fstat(reader.fileno()).st_size)
+  return ("has %d MB, expected %d at most" % (size >> 20, limit >> 20)
+          if size > limit else None)
+
+
+def read(reader, name, limit):
+  """Returns what a file holds, bytes, unpacked if it is gzip.
+
+  Args:
+    reader: binary file at its beginning, see `is_gzip`.
+    name: str. What a message calls it.
+    limit: int. Bytes that it may have, packed or not.
+
+  Raises:
+    ValueError: it is larger, or a damaged gzip file.
+  """
+  excess, blocks, left = find_excess(reader, limit), [], limit
+  source = unpacked(reader, name)
+  while not excess:
+    blocks.append(source.read(_BLOCK_BYTES))
+    if not blocks[-1]:
+      return b"".join(blocks)
+    left -= len(blocks[-1])
+    if left < 0:
+      excess = "has more than %d MB, unpacked" % (limit >> 20)
+  raise ValueError("%s: %s; is it the right file?" % (name, excess))
 
 
 class _Raw(io.RawIOBase):

@@ -293,9 +293,9 @@ def scan(path):
     length = _read_length(content, offset)
     if length is None:
       yield offset, None
-      offset += 1
-      while offset < end and _read_length(content, offset) is None:
-        offset += 1
+      offset = next(
+          (place for place in checksums.find_heads(content, offset + 1)
+           if _read_length(content, place) is not None), end)
       continue
     start, stop = offset + 12, offset + 12 + length
     data = content[start:stop]

@@ -46,10 +46,13 @@ def find_offsets(path):
   index = os.path.join(folder, ".%s.offsets" % name)
   if tf.gfile.Exists(index):
     with tf.gfile.GFile(index, "rb") as reader:
-      content = reader.read()
+      # No more than so large a file can need.
+      content = reader.read(8 * (3 + int(made_for[1]) // _OVERHEAD) + 1)
     if len(content) % 8 == 0 and len(content) >= 24:
       numbers = np.frombuffer(content, np.int64)
-      if (numbers[:2] == made_for).all() and numbers[-1] == made_for[1]:
+      if ((numbers[:2] == made_for).all() and numbers[2] == 0 and
+          numbers[-1] == made_for[1] and
+          (np.diff(numbers[2:]) >= _OVERHEAD).all()):
         return numbers[2:]
   offsets = _scan(path, int(made_for[1]))
   try:

@@ -14,7 +14,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import config as bert_config, files, problem_types
+from . import config as bert_config, files, json_files, problem_types
 
 FILE_NAME = "run.json"
 
@@ -160,10 +160,9 @@ def read_record(output_dir):
   if not tf.gfile.Exists(path):
     return None
   try:
-    with tf.gfile.GFile(path) as reader:
-      record = json.loads(reader.read())
+    record = json_files.read(path)
     check_fields(record)
-  except (ValueError, RecursionError, tf.errors.OpError) as error:
+  except (ValueError, tf.errors.OpError) as error:
     raise ValueError(
         "%s: cannot be read (%s); copy it again, or remove it: then only the "
         "shapes of the checkpoint are compared, and export_model.py and "

@@ -7,7 +7,6 @@ makes a session to run here (`open_session`), or a SavedModel to run elsewhere
 
 import collections
 import contextlib
-import json
 import os
 import tempfile
 
@@ -15,7 +14,9 @@ from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_fit, checkpoints, cli, faults, files, modeling, padding
+from . import (
+    checkpoint_fit, checkpoints, cli, faults, files, json_files, modeling,
+    padding)
 
 # What every task reads, int32 [B, S] each.
 SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -263,8 +264,7 @@ def load_saved_model(path):
   """
   settings_file = os.path.join(path, "assets", SETTINGS_FILE)
   try:
-    with tf.gfile.GFile(settings_file) as reader:
-      settings = json.loads(reader.read())
+    settings = json_files.read(settings_file)
     # Values have the names and types of those in run.json.
     checkpoints.check_fields(dict(settings, training=settings))
     for name in ("do_lower_case", "max_seq_length"):

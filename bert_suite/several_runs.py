@@ -20,7 +20,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
+<<<<<<< HEAD
     best_model, cli, files, folds, progress, run_record, run_settings, runner,
+=======
+    best_model, cli, files, json_files, progress, run_record, runner,
+>>>>>>> 39bd1fe (A seeded fuzzer of every reader; what it found is one line: sizes, depth, control characters, damaged lists and indices)
     script_options, splits, training)
 
 FILE_NAME = "runs.json"
@@ -408,13 +412,19 @@ def _read(output_dir):
   if not tf.gfile.Exists(path):
     return {}, [], None
   try:
-    with tf.gfile.GFile(path) as reader:
-      found = json.loads(reader.read())
-    runs = [Run(name, os.path.join(output_dir, name), settings, dict(figures),
-                failed) for name, settings, figures, failed in found["runs"]]
+    found = json_files.read(path)
+    runs = []
+    for name, settings, figures, failed in found["runs"]:
+      if os.path.basename(name) != name or name in ("", ".", ".."):
+        raise ValueError("found the run %r, expected a name" % name)
+      if not all(isinstance(value, (int, float))
+                 for value in dict(figures).values()):
+        raise ValueError("run %s: found %r, expected numbers" % (name, figures))
+      runs.append(Run(name, os.path.join(output_dir, name), dict(settings),
+                      dict(figures), failed))
     best, = [one for one in runs if one.name == found["best"]]
     return dict(found["of"]), runs, best
-  except (ValueError, KeyError, TypeError, RecursionError) as error:
+  except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
         "%s: cannot be read (%s); remove it, and runs that still have their "
         "checkpoints are evaluated again, the others trained again" % (

@@ -167,7 +167,7 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
   answers, exact, f1s = _raw_scores(questions, predictions, sources, warns)
   if null_odds is None:
     return _summary(answers, exact, f1s)
-  null_odds = _check_null_odds(null_odds, answers, sources)
+  null_odds = check_null_odds(null_odds, answers, sources)
   if threshold is None:
     threshold = DEFAULT_THRESHOLD
   elif threshold == BEST:
@@ -206,7 +206,7 @@ def best_threshold(dataset, predictions, null_odds, sources=ARGUMENTS,
   questions, predictions = _check(dataset, predictions, sources, warns)
   answers, _, f1s = _raw_scores(questions, predictions, sources, warns)
   return _best_threshold(
-      answers, f1s, _check_null_odds(null_odds, answers, sources))
+      answers, f1s, check_null_odds(null_odds, answers, sources))
 
 
 def is_version_2(questions):
@@ -385,7 +385,7 @@ def _check(dataset, predictions, sources, warns):
   return questions, keyed
 
 
-def _check_null_odds(null_odds, answers, sources):
+def check_null_odds(null_odds, answers, sources):
   """Returns null odds of text ids as float; all keys of `answers` have some."""
   odds = _with_text_ids(null_odds, "null_odds.json", "number", sources[2])
   for key, value in odds.items():

@@ -9,7 +9,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import processors, script_options, splits, table_files, tables
+from . import (
+    json_files, processors, script_options, splits, table_files, tables)
 from .script_options import option
 from .tokenization import describe
 
@@ -130,7 +131,7 @@ class TableProcessor(processors.DataProcessor):
           [os.path.dirname(checkpoint)] if checkpoint else []):
         path = os.path.join(folder, LABELS_FILE)
         if tf.gfile.Exists(path):
-          return tuple("\t".join(row) for row in tables.read_tsv(path))
+          return _read_labels(path)
       if not settings.train_file:
         raise ValueError(
             "%s: has no %s, as a trained model has; also pass the --train_file "
@@ -160,8 +161,8 @@ class TableProcessor(processors.DataProcessor):
         collections.Counter(map(kind, self._examples(split))), share)
     length = sum(both[part] for both in parts.values())
     if not length:
-      raise ValueError("--dev_share=%g: leaves nothing to evaluate on; give a "
-                       "larger share" % share)
+      raise ValueError("--dev_share=%g: leaves nothing of %s to evaluate on; "
+                       "give a larger share" % (share, self._path(split)))
     return _stream(
         lambda: (example for example, found in splits.assign(
             self._examples(split), kind, parts, seed) if found == part),
@@ -261,6 +262,24 @@ class TableProcessor(processors.DataProcessor):
           '%s: found %s, expected a JSON list such as ["a", "b"]; or pass '
           "--label_separator" % (where, describe(value)))
     return [_check_label(one, where, known) for one in found]
+
+
+def _read_labels(path):
+  """Returns the labels, tuple of str, that a training has written to a file."""
+  try:
+    lines = json_files.read_small(path).decode("utf-8-sig").rstrip().split("\n")
+  except ValueError as error:
+    raise ValueError("%s: cannot be read (%s); copy it again" % (
+        path, error)) from None
+  labels = {}
+  for number, line in enumerate(lines, 1):
+    where = "%s, row %d" % (path, number)
+    label = _check_label(line, where, None)
+    if label in labels:
+      raise ValueError("%s: found %s for the second time; copy the file again" %
+                       (where, describe(label)))
+    labels[label] = number
+  return tuple(labels)
 
 
 def _check_label(value, where, known):

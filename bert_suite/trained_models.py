@@ -38,11 +38,16 @@ TASKS = {task.name: task for task in (
     run_pretraining.PreTrainingTask, run_squad.QuestionAnsweringTask)}
 
 
-def find_task(name):
-  """Returns the class of a task; raises ValueError for an unknown one."""
+def find_task(name, source=None):
+  """Returns the class of a task; raises ValueError for an unknown one.
+
+  Args:
+    name: str.
+    source: str. What has the run.json that names it; None for the user.
+  """
   if name not in TASKS:
-    raise ValueError("task %s: expected one of %s" % (
-        name, ", ".join(sorted(TASKS))))
+    raise ValueError("%stask %s: expected one of %s" % (
+        source + ": " if source else "", name, ", ".join(sorted(TASKS))))
   return TASKS[name]
 
 
@@ -87,7 +92,8 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
           model_dir, init_checkpoint, bert_config_file, vocab_file)]
   init_checkpoint, record = _find_checkpoint(model_dir, init_checkpoint)
   training = record.get("training", {})
-  task_class = find_task(task or _task_of(record, model_dir))
+  task_class = find_task(task or _task_of(record, model_dir),
+                         None if task else model_dir or init_checkpoint)
   vocab_file = vocab_file or training.get("vocab_file")
   config = _find_config(bert_config_file, record, init_checkpoint)
   if init_checkpoint:

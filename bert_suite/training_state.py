@@ -7,7 +7,6 @@ the random numbers of dropout, seed and count the order of the data.
 
 import collections
 import functools
-import json
 import os
 import random
 import zlib
@@ -16,7 +15,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files, files
+from . import checkpoint_files, files, json_files
 
 _ENDING = ".state.json"
 _CHUNK_BYTES = 2 ** 24
@@ -76,13 +75,14 @@ def _read(checkpoint):
     return None
   expected = {"step": int, "position": int, "seed": int, "is_ordered": bool,
               "files": dict}
-  with tf.gfile.GFile(path, "rb") as reader:
-    try:
-      saved = json.loads(reader.read().decode("utf-8"))
-    except ValueError:
-      saved = None
+  try:
+    saved = json_files.read(path)
+  except ValueError:
+    saved = None
   if not isinstance(saved, dict) or any(
-      type(saved.get(name)) is not kind for name, kind in expected.items()):
+      type(saved.get(name)) is not kind for name, kind in expected.items()
+  ) or not all(isinstance(one, list) and list(map(type, one)) == [int, int]
+               for one in saved["files"].values()):
     raise ValueError("%s: is damaged; restore it, or remove it to resume "
                      "without it" % path)
   return saved

@@ -8,6 +8,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+from . import json_files
+
 _EXPECTED = ("; expected a vocabulary of BERT, UTF-8 text with one entry a "
              "line, often called vocab.txt")
 # Beginnings of files that are not text. A SentencePiece model begins with its
@@ -40,11 +42,12 @@ def read_tokens(vocab_file):
   """
   path = os.fsdecode(vocab_file) if vocab_file else ""
   try:
-    with tf.gfile.GFile(path, "rb") as reader:
-      data = reader.read()
+    data = json_files.read_small(path)
   except tf.errors.OpError as error:
     raise ValueError("cannot read the vocabulary file %r: %s" % (
         path, error.message.replace(path + "; ", ""))) from None
+  except ValueError as error:
+    raise ValueError("the vocabulary file %s %s" % (path, error)) from None
   for beginning, kind in _BINARY:
     if re.match(beginning, data, re.DOTALL):
       raise ValueError("the vocabulary file %s %s" % (path, kind))
@@ -73,7 +76,7 @@ def _other_kind(tokens):
     try:
       json.loads("\n".join(tokens))
       return "is JSON, like a tokenizer.json or a config"
-    except ValueError:
+    except (ValueError, RecursionError):
       pass
   scored = sum(1 for token in tokens if _PIECE_AND_SCORE.match(token))
   if scored > len(tokens) / 2:

@@ -3,10 +3,12 @@
 import collections
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 
@@ -20,6 +22,8 @@ sys.path.insert(0, os.path.join(
 import tensorflow.compat.v1 as tf
 
 import arithmetic
+import fuzz
+import fuzz_readers
 import glue_dev
 import lengths
 import profile_step
@@ -180,6 +184,42 @@ class KillTest(unittest.TestCase):
                      "brought to their end, 0 failed$")
     self.assertIn("\n0 records lost, 0 repeated\n", process.stdout)
     self.assertIn("largest difference: loss 0, weight 0", process.stdout)
+
+
+class FuzzTest(unittest.TestCase):
+
+  def test_readers_read_or_refuse_damaged_files(self):
+    process = subprocess.run(
+        [sys.executable, os.path.join(helpers.TOP, "benchmarks", "fuzz.py"),
+         "--inputs=360"], capture_output=True, text=True)
+    self.assertEqual(0, process.returncode,
+                     process.stdout[-3000:] + process.stderr[-3000:])
+    found = re.search(r"(?m)^360 inputs in \d+ s: (\d+) read, (\d+) refused, 0 "
+                      "findings$", process.stdout)
+    self.assertGreater(int(found.group(1)), 60)
+    self.assertGreater(int(found.group(2)), 120)
+
+  def test_what_is_neither_read_nor_refused_in_a_line_is_found(self):
+    def read():
+      with open(path) as reader:
+        exec(reader.read())  # here a stand-in for a reader with faults
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+        fuzz, "SECONDS", 1):
+      path = os.path.join(folder, "a")
+      case = fuzz_readers.Case(path, b"", read)
+      for code, expected in [
+          ("", "^read$"), ("raise ValueError(path)", "^refused$"),
+          ("raise ValueError('no')", "a message that names no file"),
+          ("raise TypeError('no')", r"(?s)Traceback.*TypeError: no"),
+          ("bytes(2 ** 31)", "(?s)Traceback.*MemoryError"),
+          ("os._exit(3)", r"the process died, exit status 3 "),
+          ("while True: pass", r"the process died, exit status -27 ")]:
+        with mock.patch.object(fuzz.fuzz_damage, "damage",
+                               lambda *_, code=code: code.encode()):
+          (number, found), = fuzz.run_batch("x", [case], [7], folder)
+        self.assertEqual(7, number)
+        self.assertRegex(found, expected)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,12 @@ def test_another_history_is_refused(tmp_path, text):
     best_model.read_history(str(tmp_path))
 
 
+def test_a_history_that_is_not_text_is_named(tmp_path):
+  (tmp_path / "history.tsv").write_bytes(b"step\tepoch\tbest \xff\n")
+  with pytest.raises(ValueError, match="history.tsv: cannot be read"):
+    best_model.best_row(str(tmp_path))
+
+
 def test_best_holds_one_checkpoint_and_run_json(tmp_path):
   (tmp_path / "run.json").write_text("{}")
   with tf.Graph().as_default(), tf.Session() as session:

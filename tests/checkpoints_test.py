@@ -585,9 +585,9 @@ def test_every_variable_that_does_not_fit_is_named(tmp_path):
     with pytest.raises(ValueError) as error:
       checkpoint_fit.check_shapes(good + bad, checkpoint, cure="try another")
   assert str(error.value) == (
-      "%s does not fit the model (try another):\n"
-      "  a: [2, 3] in the checkpoint, [3, 2] in the model\n"
-      "  c: [] in the checkpoint, [1] in the model" % checkpoint)
+      "%s does not fit the model (try another): "
+      "a: [2, 3] in the checkpoint, [3, 2] in the model; "
+      "c: [] in the checkpoint, [1] in the model" % checkpoint)
 
 
 def test_a_checkpoint_may_have_to_hold_every_variable(tmp_path):
@@ -597,5 +597,4 @@ def test_a_checkpoint_may_have_to_hold_every_variable(tmp_path):
     checkpoint_fit.check_shapes(variables, checkpoint)
     with pytest.raises(ValueError) as error:
       checkpoint_fit.check_shapes(variables, checkpoint, must_have_all=True)
-  assert str(error.value).split("\n")[1:] == [
-      "  deeper/w: not in the checkpoint"]
+  assert str(error.value).endswith("): deeper/w: not in the checkpoint")

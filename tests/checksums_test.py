@@ -1,5 +1,7 @@
 """Tests of checksums: records are those that TensorFlow writes."""
 
+import struct
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -15,3 +17,16 @@ def test_a_frame_is_what_tensorflow_writes(tmp_path, size):
     writer.write(data)
   with open(path, "rb") as reader:
     assert reader.read() == checksums.frame(data)
+
+
+@pytest.mark.parametrize("begin", [0, 1, 254, 300, 10 ** 5])
+def test_heads_are_where_a_length_has_its_checksum(begin):
+  random = np.random.RandomState(1)
+  heads, content = [], b""
+  for size in (0, 3, 240, 1, 500, 2 ** 17, 0):
+    heads.append(len(content))
+    length = struct.pack("<Q", size)
+    content += length + checksums.masked_crc(length) + random.bytes(size)
+  assert list(checksums.find_heads(content + b"\0" * 300, begin)) == [
+      head for head in heads if head >= begin]
+  assert not list(checksums.find_heads(content, len(content) - 5))

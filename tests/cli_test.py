@@ -449,6 +449,23 @@ def test_help_in_a_program_is_printed(no_flags, capsys):
   assert "--toy_file=TEXT  (required)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("found, shown", [
+    ("a\nb", "a b"), ("\x1b[31m \0\t\u202e\ud800\x85",
+                      r"\x1b[31m \x00\t\u202e\ud800\x85"),
+    ("caf\u00e9 \u732b", "caf\u00e9 \u732b")])
+def test_a_mistake_is_one_line_that_a_terminal_can_show(found, shown):
+  assert str(cli.UserError("x: " + found)) == "x: " + shown
+
+
+def test_a_long_mistake_keeps_its_ends():
+  for long, most in (("a" * 10 ** 6, 1000), ("aaa " * 10 ** 6, 40100)):
+    text = str(cli.UserError("x: %s; remove it" % long))
+    assert text.startswith("x: aaa") and text.endswith("; remove it")
+    assert " [...] " in text and len(text) < most
+  text = "a b" * 3000
+  assert str(cli.UserError(text)) == text
+
+
 def test_a_value_error_of_what_the_user_gave_stays_one():
   with pytest.raises(ValueError, match="^a mistake$") as error:
     with cli.user_errors():

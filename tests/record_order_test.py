@@ -80,6 +80,20 @@ def test_the_index_is_made_once_and_again_for_another_file(
   assert len(record_order.find_offsets(path)) == COUNTS[1] + 1
 
 
+@pytest.mark.parametrize("place, number", [
+    (2, 16), (3, 0), (3, 2 ** 40), (4, -1), (5, 2)])
+def test_an_index_with_wrong_places_is_made_again(
+    paths, tmp_path, place, number):
+  path, index = [str(tmp_path / name) for name in (
+      "a.tf_record", ".a.tf_record.offsets")]
+  tf.gfile.Copy(paths[1], path)
+  offsets = record_order.find_offsets(path).tolist()
+  numbers = np.fromfile(index, np.int64)
+  numbers[place] = number
+  numbers.tofile(index)
+  assert record_order.find_offsets(path).tolist() == offsets
+
+
 def test_a_folder_that_cannot_be_written_to_is_read(
     paths, tmp_path, monkeypatch):
   path = str(tmp_path / "a.tf_record")

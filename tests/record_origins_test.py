@@ -59,7 +59,8 @@ def test_a_file_that_was_replaced_is_not_known(made, tmp_path):
   del vocab_file
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "{\"bytes\": 3}"])
+@pytest.mark.parametrize("content", [
+    "", "[]", "{}", "{\"bytes\": 3}", "[" * 5000])
 def test_what_cannot_be_read_is_not_known(made, tmp_path, content):
   path, _ = made
   (tmp_path / ".out.tfrecord.json").write_text(content)

@@ -241,6 +241,24 @@ def test_a_damaged_file_of_runs_is_named(tmp_path, trainer):
     run(tmp_path, num_seeds=1)
 
 
+@pytest.mark.parametrize("name", ["../other", "/other", "..", ""])
+def test_runs_are_in_the_folder_of_their_list(tmp_path, name):
+  (tmp_path / "runs.json").write_text(json.dumps({
+      "of": {}, "best": name, "runs": [[name, {}, {"eval_loss": 1.0}, False]]}))
+  with pytest.raises(ValueError, match="runs.json: cannot be read .*a name"):
+    several_runs.read(str(tmp_path))
+
+
+@pytest.mark.parametrize("run", [
+    ["a", {}, {"eval_loss": "1"}, False], ["a", 1, {}, False],
+    ["a", {}, [["eval_loss", [1]]], False], 1.0])
+def test_figures_of_runs_are_numbers(tmp_path, run):
+  (tmp_path / "runs.json").write_text(json.dumps({
+      "of": {}, "best": "a", "runs": [run]}))
+  with pytest.raises(ValueError, match="runs.json: cannot be read"):
+    several_runs.read(str(tmp_path))
+
+
 def test_the_best_run_predicts_and_is_exported(tmp_path, trainer):
   run(tmp_path, num_seeds=2, do_predict=True,
       export_dir=str(tmp_path / "exported"))

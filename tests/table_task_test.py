@@ -82,6 +82,19 @@ def test_labels_are_read_from_a_model_without_the_training_set(tmp_path):
       "--train_file that the model was trained on" % tmp_path)
 
 
+@pytest.mark.parametrize("content, message", [
+    (b"wet\ndry\nwet\n", "labels.txt, row 3: found 'wet' (str) for the second "
+     "time; copy the file again"),
+    (b"wet\n\ndry\n", "labels.txt, row 2: found '' (str), expected a label, on "
+     "one line"),
+    (b"wet\n\xff\n", "labels.txt: cannot be read ('utf-8' codec can't decode "
+     "byte 0xff in position 4: invalid start byte); copy it again")])
+def test_damaged_labels_of_a_model_are_named(tmp_path, content, message):
+  (tmp_path / "labels.txt").write_bytes(content)
+  processor = make(tmp_path, train_file=None, do_train=False, do_eval=True)
+  assert error_of(processor.get_labels) == str(tmp_path / message)
+
+
 def test_labels_of_examples_to_predict_are_read_where_they_are_right(tmp_path):
   for rows, labels in (([["text"], ["tea"], ["cat"]], [None, None]),
                        ([["label", "text"], ["?", "tea"], ["wet", "cat"]],
@@ -156,7 +169,7 @@ def test_a_wrong_row_is_named(tmp_path, row, settings, message):
     (ROWS, {"label_separator": "|"}, "--label_separator=|: expected one or "),
     (ROWS, {"table_format": "xls"}, "--table_format=xls: expected one of tsv"),
     (ROWS, {"dev_share": 0.1, "dev_file": "a"}, "--dev_share: there is a --"),
-    (ROWS, {"dev_share": 0.01}, "--dev_share=0.01: leaves nothing to evaluate"),
+    (ROWS, {"dev_share": 0.01}, "--dev_share=0.01: leaves nothing of "),
     (ROWS, {}, "--do_eval: also pass --dev_file, or --dev_share=0.1 to evalu"),
 ])
 def test_a_mistake_is_one_line(tmp_path, rows, settings, message):

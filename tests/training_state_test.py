@@ -82,7 +82,9 @@ def test_damage_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("content", [
-    "", "[]", "{", json.dumps(dict(step=1, position="1", seed=1, files={}))])
+    "", "[]", "{", json.dumps(dict(step=1, position="1", seed=1, files={})),
+    json.dumps(dict(step=1, position=1, seed=1, is_ordered=True,
+                    files={"a": ["1", 2]}))])
 def test_a_damaged_state_is_named(tmp_path, content):
   checkpoint = save(tmp_path, [1])
   with open(checkpoint + ".state.json", "w") as writer:

@@ -200,9 +200,9 @@ def test_a_checkpoint_of_another_config_stops_the_training(tmp_path, changes):
     estimator.train(input_pipeline.make_array_input_fn({"ids": ids}, True),
                     max_steps=1)
   expected = {
-      "  %s: %s in the checkpoint, %s in the model" % (n, theirs[n], ours[n])
+      "%s: %s in the checkpoint, %s in the model" % (n, theirs[n], ours[n])
       for n in ours if theirs[n] != ours[n]}
-  assert set(str(error.value).split("\n")[1:]) == expected
+  assert set(str(error.value).split("): ", 1)[1].split("; ")) == expected
   assert len(expected) == {
       "hidden_size": len(ours) - 1,  # all but intermediate/dense/bias
       "vocab_size": 1, "intermediate_size": 3}[list(changes)[0]]
@@ -400,7 +400,7 @@ def test_an_encoder_or_a_model_to_predict_with_must_fit_all_the_same(
       (other_encoder, {}, "bert/w"),
       (other_head, dict(must_have_all=True), "output_bias")):
     with pytest.raises(cli.UserError, match=(
-        r"does not fit the model .*\n  %s: \[2\] in the checkpoint, \[1\]" %
+        r"does not fit the model .*: %s: \[2\] in the checkpoint, \[1\]" %
         name)):
       start_with_head(checkpoint, init_head, **kwargs)
 

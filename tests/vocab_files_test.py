@@ -61,6 +61,7 @@ def test_files_of_other_kinds_are_named(tmp_path, content, name, complaint):
 
 
 def test_entries_that_look_like_other_kinds_are_entries(tmp_path):
-  tokens = ["{", "}"] + ["t%d" % i for i in range(300)] + ["\u2581tea", "a\t1"]
+  tokens = ['{"a":' * 5000, "{", "}", "\u2581tea", "a\t1"] + [
+      "t%d" % i for i in range(300)]
   path = write(tmp_path, "\n".join(tokens))
   assert vocab_files.read_tokens(path) == tokens

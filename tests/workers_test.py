@@ -108,7 +108,8 @@ def test_remote_files_are_not_for_forks():
 def test_a_damaged_state_says_what_to_remove(tmp_path):
   state = tmp_path / ".a-of-00001.json"
   for text in ("{", "[]", '{"settings": {}}',
-               '{"settings": {}, "shards": {"7": 1}}'):
+               '{"settings": {}, "shards": {"7": 1}}',
+               '{"settings": {}, "shards": 1.5}'):
     state.write_text(text)
     with pytest.raises(ValueError, match="a-of-00001.json: cannot be read "):
       workers.make_shards(str(tmp_path / "a"), square, [(2,)], {}, 1, "fork")

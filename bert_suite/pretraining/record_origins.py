@@ -5,14 +5,13 @@ each file of records is a hidden one, `.NAME.json`, from which run.json gets the
 vocabulary of a pre-trained model.
 """
 
-import json
 import os
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from .. import checkpoints, files, model_inputs, tokenization
+from .. import checkpoints, files, json_files, model_inputs, tokenization
 
 
 def write(paths, vocab_file, tokenizer):
@@ -64,8 +63,7 @@ def read(record_file):
 def _read_beside(record_file):
   """Returns what the file beside one of records says; None if not `write`'s."""
   try:
-    with tf.gfile.GFile(_path(record_file)) as reader:
-      origin = json.loads(reader.read())
+    origin = json_files.read(_path(record_file))
     checkpoints.check_fields(dict(origin, task="pretraining"))
     is_ours = origin["vocabulary"] and origin["vocab_file"] and (
         "bytes" in origin)

@@ -5,7 +5,6 @@ makes only those that are missing.
 """
 
 import collections
-import json
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -18,7 +17,7 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from .. import cli, files
+from .. import cli, files, json_files
 
 
 class Died(str):
@@ -225,12 +224,12 @@ def _read_state(path, settings, paths):
   if not tf.gfile.Exists(path):
     return {}
   try:
-    with tf.gfile.GFile(path) as reader:
-      state = json.loads(reader.read())
+    state = json_files.read(path)
     there = state["settings"]
     done = {int(index): result for index, result in state["shards"].items()
             if tf.gfile.Exists(paths[int(index)])}
-  except (ValueError, KeyError, IndexError, TypeError) as error:
+  except (ValueError, KeyError, IndexError, TypeError,
+          AttributeError) as error:
     raise ValueError("%s: cannot be read (%r); remove it to have all shards "
                      "made again" % (path, error)) from None
   if done and there != settings:

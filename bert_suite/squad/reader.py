@@ -8,6 +8,8 @@ import re
 
 from .. import gzip_files
 
+_MOST_BYTES = 2 ** 30
+
 
 def read_dataset(path):
   """Returns the articles of a SQuAD file, and whether it says it is 2.0."""
@@ -33,10 +35,10 @@ def read_json(path, expected="one object for the whole file"):
     if "://" in path:
       import tensorflow.compat.v1 as tf
       with tf.gfile.GFile(path, "rb") as reader:
-        content = gzip_files.unpacked(reader, path).read()
+        content = gzip_files.read(reader, path, _MOST_BYTES)
     else:
       with open(path, "rb") as reader:
-        content = gzip_files.unpacked(reader, path).read()
+        content = gzip_files.read(reader, path, _MOST_BYTES)
   except ValueError:
     raise  # it says everything
   except Exception as error:  # noqa: BLE001

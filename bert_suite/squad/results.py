@@ -92,7 +92,8 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
                        "--do_predict" % ", ".join(missing))
   null_odds, best_texts = None, texts
   if version_2 and tf.gfile.Exists(odds_path):
-    null_odds = squad_files.read_json(odds_path)
+    null_odds = squad_metrics.check_null_odds(
+        squad_files.read_json(odds_path), {}, sources)
     if tf.gfile.Exists(nbest_path):
       best_texts = read_best_texts(nbest_path)
   if is_rethresholded:
@@ -180,7 +181,7 @@ def read_best_texts(nbest_path):
   """
   nbest = squad_files.read_json(nbest_path)
   try:
-    return {qas_id: next((answer["text"] for answer in answers
+    return {qas_id: next(("" + answer["text"] for answer in answers
                           if answer["text"]), "")
             for qas_id, answers in nbest.items()}
   except (AttributeError, KeyError, TypeError):
