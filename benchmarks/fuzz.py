@@ -4,14 +4,14 @@
 
 A reader is what a script calls on a file of that kind: tables, SQuAD, records
 and their indices, vocabularies, configs, checkpoints, and the files of an
-output_dir. Valid files are damaged at random, as bytes and as what they are: columns,
-rows, JSON, gzip. Each input has a seed of its own. Readers run in processes
-that are forked for some hundred inputs, with the boundary for errors that the
-scripts have. Right is success, or one line of text that names the file.
-Anything else is a finding: another exception, a line with a stack trace or
-with characters that cannot be printed, a message that names no file, a process
-that dies, more than 10 s of computing or 120 s of waiting (a machine may be
-busy), and more than 1 GB of memory.
+output_dir. Valid files are damaged at random, as bytes and as what they are:
+columns, rows, JSON, gzip. Each input has a seed of its own. Readers run in
+processes that are forked for some hundred inputs, with the boundary for errors
+that the scripts have. Right is success, or one line of text that names the
+file. Anything else is a finding: another exception, a line with a stack trace
+or with characters that cannot be printed, a message that names no file, a
+process that dies, more than 10 s of computing or 120 s of waiting (a machine
+may be busy), and more than 1 GB of memory.
 
 Prints for each reader how many inputs there were, how many of them were read
 and how many refused, and each finding with the command that repeats it. The
@@ -35,9 +35,9 @@ import tensorflow.compat.v1 as tf
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TOP)
 
+from bert_suite import cli  # noqa: E402
 import fuzz_damage  # noqa: E402  # found through the path above
 import fuzz_readers  # noqa: E402
-from bert_suite import cli  # noqa: E402
 
 FLAGS = flags.FLAGS
 SECONDS, WAITING, BYTES, BATCH = 10, 120, 2 ** 30, 500
@@ -57,13 +57,14 @@ def find_fault(text, folder):
     return "characters that cannot be printed"
   if "Traceback" in text or len(text) > 41000:
     return "a stack trace, or a text that is too long"
-  if folder not in text and "vocab.txt" not in text:  # as a run.json names it
+  # A run.json names a vocabulary, which may be anywhere.
+  if folder not in text and "the vocabulary does not exist" not in text:
     return "a message that names no file"
   return None
 
 
 def judge(case, content, folder):
-  """Has a file of a folder read; returns "read", "refused", or what is wrong."""
+  """Has a file read; returns "read", "refused", or what is wrong."""
   fuzz_readers.write(case.path, content)
   try:
     with cli.user_errors():

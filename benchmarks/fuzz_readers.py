@@ -14,8 +14,8 @@ import tensorflow.compat.v1 as tf
 from bert_suite import (
     best_model, checkpoints, config, extract_features, input_pipeline,
     processors, record_files, record_order, run_classifier, serving,
-    several_runs, squad_metrics, table_task, task_names, tokenization,
-    trained_models, training_state)
+    several_runs, squad_metrics, table_task, task_names, thresholds,
+    tokenization, trained_models, training_state)
 from bert_suite.pretraining import corpus, record_origins, workers
 from bert_suite.squad import data, reader as squad_files, results
 
@@ -124,7 +124,7 @@ def table_cases(folder, tokenizer):
 
 def squad_cases(folder, tokenizer):
   """Returns Cases for SQuAD's data and for the files of a prediction."""
-  def make(version_2):
+  def make_data(version_2):
     return {"version": "v2.0" if version_2 else "1.1", "data": [
         {"title": "t", "paragraphs": [{"context": text, "qas": [
             dict({"id": "q%d%d" % (i, j), "question": "is the cat?", "answers":
@@ -143,9 +143,9 @@ def squad_cases(folder, tokenizer):
       dataset, _ = squad_files.read_dataset(path)
       squad_files.read_questions(dataset, path)
 
-    cases.append(Case(path, make(version_2), read))
+    cases.append(Case(path, make_data(version_2), read))
   ids = ["q%d%d" % (i, j) for i in range(2) for j in range(2)]
-  dataset = make(True)["data"]
+  dataset = make_data(True)["data"]
   valid = {
       "predictions.json": {key: "the cat" for key in ids},
       "nbest_predictions.json": {key: [
@@ -171,7 +171,7 @@ def squad_cases(folder, tokenizer):
   write(odds, valid["null_odds.json"])
   for threshold in (None, "best"):
     cases.append(Case(
-        scored, make(True), lambda threshold=threshold:
+        scored, make_data(True), lambda threshold=threshold:
         squad_metrics._score_files(squad_metrics.Settings(
             data_file=scored, predictions_file=answers, null_odds_file=odds,
             null_score_diff_threshold=threshold))))
@@ -292,6 +292,8 @@ def model_cases(folder):
       best_model.format_table(rows, "eval_loss"))),
       lambda place: (best_model.best_row(place), best_model.Evaluations(
           place, "eval_loss", 2.0, 3).log()))
+  add("thresholds.json", {"step": 3, "thresholds": {"0": 0.25, "1": 0.5}},
+      lambda place: thresholds.read([place], 3, ["0", "1"]))
   add("runs.json", {"of": {"task": "mrpc"}, "best": "a", "runs": [
       ["a", {"--seed": 1}, {"eval_loss": 0.5}, None],
       ["b", {"--seed": 2}, {"eval_loss": 0.7}, None]]},

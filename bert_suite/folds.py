@@ -51,7 +51,7 @@ def compute_figures(folders, problem):
     path = os.path.join(folder, _ARRAYS)
     try:
       with tf.gfile.GFile(path, "rb") as reader:
-        with np.load(io.BytesIO(reader.read())) as arrays:
+        with np.load(io.BytesIO(reader.read()), allow_pickle=False) as arrays:
           found.append(dict(arrays))
     except (OSError, EOFError, ValueError, zipfile.BadZipFile,
             tf.errors.OpError) as error:

@@ -42,8 +42,7 @@ def find_offsets(path):
     tf.errors.DataLossError: the file is damaged or cut off.
   """
   made_for = np.array(files.find_change(path), np.int64)
-  folder, name = os.path.split(path)
-  index = os.path.join(folder, ".%s.offsets" % name)
+  index = _index_path(path)
   if tf.gfile.Exists(index):
     with tf.gfile.GFile(index, "rb") as reader:
       # No more than so large a file can need.
@@ -62,6 +61,11 @@ def find_offsets(path):
   except (OSError, tf.errors.OpError) as error:
     tf.logging.debug("%s: cannot be kept (%s)", index, error)
   return offsets
+
+
+def _index_path(path):
+  folder, name = os.path.split(path)
+  return os.path.join(folder, ".%s.offsets" % name)
 
 
 def _scan(path, size):
@@ -179,7 +183,13 @@ class _Readers:
     if index != self._index:
       self.__exit__()
       self._index, self._reader = index, _open(self._paths[index])
-    return self._reader.read(offset)[0]
+    try:
+      return self._reader.read(offset)[0]
+    except tf.errors.DataLossError as error:
+      raise tf.errors.DataLossError(
+          None, None, "%s: %s, where its index says that a record begins; "
+          "remove %s" % (self._paths[index], error.message, _index_path(
+              self._paths[index]))) from None
 
 
 def _open(path):

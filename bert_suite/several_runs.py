@@ -20,12 +20,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-<<<<<<< HEAD
-    best_model, cli, files, folds, progress, run_record, run_settings, runner,
-=======
-    best_model, cli, files, json_files, progress, run_record, runner,
->>>>>>> 39bd1fe (A seeded fuzzer of every reader; what it found is one line: sizes, depth, control characters, damaged lists and indices)
-    script_options, splits, training)
+    best_model, cli, files, folds, json_files, progress, run_record,
+    run_settings, runner, script_options, splits, training)
 
 FILE_NAME = "runs.json"
 TABLE = "runs.tsv"

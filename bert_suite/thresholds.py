@@ -4,7 +4,6 @@ Those that were tuned are in thresholds.json beside the checkpoint that they
 were tuned for, or in the output_dir of an evaluation of a checkpoint elsewhere.
 """
 
-import json
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -12,7 +11,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import files, problem_types
+from . import files, json_files, problem_types
 
 FILE_NAME = "thresholds.json"
 
@@ -86,8 +85,7 @@ def read(folders, step, labels):
     if not tf.gfile.Exists(path):
       continue
     try:
-      with tf.gfile.GFile(path) as reader:
-        found = json.loads(reader.read())
+      found = json_files.read(path)
       values, there = found["thresholds"], int(found["step"])
       if set(values) != set(labels):
         raise ValueError("found the labels %s, expected %s" % (
@@ -95,7 +93,7 @@ def read(folders, step, labels):
       thresholds = np.array([float(values[label]) for label in labels])
       if not np.all((thresholds >= 0) & (thresholds <= 1)):
         raise ValueError("found thresholds that are not from 0 to 1")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
       raise ValueError(
           "%s: cannot be read (%s); write it again with --do_eval and "
           "--tune_thresholds, or remove it to predict with %g" % (

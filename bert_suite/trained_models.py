@@ -119,7 +119,10 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
         getattr(config, "do_lower_case", None))
   length = max_seq_length or training.get("max_seq_length") or min(
       task_class.max_seq_length, config.max_position_embeddings)
-  modeling.check_seq_length(length, config.max_position_embeddings)
+  try:
+    modeling.check_seq_length(length, config.max_position_embeddings)
+  except ValueError as error:
+    raise ValueError("%s: %s" % (model_dir or init_checkpoint, error)) from None
   for name in ("labels", "problem_type"):
     options[name] = options.get(name) or record.get(name)
   served = task_class.serve(

@@ -170,7 +170,7 @@ def damaged(name, value):
 @pytest.mark.parametrize("text,found", [
     ("", "Expecting value"), ("{", "Expecting property name"),
     ("[1]", "found no JSON object"), ("null", "found no JSON object"),
-    ("\xff", "can't decode byte"), ("[" * 100000, "recursion"),
+    ("\xff", "can't decode byte"), ("[" * 100000, "nested more"),
     ("{}", "task: found nothing, expected a name"),
     (damaged("task", 3), "task: found 3, expected a name"),
     (damaged("vocabulary", {}), "vocabulary.size: found nothing, expected a "

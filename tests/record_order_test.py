@@ -94,6 +94,21 @@ def test_an_index_with_wrong_places_is_made_again(
   assert record_order.find_offsets(path).tolist() == offsets
 
 
+@pytest.mark.skipif(tf.__version__ < "2", reason="reads without checksums")
+def test_an_index_of_another_order_is_named(paths, tmp_path):
+  path, index = [str(tmp_path / name) for name in (
+      "a.tf_record", ".a.tf_record.offsets")]
+  tf.gfile.Copy(paths[1], path)
+  record_order.find_offsets(path)
+  numbers = np.fromfile(index, np.int64)
+  numbers[3] += 1
+  numbers.tofile(index)
+  with pytest.raises(tf.errors.DataLossError) as error:
+    read([path], 3)
+  assert error.value.message.startswith(path + ": corrupted record at ")
+  assert error.value.message.endswith("; remove " + index)
+
+
 def test_a_folder_that_cannot_be_written_to_is_read(
     paths, tmp_path, monkeypatch):
   path = str(tmp_path / "a.tf_record")

@@ -74,7 +74,8 @@ def test_thresholds_are_read_for_their_step_and_labels_only(tmp_path):
 @pytest.mark.parametrize("text", [
     "", "[]", '{"step": 3, "thresholds": {"a": 2}}', "[" * 100000,
     '{"step": 3, "thresholds": {"a": "x"}}', '{"thresholds": {"a": 0.5}}',
-    '{"step": 3, "thresholds": {"a": NaN}}', '{"step": 3, "thresholds": 3}'])
+    '{"step": 3, "thresholds": {"a": NaN}}', '{"step": 3, "thresholds": 3}',
+    '{"step": 1e999, "thresholds": {}}'])
 def test_a_damaged_file_is_named(tmp_path, text):
   (tmp_path / "thresholds.json").write_text(text)
   with pytest.raises(ValueError, match="thresholds.json: cannot be read"):
