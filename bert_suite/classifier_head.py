@@ -7,7 +7,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import modeling, problem_types, training, xla
+from . import accumulation, modeling, problem_types, training, xla
 
 
 def classification_head(pooled_output, is_training, labels, num_labels,
@@ -52,7 +52,12 @@ def classification_head(pooled_output, is_training, labels, num_labels,
         loss = tf.reduce_mean(per_example_loss)
       return loss, per_example_loss, logits, problem.predict(logits)
 
-  return xla.call(head, pooled_output, labels)
+  loss, *others = xla.call(head, pooled_output, labels)
+  if (is_training and label_weights is not None and
+      problem.name == problem_types.SINGLE_LABEL):
+    loss = accumulation.share(loss, lambda: tf.reduce_sum(
+        tf.gather(tf.constant(label_weights), labels)))
+  return (loss, *others)
 
 
 def make_head(encode, num_labels, use_tpu, loss_batch_size=None, problem=None,

@@ -9,6 +9,7 @@ import threading
 
 from . import environment  # isort: skip  # before TensorFlow
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import checkpoints, progress, xla
@@ -156,7 +157,8 @@ class CompilationHook(tf.train.SessionRunHook):
 
   def after_run(self, run_context, run_values):
     found = {(name, int(size)) for sizes in run_values.results
-             for name, size in zip(("tokens", "length"), sizes)}
+             for pair in np.reshape(sizes, [-1, 2])
+             for name, size in zip(("tokens", "length"), pair)}
     is_new = not self._seen or found - self._seen
     self._seen |= found or {("step", 1)}
     (self._compiling if is_new else self._others).append(

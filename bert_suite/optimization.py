@@ -45,6 +45,9 @@ class Settings:
     adam_bias_correction: See AdamWeightDecayOptimizer.
     layerwise_lr_decay: Factor of the learning rate from each layer to the one
       below it, see `layer_factors`.
+    gradient_accumulation_steps: Parts that a batch is computed in, one after
+      the other, see `accumulation`. `training.make_model_fn` makes them.
+    last_accumulation_steps: Those of the last step, if not as many.
   """
   learning_rate: float
   num_train_steps: int
@@ -56,6 +59,8 @@ class Settings:
   compiled: bool = False
   adam_bias_correction: bool = False
   layerwise_lr_decay: float = 1.0
+  gradient_accumulation_steps: int = 1
+  last_accumulation_steps: int = 0
 
 
 def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
@@ -75,7 +80,7 @@ def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
       loss, Settings(init_lr, num_train_steps, num_warmup_steps, use_tpu))
 
 
-def make_train_op(loss, settings):
+def make_train_op(loss, settings, parts=None):
   """Makes the op that takes one training step.
 
   Rows gathered from the word embedding table enter the norm one by one, even
@@ -85,6 +90,8 @@ def make_train_op(loss, settings):
   Args:
     loss: float32 scalar Tensor.
     settings: Settings.
+    parts: accumulation.Parts, whose loss and gradients take the place of those
+      of `loss`; None for the batch in one piece.
 
   Returns:
     The training op. In the graph, "learning_rate:0" and "global_norm:0" are the
@@ -107,12 +114,16 @@ def make_train_op(loss, settings):
   with warnings.catch_warnings():
     # TensorFlow 1.15 warns of the memory that the embeddings' gradient takes.
     warnings.filterwarnings("ignore", "Converting sparse IndexedSlices")
-    gradients = tf.gradients(
-        loss_scale.up(loss) if loss_scale else loss, variables)
+    scale_up = loss_scale.up if loss_scale else lambda loss: loss
+    if parts:
+      gradients, norm_terms = parts.gradients(variables, scale_up)
+      loss = parts.loss
+    else:
+      gradients = norm_terms = tf.gradients(scale_up(loss), variables)
 
   # Clipping. A norm that is not finite stops the training before any variable
   # changes (not on TPUs, which leave assertions out).
-  norm = _global_norm(gradients, settings.compiled)
+  norm = _global_norm(norm_terms, settings.compiled)
   if loss_scale:
     norm = loss_scale.down(norm)
   norm = tf.identity(norm, name="global_norm")

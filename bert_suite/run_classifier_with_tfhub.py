@@ -20,13 +20,14 @@ from absl import flags
 import tensorflow.compat.v1 as tf
 
 from . import (
-    cli, files, hub_modules, model_inputs, modeling, optimization,
+    accumulation, cli, files, hub_modules, model_inputs, modeling, optimization,
     run_classifier, runner, script_options, several_runs, task_names,
     tokenization, training)
 from .script_options import option
 
 FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ("task_name", "bert_hub_module_handle", "output_dir")
+_MODULE = "_bert_suite_module"  # attribute of a graph
 _BROUGHT_BY_MODULE = ("init_checkpoint", "vocab_file", "bert_config_file")
 
 
@@ -156,9 +157,13 @@ def make_encoder(bert_hub_module_handle):
     bert_hub_module_handle: str. Folder or address of the module.
   """
   def encode(is_training, input_ids, input_mask, segment_ids):
-    module = import_hub().Module(
-        _as_given(bert_hub_module_handle),
-        tags={"train"} if is_training else set(), trainable=True)
+    graph = tf.get_default_graph()
+    if not hasattr(graph, _MODULE):  # all parts of a batch share the weights
+      setattr(graph, _MODULE, import_hub().Module(
+          _as_given(bert_hub_module_handle),
+          tags={"train"} if is_training else set(), trainable=True))
+      tf.add_to_collection(accumulation.NOT_IN_FUNCTIONS, True)
+    module = getattr(graph, _MODULE)
     inputs = dict(
         input_ids=input_ids, input_mask=input_mask, segment_ids=segment_ids)
     return module(inputs, signature="tokens", as_dict=True)["pooled_output"]

@@ -101,6 +101,10 @@ class OptimizationSettings(TrainingSettings):
   output_dir: str = option("path", None, "Folder for checkpoints and results.")
   train_batch_size: int = option(
       "integer", 32, "Batch size for training.", lower_bound=1)
+  gradient_accumulation_steps: int = option(
+      "integer", 1, "Batches of --train_batch_size that make one step: they "
+      "are computed one by one, in the memory of one; the update is that of "
+      "all as one batch.", lower_bound=1)
   learning_rate: float = option(
       "float", 5e-5, "Peak learning rate of Adam.", above=0)
   recompute_grad: bool = option(
@@ -199,13 +203,21 @@ class FineTuningSettings(
       "bool", False, "Keep the checkpoints of all runs, not the best one's.")
 
 
+def accumulation_steps(settings):
+  """Returns --gradient_accumulation_steps; 1 for settings without it."""
+  return getattr(settings, "gradient_accumulation_steps", 1)
+
+
 def batch_size_of(settings, name):
   """Returns the batch size of a flag, or one that suits where it is not given.
 
   Args:
     settings: Settings of a script.
-    name: str. "eval_batch_size", for example.
+    name: str. "eval_batch_size", for example. That of the training is that of a
+      step, of all batches whose gradients are accumulated.
   """
+  if name == "train_batch_size":
+    return settings.train_batch_size * accumulation_steps(settings)
   return getattr(settings, name) or (
       8 if settings.use_tpu else _INFERENCE_BATCH_SIZE)
 
@@ -260,17 +272,18 @@ def optimizer_values(settings):
   return values
 
 
-def optimizer_settings(settings, num_train_steps):
+def optimizer_settings(settings, num_train_steps, **values):
   """Returns the `optimization.Settings` that a script's flags ask for.
 
   Args:
     settings: Settings of a script.
     num_train_steps: int. Steps of the training. Those of its warm-up are
       --num_warmup_steps or --warmup_steps, or --warmup_proportion of them.
+    **values: fields that no flag gives.
   """
   values = dict(fields_given(optimization.Settings, settings),
                 compiled=devices.uses_xla(settings),
-                num_train_steps=num_train_steps)
+                num_train_steps=num_train_steps, **values)
   if "num_warmup_steps" not in values:
     given = getattr(settings, "warmup_steps", None)
     values["num_warmup_steps"] = given if given is not None else int(
@@ -369,23 +382,23 @@ def log_device(use_tpu):
         "(TF_CPP_MIN_LOG_LEVEL=0 shows why)", multiprocessing.cpu_count())
 
 
-def count_train_steps(num_examples, settings):
-  """Returns the steps that the flags ask for; 0 without --do_train.
+def count_train_batches(num_examples, settings):
+  """Returns the batches that the flags ask for; 0 without --do_train.
 
   Args:
     num_examples: int. Examples to train on.
     settings: Settings of a script.
 
   Raises:
-    ValueError: the number of steps is less than one, or not finite.
+    ValueError: the number of batches is less than one, or not finite.
   """
   if not settings.do_train:
     return 0
-  steps = (num_examples / settings.train_batch_size * settings.num_train_epochs)
-  if not 1 <= steps < 2**62:  # which is false for NaN too
+  count = (num_examples / settings.train_batch_size * settings.num_train_epochs)
+  if not 1 <= count < 2**62:  # which is false for NaN too
     raise ValueError(
         "--train_batch_size=%d and --num_train_epochs=%g make %g steps of the "
         "%d training examples, expected at least 1" % (
-            settings.train_batch_size, settings.num_train_epochs, steps,
+            settings.train_batch_size, settings.num_train_epochs, count,
             num_examples))
-  return int(steps)
+  return int(count)

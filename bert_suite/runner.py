@@ -128,7 +128,9 @@ class _Run:
     return training.make_estimator(
         training.make_model_fn(
             task.head, settings.init_checkpoint,
-            run_settings.optimizer_settings(settings, self._num_train_steps),
+            run_settings.optimizer_settings(
+                settings, self._num_train_steps,
+                last_accumulation_steps=task.last_accumulation_steps),
             task.head_names, getattr(settings, "init_head", "auto"),
             self._state, run_settings.find_fresh(settings, task.config)),
         settings.output_dir, settings=settings, start_step=self._state.step,

@@ -76,6 +76,7 @@ class Task:
     searches: bool. Predictor's arguments of a search for answers apply to it.
     cuts: arguments of `model_inputs.CutCount` for what a served model reads.
     labels: list of str, or None.
+    last_accumulation_steps: int. See `optimization.Settings`.
   """
 
   name = None
@@ -99,6 +100,7 @@ class Task:
   searches = False
   cuts = ("texts", "max_seq_length, [CLS] and [SEP] included,")
   labels = None
+  last_accumulation_steps = 0
 
   def __init__(self, settings, config, tokenizer):
     """Makes the task of a run.
@@ -237,9 +239,16 @@ class Task:
                 **cli.values_of(self.settings, self.training_flags))
 
   def count_train_steps(self, examples):
-    """Returns the steps to train; 0 without --do_train."""
-    num_train_steps = run_settings.count_train_steps(
+    """Returns the steps to train; 0 without --do_train.
+
+    Where the last has fewer batches to accumulate, it has those that are left.
+    """
+    count = run_settings.count_train_batches(
         self.count_records(examples.get("train", ())), self.settings)
+    each = run_settings.accumulation_steps(self.settings)
+    if not self.settings.use_tpu:  # which takes full batches
+      self.last_accumulation_steps = count % each
+    num_train_steps = -(-count // each)
     if getattr(self.settings, "eval_each_epoch", False) and num_train_steps:
       self.eval_every = max(
           1, round(num_train_steps / self.settings.num_train_epochs))

@@ -15,9 +15,9 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, faults, files, hooks, initial_weights,
-    metrics, modeling, optimization, run_settings, tf_estimator, training_lock,
-    training_state, xla)
+    accumulation, checkpoint_fit, checkpoints, cli, faults, files, hooks,
+    initial_weights, metrics, modeling, optimization, run_settings,
+    tf_estimator, training_lock, training_state, xla)
 
 
 def make_estimator(
@@ -266,12 +266,19 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
         tf.logging.INFO if is_training else tf.logging.DEBUG, "Features: %s",
         ", ".join("%s %s" % (name, features[name].shape.as_list())
                   for name in sorted(features)))
-    with contextlib.ExitStack() as stack:
-      stack.enter_context(xla.compiling(bool(settings and settings.compiled)))
-      if is_training and state and not use_tpu:
-        stack.enter_context(xla.drawing_from(
-            state.seed, tf.train.get_or_create_global_step()))
-      head = head_fn(features, is_training)
+
+    def build(features, part=None):
+      with contextlib.ExitStack() as stack:
+        stack.enter_context(xla.compiling(bool(settings and settings.compiled)))
+        if is_training and state and not use_tpu:
+          stack.enter_context(xla.drawing_from(
+              state.seed, tf.train.get_or_create_global_step(), part))
+        return head_fn(features, is_training)
+
+    parts = None
+    if is_training and settings.gradient_accumulation_steps > 1:
+      parts = _make_parts(build, features, params["batch_size"], settings)
+    head = parts.head if parts else build(features)
     with cli.user_errors():
       latest = config and checkpoints.find_checkpoint(config.model_dir)
     scaffold_fn = None
@@ -293,15 +300,16 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
       in_graph = use_tpu or bool(config and config.master)
       spec.update(loss=head.loss, eval_metrics=eval_metrics(head, in_graph))
     else:
-      train_op = optimization.make_train_op(head.loss, settings)
-      spec.update(loss=head.loss, train_op=train_op)
+      train_op = optimization.make_train_op(head.loss, settings, parts)
+      loss = parts.loss if parts else head.loss
+      spec.update(loss=loss, train_op=train_op)
       if state and not use_tpu:
         tf.add_to_collection(tf.GraphKeys.SAVERS, training_state.Saver(
             state, config.keep_checkpoint_max))
       if not use_tpu:  # TPUs cannot write summaries from inside a step.
         hooks.read_step_after(train_op)
         spec["training_hooks"] = [hooks.LogHook(
-            head.loss, params.get("log_steps", 0), settings.num_train_steps,
+            loss, params.get("log_steps", 0), settings.num_train_steps,
             params["batch_size"], config and config.model_dir,
             params.get("on_log"))]
         if settings.compiled:
@@ -309,6 +317,31 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     return tf_estimator.TPUEstimatorSpec(**spec)
 
   return model_fn
+
+
+def _make_parts(build, features, batch_size, settings):
+  """Makes the accumulation.Parts of a batch; raises UserError if it has none.
+
+  Args:
+    build: function, see `accumulation.Parts`, as for the next.
+    features: dict.
+    batch_size: int. That of a step.
+    settings: optimization.Settings.
+  """
+  steps = settings.gradient_accumulation_steps
+  if batch_size % steps:
+    raise cli.UserError(
+        "train_batch_size=%d of the estimator: expected a multiple of "
+        "gradient_accumulation_steps=%d, for it is the batch of a step" % (
+            batch_size, steps))
+  tf.logging.info("  Batch of a step = %d, in %d parts of %d",
+                  batch_size, steps, batch_size // steps)
+  count, at_end = None, settings.last_accumulation_steps
+  if at_end % steps:
+    is_last = tf.train.get_or_create_global_step() >= (
+        settings.num_train_steps - 1)
+    count = tf.where(is_last, at_end, steps)
+  return accumulation.Parts(build, features, batch_size // steps, count)
 
 
 def train(estimator, input_fn, num_train_steps, start_step=0,

@@ -29,7 +29,8 @@ _GROUPS = [
      init_checkpoint init_head do_lower_case strip_accents labels layers
      pooling"""),
     ("Training", """
-     do_train train_batch_size learning_rate num_train_epochs num_train_steps
+     do_train train_batch_size gradient_accumulation_steps
+     learning_rate num_train_epochs num_train_steps
      warmup_proportion warmup_steps num_warmup_steps adam_bias_correction
      layerwise_lr_decay reinit_layers reinit_pooler class_weights
      label_smoothing
@@ -83,6 +84,8 @@ _ELSEWHERE = [
      "its --bert_config_file"),
     ("config config_name config_file", "use --bert_config_file"),
     ("tokenizer tokenizer_name vocab", "use --vocab_file"),
+    ("accumulate_grad_batches grad_accumulation_steps accum_steps",
+     "use --gradient_accumulation_steps"),
     ("cased uncased lower_case", "use --do_lower_case=false for a cased model, "
      "if its vocabulary does not show it"),
     ("seed", "use --tf_random_seed", "use --random_seed"),
@@ -97,8 +100,6 @@ _ELSEWHERE = [
     ("fp16 bf16 amp mixed_precision dtype",
      "use --compute_dtype=bfloat16, or float16 on older GPUs",
      "leave it out: everything is computed in float32"),
-    ("gradient_accumulation_steps",
-     "leave it out: each batch of --train_batch_size is a step"),
     ("early_stopping patience", "use --early_stopping_patience, with "
      "--eval_steps"),
     ("metric_for_best_model", "use --best_metric"),

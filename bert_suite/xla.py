@@ -57,12 +57,13 @@ def find_fault(on_gpu=False):
   return ""
 
 
-# Collection of int32 [2], numbers that the shapes of programs depend on, which
-# a step's log may show.
+# Collection of int32 [2] or [N, 2], numbers that the shapes of programs depend
+# on, which a step's log may show.
 SIZES = "compiled_sizes"
 
 _local = threading.local()
 _PROGRAMS = "_bert_suite_programs"  # attribute of a graph
+_PART = 0x5851F42D  # odd, so that sums with its multiples do not soon repeat
 
 
 @contextlib.contextmanager
@@ -83,8 +84,17 @@ def _setting(name, value):
 
 
 def is_compiling():
-  """Returns whether `call` compiles."""
-  return bool(getattr(_local, "compiling", False))
+  """Returns whether `call` compiles.
+
+  It does not in a loop of the graph itself, where programs have no gradients.
+  """
+  return (bool(getattr(_local, "compiling", False)) and
+          not tf.get_default_graph()._get_control_flow_context())
+
+
+def has_programs():
+  """Returns whether `call` has compiled anything in this graph."""
+  return hasattr(tf.get_default_graph(), _PROGRAMS)
 
 
 def is_inside():
@@ -93,19 +103,22 @@ def is_inside():
 
 
 @contextlib.contextmanager
-def drawing_from(seed, step):
+def drawing_from(seed, step, part=None):
   """Has keys follow from a seed and a step within a `with` block.
 
   Args:
     seed: int.
     step: integer scalar Tensor.
+    part: int32 scalar Tensor. Number of the part of the step's batch; the keys
+      of the first are those of None.
   """
   step = tf.cast(step, tf.int32)
 
   def keys():
     for number in itertools.count():
       constant = zlib.crc32(b"%d %d" % (seed, number)) & 0x7FFFFFFF
-      yield tf.stack([step, constant])
+      yield tf.stack([step, constant if part is None else
+                      constant + part * _PART])
 
   with _setting("source", keys()):
     yield

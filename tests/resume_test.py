@@ -172,6 +172,26 @@ def test_a_killed_run_resumes_from_the_last_checkpoint(
   check_weights(output_dir / "model.ckpt-6", trained)
 
 
+def test_a_killed_run_of_accumulated_batches_resumes_alike(
+    task, trained, tmp_path):
+  """13 batches of 2 make 6 steps of two of them and one of one."""
+  arguments = task + [
+      "--train_batch_size=2", "--gradient_accumulation_steps=2",
+      "--num_train_epochs=2.2"]
+  with helpers.captured_log() as lines:
+    helpers.run_main(
+        run_classifier, arguments + ["--output_dir=%s" % (tmp_path / "whole")])
+  assert "  Batch of a step = 4, in 2 parts of 2" in lines
+  assert "  Num steps = 7" in lines
+  expected = helpers.read_weights(str(tmp_path / "whole" / "model.ckpt-7"))
+  assert sorted(expected) == sorted(trained)
+  arguments.append("--output_dir=%s" % (tmp_path / "out"))
+  run_and_kill("run_classifier", arguments,
+               MOMENTS["between checkpoints"][0])
+  helpers.run_main(run_classifier, arguments)
+  check_weights(tmp_path / "out" / "model.ckpt-7", expected)
+
+
 @pytest.fixture(scope="module")
 def whole(task, tmp_path_factory):
   """A folder of a run that evaluated while training and used the best."""

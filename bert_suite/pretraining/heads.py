@@ -7,7 +7,10 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from .. import kernels, metrics, modeling, padding, training, xla
+from .. import accumulation, kernels, metrics, modeling, padding, training, xla
+
+# Added to the sum of weights: a batch may be without predictions.
+_NO_ZERO = 1e-5
 
 # The figures of an evaluation, of each head.
 MASKED_LM_FIGURES = ("masked_lm_accuracy", "masked_lm_loss", "perplexity")
@@ -68,9 +71,8 @@ def masked_lm_head(bert_config, vectors, output_weights, label_ids,
     logits = tf.nn.bias_add(logits, output_bias)  # [M, V]
     per_example_loss = vocab_cross_entropy(logits, label_ids)  # [M]
 
-  # The small number avoids a division by 0 in a batch without predictions.
   loss = tf.reduce_sum(label_weights * per_example_loss) / (
-      tf.reduce_sum(label_weights) + 1e-5)
+      tf.reduce_sum(label_weights) + _NO_ZERO)
   return loss, per_example_loss, tf.nn.log_softmax(logits)
 
 
@@ -240,6 +242,8 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
       predict_words, vectors,
       tf.convert_to_tensor(model.get_embedding_table()), label_ids,
       label_weights)
+  loss = accumulation.share(
+      loss, lambda: tf.reduce_sum(label_weights) + _NO_ZERO)
   tensors = dict(
       masked_lm_example_loss=example_loss, masked_lm_predictions=predictions,
       masked_lm_ids=label_ids, masked_lm_weights=label_weights)
@@ -249,7 +253,7 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
     next_loss, next_example_loss, next_log_probs = xla.call(
         functools.partial(get_next_sentence_output, bert_config),
         model.get_pooled_output(), labels)
-    loss += next_loss
+    loss += accumulation.share(next_loss, lambda: tf.size(labels))
     tensors.update(
         next_sentence_example_loss=next_example_loss,
         next_sentence_predictions=tf.argmax(

@@ -1,0 +1,201 @@
+"""Gradients of a batch in parts: what --gradient_accumulation_steps asks for.
+
+A loop in the graph computes the gradients of one part after the other and adds
+them up, so that a step takes the memory of one part. Everything else is that of
+the whole batch: means, norm, update, and the count of steps.
+"""
+
+import contextlib
+import threading
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from . import xla
+
+# Collection that is not empty where functions cannot have what a head is made
+# of, such as a Hub module.
+NOT_IN_FUNCTIONS = "not_in_functions"
+
+_local = threading.local()
+
+
+def share(loss, sum_weights):
+  """Returns what the mean of a part adds to that of the whole batch.
+
+  A head whose loss is not a mean over as many values in each example calls this
+  for each mean that its loss is the sum of. The means of all other heads weigh
+  as much as their part has examples.
+
+  Args:
+    loss: float32 scalar Tensor, a weighted mean over the examples at hand.
+    sum_weights: function without arguments that returns the sum of the weights,
+      a scalar Tensor, from nothing but features.
+
+  Returns:
+    float32 scalar Tensor; the loss itself where the batch is in one part.
+  """
+  take_total = getattr(_local, "take_total", None)
+  return take_total(loss, tf.cast(
+      sum_weights(), tf.float32)) if take_total else loss
+
+
+@contextlib.contextmanager
+def _building(take_total, reuse):
+  """Builds under the names of the variables that are there.
+
+  What is built is not for the session to fetch, so it leaves no trace in
+  collections of what to fetch.
+
+  Args:
+    take_total: function that `share` calls with loss and sum of weights.
+    reuse: bool. The variables must be there.
+  """
+  refs = [tf.get_collection_ref(name)
+          for name in (tf.GraphKeys.SUMMARIES, xla.SIZES)]
+  before = [list(ref) for ref in refs]
+  _local.take_total = take_total
+  try:
+    with tf.variable_scope(
+        tf.get_variable_scope(), reuse=reuse or None,
+        auxiliary_name_scope=False):
+      yield
+  finally:
+    _local.take_total = None
+    for ref, values in zip(refs, before):
+      ref[:] = values
+
+
+@contextlib.contextmanager
+def _loops(as_functions):
+  """Builds loops as functions, or as operations of the graph."""
+  before = tf.control_flow_v2_enabled()
+  switch = {True: tf.enable_control_flow_v2, False: tf.disable_control_flow_v2}
+  switch[as_functions]()
+  try:
+    yield
+  finally:
+    switch[before]()
+
+
+class Parts:
+  """The parts of a batch.
+
+  Attributes:
+    head: what `build` returned for the whole batch. It is not to be computed,
+      but the variables are made with it.
+    loss: float32 scalar Tensor, the loss of the whole batch. Known once the
+      gradients are.
+  """
+
+  def __init__(self, build, features, size, count=None):
+    """Takes a batch apart.
+
+    Args:
+      build: function of features (dict from name to Tensor [B, ...]) and the
+        number of the part (int32 scalar Tensor, or None) that returns an object
+        with a `loss`.
+      features: dict from name to Tensor [B, ...]. If B is known, `size` must
+        divide it.
+      size: int. Examples of a part; the last has fewer if the batch ends.
+      count: int32 scalar Tensor. How many parts to compute; None for all.
+    """
+    self._build, self._features, self._size = build, features, size
+    if count is not None:
+      features = {name: value[:count * size]
+                  for name, value in features.items()}
+    self._totals, self.loss = [], None
+
+    def keep_total(loss, total):
+      self._totals.append(total)
+      return loss
+
+    num_sizes = len(tf.get_collection(xla.SIZES))
+    with _building(keep_total, reuse=False):
+      self.head = build(features, None)
+      self._has_sizes = len(tf.get_collection(xla.SIZES)) > num_sizes
+    num_examples = tf.shape(next(iter(features.values())))[0]
+    self._count = -(-num_examples // size) if count is None else count
+    self._num_examples = tf.cast(num_examples, tf.float32)
+
+  def _take(self, part):
+    """Returns the features of a part; as much of the shapes as can be known."""
+    def take(value):
+      shape = value.shape.as_list()
+      if shape[0] is None:
+        return value[part * self._size:(part + 1) * self._size]
+      return tf.gather(
+          tf.reshape(value, [shape[0] // self._size, self._size] + shape[1:]),
+          part)
+
+    return {name: take(value) for name, value in self._features.items()}
+
+  def _loss_of(self, part):
+    """Returns what a part adds to the loss, and the sizes of its programs."""
+    totals = iter(self._totals)
+    features = self._take(part)
+    num_sizes = len(tf.get_collection(xla.SIZES))
+    with _building(
+        lambda loss, own: loss * (own / next(totals)), reuse=True):
+      loss = self._build(features, part).loss
+      sizes = tf.get_collection(xla.SIZES)[num_sizes:]
+    if not self._totals:
+      loss *= tf.cast(tf.shape(next(iter(features.values())))[0],
+                      tf.float32) / self._num_examples
+    return loss, sizes
+
+  def gradients(self, variables, scale_up):
+    """Computes the gradients of the loss, one part after the other.
+
+    Args:
+      variables: list of variables.
+      scale_up: function of the loss that returns what to differentiate.
+
+    Returns:
+      Two lists: for each variable a Tensor of its shape, or None if the loss
+      does not depend on it; and Tensors that have together the norm that the
+      gradients of the whole batch would have in one piece, where rows of
+      IndexedSlices are not summed.
+    """
+    found = []
+
+    def is_rows(gradient):
+      # TensorFlow 1.15 puts a dense gradient below the rows, if there are both.
+      return isinstance(gradient, tf.IndexedSlices) and (
+          gradient.values.op.type != "ConcatV2")
+
+    def add(part, loss, squares, sums, sizes):
+      own, new_sizes = self._loss_of(part)
+      found[:] = tf.gradients(scale_up(own), variables)
+      sums = list(sums)
+      for i, gradient in enumerate(found):
+        if is_rows(gradient):
+          squares += tf.reduce_sum(tf.square(gradient.values))
+        if isinstance(gradient, tf.IndexedSlices):
+          sums[i] = tf.tensor_scatter_nd_add(
+              sums[i], gradient.indices[:, tf.newaxis], gradient.values)
+        elif gradient is not None:
+          sums[i] += gradient
+      if sizes:
+        sizes = [sizes[0].write(part, tf.stack(new_sizes))]
+      return part + 1, loss + own, squares, sums, sizes
+
+    zero = tf.constant(0.0)
+    # The gradients of programs can be built in functions only, in which there
+    # can be no variables of TensorFlow 1's kind.
+    with _loops(xla.has_programs() and not tf.get_collection(NOT_IN_FUNCTIONS)):
+      _, self.loss, squares, sums, sizes = tf.while_loop(
+          lambda part, *unused: part < self._count, add,
+          [tf.constant(0), zero, zero,
+           [tf.zeros(variable.shape) for variable in variables],
+           [tf.TensorArray(tf.int32, 0, dynamic_size=True, infer_shape=False)] *
+           self._has_sizes],
+          parallel_iterations=1, back_prop=False)
+    if sizes:
+      tf.add_to_collection(xla.SIZES, sizes[0].concat())
+    sums = [None if gradient is None else total
+            for gradient, total in zip(found, sums)]
+    terms = [total for gradient, total in zip(found, sums)
+             if not is_rows(gradient)]
+    return sums, terms + [tf.sqrt(squares)] * any(map(is_rows, found))
