@@ -5,9 +5,9 @@
 A classifier with random weights, of --layers and --hidden, on the sample
 vocabulary, answers requests from --threads threads at once: of one text or of
 up to 32, of one word piece to more than the model reads, whose answers were
-computed one at a time before. Requests of several also have a text of words that
-were never met, which is asked alone as well. Every answer is compared with that
-of its text alone.
+computed one at a time before. Requests of several also have a text of words
+that were never met, which is asked alone as well. Every answer is compared with
+that of its text alone.
 
 Prints requests and texts per second, errors, the largest difference of a
 probability in requests of one text and of several, the memory (RSS) after the

@@ -30,8 +30,8 @@ with training_lock.TrainingLock(sys.argv[2]):
 def held(folder):
   """Gives a process that holds a folder within a `with` block."""
   process = subprocess.Popen(
-      [sys.executable, "-c", HOLDS, helpers.TOP, folder], stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL)
+      [sys.executable, "-c", HOLDS, helpers.TOP, folder],
+      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
   assert process.stdout.readline() == b"has it\n"
   try:
     yield process
@@ -88,8 +88,8 @@ def test_no_script_trains_where_another_does_but_it_evaluates(tmp_path):
                            (run_pretraining, pretraining)]:
       status, stderr = run(script, values, "train")
       assert status == 1
-      assert re.match(r"\w+\.py: %s: another training is writing there, process "
-                      r".*; wait until it ends, .*\n$" % out, stderr), stderr
+      assert re.match(r"\w+\.py: %s: another training is writing there, "
+                      r"process .*; wait until it ends, .*\n$" % out, stderr)
     assert sorted(os.listdir(out)) == before
     assert run(run_classifier, classifier, "eval") == (0, "")
   assert "eval_accuracy" in helpers.read_eval_results(out)[0]
