@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bert_suite import (
-    best_model, checkpoints, config, extract_features, input_pipeline,
-    processors, record_files, record_order, run_classifier, serving,
-    several_runs, squad_metrics, table_task, task_names, thresholds,
+    best_model, checkpoints, config, extract_features, folds, input_pipeline,
+    problem_types, processors, record_files, record_order, run_classifier,
+    serving, several_runs, squad_metrics, table_task, task_names, thresholds,
     tokenization, trained_models, training_state)
 from bert_suite.pretraining import corpus, record_origins, workers
 from bert_suite.squad import data, reader as squad_files, results
@@ -294,6 +294,11 @@ def model_cases(folder):
           place, "eval_loss", 2.0, 3).log()))
   add("thresholds.json", {"step": 3, "thresholds": {"0": 0.25, "1": 0.5}},
       lambda place: thresholds.read([place], 3, ["0", "1"]))
+  folds.keep(folder, {
+      "logits": np.ones([2, 2]), "label_ids": np.array([0, 1]),
+      "per_example_loss": np.ones([2]), "is_real_example": np.ones([2])})
+  add("fold.npz", None, lambda place: folds.compute_figures(
+      [place], problem_types.SingleLabel(2)))
   add("runs.json", {"of": {"task": "mrpc"}, "best": "a", "runs": [
       ["a", {"--seed": 1}, {"eval_loss": 0.5}, None],
       ["b", {"--seed": 2}, {"eval_loss": 0.7}, None]]},

@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+import zlib
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -53,8 +54,10 @@ def compute_figures(folders, problem):
       with tf.gfile.GFile(path, "rb") as reader:
         with np.load(io.BytesIO(reader.read()), allow_pickle=False) as arrays:
           found.append(dict(arrays))
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile,
-            tf.errors.OpError) as error:
+      problem_types.compute_figures(problem, found[-1])
+    except (OSError, EOFError, ValueError, LookupError, TypeError, zlib.error,
+            AttributeError, NotImplementedError, MemoryError,
+            zipfile.BadZipFile, tf.errors.OpError) as error:
       raise ValueError("%s: cannot be read (%s)" % (
           path, faults.message_of(error))) from None
   arrays = {name: np.concatenate([one[name] for one in found])
