@@ -1,4 +1,4 @@
-"""How weights are updated: AdamW with warm-up, linear decay and clipping.
+"""How weights are updated: AdamW with warm-up, decay and clipping.
 
 Methods: Kingma and Ba, "Adam" (arXiv 1412.6980, algorithm 1), without its bias
 correction; Loshchilov and Hutter, "Decoupled Weight Decay Regularization"
@@ -14,7 +14,7 @@ from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import xla
+from . import optimizers, xla
 
 # Elements of a variable from which a compiled update pays. What is smaller fits
 # the cache of a CPU, where each pass over it costs little.
@@ -48,6 +48,8 @@ class Settings:
     gradient_accumulation_steps: Parts that a batch is computed in, one after
       the other, see `accumulation`. `training.make_model_fn` makes them.
     last_accumulation_steps: Those of the last step, if not as many.
+    optimizer: "adamw", or the name of one of `optimizers.OTHERS`.
+    poly_power: See `learning_rate_schedule`.
   """
   learning_rate: float
   num_train_steps: int
@@ -61,6 +63,8 @@ class Settings:
   layerwise_lr_decay: float = 1.0
   gradient_accumulation_steps: int = 1
   last_accumulation_steps: int = 0
+  optimizer: str = "adamw"
+  poly_power: float = 1.0
 
 
 def create_optimizer(loss, init_lr, num_train_steps, num_warmup_steps, use_tpu):
@@ -141,17 +145,15 @@ def make_train_op(loss, settings, parts=None):
   # Update, at the learning rate of the global step before it.
   learning_rate = tf.identity(learning_rate_schedule(
       settings.learning_rate, settings.num_train_steps,
-      settings.num_warmup_steps, step), name="learning_rate")
-  optimizer = AdamWeightDecayOptimizer(
-      learning_rate=learning_rate,
+      settings.num_warmup_steps, step, settings.poly_power),
+      name="learning_rate")
+  optimizer = _make_optimizer(
+      settings, step, learning_rate=learning_rate,
       weight_decay_rate=settings.weight_decay_rate,
       exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"],
       # On TPUs each core clips its own gradients, below.
       gradient_scale=(1.0 if settings.use_tpu else
                       loss_scale.down(scale) if loss_scale else scale),
-      in_one_pass=not (settings.use_tpu or settings.compiled),
-      bias_correction_step=(
-          step + 1 if settings.adam_bias_correction else None),
       rate_factors=layer_factors(
           [variable.name for variable in variables],
           settings.layerwise_lr_decay))
@@ -173,6 +175,17 @@ def make_train_op(loss, settings, parts=None):
     done, steps = update(), tf.ones_like(step)
   with tf.control_dependencies([done]):
     return tf.assign_add(global_step, steps, name="train_op").op
+
+
+def _make_optimizer(settings, step, **arguments):
+  """Makes the optimizer of a name; see `optimizers.DecayingOptimizer`."""
+  optimizers.check(settings.optimizer)
+  if settings.optimizer != optimizers.ADAMW:
+    return optimizers.OTHERS[settings.optimizer](step=step + 1, **arguments)
+  return AdamWeightDecayOptimizer(
+      in_one_pass=not (settings.use_tpu or settings.compiled),
+      bias_correction_step=(
+          step + 1 if settings.adam_bias_correction else None), **arguments)
 
 
 def layer_factors(names, decay):
@@ -284,8 +297,9 @@ class LossScale:
           self._num_good.assign(tf.where_v2(grows, 0, num_good)))
 
 
-def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
-  """The learning rate: linear from 0 over the warm-up, then linear to 0.
+def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step,
+                           power=1.0):
+  """The learning rate: linear from 0 over the warm-up, then to 0.
 
   The decay counts from step 0, warm-up included: after w of n steps of warm-up
   the learning rate continues from `init_lr * (1 - w / n)`.
@@ -295,13 +309,14 @@ def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step):
     num_train_steps: int. Step at which the learning rate reaches 0.
     num_warmup_steps: int. Steps of warm-up; 0 or None for none.
     step: int scalar Tensor. Steps taken so far.
+    power: float. Of the share of steps that are left; 1 decays linearly.
 
   Returns:
     float32 scalar Tensor.
   """
   rate = tf.train.polynomial_decay(
       tf.constant(init_lr, dtype=tf.float32), step, num_train_steps,
-      end_learning_rate=0.0, power=1.0)
+      end_learning_rate=0.0, power=power)
   if not num_warmup_steps:
     return rate
   warmup_rate = init_lr * (
@@ -328,7 +343,7 @@ def _warn_of_long_warmup(settings):
       highest * settings.learning_rate)
 
 
-class AdamWeightDecayOptimizer(tf.train.Optimizer):
+class AdamWeightDecayOptimizer(optimizers.DecayingOptimizer):
   """Adam without bias correction, with decoupled weight decay.
 
   ```
@@ -338,10 +353,10 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
   ```
 
   The averages are the slots `adam_m` and `adam_v`, so that a checkpoint holds
-  them as "bert/pooler/dense/kernel/adam_m". A gradient of IndexedSlices is
-  summed into a dense one first: rows without a gradient decay too, and their
-  averages shrink.
+  them as "bert/pooler/dense/kernel/adam_m".
   """
+
+  slot_names = ("adam_m", "adam_v")
 
   def __init__(self, learning_rate, weight_decay_rate=0.0, beta_1=0.9,
                beta_2=0.999, epsilon=1e-6, exclude_from_weight_decay=None,
@@ -370,42 +385,19 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       rate_factors: dict from the name of a variable to a factor of its learning
         rate, float; 1 for those that are left out.
     """
-    super().__init__(False, name)
-    self.learning_rate = learning_rate
-    self.weight_decay_rate = weight_decay_rate
+    super().__init__(
+        learning_rate, weight_decay_rate, exclude_from_weight_decay, name,
+        gradient_scale, rate_factors)
     self.beta_1 = beta_1
     self.beta_2 = beta_2
     self.epsilon = epsilon
-    self.exclude_from_weight_decay = exclude_from_weight_decay
-    self.gradient_scale = gradient_scale
     self.bias_correction_step = bias_correction_step
-    self.rate_factors = rate_factors or {}
     self._has_kernel, self._in_one_pass = in_one_pass, None
     if in_one_pass and not environment.find_gpus() and not xla.find_fault():
       self._in_one_pass = xla.compiled(self._new_values)
 
-  def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-    """Updates the variables; the caller has to increment `global_step`.
-
-    Args:
-      grads_and_vars: list of (gradient, variable); a variable whose gradient
-        is None is left unchanged.
-      global_step: accepted because callers pass it; not changed.
-      name: str. Name of the op.
-
-    Returns:
-      The op that updates every variable.
-    """
-    del global_step
-    return super().apply_gradients(list(grads_and_vars), name=name)
-
   def _prepare(self):
-    self._rate = tf.convert_to_tensor(
-        self._call_if_callable(self.learning_rate), name="learning_rate")
-    self._scale = tf.convert_to_tensor(self.gradient_scale)
-    # Made once: constants of each variable's own would be hundreds.
-    self._decays = {False: tf.constant(0.0),
-                    True: tf.convert_to_tensor(self.weight_decay_rate)}
+    super()._prepare()
     # With powers of 0 the kernel's bias correction, sqrt(1 - beta_2 ** t) /
     # (1 - beta_1 ** t), is 1.
     self._kernel_scalars = dict(
@@ -421,23 +413,6 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       self._kernel_scalars.update(
           beta1_power=powers[0], beta2_power=powers[1],
           epsilon=self._corrections[1])
-
-  def _create_slots(self, var_list):
-    for variable in var_list:
-      # The second name is how the name of the slot's variable ends.
-      self._zeros_slot(variable, "adam_m", "adam_m")
-      self._zeros_slot(variable, "adam_v", "adam_v")
-
-  def _do_use_weight_decay(self, param_name):
-    """Returns whether the variable of that name decays."""
-    if not self.weight_decay_rate:
-      return False
-    return not any(re.search(pattern, param_name)
-                   for pattern in self.exclude_from_weight_decay or [])
-
-  def _get_variable_name(self, param_name):
-    """Returns the name of a variable without the ":0" of its tensor."""
-    return re.sub(r":\d+$", "", param_name)
 
   def _new_values(self, gradient, value, m, v, rate, decay, scale,
                   correction=None, epsilon=None):
@@ -464,27 +439,17 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
       change = correction * m / (tf.sqrt(v) + epsilon) + decay * value
     return value - rate * change, m, v
 
-  def _apply_dense(self, grad, var):
-    decays = self._do_use_weight_decay(self._get_variable_name(var.name))
-    rate = self._rate
-    if var.name in self.rate_factors:
-      rate *= self.rate_factors[var.name]
+  def _update(self, gradient, var, rate, decays):
     scalars = [tf.cast(scalar, var.dtype.base_dtype) for scalar in (
         rate, self._decays[decays], self._scale, *self._corrections)]
-    variables = [var] + [
-        self.get_slot(var, name) for name in ("adam_m", "adam_v")]
+    variables = [var] + [self.get_slot(var, name) for name in self.slot_names]
     update = self._new_values
     if var.shape.num_elements() >= _LARGE:
       update = self._in_one_pass or update
     elif self._has_kernel and not decays:
-      return self._run_kernel(grad, *variables + scalars)
-    with tf.control_dependencies([grad]):
-      values = [variable.value() for variable in variables]
-    return tf.group(*[
-        variable.assign(value, read_value=False)
-        for variable, value in zip(variables, update(grad, *values + scalars))])
-
-  _resource_apply_dense = _apply_dense
+      return self._run_kernel(gradient, *variables + scalars)
+    return self._assign(variables, update(
+        gradient, *self._read(gradient, variables) + scalars))
 
   def _run_kernel(self, gradient, var, m, v, rate, decay, scale, *corrections):
     """Updates a variable as `_new_values` does, for which `decay` is 0."""
@@ -497,16 +462,3 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
           grad=gradient * scale, **scalars)
     return tf.raw_ops.ApplyAdam(
         var=var, m=m, v=v, lr=rate, grad=gradient * scale, **scalars).op
-
-  def _apply_sparse(self, grad, var):
-    return self._apply_dense(tf.unsorted_segment_sum(
-        grad.values, grad.indices, tf.shape(var)[0]), var)
-
-  def _resource_apply_sparse(self, grad, var, indices):
-    return self._resource_apply_dense(
-        tf.unsorted_segment_sum(grad, indices, tf.shape(var)[0]), var)
-
-  # The base class would sum duplicate rows before it calls the methods above,
-  # which sum all rows anyway.
-  _apply_sparse_duplicate_indices = _apply_sparse
-  _resource_apply_sparse_duplicate_indices = _resource_apply_sparse

@@ -106,7 +106,12 @@ class OptimizationSettings(TrainingSettings):
       "are computed one by one, in the memory of one; the update is that of "
       "all as one batch.", lower_bound=1)
   learning_rate: float = option(
-      "float", 5e-5, "Peak learning rate of Adam.", above=0)
+      "float", 5e-5, "Peak learning rate.", above=0)
+  optimizer: str = option(
+      "string", "adamw", "adamw, lamb or adafactor, which takes less memory.")
+  poly_power: float = option(
+      "float", 1.0, "Power of the learning rate's decay; 1 decays linearly.",
+      above=0)
   recompute_grad: bool = option(
       "bool", False, "Compute the activations of each layer again for its "
       "gradient instead of keeping them: less memory, more time.")

@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     accumulation, checkpoint_fit, checkpoints, cli, faults, files, hooks,
-    initial_weights, metrics, modeling, optimization, run_settings,
+    initial_weights, metrics, modeling, optimization, optimizers, run_settings,
     tf_estimator, training_lock, training_state, xla)
 
 
@@ -145,6 +145,10 @@ def find_start(settings, record, num_train_steps, task):
     if settings.do_train:
       checkpoints.warn_of_ignored_settings(
           settings.output_dir, values, task.how_to_train_more)
+  else:
+    optimizers.check_settings(
+        settings, start.checkpoint and checkpoints.read_training(
+            settings.output_dir).get("optimizer", optimizers.ADAMW))
   check_output_dir(settings.output_dir)
   if getattr(settings, "export_dir", None):
     check_output_dir(settings.export_dir, "export_dir")

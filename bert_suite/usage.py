@@ -30,7 +30,7 @@ _GROUPS = [
      pooling"""),
     ("Training", """
      do_train train_batch_size gradient_accumulation_steps
-     learning_rate num_train_epochs num_train_steps
+     learning_rate poly_power optimizer num_train_epochs num_train_steps
      warmup_proportion warmup_steps num_warmup_steps adam_bias_correction
      layerwise_lr_decay reinit_layers reinit_pooler class_weights
      label_smoothing
