@@ -316,7 +316,8 @@ def check_readable(checkpoint, cure="copy it again, or pass another"):
       # The last name is at the end of the data, which a truncated file, the
       # usual damage, lacks. Reading everything would double the start-up time.
       reader.get_tensor(max(shapes))
-  except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
+  except (tf.errors.OpError, ValueError, IndexError, RuntimeError,
+          MemoryError) as error:  # the last of a size that is damaged
     raise ValueError(
         checkpoint_files.explain_damage(checkpoint) or
         "%s: not a checkpoint that can be read (%s); %s" % (

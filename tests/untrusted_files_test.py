@@ -124,6 +124,18 @@ def test_deep_json_is_refused(tmp_path):
         modeling.BertConfig.from_json_file, str(path)), depth
 
 
+def test_a_checkpoint_of_a_size_that_no_memory_has_is_refused(tmp_path):
+  prefix = save_checkpoint(tmp_path / "model.ckpt-3", {"w": [1.0]})
+  with open(prefix + ".index", "rb+") as file:
+    content = file.read()
+    # The place and the size of the table's own index, and what ends each table.
+    footer = b"\0\0\0" + b"\xff" * 6 + b"\x7f"
+    file.seek(len(content) - 48)
+    file.write(footer + b"\0" * (40 - len(footer)))
+  assert "%s: not a checkpoint that can be read" % prefix in refused(
+      checkpoints.check_readable, prefix)
+
+
 @pytest.mark.parametrize("other", ["absolute", "up", "dots"])
 def test_a_list_of_checkpoints_stays_in_its_folder(tmp_path, other):
   """Nothing outside is read as a checkpoint, listed anew or removed."""
