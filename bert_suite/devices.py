@@ -45,8 +45,8 @@ def check(settings):
                           "the flag out" % fault)
     if not gpus:
       tf.logging.warning(
-          "--use_xla: on CPUs, compiled steps have been slower than others, "
-          "and compiling takes seconds for each new shape (README.md, Speed)")
+          "--use_xla: on CPUs, steps have been slower with XLA than without, "
+          "and compiling takes seconds for each new shape")
   if settings.use_xla == "auto" and _may_compile(settings):
     fault = xla.find_fault(on_gpu=True)
     if fault:
@@ -113,8 +113,8 @@ def check_compute_dtype(settings):
   """
   name = settings.compute_dtype
   if name not in COMPUTE_DTYPES:
-    raise cli.UserError("--compute_dtype=%s: expected %s" % (
-        name, ", ".join(COMPUTE_DTYPES)))
+    raise cli.UserError("--compute_dtype=%s: expected %s or %s" % (
+        name, ", ".join(COMPUTE_DTYPES[:-1]), COMPUTE_DTYPES[-1]))
   if name == "float32":
     return
   if settings.use_tpu:
@@ -124,7 +124,8 @@ def check_compute_dtype(settings):
   elif environment.find_gpus():
     reason = _find_slow_gpu(name)
   elif name == "float16":
-    reason = "CPUs compute it slower than float32; use bfloat16"
+    reason = ("CPUs compute it slower than float32" if _find_slow_cpu() else
+              "CPUs compute it slower than float32; use bfloat16")
   else:
     reason = _find_slow_cpu()
   if reason:

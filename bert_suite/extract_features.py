@@ -402,7 +402,7 @@ def run_with(settings):
   progress.start_logging(settings.verbose)
   run_settings.check_tpu(settings.use_tpu)
   devices.check(settings)
-  run_settings.log_device(settings.use_tpu)
+  run_settings.log_device(settings)
   with cli.user_errors():
     check_choice("output_format", settings.output_format,
                  sorted(feature_files.WRITERS))

@@ -168,9 +168,9 @@ class CompilationHook(tf.train.SessionRunHook):
     names = [name for name, _ in self._seen]
     usual = statistics.median(self._others or [0])
     tf.logging.info(
-        "Compiling took %.1f seconds, for %s",
+        "Compiling took %.1f seconds (%s)",
         sum(seconds - usual for seconds in self._compiling),
-        "%d size(s) of a batch's tokens and %d of its longest sequence" % (
+        "token counts: %d, sequence lengths: %d" % (
             names.count("tokens"), names.count("length"))
         if self._sizes else "one shape")
 

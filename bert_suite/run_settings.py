@@ -374,17 +374,25 @@ def check_tpu(use_tpu):
                     "this is TensorFlow %s" % tf.__version__)
 
 
-def log_device(use_tpu):
-  """Logs the device that the run uses."""
-  gpus = [] if use_tpu else environment.find_gpus()
-  if use_tpu:
-    tf.logging.info("Running on TPU")
+def log_device(settings):
+  """Logs the device that the run uses, and how it computes if not in float32.
+
+  Args:
+    settings: Settings of a script.
+  """
+  how = ", in " + settings.compute_dtype
+  how = how * (settings.compute_dtype != "float32") + (
+      ", compiled by XLA" * bool(devices.uses_xla(settings)))
+  gpus = [] if settings.use_tpu else environment.find_gpus()
+  if settings.use_tpu:
+    tf.logging.info("Running on TPU%s", how)
   elif gpus:
-    tf.logging.info("Running on GPU: %s", ", ".join(g.name for g in gpus))
+    tf.logging.info(
+        "Running on GPU%s: %s", how, ", ".join(g.name for g in gpus))
   else:
     tf.logging.info(
-        "Running on CPU, %d cores; TensorFlow finds no GPU "
-        "(TF_CPP_MIN_LOG_LEVEL=0 shows why)", multiprocessing.cpu_count())
+        "Running on CPU, %d cores%s; TensorFlow finds no GPU "
+        "(TF_CPP_MIN_LOG_LEVEL=0 shows why)", multiprocessing.cpu_count(), how)
 
 
 def count_train_batches(num_examples, settings):

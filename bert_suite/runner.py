@@ -22,7 +22,7 @@ def start(settings, computes=True):
   run_settings.check_tpu(settings.use_tpu)
   devices.check(settings)
   if computes:
-    run_settings.log_device(settings.use_tpu)
+    run_settings.log_device(settings)
 
 
 def read(task):

@@ -50,7 +50,7 @@ _GROUPS = [
 ]
 
 _VALUES = {"path": "PATH", "paths": "PATHS", "integer": "N", "float": "X",
-           "string": "TEXT"}
+           "string": "TEXT", "switch": "auto|true|false"}
 
 # Names that flags have in other programs, and what to do here: the first of the
 # phrases whose flags the script has.
@@ -97,7 +97,8 @@ _ELSEWHERE = [
     ("overwrite_output_dir overwrite resume resume_from_checkpoint",
      "leave it out: a training in --output_dir is resumed; to start from "
      "scratch, name another folder"),
-    ("fp16 bf16 amp mixed_precision dtype",
+    ("xla jit_compile", "use --use_xla"),
+    ("fp16 bf16 amp mixed_precision precision dtype",
      "use --compute_dtype=bfloat16, or float16 on older GPUs",
      "leave it out: everything is computed in float32"),
     ("early_stopping patience", "use --early_stopping_patience, with "
@@ -165,8 +166,8 @@ def _format_flag(name, is_required):
   spellings = [name] + [
       alias for alias in own_flags()
       if getattr(flags.FLAGS[alias], "alias_of", None) == name]
-  value = "true|false" if flag.boolean else _VALUES.get(
-      getattr(flag, "kind", None), "VALUE")
+  value = _VALUES.get(getattr(flag, "kind", None),
+                      "true|false" if flag.boolean else "VALUE")
   head = "  " + ", ".join("--%s=%s" % (one, value) for one in spellings)
   if is_required:
     head += "  (required)"
@@ -185,7 +186,9 @@ def _default_of(flag):
   """Returns what --help says of a flag's default, None for nothing."""
   default = getattr(flag, "default_text", None)
   if default is None and flag.default not in (None, ""):
-    default = flag.default_as_str.strip("'")
+    # absl writes all that is not false as true.
+    default = (flag.default if isinstance(flag.default, str) else
+               flag.default_as_str.strip("'"))
   return default
 
 

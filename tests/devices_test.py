@@ -8,7 +8,7 @@ import types
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, devices, environment, xla
+from bert_suite import cli, devices, environment, run_settings, xla
 from helpers import captured_log
 
 NEW = not tf.__version__.startswith("1.")  # compiles functions
@@ -102,7 +102,7 @@ def test_old_versions_are_refused():
     ("bfloat16", (7, 5), "GPU:0 has compute capability 7.5"),
     ("float16", (7, 5), None),
     ("float16", (6, 1), "takes 7.0"),
-    ("half", (8, 0), "expected float32, bfloat16, float16")])
+    ("half", (8, 0), "expected float32, bfloat16 or float16")])
 def test_data_types_that_a_gpu_computes_slowly_are_refused(
     monkeypatch, name, capability, message):
   find(monkeypatch, capability)
@@ -158,3 +158,13 @@ def test_programs_are_kept_only_where_they_can_be(
   monkeypatch.setenv("TF_XLA_FLAGS", "")  # so that it is as before after all
   devices.keep_programs(make_settings(use_xla, xla_cache_dir=str(tmp_path)))
   assert not os.environ["TF_XLA_FLAGS"] and not list(tmp_path.iterdir())
+
+
+def test_the_log_says_how_a_run_computes(monkeypatch):
+  monkeypatch.setattr(environment, "find_gpus", lambda: [])
+  with captured_log() as lines:
+    run_settings.log_device(make_settings(use_xla=NEW))
+    run_settings.log_device(make_settings(
+        use_xla="auto", use_tpu=True, compute_dtype="bfloat16"))
+  assert (", compiled by XLA;" in lines[0]) == NEW
+  assert lines[1] == "Running on TPU, in bfloat16"

@@ -454,7 +454,7 @@ def test_misleading_lines_of_the_estimator_are_left_out(tmp_path):
     with captured_log() as lines:
       make_toy(tmp_path).train(toy_input_fn(is_training=True), max_steps=1)
       make_toy(tmp_path).evaluate(toy_input_fn())
-      run_settings.log_device(use_tpu=False)
+      run_settings.log_device(run_settings.TrainingSettings())
   finally:
     logger.filters[:], logger.propagate = before
   assert any(line.startswith("Running on ") for line in lines)

@@ -51,7 +51,7 @@ def test_a_training_is_the_same_with_it(tmp_path):
   # Those of `find_fault`: small variables are updated without one.
   assert len(list(compiled.glob("*before_optimizations.txt"))) == 2
   ours, stderr = train("xla", init_checkpoint=start, use_xla=True)
-  assert stderr.count("--use_xla: on CPUs, compiled") == 1
+  assert stderr.count("--use_xla: on CPUs, steps") == 1
   assert set(ours) == set(plain)
   for name in ours:
     np.testing.assert_allclose(ours[name], plain[name], atol=1e-4, err_msg=name)
