@@ -137,6 +137,7 @@ class ClassificationTask(tasks.Task):
         name for name in described.read_flags if os.path.realpath(
             getattr(self.settings, name) or "") != os.path.realpath(
                 self.settings.output_dir))
+    super().check()
     if described.problem_type != problem_types.REGRESSION:
       self.labels = checked_labels(self.processor)
     self.problem = problem_types.KINDS[described.problem_type](
@@ -148,7 +149,7 @@ class ClassificationTask(tasks.Task):
       self._check_tuning()
     self.best_metric = described.best_metric or self.problem.best_metric
     self.figure_names = self.problem.figures + ["loss"]
-    super().check()
+    self.check_evaluations()
     self._has_test_labels = described.knows_test_labels
     if self.settings.glue_submission_dir:
       classification_report.submission_name(self.settings.task_name)
@@ -348,7 +349,15 @@ class ClassificationTask(tasks.Task):
                 thresholds=getattr(self.problem, "thresholds", None))
 
   def record(self):
-    return dict(super().record(), problem_type=self.problem.name)
+    record = dict(super().record(), problem_type=self.problem.name)
+    fold = getattr(self.settings, "fold", None)
+    dev_share = getattr(self.settings, "dev_share", None)
+    if dev_share or fold:
+      # In other parts an evaluation would read what was trained on.
+      record.update(
+          dev_share=dev_share, split_seed=self.settings.split_seed,
+          fold=fold and "%d of %d" % (fold.number + 1, fold.count))
+    return record
 
   @classmethod
   def is_recorded(cls, record):

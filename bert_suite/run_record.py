@@ -19,8 +19,8 @@ from . import config as bert_config, files, json_files, problem_types
 FILE_NAME = "run.json"
 
 # Flags of files and folders, whose names run.json holds in full.
-_PATHS = ("data_dir", "init_checkpoint", "input_file", "train_file",
-          "vocab_file")
+_PATHS = ("data_dir", "dev_file", "init_checkpoint", "input_file",
+          "predict_file", "train_file", "vocab_file")
 
 # Settings of BertConfig that only matter while training or before it.
 _TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",

@@ -44,6 +44,11 @@ def _options(settings_class):
           if "flag" in one.metadata]
 
 
+def names_of(settings_class):
+  """Returns the names of a class's, or its object's, fields that are flags."""
+  return [one.name for one in _options(settings_class)]
+
+
 def define_flags(settings_class, flag_values=flags.FLAGS):
   """Defines a flag for each option of a class; may be called again."""
   for field in _options(settings_class):

@@ -34,10 +34,18 @@ EPOCHS = 4.0
 
 _SEARCHED = ("train_batch_size", "learning_rate", "num_train_epochs")
 
-# Settings that all runs of a folder share, beside those that run.json records.
-_COMPARED = ("search", "k_folds", "init_checkpoint", "init_head", "use_best",
-             "eval_steps", "eval_each_epoch", "early_stopping_patience",
-             "tune_thresholds")
+# Settings that may differ between the commands that share a folder: no figure
+# depends on them.
+_FREE = frozenset("""
+    output_dir vocab_file bert_config_file do_predict export_dir test_file
+    predict_batch_size eval_batch_size glue_submission_dir plots num_seeds
+    keep_all_runs keep_checkpoint_max save_checkpoints_steps log_steps verbose
+    verbose_logging remove_padding recompute_grad use_xla xla_cache_dir use_tpu
+    tpu_name tpu_zone gcp_project num_tpu_cores iterations_per_loop
+    master""".split())
+
+# What the call after all runs, which predicts and exports, has no need of.
+_DONE = {"do_eval": False, "tune_thresholds": False, "plots": False}
 
 # The files of a training that are of no use without its weights.
 _WEIGHTS = re.compile(
@@ -163,7 +171,8 @@ def run(make_task, settings, on_log=None):
     predicts_apart = "eval" in task.splits
     if not (predicts_apart or settings.do_predict):
       raise ValueError("--num_seeds and --search: also pass --do_predict")
-    runner.read(task)
+    examples = runner.read(task)
+    planned = _leave_out(planned, settings, examples)
     read_flags = [name for name in task.read_flags if not tf.gfile.IsDirectory(
         getattr(settings, name) or "")]
     training.check_results(
@@ -175,9 +184,9 @@ def run(make_task, settings, on_log=None):
       training.check_output_dir(settings.export_dir, "export_dir")
   with training.sole_training(settings):
     with cli.user_errors():
-      runs = _Runs(settings, planned, task)
+      runs = _Runs(settings, planned, task, examples)
     problem = getattr(task, "problem", None)
-    del task
+    del task, examples
     for number, name in enumerate(planned, 1):
       if name not in runs.finished:
         tf.logging.info(
@@ -193,16 +202,32 @@ def run(make_task, settings, on_log=None):
     if predicts or settings.export_dir:
       # With --do_train, so that all is as in the training, which is done.
       _call(make_task, _settings_of_run(
-          settings, best.name, planned[best.name], do_eval=False,
-          do_predict=predicts, export_dir=settings.export_dir), best.name,
-            runner.run)
+          settings, best.name, planned[best.name], do_predict=predicts,
+          export_dir=settings.export_dir, **{
+              name: value for name, value in _DONE.items()
+              if hasattr(settings, name)}), best.name, runner.run)
   return best.figures
+
+
+def _leave_out(planned, settings, examples):
+  """Returns those of planned runs that have examples for a step at least."""
+  def has_a_step(values):
+    values = dict(cli.values_of(settings, _SEARCHED), **values)
+    return len(examples["train"]) * values["num_train_epochs"] >= values[
+        "train_batch_size"]
+
+  possible = collections.OrderedDict(
+      (name, values) for name, values in planned.items() if has_a_step(values))
+  if possible and len(possible) < len(planned):
+    tf.logging.warning(
+        "%d training examples are less than a step of %d of the %d runs, which "
+        "are left out", len(examples["train"]), len(planned) - len(possible),
+        len(planned))
+  return possible or planned
 
 
 def _settings_of_run(settings, name, values, **more):
   """Returns the settings of a run, which exports only if `more` says so."""
-  if hasattr(settings, "split_seed"):
-    values = dict(values, split_seed=settings.tf_random_seed or 0)
   return dataclasses.replace(settings, **dict(dict(
       values, num_seeds=None, search=False, export_dir=None,
       output_dir=os.path.join(settings.output_dir, name)), **more))
@@ -247,13 +272,14 @@ class _Runs:
     finished: dict from name to Run.
   """
 
-  def __init__(self, settings, planned, task):
-    """Reads what there is.
+  def __init__(self, settings, planned, task, examples):
+    """Reads what there is, and writes down what runs are of.
 
     Args:
       settings: Settings of a script.
       planned: dict, from `plan`.
       task: tasks.Task of one of the runs, checked.
+      examples: dict from split to the examples of that run.
 
     Raises:
       ValueError: runs in the folder were of other settings.
@@ -261,15 +287,16 @@ class _Runs:
     self._folder, self._planned = settings.output_dir, planned
     self._keeps_all = settings.keep_all_runs
     self.metric = task.best_metric
-    varied = {name for values in planned.values() for name in values}
-    values = dict(task.training_values(), best_metric=self.metric)
-    values.update((name, getattr(settings, name)) for name in _COMPARED
-                  if hasattr(settings, name))
-    values = {"--" + name: value
-              for name, value in run_record.with_absolute_paths(values).items()
-              if name not in varied and name != "vocab_file"}
-    self._identity = json.loads(json.dumps(dict(
-        task.record(), weights=task.brought_by, **values)))
+    free = _FREE.union(*planned.values())
+    values = run_record.with_absolute_paths(dict(
+        cli.values_of(settings, script_options.names_of(settings)),
+        **dict(task.training_values(), best_metric=self.metric)))
+    identity = {"--" + name: value for name, value in values.items()
+                if name not in free}
+    identity.update(task.record(), fold=None, weights=task.brought_by, examples={
+        split: len(found) for split, found in examples.items()
+        if split != "predict"})
+    self._identity = json.loads(json.dumps(identity))
     there, found, _ = _read(self._folder)
     self.finished = {one.name: one for one in found}
     different = run_record.find_differences(there, self._identity) + [
@@ -283,6 +310,7 @@ class _Runs:
       tf.logging.info("%d of %d runs in %s are finished", len(found),
                       len(planned), self._folder)
       self._clean()
+    self._write()  # a run that is killed is of these settings too
 
   def add(self, name, figures, failed):
     """Writes down what a run came to, and removes weights that are beaten."""
@@ -290,13 +318,17 @@ class _Runs:
               for key, value in self._planned[name].items()}
     self.finished[name] = Run(
         name, os.path.join(self._folder, name), values, figures, failed)
-    files.write_json(os.path.join(self._folder, FILE_NAME), {
-        "of": self._identity, "best": self.find_best().name, "runs": [
-            [one.name, one.settings, one.figures, one.has_failed]
-            for one in self._in_order()]})
+    self._write()
     files.write_text(os.path.join(self._folder, TABLE), "".join(
         "\t".join(line) + "\n" for line in self._table(repr, True)))
     self._clean()
+
+  def _write(self):
+    files.write_json(os.path.join(self._folder, FILE_NAME), {
+        "of": self._identity,
+        "best": self.finished and self.find_best().name or None, "runs": [
+            [one.name, one.settings, one.figures, one.has_failed]
+            for one in self._in_order()]})
 
   def _in_order(self):
     return [self.finished[name] for name in self._planned
@@ -418,7 +450,9 @@ def _read(output_dir):
         raise ValueError("run %s: found %r, expected numbers" % (name, figures))
       runs.append(Run(name, os.path.join(output_dir, name), dict(settings),
                       dict(figures), failed))
-    best, = [one for one in runs if one.name == found["best"]]
+    best = None
+    if runs:
+      best, = [one for one in runs if one.name == found["best"]]
     return dict(found["of"]), runs, best
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(

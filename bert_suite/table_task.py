@@ -46,7 +46,6 @@ class TableSettings(script_options.Settings):
   dev_share: float = option(
       "float", None, "Share of --train_file to evaluate on instead of training "
       "on it, where there is no --dev_file.", above=0, upper_bound=0.9)
-  split_seed: int = None  # of such parts; None for --tf_random_seed
 
 
 class TableProcessor(processors.DataProcessor):
@@ -93,7 +92,7 @@ class TableProcessor(processors.DataProcessor):
     elif settings.multi_label:
       self.problem_type = processors.MULTI_LABEL
     if settings.dev_share:
-      self.shared_flags = ("train_file", "dev_share", "tf_random_seed")
+      self.shared_flags = ("train_file",)
     self._labels = None
     self._counts = {}  # from the name of a set to what `_count` found
 
@@ -150,8 +149,6 @@ class TableProcessor(processors.DataProcessor):
     length, counts = self._count(split)
     share = self.settings.dev_share if part is not None else None
     seed = self.settings.split_seed
-    if seed is None:
-      seed = self.settings.tf_random_seed or 0
     if not share:
       return _stream(lambda: self._examples(split), length, self._path(split))
 

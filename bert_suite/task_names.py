@@ -34,6 +34,9 @@ class DataSettings(table_task.TableSettings):
   k_folds: int = option(
       "integer", None, "Train this often, each time without another part of "
       "the training set, and evaluate on that part.", lower_bound=2)
+  split_seed: int = option(
+      "integer", 0, "Seed of the examples that --dev_share and --k_folds set "
+      "aside. It does not follow --tf_random_seed, so that runs compare.")
   fold: splits.Fold = None  # the part to evaluate on instead of the dev set
 
 

@@ -35,7 +35,7 @@ _GROUPS = [
      layerwise_lr_decay reinit_layers reinit_pooler class_weights
      label_smoothing
      use_next_sentence shuffle_buffer_size tf_random_seed
-     num_seeds search k_folds keep_all_runs
+     num_seeds search k_folds split_seed keep_all_runs
      save_checkpoints_steps keep_checkpoint_max log_steps verbose"""),
     ("Results", """
      output_dir do_eval do_predict eval_batch_size predict_batch_size

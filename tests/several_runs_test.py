@@ -35,6 +35,7 @@ class FakeTask:
   best_metric = "eval_accuracy"
   brought_by = None
   read_flags = ()
+  num_examples = 200
 
   def __init__(self, settings):
     self.settings = settings
@@ -43,7 +44,7 @@ class FakeTask:
     pass
 
   def read_all(self):
-    return {}
+    return {"train": range(self.num_examples), "eval": range(20)}
 
   def record(self):
     return {"task": "fake", "labels": ["a", "b"]}
@@ -209,6 +210,7 @@ def test_the_search_tries_each_setting_with_each_seed(tmp_path, trainer):
 @pytest.mark.parametrize("values,message", [
     (dict(num_seeds=2, learning_rate=1e-3), "holds runs of other settings: "
      "--learning_rate is 5e-05 there and 0.001 here"),
+    (dict(num_seeds=2, reinit_layers=1), "--reinit_layers is 0 there and 1"),
     (dict(search=True), "--search is False there and True here"),
     (dict(num_seeds=1), "the run seed-2 is not one of this command's"),
     (dict(num_seeds=2, init_checkpoint="/other"), "--init_checkpoint is None")])
@@ -373,6 +375,53 @@ def test_a_program_gets_the_best_of_two_seeds(tmp_path):
       training.runs[1].figures["eval_loss"], abs=1e-5)
   again, _ = train(tmp_path, "out", num_seeds=2)
   assert again.results == training.results and not again.history
+
+
+def test_a_run_that_was_killed_is_of_the_settings_it_began_with(
+    tmp_path, trainer):
+  trainer.figures["seed-1"] = KeyboardInterrupt()
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path, num_seeds=1, learning_rate=1e-3)
+  with pytest.raises(cli.UserError, match="--learning_rate is 0.001 there and"):
+    run(tmp_path, num_seeds=1)
+
+
+def test_other_data_in_the_same_file_are_noticed(
+    tmp_path, trainer, monkeypatch):
+  run(tmp_path, num_seeds=1)
+  monkeypatch.setattr(FakeTask, "num_examples", 201)
+  with pytest.raises(cli.UserError, match="'train': 200.* there and .*201"):
+    run(tmp_path, num_seeds=2)
+
+
+def test_batches_larger_than_the_data_are_left_out(
+    tmp_path, trainer, monkeypatch):
+  monkeypatch.setattr(FakeTask, "num_examples", 10)
+  _, lines = run(tmp_path, search=True)
+  assert {one.train_batch_size for _, one in trainer.calls} == {8, 16, 32}
+  assert ("10 training examples are less than a step of 8 of the 20 runs, which "
+          "are left out") in lines
+
+
+def test_tuned_runs_set_the_same_examples_aside_and_the_best_predicts(tmp_path):
+  table = helpers.write_lines(tmp_path / "train.tsv", [["text", "label"]] + [
+      ["tea %d" % i, '["a"]' if i % 3 else '["a", "b"]'] for i in range(24)])
+
+  def train_and_read(name, **more):
+    train(tmp_path, name, task_name="table", train_file=table, text_a="text",
+          label="label", multi_label=True, dev_share=0.25, num_seeds=1,
+          tune_thresholds=True, **more)
+    folder, = (tmp_path / name).glob("seed-*")
+    return folder, (folder / "dev_predictions.tsv").read_text().split("\n")
+
+  folder, lines = train_and_read("out", test_file=table, do_predict=True)
+  assert len((folder / "predictions.tsv").read_text().split("\n")) == 26
+  _, others = train_and_read("other", tf_random_seed=5)
+  ids = [line.split("\t")[:2] for line in lines]
+  assert len(ids) == 8
+  assert ids == [line.split("\t")[:2] for line in others]
+  _, others = train_and_read("third", split_seed=5)
+  assert ids != [line.split("\t")[:2] for line in others]
 
 
 @pytest.fixture(name="folds", scope="module")

@@ -215,8 +215,8 @@ def test_a_share_of_the_training_set_is_set_aside(
     return facts(train), facts(dev)
 
   train, dev = parts()
-  assert (train, dev) == parts() == parts(tf_random_seed=0)
-  assert (train, dev) != parts(tf_random_seed=1)
+  assert (train, dev) == parts() == parts(tf_random_seed=1)
+  assert (train, dev) != parts(split_seed=1)
   assert sorted(text for _, text, _, _ in train + dev) == sorted(
       text for text, _ in rows)
   if kinds:
@@ -286,12 +286,14 @@ def test_a_trained_model_predicts_without_its_training_set(trained):
   assert not [line for line in lines if "was trained with" in line]
 
 
-def test_an_evaluation_on_another_part_than_was_set_aside_is_named(trained):
-  with captured_log() as lines:
-    run_main(run_classifier, arguments_of(
-        trained, do_eval=True, tf_random_seed=2))
-  assert ("--tf_random_seed is 2 here, but the model was trained with 1"
-          in lines)
+@pytest.mark.parametrize("other, message", [
+    (dict(split_seed=2), "split_seed is 0 there and 2 here"),
+    (dict(dev_share=0.5), "dev_share is 0.25 there and 0.5 here")])
+def test_an_evaluation_on_another_part_than_was_set_aside_is_refused(
+    trained, other, message):
+  """It would read what was trained on."""
+  with pytest.raises(cli.UserError, match=message):
+    run_main(run_classifier, arguments_of(trained, do_eval=True, **other))
 
 
 def test_other_labels_than_the_model_has_are_refused(trained, tmp_path):
