@@ -293,9 +293,10 @@ class _Runs:
         **dict(task.training_values(), best_metric=self.metric)))
     identity = {"--" + name: value for name, value in values.items()
                 if name not in free}
-    identity.update(task.record(), fold=None, weights=task.brought_by, examples={
-        split: len(found) for split, found in examples.items()
-        if split != "predict"})
+    identity.update(
+        task.record(), fold=None, weights=task.brought_by, examples={
+            split: len(found) for split, found in examples.items()
+            if split != "predict"})
     self._identity = json.loads(json.dumps(identity))
     there, found, _ = _read(self._folder)
     self.finished = {one.name: one for one in found}

@@ -399,8 +399,8 @@ def test_batches_larger_than_the_data_are_left_out(
   monkeypatch.setattr(FakeTask, "num_examples", 10)
   _, lines = run(tmp_path, search=True)
   assert {one.train_batch_size for _, one in trainer.calls} == {8, 16, 32}
-  assert ("10 training examples are less than a step of 8 of the 20 runs, which "
-          "are left out") in lines
+  assert ("10 training examples are less than a step of 8 of the 20 runs, "
+          "which are left out") in lines
 
 
 def test_tuned_runs_set_the_same_examples_aside_and_the_best_predicts(tmp_path):
