@@ -291,9 +291,11 @@ def model_cases(folder):
   add("history.tsv", "".join("\t".join(line) + "\n" for line in (
       best_model.format_table(rows, "eval_loss"))),
       lambda place: (best_model.best_row(place), best_model.Evaluations(
-          place, "eval_loss", 2.0, 3).log()))
-  add("thresholds.json", {"step": 3, "thresholds": {"0": 0.25, "1": 0.5}},
-      lambda place: thresholds.read([place], 3, ["0", "1"]))
+          place, "eval_loss", 3).log()))
+  add("thresholds.json", {
+      "step": 3, "checksum": 1, "thresholds": {"0": 0.25, "1": 0.5}},
+      lambda place: thresholds.read(
+          [place], os.path.join(place, "model.ckpt-3"), ["0", "1"]))
   folds.keep(folder, {
       "logits": np.ones([2, 2]), "label_ids": np.array([0, 1]),
       "per_example_loss": np.ones([2]), "is_real_example": np.ones([2])})

@@ -8,21 +8,33 @@ a kill between the two, the next start copies again.
 import collections
 import math
 import os
+import zlib
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_files, checkpoints, files, json_files, progress, thresholds,
-    training_state)
+    checkpoint_files, checkpoints, files, json_files, progress, training_state)
 
 FILE_NAME = "history.tsv"
 FOLDER = "best"
 
-# One evaluation: its step, its epoch (float; None where there are none) and a
-# dict from the name of a figure to its value.
-Row = collections.namedtuple("Row", "step epoch figures")
+# One evaluation: its step, its epoch (float; None where there are none), a dict
+# from the name of a figure to its value, and the data, see `describe_data`.
+Row = collections.namedtuple("Row", "step epoch figures data", defaults=[None])
+
+
+def describe_data(data):
+  """Returns a str that is another one for other data of an evaluation.
+
+  Args:
+    data: tasks.Data.
+  """
+  paths = [data.files] if isinstance(data.files, str) else data.files
+  checksums = list(map(training_state.checksum_of, paths))
+  return "%d-%08x" % (
+      data.num_examples, zlib.crc32(repr(checksums).encode()) & 0xFFFFFFFF)
 
 
 def is_lower_better(metric):
@@ -48,12 +60,12 @@ def format_table(rows, metric):
   """Returns the lines of history.tsv, each a list of str, the header first."""
   best = find_best(rows, metric)
   names = sorted({name for row in rows for name in row.figures})
-  lines = [["step", "epoch"] + names + ["best " + metric]]
+  lines = [["step", "epoch"] + names + ["data", "best " + metric]]
   for row in rows:
     lines.append(
         [str(row.step), "" if row.epoch is None else "%g" % row.epoch] +
         [repr(row.figures[name]) if name in row.figures else ""
-         for name in names] + ["*" if row is best else ""])
+         for name in names] + [row.data or "", "*" if row is best else ""])
   return lines
 
 
@@ -92,10 +104,11 @@ def read_history(output_dir):
         continue
       if len(line) != len(header):
         raise ValueError()
-      figures = {name: float(text) for name, text in zip(
-          header[2:-1], line[2:-1]) if text}
-      rows.append(Row(int(line[0]), float(line[1]) if line[1] else None,
-                      figures))
+      cells = dict(zip(header[2:-1], line[2:-1]))
+      data = cells.pop("data", None) or None  # older versions wrote none
+      rows.append(Row(
+          int(line[0]), float(line[1]) if line[1] else None,
+          {name: float(text) for name, text in cells.items() if text}, data))
     except (ValueError, IndexError):
       raise ValueError(
           "%s, row %d: not as a training writes it; remove the file, and the "
@@ -113,18 +126,30 @@ def best_row(output_dir):
   return find_best(rows, metric) if rows else None
 
 
-def find_checkpoint(output_dir):
-  """Returns the best checkpoint of a folder; raises ValueError without one."""
+def find_checkpoint(output_dir, metric=None):
+  """Returns the best checkpoint of a folder.
+
+  Args:
+    output_dir: str.
+    metric: str. The figure that it should be the best by; None for any.
+
+  Raises:
+    ValueError: there is none, or it is the best by another figure.
+  """
   found = checkpoints.find_checkpoint(os.path.join(output_dir, FOLDER))
   if not found:
     raise ValueError(
         "--use_best: %s has no %s, which a training with --eval_steps or "
         "--eval_each_epoch makes" % (output_dir, FOLDER))
+  used = read_history(output_dir)[1]
+  if metric and used and used != metric:
+    raise ValueError("--best_metric=%s: %s was chosen by %s; leave the flag "
+                     "out" % (metric, found, used))
   return found
 
 
-def copy_checkpoint(checkpoint, output_dir):
-  """Makes best/ hold a checkpoint, with its run.json, instead of what it held.
+def copy_checkpoint(checkpoint, output_dir, model_files):
+  """Makes best/ hold a checkpoint, and what it is, instead of what it held.
 
   Its list of checkpoints names the new one only once that is whole, and only
   then the old one is removed, so that best/ can be read at any moment. The
@@ -132,14 +157,15 @@ def copy_checkpoint(checkpoint, output_dir):
 
   Args:
     checkpoint: str. Prefix.
-    output_dir: str. Folder of run.json, in which best/ is.
+    output_dir: str. Folder of `model_files`, in which best/ is.
+    model_files: see `tasks.Task`.
   """
   folder = os.path.join(output_dir, FOLDER)
   tf.gfile.MakeDirs(folder)
   source, name = os.path.split(checkpoint)
   names = training_state.names_of(checkpoint)
   copies = [(os.path.join(source, one), one) for one in names]
-  for one in (checkpoints.FILE_NAME, thresholds.FILE_NAME):
+  for one in model_files:
     if tf.gfile.Exists(os.path.join(output_dir, one)):
       copies.append((os.path.join(output_dir, one), one))
   for path, one in copies:
@@ -157,22 +183,33 @@ def copy_checkpoint(checkpoint, output_dir):
 class Evaluations:
   """The evaluations of a training that runs, kept in its output_dir."""
 
-  def __init__(self, output_dir, metric, steps_per_epoch, start_step):
+  def __init__(self, output_dir, metric, start_step, model_files=(),
+               steps_per_epoch=None, data=None):
     """Reads what there is up to the step that the training resumes from.
 
     Args:
       output_dir: str.
       metric: str. Name of the figure that says which is best.
-      steps_per_epoch: float, or None where there are no epochs.
       start_step: int.
+      model_files: see `tasks.Task`.
+      steps_per_epoch: number, or None where there are no epochs.
+      data: str. Identifies the data that is evaluated on, see `describe_data`.
 
     Raises:
-      ValueError: see `read_history`.
+      ValueError: see `read_history`; or the evaluations there are of other
+        data, so that no figure of this run can be compared with theirs.
     """
-    self._folder, self._metric = output_dir, metric
-    self._steps_per_epoch = steps_per_epoch
+    self._folder, self._metric, self._data = output_dir, metric, data
+    self._model_files, self._steps_per_epoch = model_files, steps_per_epoch
     self.rows = [row for row in read_history(output_dir)[0]
                  if row.step <= start_step]
+    for row in self.rows:
+      if row.data and row.data != data:
+        raise ValueError(
+            "%s: holds evaluations on other data, or on texts cut to another "
+            "length (%s there, %s here); evaluate on the same, or remove the "
+            "file, and the evaluations so far are forgotten" % (
+                os.path.join(output_dir, FILE_NAME), row.data, data))
 
   def has(self, step):
     """Returns whether a step is evaluated."""
@@ -191,15 +228,18 @@ class Evaluations:
     if self._metric not in figures:
       raise ValueError("--best_metric=%s: found %s" % (
           self._metric, ", ".join(sorted(set(figures) - {"global_step"}))))
-    epoch = self._steps_per_epoch and step / self._steps_per_epoch
+    epoch = self._steps_per_epoch and float(step / self._steps_per_epoch)
     self.rows = [row for row in self.rows if row.step < step] + [
         Row(step, epoch, {name: float(value) for name, value in figures.items()
-                          if name != "global_step"})]
+                          if name != "global_step"}, self._data)]
     write_history(self._folder, self.rows, self._metric)
     if find_best(self.rows, self._metric) is self.rows[-1]:
       # Always: best/ may be of an earlier training, with the same names.
-      copy_checkpoint(os.path.join(self._folder, "model.ckpt-%d" % step),
-                      self._folder)
+      self._copy(step)
+
+  def _copy(self, step):
+    copy_checkpoint(os.path.join(self._folder, "model.ckpt-%d" % step),
+                    self._folder, self._model_files)
 
   def find_stop(self, patience):
     """Returns the step at which a training should stop early.
@@ -224,16 +264,18 @@ class Evaluations:
 
   def keep_best(self):
     """Makes best/ hold the best checkpoint; forgets those that are gone."""
-    while True:
+    kept = checkpoints.find_checkpoint(os.path.join(self._folder, FOLDER))
+    while find_best(self.rows, self._metric):
       best = find_best(self.rows, self._metric)
-      if not best:
-        return
-      name = "model.ckpt-%d" % best.step
-      kept = checkpoints.find_checkpoint(os.path.join(self._folder, FOLDER))
-      if kept and os.path.basename(kept) == name:
-        return
-      if checkpoint_files.is_complete(os.path.join(self._folder, name)):
-        copy_checkpoint(os.path.join(self._folder, name), self._folder)
+      path = os.path.join(self._folder, "model.ckpt-%d" % best.step)
+      has_name = kept and os.path.basename(kept) == os.path.basename(path)
+      is_there = checkpoint_files.is_complete(path)
+      if has_name or is_there:
+        write_history(self._folder, self.rows, self._metric)
+        # Of the same name may be one of an earlier training.
+        if is_there and not (has_name and training_state.checksum_of_weights(
+            kept) == training_state.checksum_of_weights(path)):
+          self._copy(best.step)
         return
       tf.logging.warning("%s: the best checkpoint so far, of step %d, is gone; "
                          "the best of the others is kept", self._folder,
@@ -243,6 +285,6 @@ class Evaluations:
   def log(self):
     """Logs the table."""
     header, *lines = format_table(self.rows, self._metric)
-    progress.log_table("Evaluations", [header] + [line[:2] + [
-        "%.6g" % float(cell) if cell[:1].isdigit() or cell[:1] == "-" else cell
-        for cell in line[2:]] for line in lines])
+    progress.log_table("Evaluations", [header[:-2] + header[-1:]] + [
+        line[:2] + ["%.6g" % float(cell) if cell else "" for cell in line[2:-2]]
+        + line[-1:] for line in lines])

@@ -132,6 +132,8 @@ class ClassificationTask(tasks.Task):
     self.training_flags += described.setting_names
     self.shared_flags += described.shared_flags
     self.labels_file = described.labels_file
+    self.model_files += (thresholds.FILE_NAME,) + (
+        (self.labels_file,) if self.labels_file else ())
     # In --output_dir the files of a folder are those of earlier runs.
     self.read_flags += tuple(
         name for name in described.read_flags if os.path.realpath(
@@ -176,7 +178,7 @@ class ClassificationTask(tasks.Task):
   def result_files(self):
     return super().result_files() + [
         thresholds.FILE_NAME, "predictions.tsv", "dev_predictions.tsv",
-        "eval_report.txt"] + [
+        "eval_report.txt", "fold.npz"] + [
             self.labels_file] * bool(self.labels_file) + list(plots.FILES)
 
   def read(self, split):
@@ -273,21 +275,20 @@ class ClassificationTask(tasks.Task):
     return long_texts.pool_predictions(
         predictions, self.policy.window_pooling, self.problem.predictions_of)
 
-  def _step_of(self, checkpoint):
-    """Returns the step of a checkpoint; None stands for --init_checkpoint."""
-    return checkpoints.read_step(
-        checkpoint or checkpoints.resolve(self.settings.init_checkpoint))
+  def _weights(self, checkpoint):
+    """Returns a checkpoint's prefix; None stands for --init_checkpoint."""
+    return checkpoint or checkpoints.resolve(self.settings.init_checkpoint)
 
   def _read_thresholds(self, checkpoint):
     """Uses the thresholds that were tuned for a checkpoint, if there are."""
     if self.problem.name == problem_types.MULTI_LABEL:
-      # Weights of another folder may have been evaluated in this one.
-      folders = [os.path.dirname(checkpoint)] if checkpoint else [
-          self.settings.output_dir,
-          os.path.dirname(self.settings.init_checkpoint)]
+      weights = self._weights(checkpoint)
+      folders = [os.path.dirname(weights)]
+      if not checkpoint:  # it may have been evaluated in this folder
+        folders.insert(0, self.settings.output_dir)
       with cli.user_errors():
         self.problem.use_thresholds(thresholds.read(
-            folders, self._step_of(checkpoint), self.labels))
+            folders, weights, self.labels))
 
   def evaluate(self, estimator, data, checkpoint):
     """Also writes dev_predictions.tsv, eval_report.txt, plots, thresholds."""
@@ -302,7 +303,7 @@ class ClassificationTask(tasks.Task):
     if self.settings.tune_thresholds:
       thresholds.write(
           os.path.dirname(checkpoint) if checkpoint else
-          self.settings.output_dir, self._step_of(checkpoint), self.labels,
+          self.settings.output_dir, self._weights(checkpoint), self.labels,
           self.problem.thresholds)
     if getattr(self.settings, "fold", None):
       folds.keep(self.settings.output_dir, self.evaluated)
@@ -381,8 +382,8 @@ class ClassificationTask(tasks.Task):
     if kind is problem_types.MultiLabel:
       tuned = options.get("thresholds")
       problem.use_thresholds(thresholds.read(
-          [os.path.dirname(checkpoint)], checkpoints.read_step(checkpoint),
-          labels) if tuned is None else tuned)
+          [os.path.dirname(checkpoint)], checkpoint, labels)
+          if tuned is None else tuned)
     return serving_task(config, labels, model_options,
                         long_texts.choose(options, trained_with), problem)
 

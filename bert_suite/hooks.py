@@ -215,25 +215,26 @@ class StartHook(tf.train.SessionRunHook):
 
 
 class EvaluateHook(tf.train.SessionRunHook):
-  """Saves a checkpoint and evaluates it every N steps, except at the end."""
+  """Saves a checkpoint and evaluates it now and then, except at the end."""
 
-  def __init__(self, evaluate, model_dir, every, num_train_steps):
+  def __init__(self, evaluate, model_dir, next_evaluation, num_train_steps):
     """Makes the hook.
 
     Args:
       evaluate: function without arguments that evaluates the latest checkpoint
         and returns whether to stop training there.
       model_dir: str. Folder of the checkpoints.
-      every: int. Steps from one evaluation to the next.
+      next_evaluation: function of a step that returns the next one to evaluate.
       num_train_steps: int. Steps of the whole training.
     """
     self._evaluate = evaluate
     self._path = os.path.join(model_dir, "model.ckpt")
-    self._every = every
+    self._next_evaluation = next_evaluation
     self._num_train_steps = num_train_steps
 
   def after_create_session(self, session, coord):
-    self._last = int(session.run(tf.train.get_global_step()))
+    self._next = self._next_evaluation(
+        int(session.run(tf.train.get_global_step())))
     # The Estimator's own, which decides which checkpoints to keep.
     self._saver, = tf.get_collection(tf.GraphKeys.SAVERS)
 
@@ -242,10 +243,9 @@ class EvaluateHook(tf.train.SessionRunHook):
 
   def after_run(self, run_context, run_values):
     step = int(run_values.results)
-    if (step == self._last or step % self._every or
-        step >= self._num_train_steps):
+    if step < self._next or step >= self._num_train_steps:
       return
-    self._last = step
+    self._next = self._next_evaluation(step)
     progress.stop_clock()
     if not checkpoints.exists("%s-%d" % (self._path, step)):
       self._saver.save(run_context.session, self._path, global_step=step)

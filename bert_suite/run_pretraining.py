@@ -276,7 +276,6 @@ class PreTrainingTask(tasks.Task):
   shared_flags = ()
   read_flags = ("bert_config_file", "vocab_file")
   how_to_train_more = "give a larger --num_train_steps"
-  has_epochs = False
   never_split = ("[MASK]",)
 
   def __init__(self, settings, config):

@@ -419,8 +419,8 @@ class QuestionAnsweringTask(tasks.Task):
     return self._score()
 
   def finish(self):
-    """Scores the predictions in --output_dir, with --do_eval."""
-    return self._score() if self.settings.do_eval else None
+    """Scores the predictions in --output_dir, if they are evaluated."""
+    return self._score() if self.settings.do_eval or self.eval_every else None
 
   def _score(self):
     settings = self.settings
@@ -452,7 +452,7 @@ def run_with(settings):
     settings: Settings.
 
   Returns:
-    dict from the name of a figure to its value; None without --do_eval.
+    dict from the name of a figure to its value; None without an evaluation.
 
   Raises:
     UserError: a mistake in the settings or in a file.

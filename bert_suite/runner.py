@@ -103,21 +103,21 @@ class _Run:
     self.begin = training.find_start(
         self._settings, self._record, self._num_train_steps, task)
     self._evaluations = self._evaluated = None
+    self.data = {split: task.write(split, found)
+                 for split, found in examples.items() if split != "train"}
     if self._settings.do_train and task.eval_every:
       self._evaluations = best_model.Evaluations(
-          self._settings.output_dir, task.best_metric, task.has_epochs and
-          len(examples["train"]) / task.batch_size("train"), self.begin.step)
+          self._settings.output_dir, task.best_metric, self.begin.step,
+          task.model_files, task.steps_per_epoch,
+          best_model.describe_data(self.data[task.eval_split]))
       self._evaluations.keep_best()
       self._stops_early()
-    if self.begin.step >= self._last_step:
-      examples.pop("train", None)  # nothing left to train on them
     self._state = training_state.State(self.begin.step)
-    if "train" in examples:
+    if self.begin.step < self._last_step:
       self._state = training_state.find_state(
           self.begin.checkpoint, self.begin.step, task.batch_size("train"),
           self._settings.tf_random_seed)
-    self.data = {split: task.write(split, found)
-                 for split, found in examples.items()}
+      self.data["train"] = task.write("train", examples["train"])
     self.estimator = self._make_estimator()
 
   def _make_estimator(self):
@@ -147,20 +147,21 @@ class _Run:
 
   def train(self):
     """Trains, with evaluations before the last step."""
-    task, every, step = self._task, self._task.eval_every, self._state.step
-    if (self._evaluations and 0 < step < self._last_step and
-        step % every == 0 and not self._evaluations.has(step)):
-      self._evaluate_latest()  # which was interrupted
-    if not every:
+    task, step = self._task, self._state.step
+    if not self._evaluations:
       self._train_to()
-    elif not task.settings.use_tpu:
+      return
+    if (0 < step < self._last_step and task.next_evaluation(step - 1) == step
+        and not self._evaluations.has(step)):
+      self._evaluate_latest()  # which was interrupted
+    if not task.settings.use_tpu:
       self._train_to(more_hooks=[hooks.EvaluateHook(
-          self._evaluate_latest, self.estimator.model_dir, every,
+          self._evaluate_latest, self.estimator.model_dir, task.next_evaluation,
           self._num_train_steps)])
     else:
       # A TPU cannot evaluate while it trains: the training stops and resumes.
       while True:
-        stop = min(self._last_step, (self._state.step // every + 1) * every)
+        stop = min(self._last_step, task.next_evaluation(self._state.step))
         self._train_to(stop_step=stop)
         if stop >= self._last_step or self._evaluate_latest():
           break
@@ -226,7 +227,8 @@ class _Run:
       self._evaluations.log()
     if use_best:
       with cli.user_errors():
-        best = best_model.find_checkpoint(settings.output_dir)
+        best = best_model.find_checkpoint(
+            settings.output_dir, getattr(settings, "best_metric", None))
       tf.logging.info("Using the best checkpoint, %s", best)
       if not (self._evaluations and os.path.basename(best) ==
               os.path.basename(checkpoint)):  # else it is evaluated already

@@ -258,7 +258,8 @@ class TableProcessor(processors.DataProcessor):
       raise ValueError(
           '%s: found %s, expected a JSON list such as ["a", "b"]; or pass '
           "--label_separator" % (where, describe(value)))
-    return [_check_label(one, where, known) for one in found]
+    return list(dict.fromkeys(  # each once
+        _check_label(one, where, known) for one in found))
 
 
 def _read_labels(path):

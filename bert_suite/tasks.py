@@ -7,7 +7,9 @@ of it through `trained_models.TASKS`.
 
 import collections
 import contextlib
+import fractions
 import itertools
+import math
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -63,13 +65,16 @@ class Task:
     shared_flags: those of them that predictions should share with the training.
     read_flags: names of settings that name files, which no result may replace.
     how_to_train_more: str. Advice where all steps are done.
-    eval_every: int. Training steps from one evaluation to the next; 0 evaluates
-      only at the end.
+    eval_every: int or Fraction. Training steps from one evaluation to the next;
+      0 evaluates only at the end.
+    steps_per_epoch: Fraction, known once steps are counted; None where training
+      is not counted in epochs.
     eval_split: str. The split that evaluations while training read.
     best_metric: str. The figure that says which evaluation is the best.
     figure_names: names that --best_metric may have; None where they are not
       known before an evaluation.
-    has_epochs: bool. Its training is counted in epochs.
+    model_files: names of files in --output_dir that say what a checkpoint is,
+      such as run.json; best/ has copies.
     options: names of arguments of `trained_models.find` that only it takes.
     max_seq_length: int. Default where neither a caller nor run.json has one.
     never_split: tokens that a served model finds in texts.
@@ -90,10 +95,11 @@ class Task:
   read_flags = ("vocab_file", "bert_config_file")
   how_to_train_more = "give a larger --num_train_epochs"
   eval_every = 0
+  steps_per_epoch = None
   eval_split = "eval"
   best_metric = "loss"
   figure_names = None
-  has_epochs = True
+  model_files = (checkpoints.FILE_NAME,)
   options = ()
   max_seq_length = 128
   never_split = ()
@@ -155,6 +161,10 @@ class Task:
                        "pass --eval_steps" % settings.early_stopping_patience)
     self.best_metric = getattr(
         settings, "best_metric", None) or self.best_metric
+    if getattr(settings, "use_best", False) and (
+        settings.do_train and not self.eval_every):
+      raise ValueError("--use_best: which checkpoint of a training is the best "
+                       "is known from evaluations; also pass --eval_steps")
     if self.figure_names and self.best_metric not in self.figure_names:
       raise ValueError("--best_metric=%s: expected one of %s" % (
           self.best_metric, ", ".join(self.figure_names)))
@@ -243,16 +253,21 @@ class Task:
 
     Where the last has fewer batches to accumulate, it has those that are left.
     """
-    count = run_settings.count_train_batches(
-        self.count_records(examples.get("train", ())), self.settings)
+    num_records = self.count_records(examples.get("train", ()))
+    count = run_settings.count_train_batches(num_records, self.settings)
     each = run_settings.accumulation_steps(self.settings)
     if not self.settings.use_tpu:  # which takes full batches
       self.last_accumulation_steps = count % each
-    num_train_steps = -(-count // each)
-    if getattr(self.settings, "eval_each_epoch", False) and num_train_steps:
-      self.eval_every = max(
-          1, round(num_train_steps / self.settings.num_train_epochs))
-    return num_train_steps
+    if count:
+      self.steps_per_epoch = fractions.Fraction(
+          num_records, self.batch_size("train"))
+      if getattr(self.settings, "eval_each_epoch", False):
+        self.eval_every = self.steps_per_epoch
+    return -(-count // each)
+
+  def next_evaluation(self, step):
+    """Returns the first step after another at which to evaluate."""
+    return math.ceil((step // self.eval_every + 1) * self.eval_every)
 
   def count_records(self, examples):
     """Returns how many records `write` makes of examples to train on."""

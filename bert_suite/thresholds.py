@@ -11,7 +11,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import files, json_files, problem_types
+from . import checkpoints, files, json_files, problem_types, training_state
 
 FILE_NAME = "thresholds.json"
 
@@ -51,30 +51,32 @@ def _tune_one(are, probabilities):
   return best[np.argmin(np.abs(best - problem_types.THRESHOLD))]
 
 
-def write(folder, step, labels, thresholds):
+def write(folder, checkpoint, labels, thresholds):
   """Writes thresholds.json.
 
   Args:
     folder: str.
-    step: int. The step of the checkpoint that they were tuned for.
+    checkpoint: str. Prefix of the checkpoint that they were tuned for.
     labels: list of str.
     thresholds: float array [L].
   """
   files.write_json(os.path.join(folder, FILE_NAME), {
-      "step": step, "thresholds": dict(zip(labels, map(float, thresholds)))})
+      "step": checkpoints.read_step(checkpoint),
+      "checksum": training_state.checksum_of_weights(checkpoint),
+      "thresholds": dict(zip(labels, map(float, thresholds)))})
 
 
-def read(folders, step, labels):
+def read(folders, checkpoint, labels):
   """Reads the thresholds that were tuned for a checkpoint.
 
   Args:
     folders: list of str. Where they may be; the first that has them counts.
-    step: int. The step of the checkpoint.
+    checkpoint: str. Its prefix.
     labels: list of str.
 
   Returns:
-    float64 array [L]; None if there are none, or those of another step, which a
-    warning names.
+    float64 array [L]; None if there are none, or those of another checkpoint,
+    which a warning names.
 
   Raises:
     ValueError: a file is not what `write` writes, or of other labels.
@@ -86,7 +88,8 @@ def read(folders, step, labels):
       continue
     try:
       found = json_files.read(path)
-      values, there = found["thresholds"], int(found["step"])
+      values, step = found["thresholds"], int(found["step"])
+      checksum = found["checksum"]
       if set(values) != set(labels):
         raise ValueError("found the labels %s, expected %s" % (
             ", ".join(sorted(values)), ", ".join(sorted(labels))))
@@ -98,11 +101,11 @@ def read(folders, step, labels):
           "%s: cannot be read (%s); write it again with --do_eval and "
           "--tune_thresholds, or remove it to predict with %g" % (
               path, error, problem_types.THRESHOLD)) from None
-    if there == step:
+    if checksum == training_state.checksum_of_weights(checkpoint):
       return thresholds
-    others.append("%s is of step %d" % (path, there))
+    others.append("%s is of another checkpoint, of step %d" % (path, step))
   if others:
     tf.logging.warning(
-        "%s, not of step %d, so it is not used; to tune thresholds, evaluate "
-        "with --tune_thresholds", ", ".join(others), step)
+        "%s, so it is not used for %s; to tune thresholds, evaluate with "
+        "--tune_thresholds", ", ".join(others), checkpoint)
   return None

@@ -15,9 +15,9 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    accumulation, checkpoint_fit, checkpoints, cli, faults, files, hooks,
-    initial_weights, metrics, modeling, optimization, optimizers, run_settings,
-    tf_estimator, training_lock, training_state, xla)
+    accumulation, best_model, checkpoint_fit, checkpoints, cli, faults, files,
+    hooks, initial_weights, metrics, modeling, optimization, optimizers,
+    run_settings, tf_estimator, training_lock, training_state, xla)
 
 
 def make_estimator(
@@ -84,7 +84,8 @@ def make_estimator(
 
 
 # The files that every training writes to --output_dir.
-_WRITTEN = (checkpoints.FILE_NAME, "checkpoint", "graph.pbtxt")
+_WRITTEN = (checkpoints.FILE_NAME, "checkpoint", "graph.pbtxt",
+            best_model.FILE_NAME)
 
 
 def check_results(output_dir, read, written):

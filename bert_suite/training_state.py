@@ -118,6 +118,21 @@ def find_damage(checkpoint):
   return ""
 
 
+def checksum_of(path):
+  """Returns the CRC-32 of a file, int."""
+  return _checksum(path, files.find_change(path)[0])
+
+
+def checksum_of_weights(checkpoint):
+  """Returns an int that is another one for other weights of the same step.
+
+  Args:
+    checkpoint: str. Prefix of the checkpoint.
+  """
+  index = checkpoint + ".index"  # has a checksum of each variable
+  return checksum_of(index if tf.gfile.Exists(index) else checkpoint)
+
+
 @functools.lru_cache(maxsize=64)
 def _checksum(path, unused_time):
   """Returns the CRC-32 of a file, once for each time of its last change."""

@@ -1,12 +1,14 @@
 """Tests of bert_suite/best_model.py."""
 
 import math
+import os
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import best_model, checkpoints, training_state
+from bert_suite import best_model, checkpoints, tasks, training_state
+import helpers
 
 
 def rows(*values, name="eval_f1"):
@@ -33,7 +35,7 @@ def test_history_is_read_back_as_written(tmp_path):
   assert best_model.read_history(str(tmp_path)) == (written, "eval_f1")
   assert best_model.best_row(str(tmp_path)) == written[1]
   lines = (tmp_path / "history.tsv").read_text().splitlines()
-  assert lines[0] == "step\tepoch\teval_f1\tbest eval_f1"
+  assert lines[0] == "step\tepoch\teval_f1\tdata\tbest eval_f1"
   assert [line[-1] == "*" for line in lines[1:]] == [False, True, False]
 
 
@@ -54,8 +56,9 @@ def test_a_history_that_is_not_text_is_named(tmp_path):
     best_model.best_row(str(tmp_path))
 
 
-def test_best_holds_one_checkpoint_and_run_json(tmp_path):
+def test_best_holds_one_checkpoint_and_what_it_is(tmp_path):
   (tmp_path / "run.json").write_text("{}")
+  (tmp_path / "labels.txt").write_text("a\nb\n")
   with tf.Graph().as_default(), tf.Session() as session:
     tf.get_variable("x", initializer=np.float32(1))
     session.run(tf.global_variables_initializer())
@@ -63,10 +66,11 @@ def test_best_holds_one_checkpoint_and_run_json(tmp_path):
     saver.build()
     for step in (1, 2):
       path = saver.save(session, str(tmp_path / "model.ckpt"), step)
-      best_model.copy_checkpoint(path, str(tmp_path))
+      best_model.copy_checkpoint(
+          path, str(tmp_path), ("run.json", "labels.txt", "others.txt"))
   best = tmp_path / "best"
   assert sorted(path.name.split(".data")[0] for path in best.iterdir()) == [
-      "checkpoint", "model.ckpt-2", "model.ckpt-2.index",
+      "checkpoint", "labels.txt", "model.ckpt-2", "model.ckpt-2.index",
       "model.ckpt-2.meta", "model.ckpt-2.state.json", "run.json"]
   assert checkpoints.find_checkpoint(str(best)) == str(best / "model.ckpt-2")
 
@@ -81,5 +85,57 @@ def test_training_stops_after_evaluations_that_are_no_better(
     values, patience, step, tmp_path):
   history = rows(*values, name="eval_f1")
   best_model.write_history(str(tmp_path), history, "eval_f1")
-  evaluations = best_model.Evaluations(str(tmp_path), "eval_f1", None, 99)
+  evaluations = best_model.Evaluations(str(tmp_path), "eval_f1", 99)
   assert evaluations.find_stop(patience) == step
+
+
+def write_folder(folder, weights, **figures):
+  """Writes a checkpoint of step 5, its evaluation, and another one in best/."""
+  best_model.write_history(
+      str(folder), [best_model.Row(5, 1.0, figures, "2-1a")], "eval_f1")
+  (folder / "best").mkdir()
+  (folder / "best" / "checkpoint").write_text(
+      'model_checkpoint_path: "model.ckpt-5"\n')
+  helpers.save_checkpoint(folder / "best" / "model.ckpt-5", {"x": [1.0]})
+  return helpers.save_checkpoint(folder / "model.ckpt-5", {"x": [weights]})
+
+
+def test_best_is_not_of_an_earlier_training(tmp_path):
+  path = write_folder(tmp_path, 2.0, eval_f1=0.5)
+  best_model.Evaluations(str(tmp_path), "eval_f1", 5, data="2-1a").keep_best()
+  assert helpers.read_weights(best_model.find_checkpoint(str(tmp_path))) == (
+      helpers.read_weights(path))
+
+
+def test_the_history_is_of_the_metric_that_chose_the_best(tmp_path):
+  write_folder(tmp_path, 1.0, eval_f1=0.5, eval_loss=0.1)
+  folder = str(tmp_path)
+  assert os.path.dirname(best_model.find_checkpoint(folder, "eval_f1")) == str(
+      tmp_path / "best")
+  with pytest.raises(ValueError, match="^--best_metric=eval_loss: .*ckpt-5 was "
+                     "chosen by eval_f1; leave the flag out$"):
+    best_model.find_checkpoint(folder, "eval_loss")
+  best_model.Evaluations(folder, "eval_loss", 5, data="2-1a").keep_best()
+  assert best_model.read_history(folder)[1] == "eval_loss"
+
+
+def test_evaluations_on_other_data_are_not_compared(tmp_path):
+  write_folder(tmp_path, 1.0, eval_f1=0.5)
+  with pytest.raises(ValueError, match=r"history.tsv: holds evaluations on other "
+                     r"data, .*\(2-1a there, 2-1b here\); evaluate on the same"):
+    best_model.Evaluations(str(tmp_path), "eval_f1", 5, data="2-1b")
+  # What the training takes back does not matter.
+  assert not best_model.Evaluations(str(tmp_path), "eval_f1", 4, data="b").rows
+
+
+def test_data_are_described_by_their_content(tmp_path):
+  def describe(text, count=2):
+    (tmp_path / "a").write_text(text)
+    path = str(tmp_path / "a")
+    return best_model.describe_data(tasks.Data(path, count, count))
+
+  os.utime(str(tmp_path), (1, 1))
+  assert describe("some") == describe("some")
+  assert len({describe("some"), describe("other"), describe("other", 3)}) == 3
+  assert best_model.describe_data(tasks.Data(
+      [str(tmp_path / "a")], 3, 3)) == describe("other", 3)

@@ -115,7 +115,8 @@ def test_examples_per_second_and_time_left(tmp_path, monkeypatch):
         tf.train.CheckpointSaverHook(
             str(tmp_path), save_steps=3, saver=tf.train.Saver(),
             listeners=[hooks.SavingListener(), SlowSaver()]),
-        hooks.EvaluateHook(evaluate, str(tmp_path), 1, 124),
+        hooks.EvaluateHook(
+            evaluate, str(tmp_path), lambda step: step + 1, 124),
         hooks.LogHook(tf.constant(0.25), 2, 124, batch_size=8)]
     with tf.train.MonitoredSession(hooks=session_hooks) as session:
       for _ in range(4):
@@ -145,7 +146,8 @@ def test_steps_are_those_of_the_global_step_not_of_runs(tmp_path, monkeypatch):
     tf.add_to_collection(tf.GraphKeys.SAVERS, saver)
     with tf.train.MonitoredSession(hooks=[
         hooks.EvaluateHook(lambda: evaluated.append(
-            os.path.basename(saver.last_checkpoints[-1])), str(tmp_path), 2, 6),
+            os.path.basename(saver.last_checkpoints[-1])), str(tmp_path),
+                           lambda step: step // 2 * 2 + 2, 6),
         hooks.LogHook(tf.constant(0.25), 3, 6, batch_size=8,
                       on_log=logged.append)]) as session:
       for _ in range(12):

@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from bert_suite import cli, long_texts, predictor, run_classifier, tokenization
+from bert_suite import (
+    best_model, cli, long_texts, predictor, run_classifier, tokenization)
 from export_fixtures import write_model
 from helpers import (
     captured_log, count_records, newest_version, read_eval_results,
@@ -50,7 +51,8 @@ def settings(tmp_path_factory):
       output_dir=str(folder / "out"), max_seq_length=LENGTH,
       long_text="windows", window_stride=STRIDE, train_batch_size=4,
       eval_batch_size=4, predict_batch_size=5, learning_rate=1e-4,
-      num_train_epochs=2, do_predict=True, tf_random_seed=1)
+      num_train_epochs=2, eval_each_epoch=True, do_predict=True,
+      tf_random_seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,8 @@ def test_each_text_has_one_answer_that_of_its_windows(settings, trained):
       np.mean(expected.argmax(axis=1) == labels))
   assert results["eval_loss"] == pytest.approx(losses.mean(), abs=1e-5)
   assert results["loss"] == results["eval_loss"]
+  assert [(row.step, row.epoch) for row in best_model.read_history(
+      output_dir)[0]] == [(NUM_WINDOWS / 4, 1), (NUM_WINDOWS / 2, 2)]
 
 
 def test_served_models_pool_as_well(settings, trained):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import input_pipeline, trained_models
+from bert_suite import best_model, cli, input_pipeline, trained_models
 import helpers
 import predictor
 import run_classifier
@@ -217,6 +217,15 @@ def test_the_best_checkpoint_is_kept_and_used(task, whole, tmp_path):
   again = task + ["--do_train=false", "--use_best"]
   helpers.run_main(run_classifier, again + ["--output_dir=%s" % whole])
   assert dict(zip(*helpers.read_eval_results(str(whole)))) == found
+  for more, message in (
+      (["--do_train=false", "--best_metric=eval_f1"],
+       "--best_metric=eval_f1: .* was chosen by eval_loss"),
+      (["--best_metric=eval_loss", "--eval_steps=2", "--max_seq_length=8"],
+       "history.tsv: holds evaluations on other data")):
+    with pytest.raises(cli.UserError, match=message):
+      helpers.run_main(run_classifier, task + [
+          "--use_best", "--output_dir=%s" % whole] + more)
+  assert best_model.best_row(str(whole)).step == best
   status, stderr = helpers.run_command(run_classifier, again + [
       "--init_checkpoint=%s/best/model.ckpt-%d" % (whole, best),
       "--output_dir=%s" % (tmp_path / "other")])

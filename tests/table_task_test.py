@@ -108,6 +108,7 @@ def test_labels_of_examples_to_predict_are_read_where_they_are_right(tmp_path):
 @pytest.mark.parametrize("values, separator, expected", [
     (['["b", "a"]', "[]", '["c"]', ""], None, [["b", "a"], [], ["c"], []]),
     (["b|a", "", " c ", "a|"], "|", [["b", "a"], [], ["c"], ["a"]]),
+    (["b|a|b", "a|a", "", "c"], "|", [["b", "a"], ["a"], [], ["c"]]),
 ])
 def test_a_text_may_have_several_labels(tmp_path, values, separator, expected):
   processor = make(
@@ -315,11 +316,14 @@ def test_a_model_of_another_problem_type_is_refused(trained):
 
 
 def test_an_input_is_not_replaced(trained, tmp_path):
+  train = write_lines(tmp_path / "train.tsv", ROWS)
   for name, flag in (("labels.txt", "train_file"),
-                     ("eval.tf_record", "test_file")):
+                     ("eval.tf_record", "test_file"),
+                     ("fold.npz", "test_file")):
     path = write_lines(tmp_path / name, ROWS)
     with pytest.raises(cli.UserError, match="is the file .*--" + flag):
       run_main(run_classifier, arguments_of(
-          trained, do_train=True, output_dir=tmp_path, **{flag: path}))
+          dict(trained, train_file=train), do_train=True, table_format="tsv",
+          output_dir=tmp_path, **{flag: path}))
     with open(path) as reader:
       assert reader.read().startswith("text\tlabel\n")

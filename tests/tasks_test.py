@@ -274,6 +274,41 @@ def test_an_evaluation_in_between_reads_what_it_evaluates_on(tmp_path):
   assert task.asked() == ["train", "eval"]
 
 
+@pytest.mark.parametrize("num_records, batch_size, epochs, steps", [
+    (45, 32, 10.0, [2, 3, 5, 6, 8, 9, 10, 12, 13, 15]),
+    (80, 32, 3.0, [3, 5, 8]), (3, 8, 9.0, [1, 2, 3]),
+    (33, 10, 4.0, [4, 7, 10, 14])])
+def test_an_epoch_is_evaluated_at_the_step_that_ends_it(
+    tmp_path, monkeypatch, num_records, batch_size, epochs, steps):
+  task = make_task(
+      tmp_path, do_train=True, eval_each_epoch=True,
+      train_batch_size=batch_size, num_train_epochs=epochs)
+  # Records, not examples, which may be read through several windows.
+  monkeypatch.setattr(task, "count_records", lambda examples: num_records)
+  assert task.count_train_steps({"train": ["tea"]}) == int(
+      num_records / batch_size * epochs)
+  assert float(task.steps_per_epoch) == num_records / batch_size
+  found = [task.next_evaluation(0)]
+  while len(found) < len(steps):
+    found.append(task.next_evaluation(found[-1]))
+  assert found == steps
+
+
+def test_the_best_of_a_training_needs_evaluations(tmp_path):
+  with pytest.raises(ValueError, match="^--use_best: which .*; also pass --ev"):
+    runner.read(make_task(tmp_path, do_train=True, use_best=True))
+  assert not (tmp_path / "out").exists()
+
+
+def test_the_history_does_not_replace_an_input(tmp_path):
+  task = make_task(tmp_path, do_train=True)
+  task.settings.output_dir = str(tmp_path)
+  task.settings.vocab_file = helpers.write_lines(
+      tmp_path / "history.tsv", [["tea"]])
+  with pytest.raises(ValueError, match="is the file .*history.tsv .--vocab_"):
+    task.check()
+
+
 class TaggerTask(LengthTask):
   """A second task with labels, as a classifier has them."""
 

@@ -54,32 +54,40 @@ def test_no_other_threshold_is_better():
     assert ours > f1_of(are[:, label], probabilities[:, label] >= 0.5)
 
 
-def test_thresholds_are_read_for_their_step_and_labels_only(tmp_path):
+def test_thresholds_are_read_for_their_weights_and_labels_only(tmp_path):
   folders = [str(tmp_path / "none"), str(tmp_path)]
-  assert thresholds.read(folders, 3, LABELS) is None
-  thresholds.write(str(tmp_path), 3, LABELS, np.array([0.25, 0.5, 1 / 3]))
+  one, other = [helpers.save_checkpoint(
+      tmp_path / name / "model.ckpt-3", {"x": [value]})
+                for name, value in (("one", 1.0), ("other", 2.0))]
+  assert thresholds.read(folders, one, LABELS) is None
+  thresholds.write(str(tmp_path), one, LABELS, np.array([0.25, 0.5, 1 / 3]))
   np.testing.assert_array_equal(
-      thresholds.read(folders, 3, LABELS[::-1]), [1 / 3, 0.5, 0.25])
+      thresholds.read(folders, one, LABELS[::-1]), [1 / 3, 0.5, 0.25])
   with helpers.captured_log() as lines:
-    assert thresholds.read(folders, 4, LABELS) is None
-  assert lines == ["%s is of step 3, not of step 4, so it is not used; to tune "
-                   "thresholds, evaluate with --tune_thresholds" % (
-                       tmp_path / "thresholds.json")]
+    assert thresholds.read(folders, other, LABELS) is None
+  assert lines == ["%s is of another checkpoint, of step 0, so it is not used "
+                   "for %s; to tune thresholds, evaluate with "
+                   "--tune_thresholds" % (tmp_path / "thresholds.json", other)]
+  # Those of the checkpoint's own folder are used then.
+  thresholds.write(str(tmp_path / "other"), other, LABELS, [0.1, 0.2, 0.3])
+  np.testing.assert_array_equal(thresholds.read(
+      folders + [str(tmp_path / "other")], other, LABELS), [0.1, 0.2, 0.3])
   with pytest.raises(ValueError, match="thresholds.json: cannot be read .found "
                      "the labels cold, late, wet, expected dry.; write it again"
                      " with --do_eval and --tune_thresholds, or remove it"):
-    thresholds.read(folders, 3, ["dry"])
+    thresholds.read(folders, one, ["dry"])
 
 
 @pytest.mark.parametrize("text", [
-    "", "[]", '{"step": 3, "thresholds": {"a": 2}}', "[" * 100000,
-    '{"step": 3, "thresholds": {"a": "x"}}', '{"thresholds": {"a": 0.5}}',
-    '{"step": 3, "thresholds": {"a": NaN}}', '{"step": 3, "thresholds": 3}',
-    '{"step": 1e999, "thresholds": {}}'])
+    "", "[]", "[" * 100000, '{"checksum": 1, "thresholds": {"a": 0.5}}',
+    '{"step": 3, "thresholds": {"a": 0.5}}'] + [
+        '{"step": 3, "checksum": 1, "thresholds": %s}' % value for value in (
+            '{"a": 2}', '{"a": "x"}', '{"a": NaN}', "3")] + [
+                '{"step": 1e999, "checksum": 1, "thresholds": {"a": 0.5}}'])
 def test_a_damaged_file_is_named(tmp_path, text):
   (tmp_path / "thresholds.json").write_text(text)
   with pytest.raises(ValueError, match="thresholds.json: cannot be read"):
-    thresholds.read([str(tmp_path)], 3, ["a"])
+    thresholds.read([str(tmp_path)], "model.ckpt-3", ["a"])
 
 
 def test_figures_and_reports_are_those_of_the_thresholds():
@@ -197,6 +205,18 @@ def test_a_later_run_and_served_models_have_the_same_thresholds(settings):
                    init_checkpoint=out + "/model.ckpt-6")
   run_classifier.run_with(run_classifier.Settings(do_predict=True, **elsewhere))
   assert read_table(out + "-2/predictions.tsv") == before
+
+
+def test_the_best_checkpoint_predicts_into_another_folder(settings, tmp_path):
+  out = settings["output_dir"]
+  run_classifier.run_with(run_classifier.Settings(do_predict=True, **dict(
+      settings, train_file=None, output_dir=str(tmp_path),
+      init_checkpoint="%s/best/model.ckpt-%d" % (
+          out, best_model.best_row(out).step))))
+  tuned = read_thresholds(out + "/best", best_model.best_row(out).step)
+  for row in read_table(tmp_path / "predictions.tsv"):
+    assert row["prediction"] == ",".join(
+        label for label in LABELS if float(row[label]) >= tuned[label])
 
 
 @pytest.mark.parametrize("values,message", [
