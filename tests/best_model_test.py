@@ -121,8 +121,8 @@ def test_the_history_is_of_the_metric_that_chose_the_best(tmp_path):
 
 def test_evaluations_on_other_data_are_not_compared(tmp_path):
   write_folder(tmp_path, 1.0, eval_f1=0.5)
-  with pytest.raises(ValueError, match=r"history.tsv: holds evaluations on other "
-                     r"data, .*\(2-1a there, 2-1b here\); evaluate on the same"):
+  with pytest.raises(ValueError, match=r"history.tsv: holds evaluations on oth"
+                     r"er data, .*\(2-1a there, 2-1b here\); evaluate on the "):
     best_model.Evaluations(str(tmp_path), "eval_f1", 5, data="2-1b")
   # What the training takes back does not matter.
   assert not best_model.Evaluations(str(tmp_path), "eval_f1", 4, data="b").rows
