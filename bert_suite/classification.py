@@ -10,8 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoint_fit, checkpoints, classification_report, cli, files, folds,
-    label_weights, long_texts, modeling, plots, problem_types, serving, splits,
-    task_names, tasks, thresholds)
+    label_weights, long_texts, modeling, plots, problem_types, run_settings,
+    serving, splits, task_names, tasks, thresholds, training)
 from .classifier_head import classification_head, make_head
 from .processors import (
     DataProcessor, PaddingInputExample, Stream, checked_labels, feature_dicts,
@@ -87,6 +87,12 @@ def serving_task(bert_config, labels, options=serving.OPTIONS,
   return serving.ServingTask("classifier", build, settings=settings)
 
 
+def read_again(examples):
+  """Yields examples; files that have changed meanwhile are a user's mistake."""
+  with cli.user_errors():
+    yield from examples
+
+
 class ClassificationTask(tasks.Task):
   """Classification of the texts, or pairs of texts, of a DataProcessor."""
 
@@ -153,14 +159,23 @@ class ClassificationTask(tasks.Task):
     self.figure_names = self.problem.figures + ["loss"]
     self.check_evaluations()
     self._has_test_labels = described.knows_test_labels
-    if self.settings.glue_submission_dir:
-      classification_report.submission_name(self.settings.task_name)
     if self.settings.plots:
       plots.import_matplotlib()
       if "eval" not in self.asked():
         raise ValueError("--plots: also pass --do_eval")
     self.policy.check(self.settings.max_seq_length)
     self.policy.check_device(self.settings, self.asked())
+    if self.settings.glue_submission_dir:
+      self._check_submission(tasks.Task.read_flags + described.read_flags)
+
+  def _check_submission(self, read_flags):
+    """Raises an error if the file for GLUE's server cannot be written."""
+    folder = self.settings.glue_submission_dir
+    path = os.path.join(folder, classification_report.submission_name(
+        self.settings.task_name))
+    files.check_outputs(run_settings.files_read(self.settings, read_flags), [
+        ("--glue_submission_dir", path)])
+    training.check_output_dir(folder, "glue_submission_dir")
 
   def _check_tuning(self):
     """Raises ValueError if thresholds cannot be tuned; else begins with 0.5."""
@@ -312,11 +327,11 @@ class ClassificationTask(tasks.Task):
         self.evaluated[name][real] for name in ("logits", "label_ids")]
     examples = self._examples["eval"]
     classification_report.write_predictions(
-        self.path("dev_predictions.tsv"), examples,
+        self.path("dev_predictions.tsv"), read_again(examples),
         self.problem.predict_array(logits).reshape(len(logits), -1),
         self.labels, self.problem)
     report = classification_report.make_report(
-        examples, logits, label_ids, self.labels, self.problem)
+        read_again(examples), logits, label_ids, self.labels, self.problem)
     files.write_text(self.path("eval_report.txt"), report)
     tf.logging.info("%s:\n%s", self.path("eval_report.txt"), report)
     if self.settings.plots:
@@ -329,8 +344,8 @@ class ClassificationTask(tasks.Task):
     self._predicted = []
     self._read_thresholds(checkpoint)
     with classification_report.PredictionFile(
-        self.path("predictions.tsv"), self._examples["predict"], self.labels,
-        self.problem, self._has_test_labels) as self._table:
+        self.path("predictions.tsv"), read_again(self._examples["predict"]),
+        self.labels, self.problem, self._has_test_labels) as self._table:
       super().predict(estimator, data, checkpoint)
     if self.settings.glue_submission_dir:
       classification_report.write_submission(

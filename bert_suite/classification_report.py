@@ -1,5 +1,6 @@
 """What people read of a classifier: its predictions, and a report of them."""
 
+import collections
 import contextlib
 import itertools
 import os
@@ -55,8 +56,8 @@ def predict_label(values, labels, problem):
 class PredictionFile:
   """A table of predictions: id, texts, label, prediction, probabilities.
 
-  Tabs and line breaks of texts are written as spaces. The file is there once it
-  is whole.
+  Tabs, line breaks and runs of spaces in texts are written as one space. The file
+  is there once it is whole.
   """
 
   def __init__(self, path, examples, labels, problem, has_labels):
@@ -81,7 +82,13 @@ class PredictionFile:
     header = ["id", "text_a"] + ["text_b"] * self._has_pairs + [
         "label"] * self._has_labels + ["prediction"]
     self._write(header + list(self._labels or ()))
+    self._stack.push(self._read_to_the_end)
     return self
+
+  def _read_to_the_end(self, error, *_):
+    """Lets examples that are read again say that they are others by now."""
+    if error is None:
+      collections.deque(self._examples, maxlen=0)
 
   def __exit__(self, *error):
     return self._stack.__exit__(*error)
@@ -217,7 +224,7 @@ _SUBMISSIONS = {
 
 def submission_name(task_name):
   """Returns the name of GLUE's file for a task; raises ValueError if none."""
-  name = _SUBMISSIONS.get(task_names.find_task(task_name).lower())
+  name = _SUBMISSIONS.get(task_names.key_of(task_name))
   if not name:
     raise ValueError("--glue_submission_dir: %s is no task of GLUE; leave it "
                      "out" % task_name)

@@ -101,7 +101,7 @@ def balanced(labels, problem, found):
   is_single = problem.name == problem_types.SINGLE_LABEL
   counts, total = collections.Counter(), 0
   for label in found:
-    counts.update([label] if is_single else label)
+    counts.update([label] if is_single else set(label))
     total += 1
   return [
       (total / (len(labels) * counts[label]) if is_single else

@@ -208,6 +208,12 @@ def make_model_fn(bert_config, num_labels, init_checkpoint, settings,
       init_checkpoint, settings, checkpoint_fit.CLASSIFIER_HEAD, init_head)
 
 
+def check_predicts(settings):
+  """Raises UserError if there are no predictions for GLUE's server."""
+  if settings.glue_submission_dir and not settings.do_predict:
+    raise cli.UserError("--glue_submission_dir: also pass --do_predict")
+
+
 @script_options.runs(Settings)
 def run_with(settings, processor=None, on_log=None):
   """Fine-tunes from, evaluates or predicts with a checkpoint.
@@ -234,6 +240,7 @@ def run_with(settings, processor=None, on_log=None):
         task_name=settings.task_name or type(processor).__name__)
     required = REQUIRED_FLAGS
   cli.check_given(settings, required)
+  check_predicts(settings)
   runner.start(settings)
   with cli.user_errors():
     config = modeling.BertConfig.from_json_file(settings.bert_config_file)

@@ -227,6 +227,7 @@ def run_with(settings):
   """
   cli.check_given(settings, task_names.folder_flags(settings.task_name) +
                   REQUIRED_FLAGS)
+  run_classifier.check_predicts(settings)
   runner.start(settings)
   for name in _BROUGHT_BY_MODULE:
     if getattr(settings, name):

@@ -1,10 +1,17 @@
 """Splits a stream of examples at random, with the same shares of each label."""
 
+import array
 import collections
+import hashlib
 import random
+import zlib
+
+import numpy as np
 
 # The part of a training set, from 0, of so many, that a run evaluates on.
 Fold = collections.namedtuple("Fold", "number count")
+
+_NUM_RANGES = 10  # of labels that are numbers; each has its share
 
 
 def labels_of(example):
@@ -14,16 +21,88 @@ def labels_of(example):
       [label] if isinstance(label, str) else [])
 
 
-def make_kind(counts):
-  """Returns a function of an example that returns its label, of several the
-  rarest; "" without one.
+def _key(example):
+  """Returns an int of 64 bits that examples with the same texts share."""
+  texts = repr((example.text_a, example.text_b)).encode("utf-8")
+  return int.from_bytes(hashlib.sha1(texts).digest()[:8], "big")
 
-  Args:
-    counts: dict from a label to the number of its examples.
+
+class Split:
+  """Examples in parts at random, with the same shares of each label.
+
+  Equal texts are in the same part: a model that was trained on a text is not
+  evaluated on it. Of several labels the rarest has its share; of numbers, each
+  tenth of their range that has as many as the others. No example is kept.
+
+  Attributes:
+    sizes: list of int. The number of examples in each part.
+    num_repeated: int. Examples whose texts another before them has.
   """
-  return lambda example: min(
-      labels_of(example), default="",
-      key=lambda label: (counts[label], label))
+
+  def __init__(self, examples, count, seed):
+    """Reads the examples, three times.
+
+    Args:
+      examples: iterable of InputExample that can be iterated again.
+      count: function of a dict from kind to the number of items that returns
+        the parts, such as `count_parts`.
+      seed: int. See `assign`.
+    """
+    self._examples, self._seed = examples, seed
+    self._counts = collections.Counter()
+    keys, numbers = array.array("Q"), array.array("d")  # 8 bytes each
+    for example in examples:
+      keys.append(_key(example))
+      self._counts.update(labels_of(example))
+      if isinstance(example.label, float):
+        numbers.append(example.label)
+    self._limits = np.percentile(numbers, np.linspace(
+        0, 100, _NUM_RANGES + 1)[1:-1]) if numbers else []
+    values, counts = np.unique(keys, return_counts=True)
+    self._repeated = frozenset(values[counts > 1].tolist())
+    self.num_repeated = len(keys) - len(values)
+
+    kinds, seen = collections.Counter(), set()
+    for example in examples:
+      group = self._group(example)
+      if group not in seen:
+        kinds[self._kind(example)] += 1
+      if group is not None:
+        seen.add(group)
+    self._parts = count(kinds)
+    found = collections.Counter(part for _, part in self._assign())
+    self.sizes = [found[part] for part in range(
+        max(map(len, self._parts.values()), default=0))]
+
+  def _kind(self, example):
+    """Returns what has its share in each part: a label, or a range."""
+    if isinstance(example.label, float):
+      return int(np.searchsorted(self._limits, example.label))
+    return min(labels_of(example), default="",
+               key=lambda label: (self._counts[label], label))
+
+  def _group(self, example):
+    key = _key(example)
+    return key if key in self._repeated else None
+
+  def _assign(self):
+    return assign(
+        self._examples, self._kind, self._parts, self._seed, self._group)
+
+  def select(self, is_selected):
+    """Selects examples by the number of their part, from 0.
+
+    Args:
+      is_selected: function of the number of a part that returns a bool.
+
+    Returns:
+      iterate: function without arguments that returns an iterator.
+      length: int. How many examples it yields.
+    """
+    return lambda: (
+        example for example, part in self._assign()
+        if part is not None and is_selected(part)
+    ), sum(size for part, size in enumerate(self.sizes) if is_selected(part))
 
 
 def count_parts(counts, share):
@@ -35,44 +114,58 @@ def count_parts(counts, share):
 
   Returns:
     dict from kind to [int, int]. The second part has `share` of each kind,
-    within one, and of all together, rounded; but the first part always has one
-    of each kind.
+    within one, and of all together as nearly as that allows; but the first part
+    always has one of each kind.
   """
-  parts, seen, taken = {}, 0, 0
-  for kind, count in sorted(counts.items(), key=repr):
-    seen += count
-    second = min(round(share * seen) - taken, count - 1)
-    taken += second
-    parts[kind] = [count - second, second]
-  return parts
+  second = {kind: min(int(share * count), count - 1)
+            for kind, count in counts.items()}
+  missing = round(share * sum(counts.values())) - sum(second.values())
+  # Those that rounding down takes most from come first, in no order of names.
+  for kind in sorted(counts, key=lambda kind: (
+      -(share * counts[kind] % 1), zlib.crc32(repr(kind).encode("utf-8")))):
+    if missing > 0 and second[kind] < counts[kind] - 1:
+      second[kind] += 1
+      missing -= 1
+  return {kind: [counts[kind] - second[kind], second[kind]] for kind in counts}
 
 
-def assign(items, kind, parts, seed):
+def assign(items, kind, parts, seed, group=lambda item: None):
   """Yields each item with its part, all splits alike; keeps no item.
 
   Args:
     items: iterable.
     kind: function of an item that returns its kind.
-    parts: dict from kind to list of int, the items of it in each part.
+    parts: dict from kind to list of int, the items of it in each part; those of
+      a group are one.
     seed: int. The same seed splits the same items in the same way.
+    group: function of an item that returns what identifies the items that are
+      in the same part, or None for an item that is alone.
 
   Yields:
     (item, int): the number of a part, from 0; None for an item that was not
     counted.
   """
-  generator = random.Random(seed)
+  generator, chosen = random.Random(seed), {}
   left = {name: list(counts) for name, counts in parts.items()}
   for item in items:
-    counts = left.get(kind(item), [])
-    if not sum(counts):
-      yield item, None
-      continue
-    point, part = generator.randrange(sum(counts)), 0
-    while point >= counts[part]:
-      point -= counts[part]
-      part += 1
-    counts[part] -= 1
-    yield item, part
+    name = group(item)
+    if name not in chosen:
+      part = _draw(left.get(kind(item), []), generator)
+      if name is not None:
+        chosen[name] = part
+    yield item, part if name is None else chosen[name]
+
+
+def _draw(counts, generator):
+  """Draws a part, int, from how many items each may still get; None if none."""
+  if not sum(counts):
+    return None
+  point, part = generator.randrange(sum(counts)), 0
+  while point >= counts[part]:
+    point -= counts[part]
+    part += 1
+  counts[part] -= 1
+  return part
 
 
 def count_folds(counts, num_folds):
@@ -109,17 +202,12 @@ def select(examples, fold, seed, is_inside):
     length: int. How many examples it yields.
 
   Raises:
-    ValueError: there are fewer examples than folds.
+    ValueError: there are fewer texts than folds.
   """
-  kind = make_kind(collections.Counter(
-      label for example in examples for label in labels_of(example)))
-  parts = count_folds(collections.Counter(map(kind, examples)), fold.count)
-  sizes = [sum(counts) for counts in zip(*parts.values())]
-  if not sizes[-1]:
-    raise ValueError("--k_folds=%d: found %d examples to train on, expected at "
-                     "least as many as folds" % (fold.count, sum(sizes)))
-  inside = sizes[fold.number]
-  return lambda: (
-      example for example, part in assign(examples, kind, parts, seed)
-      if (part == fold.number) == is_inside
-  ), inside if is_inside else sum(sizes) - inside
+  split = Split(
+      examples, lambda counts: count_folds(counts, fold.count), seed)
+  if not split.sizes[-1]:
+    raise ValueError("--k_folds=%d: found %d different texts to train on, "
+                     "expected at least as many as folds" % (
+                         fold.count, sum(split.sizes) - split.num_repeated))
+  return split.select(lambda part: (part == fold.number) == is_inside)

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import os
+import zlib
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -95,6 +96,8 @@ class TableProcessor(processors.DataProcessor):
       self.shared_flags = ("train_file",)
     self._labels = None
     self._counts = {}  # from the name of a set to what `_count` found
+    self._digests = {}  # from it to that of the file
+    self._split = None  # in the parts of --dev_share
 
   @classmethod
   def from_settings(cls, settings):
@@ -146,24 +149,32 @@ class TableProcessor(processors.DataProcessor):
   def _read(self, split, part=None):
     """Returns a Stream of a set's examples, or of those of a part of it."""
     self.get_labels()
-    length, counts = self._count(split)
-    share = self.settings.dev_share if part is not None else None
-    seed = self.settings.split_seed
-    if not share:
-      return _stream(lambda: self._examples(split), length, self._path(split))
+    length, _ = self._count(split)
 
-    kind = splits.make_kind(counts)
-    parts = splits.count_parts(
-        counts if self.problem_type == processors.SINGLE_LABEL else
-        collections.Counter(map(kind, self._examples(split))), share)
-    length = sum(both[part] for both in parts.values())
-    if not length:
+    def read():
+      return self._examples(split)
+
+    if part is None or not self.settings.dev_share:
+      return processors.Stream(read, length)
+    if not self._split:
+      self._split = self._set_aside(processors.Stream(read, length))
+    return processors.Stream(*self._split.select(lambda found: found == part))
+
+  def _set_aside(self, examples):
+    """Returns the Split into the training set and what it is evaluated on."""
+    share = self.settings.dev_share
+    split = splits.Split(
+        examples, lambda counts: splits.count_parts(counts, share),
+        self.settings.split_seed)
+    if not split.sizes[1]:
       raise ValueError("--dev_share=%g: leaves nothing of %s to evaluate on; "
-                       "give a larger share" % (share, self._path(split)))
-    return _stream(
-        lambda: (example for example, found in splits.assign(
-            self._examples(split), kind, parts, seed) if found == part),
-        length, self._path(split))
+                       "give a larger share" % (share, self._path("train")))
+    if split.num_repeated:
+      tf.logging.info(
+          "%s: %d rows repeat the texts of others; equal texts are either all "
+          "trained on or all evaluated on", self._path("train"),
+          split.num_repeated)
+    return split
 
   def _path(self, split):
     """Returns the path of a set's file."""
@@ -207,14 +218,20 @@ class TableProcessor(processors.DataProcessor):
           "the columns' names, not their numbers", path, first[0])
 
   def _examples(self, split):
-    """Yields the examples of a file, checked."""
+    """Yields the examples of a file, checked.
+
+    Raises:
+      ValueError: they are wrong or, at the end, others than the first time.
+    """
     path, settings = self._path(split), self.settings
+    digest = 0
     num_texts = 2 if settings.text_b else 1
     known = None if self._labels is None else set(self._labels)
     for number, values in table_files.read_rows(
         path, self._columns, settings.table_format,
         settings.label if split == "test" else None):
       where = "%s, row %d" % (path, number)
+      digest = zlib.crc32(repr((number, values)).encode("utf-8"), digest)
       for text, column in zip(values[:num_texts], self._columns):
         if not isinstance(text, str) or not text.strip():
           raise ValueError("%s, column %s: found %s, expected a text; correct "
@@ -230,6 +247,9 @@ class TableProcessor(processors.DataProcessor):
       yield processors.InputExample(
           "%s-%d" % (split, number), values[0],
           values[1] if settings.text_b else None, label)
+    if self._digests.setdefault(split, digest) != digest:
+      raise ValueError("%s: has changed since the run began; start it again" %
+                       path)
 
   def _parse_label(self, value, where, known):
     """Returns an example's label from what a column holds.
@@ -292,17 +312,3 @@ def _check_label(value, where, known):
     raise processors.wrong_label(
         where, label, sorted(known), ", which are those of the training")
   return label
-
-
-def _stream(iterate, length, path):
-  """Makes a Stream that raises ValueError if a file has changed meanwhile."""
-  def checked():
-    count = 0
-    for example in iterate():
-      count += 1
-      yield example
-    if count != length:
-      raise ValueError("%s: has changed since the run began; start it again" %
-                       path)
-
-  return processors.Stream(checked, length)

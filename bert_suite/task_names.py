@@ -61,7 +61,7 @@ def make_processor(processor, settings=None):
   return processor
 
 
-def _named(task_name):
+def key_of(task_name):
   """Returns the key of a task in PROCESSORS; None if there is none."""
   for plain in (str.lower, lambda name: re.sub("[-_ ]", "", name.lower())):
     for name in PROCESSORS:
@@ -76,7 +76,7 @@ def find_task(task_name):
   Raises:
     ValueError: there is none.
   """
-  found = _named(task_name)
+  found = key_of(task_name)
   if found is None:
     raise ValueError(
         "--task_name=%s: unknown task, expected one of %s; for files of your "
@@ -114,5 +114,5 @@ def processor_of(settings):
 
 def folder_flags(task_name):
   """Returns the required flags that name what a task reads, a tuple."""
-  found = PROCESSORS.get(_named(task_name))
+  found = PROCESSORS.get(key_of(task_name))
   return () if found is table_task.TableProcessor else ("data_dir",)

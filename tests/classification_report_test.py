@@ -115,6 +115,18 @@ def test_a_table_that_is_interrupted_is_not_there(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_examples_that_have_changed_are_found_before_a_table_is_there(tmp_path):
+  def changed():
+    yield from EXAMPLES
+    raise ValueError("train.tsv: has changed")
+
+  with pytest.raises(ValueError, match="has changed"):
+    classification_report.write_predictions(
+        str(tmp_path / "dev_predictions.tsv"), changed(),
+        SINGLE.predict_array(LOGITS), LABELS, SINGLE)
+  assert not list(tmp_path.iterdir())
+
+
 def test_submissions_are_as_the_server_of_glue_takes_them(tmp_path):
   folder = str(tmp_path / "glue")
   classification_report.write_submission(

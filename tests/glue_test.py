@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_suite import problem_types, processors, task_names
+from bert_suite import cli, problem_types, processors, task_names
 from helpers import captured_log, write_lines, write_mrpc
 import run_classifier
 
@@ -135,6 +135,43 @@ def test_mismatched_and_diagnostic_sets_share_the_model_of_mnli(tmp_path):
     examples_of("AX", tmp_path, "dev")
   for name in ("mnli-mm", "ax"):
     assert task_names.find_processor(name).recorded_name == "mnli"
+
+
+def check(processor=None, **settings):
+  """Checks a task's settings, as a run does at its start."""
+  values = dict(do_predict=True, vocab_file="", bert_config_file="")
+  run_classifier.ClassificationTask(
+      run_classifier.Settings(**dict(values, **settings)), None, None, None,
+      processor).check()
+
+
+def test_a_file_for_the_server_replaces_no_input(tmp_path):
+  data, out = tmp_path / "data", tmp_path / "out"
+  write_lines(data / "AX.tsv", [["index", "sentence1", "sentence2"]])
+  for output_dir in (out, data):
+    with pytest.raises(ValueError, match=(
+        r"AX.tsv \(--glue_submission_dir\) is the file .*--data_dir")):
+      check(task_name="AX", data_dir=str(data), output_dir=str(output_dir),
+            glue_submission_dir=str(data))
+  check(task_name="AX", data_dir=str(data), output_dir=str(out),
+        glue_submission_dir=str(tmp_path / "glue"))
+
+
+def test_a_file_for_the_server_that_cannot_be_written_is_named_first(tmp_path):
+  (tmp_path / "file").write_text("")
+  settings = dict(task_name="RTE", data_dir=str(tmp_path / "data"),
+                  output_dir=str(tmp_path / "out"))
+  with pytest.raises(cli.UserError, match=(
+      "--glue_submission_dir=.*file: cannot be written to")):
+    check(glue_submission_dir=str(tmp_path / "file"), **settings)
+  with pytest.raises(ValueError, match="Mine is no task of GLUE; leave it out"):
+    check(task_names.PROCESSORS["rte"](), glue_submission_dir=str(tmp_path),
+          **dict(settings, task_name="Mine"))
+  with pytest.raises(cli.UserError, match=(
+      "--glue_submission_dir: also pass --do_predict")):
+    run_classifier.train_and_evaluate(
+        vocab_file="v", bert_config_file="c", glue_submission_dir="g",
+        **settings)
 
 
 def test_the_task_of_a_run_is_recorded_by_its_own_name(tmp_path):

@@ -94,6 +94,8 @@ def test_balanced_weights_make_up_for_how_often_a_label_occurs():
   several = problem_types.MultiLabel(2)
   assert label_weights.balanced(
       ["a", "b"], several, [["a"], ["a", "b"], ["a"], []]) == [1 / 3.0, 3.0]
+  assert label_weights.balanced(
+      ["a", "b"], several, [["a", "a"], ["b"]]) == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("text, message", [

@@ -314,7 +314,8 @@ def test_figures_of_predicting_the_same_for_all():
 
 
 def make_examples(counts):
-  return [processors.InputExample("%s-%d" % (label, i), "text", None, label)
+  return [processors.InputExample(
+      "%s-%d" % (label, i), "text %s %d" % (label, i), None, label)
           for label, count in counts.items() for i in range(count)]
 
 
@@ -333,7 +334,7 @@ def test_folds_are_stratified_and_each_example_is_in_one():
         one.guid for one in examples} - {one.guid for one in inside}
     seen += [one.guid for one in inside]
   assert sorted(seen) == sorted(one.guid for one in examples)
-  with pytest.raises(ValueError, match="--k_folds=21: found 20 examples"):
+  with pytest.raises(ValueError, match="--k_folds=21: found 20 differ"):
     splits.select(examples, splits.Fold(0, 21), 3, True)
 
 

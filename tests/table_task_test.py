@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from bert_suite import cli, processors, table_task, task_names
+from bert_suite import classification, cli, processors, table_task, task_names
 from helpers import (
     captured_log, count_records, read_probabilities, run_main, write_config,
     write_lines, write_vocab)
@@ -49,8 +49,16 @@ def test_examples_are_a_stream_that_can_be_read_again(tmp_path):
   assert processor.get_labels() == ["dry", "wet"]
   assert lines == [str(tmp_path / "train.tsv") +
                    ": 3 rows; labels: dry 2, wet 1"]
-  write_lines(tmp_path / "train.tsv", ROWS + [["a", "dry"]])
-  assert "train.tsv: has changed since the run" in error_of(examples.__iter__)
+  for rows in ROWS + [["a", "dry"]], [ROWS[0], ROWS[2], ROWS[1], ROWS[3]]:
+    write_lines(tmp_path / "train.tsv", rows)
+    assert "train.tsv: has changed since the run" in error_of(examples.__iter__)
+
+
+def test_a_table_that_is_gone_before_its_predictions_is_named(tmp_path):
+  train = make(tmp_path, ROWS).get_train_examples(None)
+  os.remove(str(tmp_path / "train.tsv"))
+  with pytest.raises(cli.UserError, match="train.tsv: there is no such file"):
+    list(classification.read_again(train))
 
 
 def test_pairs_have_two_texts(tmp_path):
@@ -237,7 +245,8 @@ def test_other_tasks_do_not_read_tables(tmp_path):
 def trained(tmp_path_factory):
   """Settings of a run that trained on a table, evaluated and predicted."""
   folder = tmp_path_factory.mktemp("table")
-  rows = ROWS[1:] * 4
+  rows = [["%s %d" % (text, i), label] for i in range(4)
+          for text, label in ROWS[1:]]
   train = folder / "train.csv"
   train.write_text("text,label\n" + "".join(
       "%s,%s\n" % tuple(row) for row in rows))
