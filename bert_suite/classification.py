@@ -124,6 +124,7 @@ class ClassificationTask(tasks.Task):
     self.problem, self.label_weights = None, None  # known once data are read
     self._examples = {}  # from split to what `read` returned
     self.evaluated = None  # arrays of the last evaluation, by name
+    self._figures = {}  # of the same
     self._table, self._predicted = None, []  # while predicting
     self.recorded_name = settings.task_name.lower()
     self.policy = long_texts.LongTexts.of(cli.values_of(
@@ -264,7 +265,8 @@ class ClassificationTask(tasks.Task):
         self.problem.use_thresholds(thresholds.tune(
             arrays["label_ids"][real] > 0.5,
             self.problem.predict_array(arrays["logits"][real])))
-      return function(**arrays)
+      self._figures = function(**arrays)
+      return self._figures
 
     head = head._replace(metrics=(keep_and_compute, tensors, names))
     if not self.policy.has_windows:
@@ -274,6 +276,9 @@ class ClassificationTask(tasks.Task):
         self.problem.losses_array)
 
   def figures(self, results):
+    # Those of the Estimator are float32, which losses are in any case.
+    results.update((name, self._figures[name]) for name in self.problem.figures
+                   if name in self._figures and name != "eval_loss")
     if self.policy.has_windows:  # the Estimator's is a mean over windows
       results["loss"] = results["eval_loss"]
     return results

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import itertools
+import json
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -14,6 +15,7 @@ from . import files, metrics, problem_types, task_names
 
 _NUM_MISTAKES = 10
 _LONGEST_TEXT, _LONGEST_LABEL = 60, 16
+_LARGEST_MATRIX = 20  # labels; of more, those that are most confused are shown
 
 
 def _one_line(text):
@@ -31,9 +33,13 @@ def show_name(label):
 
 
 def show_label(label):
-  """Returns a label of an example as tables show it."""
+  """Returns a label of an example as tables show it.
+
+  Several are joined with commas; they are a JSON list if one has a comma.
+  """
   if isinstance(label, (list, tuple)):
-    return ",".join(label)
+    return json.dumps(label, ensure_ascii=False) if any(
+        "," in one for one in label) else ",".join(label)
   return "%g" % label if isinstance(label, float) else str(label)
 
 
@@ -56,8 +62,8 @@ def predict_label(values, labels, problem):
 class PredictionFile:
   """A table of predictions: id, texts, label, prediction, probabilities.
 
-  Tabs, line breaks and runs of spaces in texts are written as one space. The file
-  is there once it is whole.
+  Tabs, line breaks and runs of spaces in texts are written as one space. The
+  file is there once it is whole.
   """
 
   def __init__(self, path, examples, labels, problem, has_labels):
@@ -149,8 +155,15 @@ def make_report(examples, logits, label_ids, labels, problem):
   if problem.name == problem_types.MULTI_LABEL:
     right, said = label_ids > 0.5, problem.decide(probabilities)
     tuned = problem.thresholds
-    wrong = np.max(np.where(right == said, 0.0, np.abs(probabilities - (
-        problem_types.THRESHOLD if tuned is None else tuned))), axis=1)
+    gaps = np.where(right == said, 0.0, np.abs(probabilities - (
+        problem_types.THRESHOLD if tuned is None else tuned)))
+    wrong = np.max(gaps, axis=1)
+    worst = np.argmax(gaps, axis=1)
+
+    def show_how(i):
+      return " (%s: %.3f)" % (
+          show_name(labels[worst[i]]), probabilities[i, worst[i]])
+
     lines = _table(labels, *metrics.count_labels(right, said))
     if tuned is not None:
       lines += ["", "Predicted from these probabilities on, which were tuned:"]
@@ -158,13 +171,22 @@ def make_report(examples, logits, label_ids, labels, problem):
                 for label, value in zip(labels, tuned)]
   else:
     said = np.argmax(logits, axis=1)
-    confusion = metrics.count_confusion(label_ids, said, len(labels))
-    wrong = np.where(said == label_ids, 0.0, np.max(probabilities, axis=1))
-    lines = _table(labels, np.diag(confusion), confusion.sum(axis=0),
-                   confusion.sum(axis=1)) + _show_confusion(confusion, labels)
+    highest = np.max(probabilities, axis=1)
+    wrong = np.where(said == label_ids, 0.0, highest)
+
+    def show_how(i):
+      return " with %.3f" % highest[i]
+
+    lines = _table(labels, *metrics.count_classes(
+        label_ids, said, len(labels)))
+    if len(labels) > _LARGEST_MATRIX:
+      lines += _show_confused(label_ids, said, labels)
+    else:
+      lines += _show_confusion(metrics.count_confusion(
+          label_ids, said, len(labels)), labels)
   return "\n".join(lines + _mistakes(
       examples, wrong, probabilities, labels, problem,
-      "The most confident mistakes")) + "\n"
+      "The most confident mistakes", show_how)) + "\n"
 
 
 def _table(labels, hits, said, are):
@@ -196,8 +218,22 @@ def _show_confusion(confusion, labels):
       for name, row in zip(names, confusion)]
 
 
-def _mistakes(examples, badness, values, labels, problem, title):
-  """Returns lines: the examples of the greatest badness above 0."""
+def _show_confused(label_ids, said, labels):
+  """Returns lines: the labels that are most often predicted as another."""
+  wrong = said != label_ids
+  found = collections.Counter(zip(
+      label_ids[wrong].tolist(), said[wrong].tolist()))
+  return ["", "The labels most often predicted as another:"] * bool(found) + [
+      "%6d times %s as %s" % (count, show_name(labels[i]), show_name(labels[j]))
+      for (i, j), count in found.most_common(_LARGEST_MATRIX)]
+
+
+def _mistakes(examples, badness, values, labels, problem, title,
+              show_how=lambda i: ""):
+  """Returns lines: the examples of the greatest badness above 0.
+
+  Each says how it was predicted, by a function of its index.
+  """
   worst = [i for i in np.argsort(-badness, kind="stable")[:_NUM_MISTAKES]
            if badness[i] > 0]
   chosen = set(worst)
@@ -205,13 +241,11 @@ def _mistakes(examples, badness, values, labels, problem, title):
   lines = ["", title + ":"] if worst else ["", "No mistakes."]
   for i in worst:
     example, predicted = found[i], predict_label(values[i], labels, problem)
-    how = "" if problem.name != problem_types.SINGLE_LABEL else (
-        " with %.3f" % np.max(values[i]))
     text = " | ".join(_shorten(_one_line(text), _LONGEST_TEXT) for text in (
         example.text_a, example.text_b) if text)
     lines.append("%s: %s, predicted %s%s: %s" % (
         example.guid, show_label(example.label) or "no label",
-        show_label(predicted) or "no label", how, text))
+        show_label(predicted) or "no label", show_how(i), text))
   return lines
 
 

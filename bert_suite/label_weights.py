@@ -30,16 +30,26 @@ def check(class_weights, label_smoothing, labels, problem):
     _parse(class_weights, labels)
 
 
+def _weight_of(part):
+  """Returns the number after the last colon, nan if there is none."""
+  _, colon, number = part.rpartition(":")
+  try:
+    return float(number if colon else "nan")
+  except ValueError:
+    return math.nan
+
+
 def _parse(text, labels):
   """Returns the weights, list of float, that label:weight with commas gives."""
-  weights = {}
-  for part in text.split(","):
-    label, _, number = part.rpartition(":")  # a label may have a colon
-    label = label.strip()
-    try:
-      weight = float(number)
-    except ValueError:
-      weight = math.nan
+  weights, parts = {}, []
+  for piece in text.split(","):
+    if parts and math.isnan(_weight_of(parts[-1])):
+      parts[-1] += "," + piece  # a label may have commas, as it may have colons
+    else:
+      parts.append(piece)
+  for part in parts:
+    label, _, number = part.rpartition(":")
+    label, weight = label.strip(), _weight_of(part)
     if label not in labels:
       raise ValueError(
           "--class_weights=%s: found the label %r, expected one of %s, as "

@@ -76,6 +76,21 @@ def count_labels(labels, predictions):
           np.sum(labels, axis=0))
 
 
+def count_classes(labels, predictions, num_labels):
+  """Counts the same where each example has one label.
+
+  Args:
+    labels: int array [N].
+    predictions: int array [N].
+    num_labels: int. L.
+
+  Returns:
+    Three int arrays [L], see `count_labels`.
+  """
+  return [np.bincount(found, minlength=num_labels) for found in (
+      labels[labels == predictions], predictions, labels)]
+
+
 def count_confusion(labels, predictions, num_labels):
   """Counts how often a label was predicted as another.
 
@@ -85,8 +100,7 @@ def count_confusion(labels, predictions, num_labels):
     num_labels: int. L.
 
   Returns:
-    int array [L, L], a row for each right label. Its diagonal and the sums of
-    its columns and rows are what `precision_recall_f1` needs.
+    int array [L, L], a row for each right label.
   """
   counts = np.zeros([num_labels, num_labels], np.int64)
   np.add.at(counts, (labels, predictions), 1)
@@ -124,12 +138,13 @@ def matthews_correlation(labels, predictions):
     float from -1 to 1.
   """
   num_labels = int(max(np.max(labels), np.max(predictions))) + 1
-  counts = count_confusion(labels, predictions, num_labels).astype(np.float64)
-  are, said, total = counts.sum(1), counts.sum(0), counts.sum()
+  hits, said, are = [counts.astype(np.float64) for counts in count_classes(
+      labels, predictions, num_labels)]
+  total = are.sum()
   spread = (total ** 2 - said @ said) * (total ** 2 - are @ are)
   if not spread:
     return 0.0
-  return float((np.trace(counts) * total - are @ said) / np.sqrt(spread))
+  return float((hits.sum() * total - are @ said) / np.sqrt(spread))
 
 
 def pearson(x, y):
@@ -143,10 +158,10 @@ def pearson(x, y):
     float from -1 to 1.
   """
   x, y = [np.asarray(values, np.float64) for values in (x, y)]
+  if np.all(x == x[:1]) or np.all(y == y[:1]):
+    return float("nan")  # the mean need not be quite the same
   x, y = x - np.mean(x), y - np.mean(y)
   lengths = np.linalg.norm(x), np.linalg.norm(y)
-  if not all(lengths):
-    return float("nan")
   return float(np.clip((x / lengths[0]) @ (y / lengths[1]), -1.0, 1.0))
 
 

@@ -218,10 +218,9 @@ class MultiLabel(SingleLabel):
 
   def _compare(self, labels, predictions):
     """Returns the figures of predictions; both are bool array [N, L]."""
-    f1 = metrics.precision_recall_f1(*metrics.count_labels(
-        labels, predictions))[2]
-    hits, said, are = [np.sum(counts, keepdims=True)
-                       for counts in metrics.count_labels(labels, predictions)]
+    counts = metrics.count_labels(labels, predictions)
+    f1 = metrics.precision_recall_f1(*counts)[2]
+    hits, said, are = [np.sum(count, keepdims=True) for count in counts]
     return {"eval_accuracy": metrics.mean(
         np.all(labels == predictions, axis=1)),
             "eval_f1_macro": metrics.mean(f1),

@@ -38,7 +38,7 @@ def find_format(path, given=None):
 
 def has_header(columns):
   """Returns whether columns, list of str, are names; else they are numbers."""
-  return not all(column.isdigit() for column in columns)
+  return not all(column.isdecimal() for column in columns)
 
 
 def read_rows(path, columns, table_format=None, optional=None):
@@ -47,7 +47,8 @@ def read_rows(path, columns, table_format=None, optional=None):
   Args:
     path: str. May be gzip, whatever its name is.
     columns: list of str. The names of columns; or, where the file has no
-      header, their numbers, from 1, all of them. JSON lines have names only.
+      header, their numbers, from 1, all of them. JSON lines have names only; so
+      has a first row of 0, 1, 2 ..., the header that pandas writes.
     table_format: str. One of FORMATS; None to go by the name.
     optional: str. One of `columns` that the file need not have.
 
@@ -79,6 +80,9 @@ def read_rows(path, columns, table_format=None, optional=None):
       indices = None
     for number, found in rows:
       if indices is None:
+        if found == [str(i) for i in range(len(found))]:
+          indices = _find_columns((number, found), columns, optional, path)
+          continue
         indices = _check_numbers(columns, len(found), optional, path)
       yield number, [None if index is None else found[index]
                      for index in indices]

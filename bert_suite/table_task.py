@@ -82,7 +82,7 @@ class TableProcessor(processors.DataProcessor):
       raise ValueError("--task_name=table: also pass --label, a column's name")
     given = [settings.text_a, settings.text_b, settings.label]
     self._columns = [column for column in given if column]
-    if len({column.isdigit() for column in self._columns}) > 1:
+    if len({column.isdecimal() for column in self._columns}) > 1:
       raise ValueError(
           "--text_a, --text_b, --label: found %s, expected names only, or "
           "numbers only where the file has no header" % ", ".join(

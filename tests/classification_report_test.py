@@ -89,7 +89,27 @@ def test_a_report_of_several_labels_has_a_row_for_each():
   lines = report.split("\n")
   assert lines[1].split() == ["no", "1.0000", "1.0000", "1.0000", "1"]
   assert lines[2].split() == ["yes", "0.5000", "1.0000", "0.6667", "1"]
-  assert lines[-2] == "b: no label, predicted yes: it"
+  assert lines[-2] == "b: no label, predicted yes (yes: 0.953): it"
+
+
+def test_of_many_labels_those_that_are_confused_are_shown():
+  names = ["label %d" % i for i in range(150)]
+  ids = np.arange(300) % 150
+  said = np.where(ids == 7, 9, ids)
+  said[3] = 140
+  report = classification_report.make_report(
+      [InputExample(str(i), "it", label=names[j]) for i, j in enumerate(ids)],
+      np.eye(150)[said], ids, names, problem_types.SingleLabel(150))
+  lines = report.split("\n")
+  start = lines.index("The labels most often predicted as another:")
+  assert lines[start + 1:start + 4] == [
+      "     2 times label 7 as label 9", "     1 times label 3 as label 140", ""]
+  assert max(map(len, lines)) < 80
+
+
+def test_several_labels_with_commas_can_be_told_apart():
+  assert classification_report.show_label(["a", "b"]) == "a,b"
+  assert classification_report.show_label(["a, b", "c"]) == '["a, b", "c"]'
 
 
 def test_tables_have_one_row_per_example_whatever_is_in_the_text(tmp_path):
@@ -115,7 +135,8 @@ def test_a_table_that_is_interrupted_is_not_there(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_examples_that_have_changed_are_found_before_a_table_is_there(tmp_path):
+def test_examples_that_have_changed_are_found_before_a_table_is_there(
+    tmp_path):
   def changed():
     yield from EXAMPLES
     raise ValueError("train.tsv: has changed")

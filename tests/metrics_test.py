@@ -138,7 +138,7 @@ def test_figures_of_labels_are_those_of_scikit_learn(num_labels, kind):
   np.testing.assert_array_equal(confusion, reference.confusion_matrix(
       labels, predictions, labels=every))
   found = metrics.precision_recall_f1(
-      np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
+      *metrics.count_classes(labels, predictions, num_labels))
   expected = reference.precision_recall_fscore_support(
       labels, predictions, labels=every, zero_division=0)
   for ours, theirs in zip(found, expected):
@@ -163,6 +163,11 @@ def test_figures_of_several_labels_are_those_of_scikit_learn():
       labels, logits >= 0)
 
 
+def test_many_labels_take_no_square_of_memory():
+  labels = np.array([0, 10 ** 6, 5])
+  assert metrics.matthews_correlation(labels, labels) == 1.0
+
+
 @pytest.mark.parametrize("kind", ["usual", "ties", "large"])
 def test_correlations_are_those_of_scipy(kind):
   stats = pytest.importorskip("scipy.stats")
@@ -180,8 +185,9 @@ def test_correlations_are_those_of_scipy(kind):
 
 
 def test_what_never_changes_has_no_correlation():
-  same, other = np.ones([5]), np.arange(5)
-  assert np.isnan(metrics.pearson(same, other))
-  assert np.isnan(metrics.spearman(other, same))
+  for value, count in (1.0, 5), (0.1, 7):  # the mean of the second is rounded
+    same, other = np.full([count], value), np.arange(count)
+    assert np.isnan(metrics.pearson(same, other))
+    assert np.isnan(metrics.spearman(other, same))
   assert metrics.matthews_correlation(
       np.array([0, 1, 0]), np.array([1, 1, 1])) == 0.0

@@ -98,6 +98,13 @@ def test_balanced_weights_make_up_for_how_often_a_label_occurs():
       ["a", "b"], several, [["a", "a"], ["b"]]) == [1.0, 1.0]
 
 
+def test_weights_name_labels_with_commas_and_colons():
+  labels = ["a, b", "c:d", "e"]
+  assert label_weights.find(
+      "a, b:2,e:1,c:d:0.5", labels, problem_types.SingleLabel(3), ()) == [
+          2.0, 0.5, 1.0]
+
+
 @pytest.mark.parametrize("text, message", [
     ("a:1", "found no weight of b"), ("a:1,c:2", "found the label 'c'"),
     ("a:1,b:-1", "found the weight '-1' of b"),

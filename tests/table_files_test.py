@@ -53,6 +53,20 @@ def test_columns_have_numbers_where_there_is_no_header(tmp_path):
       read(tmp_path, "a.csv", "a,x,one\nb,y,two\n", [column])
 
 
+def test_numbers_from_0_on_are_the_header_of_pandas(tmp_path):
+  content = "0,1\none,a\ntwo,b\n"
+  assert read(tmp_path, "a.csv", content, ["0", "1"]) == [
+      (2, ["one", "a"]), (3, ["two", "b"])]
+  with pytest.raises(ValueError, match="found the columns '0', '1', expected "
+                     "one called '2'"):
+    read(tmp_path, "a.csv", content, ["1", "2"])
+
+
+def test_what_only_looks_like_a_number_is_a_name(tmp_path):
+  assert read(tmp_path, "a.csv", "x,\u00b2\none,a\n", ["\u00b2"]) == [
+      (2, ["a"])]
+
+
 def test_a_csv_may_have_commas_quotes_and_line_breaks_in_quotes(tmp_path):
   content = 'text,label\n"say ""tea"", now\n\nand then",a\n"",b\n"x",c'
   assert read(tmp_path, "a.csv", content) == [
