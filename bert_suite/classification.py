@@ -156,10 +156,10 @@ class ClassificationTask(tasks.Task):
         self.problem)
     if self.settings.tune_thresholds:
       self._check_tuning()
-    self.best_metric = described.best_metric or self.problem.best_metric
+    self.best_metric = described.best_metric or self.problem.best_metric + (
+        problem_types.TUNED if self.settings.tune_thresholds else "")
     self.figure_names = self.problem.figures + ["loss"]
     self.check_evaluations()
-    self._has_test_labels = described.knows_test_labels
     if self.settings.plots:
       plots.import_matplotlib()
       if "eval" not in self.asked():
@@ -181,8 +181,8 @@ class ClassificationTask(tasks.Task):
   def _check_tuning(self):
     """Raises ValueError if thresholds cannot be tuned; else begins with 0.5."""
     if self.problem.name != problem_types.MULTI_LABEL:
-      raise ValueError("--tune_thresholds: only with --multi_label a label has "
-                       "a threshold; leave the flag out")
+      raise ValueError("--tune_thresholds: labels have thresholds only with "
+                       "--multi_label; leave the flag out")
     if "eval" not in self.asked():
       raise ValueError("--tune_thresholds: also pass --do_eval")
     if self.settings.use_tpu or self.settings.master:
@@ -287,7 +287,14 @@ class ClassificationTask(tasks.Task):
     labels = np.reshape([
         self.problem.encode(example.label, self.labels)
         for example in self._examples["eval"]], [-1] + self.problem.label_shape)
-    return problem_types.constant_figures(self.problem, labels)
+    problem = self._untuned_problem()
+    if self.settings.tune_thresholds:  # the best: each label for every text
+      problem.use_thresholds(np.zeros([len(self.labels)]))
+    return problem_types.constant_figures(problem, labels)
+
+  def _untuned_problem(self):
+    """Returns another object like `problem`, without tuned thresholds."""
+    return problem_types.KINDS[self.problem.name](len(self.labels or ()))
 
   def answers(self, predictions):
     if not self.policy.has_windows:
@@ -325,18 +332,21 @@ class ClassificationTask(tasks.Task):
           os.path.dirname(checkpoint) if checkpoint else
           self.settings.output_dir, self._weights(checkpoint), self.labels,
           self.problem.thresholds)
+    problem = self.problem
     if getattr(self.settings, "fold", None):
       folds.keep(self.settings.output_dir, self.evaluated)
+      # Thresholds tuned on these very examples would flatter predictions.
+      problem = self._untuned_problem()
     real = self.evaluated["is_real_example"] > 0
     logits, label_ids = [
         self.evaluated[name][real] for name in ("logits", "label_ids")]
     examples = self._examples["eval"]
     classification_report.write_predictions(
         self.path("dev_predictions.tsv"), read_again(examples),
-        self.problem.predict_array(logits).reshape(len(logits), -1),
-        self.labels, self.problem)
+        problem.predict_array(logits).reshape(len(logits), -1), self.labels,
+        problem)
     report = classification_report.make_report(
-        read_again(examples), logits, label_ids, self.labels, self.problem)
+        read_again(examples), logits, label_ids, self.labels, problem)
     files.write_text(self.path("eval_report.txt"), report)
     tf.logging.info("%s:\n%s", self.path("eval_report.txt"), report)
     if self.settings.plots:
@@ -350,8 +360,11 @@ class ClassificationTask(tasks.Task):
     self._read_thresholds(checkpoint)
     with classification_report.PredictionFile(
         self.path("predictions.tsv"), read_again(self._examples["predict"]),
-        self.labels, self.problem, self._has_test_labels) as self._table:
+        self.labels, self.problem,
+        getattr(self.processor, "knows_test_labels", False)) as self._table:
       super().predict(estimator, data, checkpoint)
+    tf.logging.info("%s has them with their texts", self.path(
+        "predictions.tsv"))
     if self.settings.glue_submission_dir:
       classification_report.write_submission(
           self.settings.glue_submission_dir, self.settings.task_name,

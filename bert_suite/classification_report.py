@@ -279,5 +279,6 @@ def write_submission(folder, task_name, predictions):
       value = "%.3f" % min(max(value, 0.0), 5.0)
     rows.append("%d\t%s\n" % (index, value))
   tf.gfile.MakeDirs(folder)
-  files.write_text(os.path.join(folder, submission_name(task_name)),
-                   "".join(rows))
+  path = os.path.join(folder, submission_name(task_name))
+  files.write_text(path, "".join(rows))
+  tf.logging.info("Wrote the file for GLUE's server, %s", path)

@@ -298,8 +298,8 @@ class StopHook(tf.train.SessionRunHook):
     if self._asked or not self._is_training:
       raise KeyboardInterrupt()
     self._asked = True
-    tf.logging.info("Saving a checkpoint, then stopping; Ctrl-C again stops "
-                    "without saving")
+    tf.logging.info("Saving a checkpoint, then stopping; another signal "
+                    "(Ctrl-C, SIGTERM) stops without saving")
 
   def after_create_session(self, session, coord):
     self._is_training = True

@@ -25,7 +25,8 @@ def check(class_weights, label_smoothing, labels, problem):
     for flag, value in (("--class_weights", class_weights),
                         ("--label_smoothing", label_smoothing)):
       if value:
-        raise ValueError("%s: regression has no labels; leave it out" % flag)
+        raise ValueError("%s: labels that are numbers have no classes; leave "
+                         "it out" % flag)
   elif class_weights and class_weights != BALANCED:
     _parse(class_weights, labels)
 
@@ -48,12 +49,15 @@ def _parse(text, labels):
     else:
       parts.append(piece)
   for part in parts:
-    label, _, number = part.rpartition(":")
+    label, colon, number = part.rpartition(":")
+    if not colon:
+      raise ValueError("--class_weights=%s: found %r, expected label:weight" % (
+          text, part))
     label, weight = label.strip(), _weight_of(part)
     if label not in labels:
       raise ValueError(
-          "--class_weights=%s: found the label %r, expected one of %s, as "
-          "label:weight" % (text, label, ", ".join(labels)))
+          "--class_weights=%s: found the label %r, expected one of %s" % (
+          text, label, ", ".join(labels)))
     if not 0 < weight < math.inf:
       raise ValueError(
           "--class_weights=%s: found the weight %r of %s, expected a number "
@@ -64,8 +68,8 @@ def _parse(text, labels):
     weights[label] = weight
   missing = [label for label in labels if label not in weights]
   if missing:
-    raise ValueError("--class_weights=%s: found no weight of %s; give one for "
-                     "each label, 1 for what is to stay as it is" % (
+    raise ValueError("--class_weights=%s: found no weight of %s; pass one for "
+                     "each label; 1 changes nothing" % (
                          text, ", ".join(missing)))
   return [weights[label] for label in labels]
 

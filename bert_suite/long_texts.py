@@ -246,8 +246,8 @@ class SetCounts(model_inputs.CutCount):
         self._max_pieces)
     if self._policy.has_windows:
       tf.logging.info(
-          "%s have more than the %s, and are read in several windows: there "
-          "are %d windows, %.2f for each; the longest has %d word pieces",
+          "%s have more than the %s, and are read in several windows: %d "
+          "windows in all, %.2f per text; the longest has %d word pieces",
           self._share(self._num_split), limit, self._num_windows,
           self._num_windows / self._num_inputs, max(self._lengths))
       if self._num_cut:
@@ -262,8 +262,7 @@ class SetCounts(model_inputs.CutCount):
           " to head and tail" if self._policy != TRUNCATE else "",
           self._advice())
     else:
-      tf.logging.info("%s were cut: none has more than the %s",
-                      self._share(0), limit)
+      tf.logging.info("None of the %d %s was cut", self._num_inputs, self._inputs)
 
   def _share(self, count):
     return "%d of %d %s (%.1f%%)" % (

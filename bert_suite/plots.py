@@ -145,11 +145,11 @@ def _make_axes(title, x, y, size=(6.0, 5.0)):
 def _draw_confusion(confusion, labels):
   """Returns a Figure; colors are shares of the row, numbers are counts."""
   size = min(max(4.0, 2.0 + 0.5 * len(labels)), 24.0)
-  figure, axes = _make_axes("Confusion matrix", "predicted", "right",
+  figure, axes = _make_axes("Confusion matrix", "predicted label", "true label",
                             (size + 1.0, size))
   shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
   figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0),
-                  ax=axes, label="share of the right label")
+                  ax=axes, label="share of the row")
   if len(labels) <= _MOST_NAMES:
     names = [_show(label) for label in labels]
     axes.set_xticks(np.arange(len(labels)))
@@ -165,7 +165,7 @@ def _draw_confusion(confusion, labels):
 
 def _draw_reliability(curves):
   figure, axes = _make_axes(
-      "Reliability", "mean probability of a prediction", "share that is right")
+      "Reliability", "mean probability of a prediction", "accuracy")
   axes.plot([0, 1], [0, 1], "--", color="gray")
   for name, right, probabilities in curves:
     axes.plot(*reliability_curve(right, probabilities), marker="o", label=name)
@@ -189,7 +189,7 @@ def _draw_precision_recall(curves):
 
 
 def _draw_scatter(right, predicted):
-  figure, axes = _make_axes("Predictions", "right", "predicted")
+  figure, axes = _make_axes("Predictions", "true", "predicted")
   ends = [min(np.min(right), np.min(predicted)),
           max(np.max(right), np.max(predicted))]
   axes.plot(ends, ends, "--", color="gray")

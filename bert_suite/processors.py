@@ -276,6 +276,8 @@ def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
     label_id = _encode_label(example, label_list, problem)
     shown_label = "%s (id = %s)" % (
         example.label, ", ".join("%g" % value for value in label_id))
+    if problem.name == problem_types.REGRESSION:
+      shown_label = "%g" % label_id[0]
   if ex_index < 5:
     model_inputs.log_example(example.guid, inputs[0], shown_label, ex_index)
   return [InputFeatures(

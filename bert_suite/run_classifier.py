@@ -19,8 +19,9 @@ On MRPC, from a pre-trained model:
     --init_checkpoint=$BERT_DIR/bert_model.ckpt --learning_rate=2e-5 \
     --output_dir=/tmp/mrpc_output
 
-Tasks: those of GLUE, and XNLI. A new task is one class, see `DataProcessor`,
-and one line in `PROCESSORS`.
+Tasks: those of GLUE, XNLI, and with --task_name=table your own .csv, .tsv or
+.jsonl, see --train_file. Any other task is a class, see `DataProcessor`, and a
+line in `PROCESSORS`.
 """
 
 import collections
@@ -68,7 +69,7 @@ class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
       "integer", 128, "Word pieces per example; longer ones are cut, shorter "
       "ones padded.", lower_bound=3)
   long_text: str = option(
-      "string", "truncate", "What becomes of longer ones: truncate cuts off "
+      "string", "truncate", "What to do with longer texts: truncate cuts off "
       "the end, head_tail the middle, windows reads all, part by part.")
   window_stride: int = option(
       "integer", None, "Word pieces from one window to the next.",
@@ -88,7 +89,8 @@ class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
       "bool", False, "Draw the evaluation as PNG, with matplotlib: confusion "
       "matrix, reliability, precision and recall; numbers as a scatter plot.")
   glue_submission_dir: str = option(
-      "path", None, "Folder for the file that GLUE's server takes.")
+      "path", None, "Folder for the file that GLUE's server takes, such as "
+      "CoLA.tsv; with --do_predict.")
   do_train: bool = option("bool", False, "Train on the task's training set.")
   do_eval: bool = option("bool", False, "Evaluate on the dev set.")
   do_predict: bool = option("bool", False, "Predict the test set.")

@@ -198,7 +198,7 @@ class FineTuningSettings(
       "path", None, "Folder in which to export the model, for serving, after "
       "all else is done; each export is a version there.")
   num_seeds: int = option(
-      "integer", None, "Train this often, with the seeds 1, 2 and so on, or "
+      "integer", None, "Train N times, with the seeds 1, 2 and so on, or "
       "--tf_random_seed and those after it; keep the best.", lower_bound=1)
   search: bool = option(
       "bool", False, "Train with each batch size of 8, 16, 32, 64 and 128 and "

@@ -44,8 +44,7 @@ _FREE = frozenset("""
     tpu_name tpu_zone gcp_project num_tpu_cores iterations_per_loop
     master""".split())
 
-# What the call after all runs, which predicts and exports, has no need of.
-_DONE = {"do_eval": False, "tune_thresholds": False, "plots": False}
+_CORRELATIONS = ("pearson", "spearman", "correlation")  # ends of names
 
 # The files of a training that are of no use without its weights.
 _WEIGHTS = re.compile(
@@ -203,10 +202,19 @@ def run(make_task, settings, on_log=None):
       # With --do_train, so that all is as in the training, which is done.
       _call(make_task, _settings_of_run(
           settings, best.name, planned[best.name], do_predict=predicts,
-          export_dir=settings.export_dir, **{
-              name: value for name, value in _DONE.items()
-              if hasattr(settings, name)}), best.name, runner.run)
+          export_dir=settings.export_dir, **_done(settings)), best.name,
+            runner.run)
   return best.figures
+
+
+def _done(settings):
+  """Returns what the call that predicts and exports does without, a dict."""
+  values = {"do_eval": False, "plots": False}
+  if not (settings.eval_steps or settings.eval_each_epoch):
+    # Otherwise it must know by which figure best/ was chosen.
+    values.update(tune_thresholds=False, best_metric=None)
+  return {name: value for name, value in values.items()
+          if hasattr(settings, name)}
 
 
 def _leave_out(planned, settings, examples):
@@ -399,8 +407,9 @@ class _Runs:
     if any(one.has_failed for one in self._in_order()):
       tf.logging.info(
           "A run has failed if its %s is no better than that of predicting the "
-          "same for every text: try other seeds, a lower --learning_rate or "
-          "more --num_train_epochs", self.metric)
+          "same for every text%s: try other seeds, a lower --learning_rate or "
+          "more --num_train_epochs", self.metric, ", which is 0" if
+          self.metric.endswith(_CORRELATIONS) else "")
     best = self.find_best()
     tf.logging.info("The best run is %s%s", best.output_dir, "" if
                     self._keeps_all else ", whose checkpoints are kept")

@@ -60,7 +60,7 @@ class TableProcessor(processors.DataProcessor):
   setting_names = ("train_file", "text_a", "text_b", "label", "dev_share")
   read_flags = tuple(_FILES.values())
   labels_file = LABELS_FILE
-  knows_test_labels = True
+  knows_test_labels = True  # until it has read them
 
   def __init__(self, settings):
     """Checks settings; reads nothing."""
@@ -188,8 +188,10 @@ class TableProcessor(processors.DataProcessor):
     """Reads a file once; returns its number of rows and a Counter of labels."""
     if split not in self._counts:
       total, counts, first = 0, collections.Counter(), []
+      has_labels = False
       for example in self._examples(split):
         total += 1
+        has_labels = has_labels or example.label is not None
         counts.update(splits.labels_of(example))
         first = first or splits.labels_of(example)
         if len(counts) > _MOST_LABELS:
@@ -201,6 +203,8 @@ class TableProcessor(processors.DataProcessor):
         raise ValueError("%s: found no row of data" % self._path(split))
       self._log(split, total, counts, first)
       self._counts[split] = total, counts
+      if split == "test":
+        self.knows_test_labels = has_labels
     return self._counts[split]
 
   def _log(self, split, total, counts, first):

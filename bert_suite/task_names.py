@@ -32,8 +32,8 @@ class DataSettings(table_task.TableSettings):
       "string", None, "Language of XNLI's training set.",
       default_text="that of --xnli_language")
   k_folds: int = option(
-      "integer", None, "Train this often, each time without another part of "
-      "the training set, and evaluate on that part.", lower_bound=2)
+      "integer", None, "Cut the training set into N parts and train N times, "
+      "each time without another part, which is evaluated on.", lower_bound=2)
   split_seed: int = option(
       "integer", 0, "Seed of the examples that --dev_share and --k_folds set "
       "aside. It does not follow --tf_random_seed, so that runs compare.")
@@ -109,6 +109,9 @@ def processor_of(settings):
   if ignored and not isinstance(processor, table_task.TableProcessor):
     raise ValueError("--%s: --task_name=%s does not read it; use --task_name="
                      "table, or leave it out" % (ignored[0], name))
+  if settings.data_dir and isinstance(processor, table_task.TableProcessor):
+    raise ValueError("--data_dir: --task_name=table does not read it; use "
+                     "--train_file, --dev_file and --test_file")
   return processor, processor.recorded_name or name.lower()
 
 

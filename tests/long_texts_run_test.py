@@ -89,7 +89,7 @@ def test_each_text_has_one_answer_that_of_its_windows(settings, trained):
     shown, = [line for line in trained if " examples of %s.tf" % split in line
               and "windows" in line]
     assert "4 of 6 examples of %s.tf_record (66.7%%) have" % split in shown
-    assert "there are 24 windows, 4.00 for each; the longest has 52" in shown
+    assert "24 windows in all, 4.00 per text; the longest has 52" in shown
   with captured_log() as lines:
     alone = predictor.Predictor(output_dir, long_text="truncate")
   assert ("long_text is truncate here, but the model was trained with windows"

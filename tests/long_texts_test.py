@@ -128,14 +128,14 @@ def test_the_share_of_cut_texts_is_logged_with_what_would_help(policy, how):
       windows_help]
   assert count(policy, sizes, largest=10) == [start + "43" + windows_help]
   assert count(policy, sizes[:2]) == [
-      "0 of 2 examples (0.0%) were cut: none has more than " + LIMIT]
+      "None of the 2 examples was cut"]
   assert count(policy, []) == []
 
 
 def test_windows_are_counted_and_so_are_shorter_texts_that_are_cut():
   first = ("2 of 3 examples (66.7%%) have more than %s, and are read in "
-           "several windows: there are %d windows, %.2f for each; the longest "
-           "has %d word pieces")
+           "several windows: %d windows in all, %.2f per text; the longest has "
+           "%d word pieces")
   assert count(windows(4), [(8, 0), (9, 0), (16, 0)]) == [
       first % (LIMIT, 6, 2.0, 18)]
   assert count(windows(4), [(4, 3), (9, 2), (9, 4)]) == [

@@ -109,7 +109,8 @@ def test_weights_name_labels_with_commas_and_colons():
     ("a:1", "found no weight of b"), ("a:1,c:2", "found the label 'c'"),
     ("a:1,b:-1", "found the weight '-1' of b"),
     ("a:1,b:nan", "found the weight 'nan' of b"), ("a:1,a:2", "found a twice"),
-    ("balance", "found the label ''")])
+    ("balance", "found 'balance', expected label:weight"),
+    ("a=3,b:1", "found 'a=3', expected label:weight")])
 def test_wrong_weights_are_named(text, message):
   with pytest.raises(ValueError, match=message):
     label_weights.check(text, 0.0, ["a", "b"], problem_types.SingleLabel(2))
@@ -118,7 +119,7 @@ def test_wrong_weights_are_named(text, message):
 def test_regression_has_no_weights():
   problem = problem_types.Regression()
   for arguments in (("balanced", 0.0), (None, 0.1)):
-    with pytest.raises(ValueError, match="regression has no labels"):
+    with pytest.raises(ValueError, match="labels that are numbers have no"):
       label_weights.check(*arguments, None, problem)
   label_weights.check(None, 0.0, None, problem)
 

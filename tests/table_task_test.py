@@ -241,6 +241,14 @@ def test_other_tasks_do_not_read_tables(tmp_path):
     task_names.processor_of(settings)
 
 
+def test_tables_are_not_in_a_data_dir():
+  settings = run_classifier.Settings(
+      task_name="table", train_file="a.tsv", text_a="text", data_dir="/tmp")
+  with pytest.raises(ValueError, match="--data_dir: --task_name=table does not "
+                     "read it; use --train_file"):
+    task_names.processor_of(settings)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
   """Settings of a run that trained on a table, evaluated and predicted."""
@@ -274,6 +282,8 @@ def test_a_run_on_a_table(trained):
   with open(os.path.join(output_dir, "labels.txt")) as reader:
     assert reader.read() == "dry\nwet\n"
   assert read_probabilities(output_dir).shape == (3, 2)
+  with open(os.path.join(output_dir, "predictions.tsv")) as reader:
+    assert reader.readline() == "id\ttext_a\tprediction\tdry\twet\n"
   with open(os.path.join(output_dir, "run.json")) as reader:
     record = json.load(reader)
   assert (record["task"], record["problem_type"], record["labels"]) == (

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bert_suite import (
-    best_model, classification_report, cli, metrics, problem_types, thresholds)
+    best_model, classification, classification_report, cli, metrics,
+    problem_types, thresholds)
 import helpers
 import predictor
 import run_classifier
@@ -220,7 +221,7 @@ def test_the_best_checkpoint_predicts_into_another_folder(settings, tmp_path):
 
 
 @pytest.mark.parametrize("values,message", [
-    (dict(multi_label=False), "--tune_thresholds: only with --multi_label a"),
+    (dict(multi_label=False), "--tune_thresholds: labels have thresholds only"),
     (dict(do_eval=False), "--tune_thresholds: also pass --do_ev"),
     (dict(master="grpc://other"), "--tune_thresholds: --use_tpu and")
 ])
@@ -230,3 +231,39 @@ def test_what_tuning_needs_is_said(settings, tmp_path, values, message):
       output_dir=str(tmp_path / "out")), **values)
   with pytest.raises(cli.UserError, match=message):
     run_classifier.run_with(run_classifier.Settings(**values))
+
+
+def test_folds_predict_with_one_half_and_are_compared_by_tuned_figures(
+    settings, tmp_path):
+  run_classifier.run_with(run_classifier.Settings(
+      do_train=True, do_eval=True, do_predict=True, tune_thresholds=True,
+      k_folds=2, **dict(settings, output_dir=str(tmp_path))))
+  rows = read_table(tmp_path / "fold_predictions.tsv")
+  said = [[label for label in LABELS if float(row[label]) >= 0.5]
+          for row in rows]
+  assert [row["prediction"] for row in rows] == list(map(",".join, said))
+  pooled, = read_table(tmp_path / "fold_results.tsv")
+  assert float(pooled["eval_accuracy"]) == pytest.approx(np.mean([
+      sorted(row["label"].split(",")) == sorted(labels or [""])
+      for row, labels in zip(rows, said)]))
+  runs = read_table(tmp_path / "runs.tsv")
+  assert "eval_f1_macro_tuned" in runs[0]
+  best = max(runs, key=lambda row: float(row["eval_f1_macro_tuned"]))
+  assert best["best eval_f1_macro_tuned"] == "*"
+  # The call that predicts with it knows by which figure best/ was chosen.
+  assert read_table(tmp_path / best["run"] / "predictions.tsv")
+  assert "best eval_f1_macro_tuned" in read_table(
+      tmp_path / best["run"] / "history.tsv")[0]
+
+
+def test_predicting_each_label_for_all_is_what_tuned_figures_must_beat():
+  task = classification.ClassificationTask(
+      run_classifier.Settings(task_name="table", tune_thresholds=True), None,
+      None, None)
+  task.labels, task.problem = ["no", "yes"], problem_types.MultiLabel(2)
+  task._examples["eval"] = [  # pylint: disable=protected-access
+      run_classifier.InputExample(str(number), "tea", label=label)
+      for number, label in enumerate([["no"], [], ["yes"], []])]
+  figures = task.constant_figures()
+  assert figures["eval_f1_macro"] == 0.0
+  assert figures["eval_f1_macro_tuned"] == pytest.approx(0.4)
