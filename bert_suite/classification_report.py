@@ -166,7 +166,7 @@ def make_report(examples, logits, label_ids, labels, problem):
 
     lines = _table(labels, *metrics.count_labels(right, said))
     if tuned is not None:
-      lines += ["", "Predicted from these probabilities on, which were tuned:"]
+      lines += ["", "Tuned thresholds, the least probabilities to predict:"]
       lines += ["%-16s %9.4f" % (show_name(label), value)
                 for label, value in zip(labels, tuned)]
   else:
@@ -179,6 +179,8 @@ def make_report(examples, logits, label_ids, labels, problem):
 
     lines = _table(labels, *metrics.count_classes(
         label_ids, said, len(labels)))
+    if len(labels) == 2:
+      lines.append("eval_f1 is the F1 of %s." % show_name(labels[1]))
     if len(labels) > _LARGEST_MATRIX:
       lines += _show_confused(label_ids, said, labels)
     else:

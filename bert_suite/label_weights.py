@@ -57,7 +57,7 @@ def _parse(text, labels):
     if label not in labels:
       raise ValueError(
           "--class_weights=%s: found the label %r, expected one of %s" % (
-          text, label, ", ".join(labels)))
+              text, label, ", ".join(labels)))
     if not 0 < weight < math.inf:
       raise ValueError(
           "--class_weights=%s: found the weight %r of %s, expected a number "

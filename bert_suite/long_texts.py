@@ -262,7 +262,8 @@ class SetCounts(model_inputs.CutCount):
           " to head and tail" if self._policy != TRUNCATE else "",
           self._advice())
     else:
-      tf.logging.info("None of the %d %s was cut", self._num_inputs, self._inputs)
+      tf.logging.info("None of the %d %s was cut", self._num_inputs,
+                      self._inputs)
 
   def _share(self, count):
     return "%d of %d %s (%.1f%%)" % (

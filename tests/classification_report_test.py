@@ -25,12 +25,13 @@ def read(path):
 def test_a_report_has_figures_confusion_and_the_worst_mistakes_first():
   report = classification_report.make_report(
       EXAMPLES, LOGITS, IDS, LABELS, SINGLE)
-  assert report.split("\n")[:12] == [
+  assert report.split("\n")[:13] == [
       "label            precision    recall        F1   support",
       "no                  0.0000    0.0000    0.0000         1",
       "yes                 0.6667    0.6667    0.6667         3",
       "macro mean          0.3333    0.3333    0.3333         4",
       "weighted mean       0.5000    0.5000    0.5000         4",
+      "eval_f1 is the F1 of yes.",
       "",
       "How often a label (row) was predicted as another (column):",
       "                   (1)   (2)",
@@ -38,7 +39,7 @@ def test_a_report_has_figures_confusion_and_the_worst_mistakes_first():
       "(2) yes              1     2",
       "",
       "The most confident mistakes:"]
-  assert report.split("\n")[12:] == [
+  assert report.split("\n")[13:] == [
       "dev-2: no, predicted yes with 0.953: it rains | the cat",
       "dev-3: yes, predicted no with 0.731: " + ("a kettle " * 7)[:57] + "...",
       ""]

@@ -109,7 +109,7 @@ def test_figures_and_reports_are_those_of_the_thresholds():
       examples, logits, labels, ["no", "yes"], problem).split("\n")
   assert report[2].split() == ["yes", "1.0000", "1.0000", "1.0000", "1"]
   assert [line.split() for line in report[6:9]] == [
-      "Predicted from these probabilities on, which were tuned:".split(),
+      "Tuned thresholds, the least probabilities to predict:".split(),
       ["no", "0.5000"], ["yes", "0.2000"]]
   assert "No mistakes." in report
 
@@ -181,7 +181,7 @@ def test_a_run_predicts_with_what_it_tuned(settings):
         f1_of(are[:, i], said_here[:, i]) for i in range(3)]))
   assert float(figures["eval_f1_macro_tuned"]) > float(figures["eval_f1_macro"])
   with open(out + "/eval_report.txt") as reader:
-    assert "which were tuned" in reader.read()
+    assert "Tuned thresholds" in reader.read()
 
 
 def test_the_best_checkpoint_has_thresholds_of_its_own(settings):
