@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import difflib
 import json
 import os
 import re
@@ -19,7 +20,9 @@ _ENDINGS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _LONGEST_TEXT = 2 ** 24
 # A column and the comma after it, where quotes are right.
 _CSV_COLUMN = re.compile(r'("(?:[^"]|"")*"|(?!")[^,\r]*),')
-_SEPARATORS = (("\t", "tabs"), (";", "semicolons"), (",", "commas"))
+_SEPARATORS = (("\t", "tabs: pass --table_format=tsv"),
+               (";", "semicolons: save the file with commas or tabs instead"),
+               (",", "commas: pass --table_format=csv"))
 
 
 def find_format(path, given=None):
@@ -29,7 +32,7 @@ def find_format(path, given=None):
     ValueError: its name does not say it.
   """
   root = path[:-len(".gz")] if path.lower().endswith(".gz") else path
-  found = given or _ENDINGS.get(os.path.splitext(root)[1].lower())
+  found = (given or "").lower() or _ENDINGS.get(os.path.splitext(root)[1].lower())
   if found is None:
     raise ValueError("%s: its name does not end with .tsv, .csv or .jsonl, "
                      "with or without .gz; pass --table_format" % path)
@@ -62,14 +65,12 @@ def read_rows(path, columns, table_format=None, optional=None):
       place.
   """
   table_format = find_format(path, table_format)
-  if not tf.gfile.Exists(path) or tf.gfile.IsDirectory(path):
-    raise ValueError("%s: there is no such file" % path)
   with tf.gfile.GFile(path, "rb") as reader:
     lines = _read_lines(gzip_files.unpacked(reader, path), path)
     if table_format == "jsonl":
       for number, found in _parse_json(lines, path):
         _check_columns([one for one in columns if one != optional], found,
-                       "%s, row %d" % (path, number))
+                       "%s, line %d" % (path, number))
         yield number, [found.get(column) for column in columns]
       return
     parse = _parse_csv if table_format == "csv" else _split_at_tabs
@@ -97,7 +98,7 @@ def _read_lines(reader, path):
     try:
       text = line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-      raise ValueError("%s, row %d: byte %d is not UTF-8; save the file as "
+      raise ValueError("%s, line %d: byte %d is not UTF-8; save the file as "
                        "UTF-8" % (path, number, error.start + 1)) from None
     if not text.strip():
       blank += 1
@@ -152,13 +153,13 @@ def _explain(error, record, path, number):
   elif "limit" in str(error):
     cause = ("a quote is not closed, or the text has more than %d characters" %
              _LONGEST_TEXT)
-  return "%s, row %d, column %d: %s" % (path, number, good + 1, cause)
+  return "%s, line %d, column %d: %s" % (path, number, good + 1, cause)
 
 
 def _parse_json(lines, path):
   """Yields the number and the dict of each line."""
   for number, line in enumerate(lines, 1):
-    where = "%s, row %d" % (path, number)
+    where = "%s, line %d" % (path, number)
     try:
       found = json.loads(line)
       if "\\ud" in line.lower():  # half a character, which no file can hold
@@ -181,7 +182,7 @@ def _check_widths(rows, path, table_format):
     width = len(columns) if width is None else width
     if len(columns) != width:
       is_blank = not "".join(columns).strip()
-      raise ValueError("%s, row %d: found %s, expected %d columns as in row 1; "
+      raise ValueError("%s, line %d: found %s, expected %d columns as in line 1; "
                        "%s" % (
                            path, number, "a blank line" if is_blank else
                            "%d column(s)" % len(columns), width,
@@ -195,9 +196,12 @@ def _check_widths(rows, path, table_format):
 def _find_columns(header, columns, optional, path):
   """Returns the indices of columns, by a header; None for one not there."""
   number, names = header
+  if not names:
+    raise ValueError("%s: the file is empty" % path)
   names = [name.strip() for name in names]
-  where = "%s, row %d" % (path, number)
-  _check_columns([one for one in columns if one != optional], names, where)
+  where = "%s, line %d" % (path, number)
+  _check_columns([one for one in columns if one != optional], names, where,
+                 "; if the file has no header, pass the columns' numbers")
   for column in columns:
     if names.count(column) > 1:
       raise ValueError("%s: found %d columns called %r; rename one" % (
@@ -206,19 +210,22 @@ def _find_columns(header, columns, optional, path):
           for column in columns]
 
 
-def _check_columns(columns, found, where):
+def _check_columns(columns, found, where, hint=""):
   """Raises ValueError if one of columns is not in `found`, names."""
   missing = [column for column in columns if column not in found]
   if not missing:
     return
-  hint = ""
-  if len(found) == 1:
-    hint = "".join(
-        "; the row has %s: is --table_format right?" % name
-        for separator, name in _SEPARATORS if separator in list(found)[0])
-  raise ValueError("%s: found the columns %s, expected one called %r%s" % (
-      where, ", ".join(map(repr, found)) or "of an empty file", missing[0],
-      hint))
+  near = difflib.get_close_matches(missing[0], map(str, found), n=1)
+  others = [advice for separator, advice in _SEPARATORS
+            if len(found) == 1 and separator in list(found)[0]]
+  if near:
+    hint = "; did you mean %r?" % near[0]
+  elif others:
+    hint = "; it has " + others[0]
+  raise ValueError(
+      "%s: found the columns %s, expected one called %r, which --text_a, "
+      "--text_b or --label names%s" % (
+          where, ", ".join(map(repr, found)) or "(none)", missing[0], hint))
 
 
 def _check_numbers(columns, width, optional, path):

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from . import (
     json_files, processors, script_options, splits, table_files, tables)
 from .script_options import option
-from .tokenization import describe
+from .tokenization import shorten
 
 LABELS_FILE = "labels.txt"
 _FILES = {"train": "train_file", "dev": "dev_file", "test": "test_file"}
@@ -72,8 +72,8 @@ class TableProcessor(processors.DataProcessor):
       raise ValueError("--label_separator=%s: expected one or more characters, "
                        "and --multi_label" % settings.label_separator)
     if settings.dev_share and settings.dev_file:
-      raise ValueError("--dev_share: there is a --dev_file; leave out one")
-    if settings.table_format not in table_files.FORMATS + (None,):
+      raise ValueError("--dev_share and --dev_file: leave one of them out")
+    if (settings.table_format or "tsv").lower() not in table_files.FORMATS:
       raise ValueError("--table_format=%s: expected one of %s" % (
           settings.table_format, ", ".join(table_files.FORMATS)))
     if not settings.text_a:
@@ -181,7 +181,10 @@ class TableProcessor(processors.DataProcessor):
     flag = _FILES[split]
     path = getattr(self.settings, flag)
     if not path:
-      raise ValueError("--task_name=table: also pass --" + flag)
+      raise ValueError("--%s: also pass --%s" % (
+          "do_predict" if split == "test" else "task_name=table", flag))
+    if not tf.gfile.Exists(path) or tf.gfile.IsDirectory(path):
+      raise ValueError("--%s=%s: there is no such file" % (flag, path))
     return path
 
   def _count(self, split):
@@ -218,7 +221,7 @@ class TableProcessor(processors.DataProcessor):
     if (not table_files.has_header(self._columns) and total > 2 and
         [counts[label] for label in first] == [1]):
       tf.logging.warning(
-          "%s, row 1: no other row has its label, %r; if it is a header, give "
+          "%s, line 1: no other row has its label, %r; if it is a header, give "
           "the columns' names, not their numbers", path, first[0])
 
   def _examples(self, split):
@@ -231,16 +234,16 @@ class TableProcessor(processors.DataProcessor):
     digest = 0
     num_texts = 2 if settings.text_b else 1
     known = None if self._labels is None else set(self._labels)
-    for number, values in table_files.read_rows(
+    for index, (number, values) in enumerate(table_files.read_rows(
         path, self._columns, settings.table_format,
-        settings.label if split == "test" else None):
-      where = "%s, row %d" % (path, number)
+        settings.label if split == "test" else None), 1):
+      where = "%s, line %d" % (path, number)
       digest = zlib.crc32(repr((number, values)).encode("utf-8"), digest)
       for text, column in zip(values[:num_texts], self._columns):
         if not isinstance(text, str) or not text.strip():
           raise ValueError("%s, column %s: found %s, expected a text; correct "
                            "or remove the row" % (
-                               where, column, describe(text)))
+                               where, column, _show(text)))
       label = None
       if settings.label:
         try:
@@ -249,7 +252,7 @@ class TableProcessor(processors.DataProcessor):
           if split != "test":  # whose labels need not be right
             raise
       yield processors.InputExample(
-          "%s-%d" % (split, number), values[0],
+          "%s-%d" % (split, index), values[0],
           values[1] if settings.text_b else None, label)
     if self._digests.setdefault(split, digest) != digest:
       raise ValueError("%s: has changed since the run began; start it again" %
@@ -281,7 +284,7 @@ class TableProcessor(processors.DataProcessor):
     if not isinstance(found, list):
       raise ValueError(
           '%s: found %s, expected a JSON list such as ["a", "b"]; or pass '
-          "--label_separator" % (where, describe(value)))
+          "--label_separator" % (where, _show(value)))
     return list(dict.fromkeys(  # each once
         _check_label(one, where, known) for one in found))
 
@@ -295,13 +298,18 @@ def _read_labels(path):
         path, error)) from None
   labels = {}
   for number, line in enumerate(lines, 1):
-    where = "%s, row %d" % (path, number)
+    where = "%s, line %d" % (path, number)
     label = _check_label(line, where, None)
     if label in labels:
-      raise ValueError("%s: found %s for the second time; copy the file again" %
-                       (where, describe(label)))
+      raise ValueError("%s: found %r for the second time; copy the file again" %
+                       (where, label))
     labels[label] = number
   return tuple(labels)
+
+
+def _show(value):
+  """Returns a value as its file has it, cut off if it is long."""
+  return "null" if value is None else shorten(value)
 
 
 def _check_label(value, where, known):
@@ -310,8 +318,11 @@ def _check_label(value, where, known):
     value = json.dumps(value)
   label = value.strip() if isinstance(value, str) else ""
   if not label or len(label.splitlines()) > 1:
-    raise ValueError("%s: found %s, expected a label, on one line" % (
-        where, describe(value)))
+    raise ValueError("%s: found %s, expected %s" % (
+        where, _show(value), "one label; if texts have several, pass "
+        "--multi_label" if isinstance(value, list) else
+        "a label without a line break" if label else
+        "a label; correct or remove the row"))
   if known is not None and label not in known:
     raise processors.wrong_label(
         where, label, sorted(known), ", which are those of the training")

@@ -95,36 +95,37 @@ def test_a_column_may_be_missing_where_it_is_optional(tmp_path):
 
 
 @pytest.mark.parametrize("name, content, message", [
-    ("a.csv", "id,review\n", "row 1: found the columns 'id', 'review', "
-     "expected one called 'text'"),
-    ("a.csv", "", "row 1: found the columns of an empty file, expected one"),
-    ("a.csv", "text;label\na;b\n", "row 1: found the columns 'text;label', "
-     "expected one called 'text'; the row has semicolons: is --table_format "
-     "right?"),
-    ("a.tsv", "text,label\n", "one called 'text'; the row has commas: is"),
-    ("a.csv", "text,label,text\n", "row 1: found 2 columns called 'text'; "
+    ("a.csv", "id,review\n", "line 1: found the columns 'id', 'review', "
+     "expected one called 'text', which --text_a, --text_b or --label names; if "
+     "the file has no header, pass the columns' numbers"),
+    ("a.csv", "txt,label\n", "--label names; did you mean 'txt'?"),
+    ("a.csv", "text;label\na;b\n", "line 1: found the columns 'text;label', "
+     "expected one called 'text', which --text_a, --text_b or --label names; it "
+     "has semicolons: save the file with commas or tabs instead"),
+    ("a.tsv", "text,label\n", "names; it has commas: pass --table_format=csv"),
+    ("a.csv", "text,label,text\n", "line 1: found 2 columns called 'text'; "
      "rename one"),
-    ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "a"}\n', "row 2: found "
+    ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "a"}\n', "line 2: found "
      "the columns 'text', expected one called 'label'"),
-    ("a.csv", 'text,label\na,b\n"a" b,c\n', "row 3, column 1: wrong quotes ("),
-    ("a.csv", 'text,label\na,"b"c\n', "row 2, column 2: wrong quotes ("),
-    ("a.csv", 'text,label\na,b\n"a,c\na,b\n', "row 3, column 1: a quote is "
+    ("a.csv", 'text,label\na,b\n"a" b,c\n', "line 3, column 1: wrong quotes ("),
+    ("a.csv", 'text,label\na,"b"c\n', "line 2, column 2: wrong quotes ("),
+    ("a.csv", 'text,label\na,b\n"a,c\na,b\n', "line 3, column 1: a quote is "
      "not closed; close it, or remove it"),
-    ("a.csv", "text,label\na\rb,c\n", "row 2, column 1: found a carriage "
+    ("a.csv", "text,label\na\rb,c\n", "line 2, column 1: found a carriage "
      "return outside quotes; put the text in quotes"),
-    ("a.csv", "text,label\na,b\na,b,c\n", "row 3: found 3 column(s), expected "
-     "2 columns as in row 1; put texts with commas in quotes"),
-    ("a.tsv", "text\tlabel\na\n", "row 2: found 1 column(s), expected 2 "
-     "columns as in row 1; texts must not hold tabs"),
-    ("a.csv", "text,label\n\na,b\n", "row 2: found a blank line, expected 2 "),
+    ("a.csv", "text,label\na,b\na,b,c\n", "line 3: found 3 column(s), expected "
+     "2 columns as in line 1; put texts with commas in quotes"),
+    ("a.tsv", "text\tlabel\na\n", "line 2: found 1 column(s), expected 2 "
+     "columns as in line 1; texts must not hold tabs"),
+    ("a.csv", "text,label\n\na,b\n", "line 2: found a blank line, expected 2 "),
     ("a.jsonl", '{"text": "a", "label": "b"}\n{"text" "a"}\n',
-     "row 2, column 9: is not JSON (Expecting ':' delimiter); expected an "),
-    ("a.jsonl", '["a"]\n', "row 1: found a JSON list, expected an object such"),
-    ("a.jsonl", "[" * 100000, "row 1, column 1: is not JSON ("),
-    ("a.jsonl", '{"text": "\\ud800", "label": "b"}\n', "row 1, column 1: is "
+     "line 2, column 9: is not JSON (Expecting ':' delimiter); expected an "),
+    ("a.jsonl", '["a"]\n', "line 1: found a JSON list, expected an object such"),
+    ("a.jsonl", "[" * 100000, "line 1, column 1: is not JSON ("),
+    ("a.jsonl", '{"text": "\\ud800", "label": "b"}\n', "line 1, column 1: is "
      "not JSON ('utf-8' codec can't encode"),
-    ("a.csv", b"text,label\na,caf\xe9\n", "row 2: byte 6 is not UTF-8; save"),
-    ("a.csv", codecs.BOM_UTF16_LE + "text".encode("utf-16-le"), "row 1: byte 1 "
+    ("a.csv", b"text,label\na,caf\xe9\n", "line 2: byte 6 is not UTF-8; save"),
+    ("a.csv", codecs.BOM_UTF16_LE + "text".encode("utf-16-le"), "line 1: byte 1 "
      "is not UTF-8"),
 ])
 def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
@@ -134,6 +135,16 @@ def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
   assert str(error.value).startswith(start)
   assert message in str(error.value)
   assert "\n" not in str(error.value)
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path):
+  with pytest.raises(ValueError, match="a.csv: the file is empty"):
+    read(tmp_path, "a.csv", "")
+
+
+def test_the_name_of_a_format_is_not_case_sensitive(tmp_path):
+  path = write(tmp_path, "a.txt", "text,label\na,b\n")
+  assert list(table_files.read_rows(path, ["text"], "CSV")) == [(2, ["a"])]
 
 
 def test_an_open_quote_does_not_read_the_rest_of_a_file(tmp_path, monkeypatch):
@@ -150,7 +161,7 @@ def test_an_open_quote_does_not_read_the_rest_of_a_file(tmp_path, monkeypatch):
   import csv
   before = csv.field_size_limit(131072)
   try:
-    with pytest.raises(ValueError, match="a.csv, row 2, column 1: a quote is no"
+    with pytest.raises(ValueError, match="a.csv, line 2, column 1: a quote is no"
                        "t closed, or the text has more than 262144 characters"):
       list(table_files.read_rows(path, ["text"]))
   finally:
@@ -160,8 +171,7 @@ def test_an_open_quote_does_not_read_the_rest_of_a_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name, message", [
     ("a.txt", "a.txt: its name does not end with .tsv, .csv or .jsonl, with "),
-    ("a.gz", "a.gz: its name does not end with"),
-    ("missing.csv", "missing.csv: there is no such file")])
+    ("a.gz", "a.gz: its name does not end with")])
 def test_a_file_of_no_known_format_is_named(tmp_path, name, message):
   with pytest.raises(ValueError, match=message):
     list(table_files.read_rows(str(tmp_path / name), ["text"]))

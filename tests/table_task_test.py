@@ -41,9 +41,9 @@ def test_examples_are_a_stream_that_can_be_read_again(tmp_path):
   with captured_log() as lines:
     processor = make(tmp_path, ROWS)
     examples = processor.get_train_examples(None)
-  expected = [("train-2", "It rains.", None, "wet"),
-              ("train-3", "tea", None, "dry"),
-              ("train-4", "The cat sleeps.", None, "dry")]
+  expected = [("train-1", "It rains.", None, "wet"),
+              ("train-2", "tea", None, "dry"),
+              ("train-3", "The cat sleeps.", None, "dry")]
   assert len(examples) == 3
   assert facts(examples) == expected == facts(examples)
   assert processor.get_labels() == ["dry", "wet"]
@@ -65,14 +65,14 @@ def test_pairs_have_two_texts(tmp_path):
   processor = make(tmp_path, [["b", "label", "a"], ["two", "x", "one"],
                               ["four", "y", "three"]], text_a="a", text_b="b")
   assert facts(processor.get_train_examples(None)) == [
-      ("train-2", "one", "two", "x"), ("train-3", "three", "four", "y")]
+      ("train-1", "one", "two", "x"), ("train-2", "three", "four", "y")]
 
 
 def test_labels_of_a_dev_set_must_be_those_of_the_training(tmp_path):
   dev = write_lines(tmp_path / "dev.tsv", ROWS[:2] + [["tea", "damp"]])
   processor = make(tmp_path, ROWS, dev_file=dev)
   assert error_of(processor.get_dev_examples, None) == (
-      "%s, row 3, column label: found the label 'damp' (str), expected one of "
+      "%s, line 3, column label: found the label 'damp' (str), expected one of "
       "'dry', 'wet' (str), which are those of the training" % dev)
 
 
@@ -91,10 +91,10 @@ def test_labels_are_read_from_a_model_without_the_training_set(tmp_path):
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"wet\ndry\nwet\n", "labels.txt, row 3: found 'wet' (str) for the second "
+    (b"wet\ndry\nwet\n", "labels.txt, line 3: found 'wet' for the second "
      "time; copy the file again"),
-    (b"wet\n\ndry\n", "labels.txt, row 2: found '' (str), expected a label, on "
-     "one line"),
+    (b"wet\n\ndry\n", "labels.txt, line 2: found '', expected a label; correct or"
+     " remove the row"),
     (b"wet\n\xff\n", "labels.txt: cannot be read ('utf-8' codec can't decode "
      "byte 0xff in position 4: invalid start byte); copy it again")])
 def test_damaged_labels_of_a_model_are_named(tmp_path, content, message):
@@ -109,8 +109,8 @@ def test_labels_of_examples_to_predict_are_read_where_they_are_right(tmp_path):
                         [None, "wet"])):
     test = write_lines(tmp_path / "test.tsv", rows)
     examples = make(tmp_path, ROWS, test_file=test).get_test_examples(None)
-    assert facts(examples) == [("test-2", "tea", None, labels[0]),
-                               ("test-3", "cat", None, labels[1])]
+    assert facts(examples) == [("test-1", "tea", None, labels[0]),
+                               ("test-2", "cat", None, labels[1])]
 
 
 @pytest.mark.parametrize("values, separator, expected", [
@@ -138,6 +138,30 @@ def test_labels_of_json_may_be_numbers_or_lists(tmp_path):
     assert processor.get_labels() == expected
 
 
+def test_lists_are_labels_of_several_only(tmp_path):
+  path = tmp_path / "train.jsonl"
+  path.write_text(json.dumps({"text": "tea", "label": ["dry"]}) + "\n")
+  assert error_of(make(tmp_path, train_file=str(path)).get_labels) == (
+      "%s, line 1, column label: found ['dry'], expected one label; if texts "
+      "have several, pass --multi_label" % path)
+
+
+def test_what_to_predict_is_asked_for(tmp_path):
+  assert error_of(make(tmp_path, ROWS).get_test_examples, None) == (
+      "--do_predict: also pass --test_file")
+
+
+def test_ids_count_rows_and_messages_count_lines(tmp_path):
+  path = tmp_path / "train.csv"
+  path.write_text('text,label\n"one\ntwo",wet\ntea,dry\nit, \n')
+  processor = make(tmp_path, train_file=str(path))
+  assert "%s, line 5, column label" % path in error_of(processor.get_labels)
+  path.write_text('text,label\n"one\ntwo",wet\ntea,dry\n')
+  processor = make(tmp_path, train_file=str(path))
+  assert [one.guid for one in processor.get_train_examples(None)] == [
+      "train-1", "train-2"]
+
+
 def test_labels_may_be_numbers_to_predict(tmp_path):
   processor = make(tmp_path, [["text", "label"], ["tea", "1.5"], ["a", "-2"]],
                    regression=True)
@@ -147,22 +171,24 @@ def test_labels_may_be_numbers_to_predict(tmp_path):
 
 
 @pytest.mark.parametrize("row, settings, message", [
-    (["", "dry"], {}, "column text: found '' (str), expected a text; correct or"
+    (["", "dry"], {}, "column text: found '', expected a text; correct or"
      " remove the row"),
-    (["tea", " "], {}, "column label: found ' ' (str), expected a label, on "),
+    (["tea", " "], {}, "column label: found ' ', expected a label; corr"),
     (["tea", "x"], {"regression": True}, "column label: found 'x', expected a "
      "number"),
     (["tea", "nan"], {"regression": True}, "column label: found 'nan', expect"),
     (["tea", "-inf"], {"regression": True}, "column label: found '-inf', exp"),
-    (["tea", "a"], {"multi_label": True}, "column label: found 'a' (str), "
+    (["tea", "a"], {"multi_label": True}, "column label: found 'a', "
      'expected a JSON list such as ["a", "b"]; or pass --label_separator'),
-    (["tea", '["a", null]'], {"multi_label": True}, "column label: found None "
-     "(NoneType), expected a label"),
+    (["tea", '["a", null]'], {"multi_label": True}, "column label: found null, "
+     "expected a label"),
+    (["tea", "a\x0bb"], {}, "column label: found 'a\\x0bb', expected a label "
+     "without a line break"),
 ])
 def test_a_wrong_row_is_named(tmp_path, row, settings, message):
   processor = make(tmp_path, [["text", "label"], row], **settings)
   assert error_of(processor.get_train_examples, None).startswith(
-      "%s, row 2, %s" % (tmp_path / "train.tsv", message))
+      "%s, line 2, %s" % (tmp_path / "train.tsv", message))
 
 
 @pytest.mark.parametrize("rows, settings, message", [
@@ -170,6 +196,7 @@ def test_a_wrong_row_is_named(tmp_path, row, settings, message):
     (ROWS[:2], {}, "train.tsv: found no label but 'wet' in column label, "
      "expected two or more"),
     (ROWS, {"train_file": None}, "--task_name=table: also pass --train_file"),
+    (ROWS, {"train_file": "revv.csv"}, "--train_file=revv.csv: there is no su"),
     (ROWS, {"text_a": None}, "--task_name=table: also pass --text_a, a column"),
     (ROWS, {"label": None}, "--task_name=table: also pass --label, a column"),
     (ROWS, {"text_a": "1"}, "--text_a, --text_b, --label: found 1, label, "
@@ -177,7 +204,7 @@ def test_a_wrong_row_is_named(tmp_path, row, settings, message):
     (ROWS, {"multi_label": True, "regression": True}, "--multi_label and --"),
     (ROWS, {"label_separator": "|"}, "--label_separator=|: expected one or "),
     (ROWS, {"table_format": "xls"}, "--table_format=xls: expected one of tsv"),
-    (ROWS, {"dev_share": 0.1, "dev_file": "a"}, "--dev_share: there is a --"),
+    (ROWS, {"dev_share": 0.1, "dev_file": "a"}, "--dev_share and --"),
     (ROWS, {"dev_share": 0.01}, "--dev_share=0.01: leaves nothing of "),
     (ROWS, {}, "--do_eval: also pass --dev_file, or --dev_share=0.1 to evalu"),
 ])
@@ -202,7 +229,7 @@ def test_a_header_that_is_taken_for_data_is_named(tmp_path):
   with captured_log() as lines:
     make(tmp_path, ROWS + ROWS[1:], text_a="1", label="2").get_labels()
   assert lines[1].startswith(
-      "%s, row 1: no other row has its label, 'label'; if it is a header" % (
+      "%s, line 1: no other row has its label, 'label'; if it is a header" % (
           tmp_path / "train.tsv"))
 
 
