@@ -56,7 +56,7 @@ def compute_figures(folders, problem):
           found.append(dict(arrays))
       problem_types.compute_figures(problem, found[-1])
     except (OSError, EOFError, ValueError, LookupError, TypeError, zlib.error,
-            AttributeError, NotImplementedError, MemoryError,
+            AttributeError, RuntimeError, MemoryError,
             zipfile.BadZipFile, tf.errors.OpError) as error:
       raise ValueError("%s: cannot be read (%s)" % (
           path, faults.message_of(error))) from None

@@ -32,7 +32,8 @@ def find_format(path, given=None):
     ValueError: its name does not say it.
   """
   root = path[:-len(".gz")] if path.lower().endswith(".gz") else path
-  found = (given or "").lower() or _ENDINGS.get(os.path.splitext(root)[1].lower())
+  found = (given or "").lower() or _ENDINGS.get(
+      os.path.splitext(root)[1].lower())
   if found is None:
     raise ValueError("%s: its name does not end with .tsv, .csv or .jsonl, "
                      "with or without .gz; pass --table_format" % path)
@@ -182,8 +183,8 @@ def _check_widths(rows, path, table_format):
     width = len(columns) if width is None else width
     if len(columns) != width:
       is_blank = not "".join(columns).strip()
-      raise ValueError("%s, line %d: found %s, expected %d columns as in line 1; "
-                       "%s" % (
+      raise ValueError("%s, line %d: found %s, expected %d columns as in line "
+                       "1; %s" % (
                            path, number, "a blank line" if is_blank else
                            "%d column(s)" % len(columns), width,
                            "remove it" if is_blank else

@@ -104,7 +104,8 @@ def test_of_many_labels_those_that_are_confused_are_shown():
   lines = report.split("\n")
   start = lines.index("The labels most often predicted as another:")
   assert lines[start + 1:start + 4] == [
-      "     2 times label 7 as label 9", "     1 times label 3 as label 140", ""]
+      "     2 times label 7 as label 9",
+      "     1 times label 3 as label 140", ""]
   assert max(map(len, lines)) < 80
 
 

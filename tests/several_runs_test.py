@@ -409,7 +409,8 @@ def test_tuned_runs_set_the_same_examples_aside_and_the_best_predicts(tmp_path):
       ["tea %d" % i, '["a"]' if i % 3 else '["a", "b"]'] for i in range(24)])
 
   def train_and_read(name, **more):
-    train(tmp_path, name, task_name="table", train_file=table, text_a="text",
+    train(tmp_path, name, task_name="table",
+          data_dir=None, train_file=table, text_a="text",
           label="label", multi_label=True, dev_share=0.25, num_seeds=1,
           tune_thresholds=True, **more)
     folder, = (tmp_path / name).glob("seed-*")
@@ -513,7 +514,8 @@ def test_a_table_that_is_read_is_not_replaced(tmp_path):
   path = helpers.write_lines(tmp_path / "out" / "runs.tsv", [
       ["text", "label"], ["tea", "a"], ["it", "b"]])
   with pytest.raises(cli.UserError, match="runs.tsv.*is the file .*--dev_file"):
-    train(tmp_path, "out", task_name="table", train_file=path, text_a="text",
+    train(tmp_path, "out", task_name="table",
+          data_dir=None, train_file=path, text_a="text",
           label="label", dev_file=path, num_seeds=2)
 
 

@@ -96,12 +96,12 @@ def test_a_column_may_be_missing_where_it_is_optional(tmp_path):
 
 @pytest.mark.parametrize("name, content, message", [
     ("a.csv", "id,review\n", "line 1: found the columns 'id', 'review', "
-     "expected one called 'text', which --text_a, --text_b or --label names; if "
-     "the file has no header, pass the columns' numbers"),
+     "expected one called 'text', which --text_a, --text_b or --label names; "
+     "if the file has no header, pass the columns' numbers"),
     ("a.csv", "txt,label\n", "--label names; did you mean 'txt'?"),
     ("a.csv", "text;label\na;b\n", "line 1: found the columns 'text;label', "
-     "expected one called 'text', which --text_a, --text_b or --label names; it "
-     "has semicolons: save the file with commas or tabs instead"),
+     "expected one called 'text', which --text_a, --text_b or --label names; "
+     "it has semicolons: save the file with commas or tabs instead"),
     ("a.tsv", "text,label\n", "names; it has commas: pass --table_format=csv"),
     ("a.csv", "text,label,text\n", "line 1: found 2 columns called 'text'; "
      "rename one"),
@@ -120,13 +120,13 @@ def test_a_column_may_be_missing_where_it_is_optional(tmp_path):
     ("a.csv", "text,label\n\na,b\n", "line 2: found a blank line, expected 2 "),
     ("a.jsonl", '{"text": "a", "label": "b"}\n{"text" "a"}\n',
      "line 2, column 9: is not JSON (Expecting ':' delimiter); expected an "),
-    ("a.jsonl", '["a"]\n', "line 1: found a JSON list, expected an object such"),
+    ("a.jsonl", '["a"]\n', "line 1: found a JSON list, expected an object "),
     ("a.jsonl", "[" * 100000, "line 1, column 1: is not JSON ("),
     ("a.jsonl", '{"text": "\\ud800", "label": "b"}\n', "line 1, column 1: is "
      "not JSON ('utf-8' codec can't encode"),
     ("a.csv", b"text,label\na,caf\xe9\n", "line 2: byte 6 is not UTF-8; save"),
-    ("a.csv", codecs.BOM_UTF16_LE + "text".encode("utf-16-le"), "line 1: byte 1 "
-     "is not UTF-8"),
+    ("a.csv", codecs.BOM_UTF16_LE + "text".encode("utf-16-le"), "line 1: byte "
+     "1 is not UTF-8"),
 ])
 def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
   with pytest.raises(ValueError) as error:
@@ -161,8 +161,8 @@ def test_an_open_quote_does_not_read_the_rest_of_a_file(tmp_path, monkeypatch):
   import csv
   before = csv.field_size_limit(131072)
   try:
-    with pytest.raises(ValueError, match="a.csv, line 2, column 1: a quote is no"
-                       "t closed, or the text has more than 262144 characters"):
+    with pytest.raises(ValueError, match="a.csv, line 2, column 1: a quote is "
+                       "not closed, or the text has more than 262144 chara"):
       list(table_files.read_rows(path, ["text"]))
   finally:
     csv.field_size_limit(before)

@@ -93,8 +93,8 @@ def test_labels_are_read_from_a_model_without_the_training_set(tmp_path):
 @pytest.mark.parametrize("content, message", [
     (b"wet\ndry\nwet\n", "labels.txt, line 3: found 'wet' for the second "
      "time; copy the file again"),
-    (b"wet\n\ndry\n", "labels.txt, line 2: found '', expected a label; correct or"
-     " remove the row"),
+    (b"wet\n\ndry\n", "labels.txt, line 2: found '', expected a label; correct "
+     "or remove the row"),
     (b"wet\n\xff\n", "labels.txt: cannot be read ('utf-8' codec can't decode "
      "byte 0xff in position 4: invalid start byte); copy it again")])
 def test_damaged_labels_of_a_model_are_named(tmp_path, content, message):
