@@ -213,8 +213,10 @@ def _read_list(folder):
     state = None
   if state:
     return state, True
+  # Before its first checkpoint is whole, a run has no list.
   names = [name for name in checkpoint_files.prefixes_in(folder)
-           if re.match(r"model\.ckpt-\d+$", name)]
+           if re.match(r"model\.ckpt-\d+$", name) and
+           not training_state.is_unfinished(os.path.join(folder, name))]
   names = [name for name in names if checkpoint_files.is_complete(
       os.path.join(folder, name))] or names
   if not names:

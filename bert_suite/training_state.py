@@ -7,6 +7,7 @@ the random numbers of dropout, seed and count the order of the data.
 
 import collections
 import functools
+import numbers
 import os
 import random
 import zlib
@@ -95,6 +96,15 @@ def names_of(checkpoint):
       state if tf.gfile.Exists(checkpoint + _ENDING) else [])
 
 
+def is_unfinished(checkpoint):
+  """Returns whether a run ended while it saved a checkpoint."""
+  try:
+    saved = _read(checkpoint)
+  except ValueError:
+    return False  # damaged, as using it will say
+  return bool(saved) and not saved["files"]
+
+
 def find_damage(checkpoint):
   """Returns how a checkpoint's files differ from when it was saved, or "".
 
@@ -106,6 +116,8 @@ def find_damage(checkpoint):
     ValueError: the state file is damaged.
   """
   saved = _read(checkpoint)
+  if saved and not saved["files"]:
+    return "saving it did not end"
   for name, (size, checksum) in sorted(saved["files"].items() if saved else ()):
     path = os.path.join(os.path.dirname(checkpoint), os.path.basename(name))
     if not tf.gfile.Exists(path):
@@ -161,18 +173,29 @@ class Saver(tf.train.Saver):
                      save_relative_paths=True)
     self._state = state
 
-  def save(self, *args, **kwargs):
+  def save(self, sess, save_path, global_step=None, **kwargs):
+    if isinstance(global_step, numbers.Integral):
+      path = "%s-%d%s" % (save_path, global_step, _ENDING)
+      if not tf.gfile.Exists(path):  # of one, it is right until files change
+        self._write_state(path, {})
     try:
-      return super().save(*args, **kwargs)
+      return super().save(sess, save_path, global_step, **kwargs)
     except tf.errors.OutOfRangeError as error:
       # What TensorFlow makes of a limit on the size of files, and what a
       # session takes for the end of the data.
       raise tf.errors.ResourceExhaustedError(
           error.node_def, error.op, error.message) from None
 
+  def _write_state(self, path, found):
+    """Writes a state file; `found` is empty until the checkpoint is whole."""
+    step = int(path[:-len(_ENDING)].rsplit("-", 1)[1])
+    state = self._state.at(step)
+    files.write_json(path, {
+        "step": step, "position": state.position, "seed": state.seed,
+        "is_ordered": state.is_ordered, "files": found})
+
   # TensorFlow calls this when the files are written, before it lists them.
   def _RecordLastCheckpoint(self, latest_save_path):
-    step = int(latest_save_path.rsplit("-", 1)[1])
     folder, found = os.path.dirname(latest_save_path), {}
     for name in checkpoint_files.names_of(latest_save_path):
       path = os.path.join(folder, name)
@@ -180,10 +203,7 @@ class Saver(tf.train.Saver):
         files.sync(path)
         time, size = files.find_change(path)
         found[name] = [size, _checksum(path, time)]
-    state = self._state.at(step)
-    files.write_json(latest_save_path + _ENDING, {
-        "step": step, "position": state.position, "seed": state.seed,
-        "is_ordered": state.is_ordered, "files": found})
+    self._write_state(latest_save_path + _ENDING, found)
     super()._RecordLastCheckpoint(latest_save_path)
 
   def _MaybeDeleteOldCheckpoints(self, meta_graph_suffix="meta"):

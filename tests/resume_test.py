@@ -192,6 +192,26 @@ def test_a_killed_run_of_accumulated_batches_resumes_alike(
   check_weights(tmp_path / "out" / "model.ckpt-7", expected)
 
 
+@pytest.mark.parametrize("patch", ["""
+from bert_suite import training_state
+training_state.Saver._RecordLastCheckpoint = die
+""", """
+from bert_suite import training_state
+def truncate(self, path):
+  open(path + ".index", "wb").close()
+  die()
+training_state.Saver._RecordLastCheckpoint = truncate
+"""])
+def test_a_run_that_was_killed_in_its_first_save_starts_again(
+    task, trained, tmp_path, patch):
+  """Of the checkpoint there is no telling whether it is whole."""
+  arguments = task + ["--output_dir=%s" % tmp_path]
+  run_and_kill("run_classifier", arguments, patch)
+  assert (tmp_path / "model.ckpt-0.index").exists()
+  helpers.run_main(run_classifier, arguments)
+  check_weights(tmp_path / "model.ckpt-6", trained)
+
+
 @pytest.fixture(scope="module")
 def whole(task, tmp_path_factory):
   """A folder of a run that evaluated while training and used the best."""
