@@ -46,8 +46,12 @@ def is_of_tensorflow(error):
 
 
 def message_of(error):
-  """Returns the message of an exception of Python or TensorFlow."""
-  return getattr(error, "message", None) or str(error)
+  """Returns the message of an exception of Python or TensorFlow.
+
+  Some of its file systems raise errors without a message: their kind is then
+  all that is known.
+  """
+  return getattr(error, "message", None) or str(error) or type(error).__name__
 
 
 def describe(error):
