@@ -31,7 +31,7 @@ from . import (
 from .input_pipeline import (  # noqa: F401
     create_float_feature, create_int_feature)
 from .pretraining import (
-    corpus, instances as pretraining_instances, record_origins, summary,
+    beam, corpus, instances as pretraining_instances, record_origins, summary,
     workers, writing)
 from .pretraining.instances import (  # noqa: F401
     TrainingInstance, create_instances_from_document,
@@ -92,6 +92,12 @@ class Settings(run_settings.CasingSettings, run_settings.LoggingSettings):
   num_workers: int = option(
       "integer", 1, "Processes to use: each makes a shard; without shards they "
       "tokenize. The records do not depend on it.", lower_bound=1)
+  beam_runner: str = option(
+      "string", None, "Make the shards in a pipeline of Apache Beam, which this "
+      "runs: %s. Needs apache-beam." % ", ".join(beam.RUNNERS))
+  beam_args: str = option(
+      "string", None, "Options of the pipeline, such as \"--project=my-project "
+      "--region=us-central1 --temp_location=gs://my-bucket/tmp\".")
 
 
 def define_flags():
@@ -222,6 +228,15 @@ def run_with(asked):
         [("--input_file", span.path) for span in spans] +
         [("--vocab_file", asked.vocab_file)],
         [("--output_file", path) for path in paths])
+    run_tasks = workers.run
+    if asked.beam_runner:
+      beam.check(asked.beam_runner, parts and [
+          span.path for span in spans] + paths)
+      run_tasks = beam.make_runner(
+          asked.beam_runner, asked.beam_args, output_files[0])
+    elif asked.beam_args:
+      raise ValueError("--beam_args: is of use with --beam_runner only; pass "
+                       "that too, or leave it out")
   tf.logging.info("*** Reading from input files ***")
   for span in spans:
     tf.logging.info("  %s", span.path)
@@ -230,7 +245,8 @@ def run_with(asked):
     tf.logging.info("  %s", path)
   if parts:
     counts = writing.write_shards(parts, output_files[0], tokenizer, settings,
-                                  asked.random_seed, asked.num_workers)
+                                  asked.random_seed, asked.num_workers,
+                                  run_tasks)
   else:
     with writing.Bars() as report:
       counts = write_records(

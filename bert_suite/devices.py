@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import re
+import socket
+import time
 
 from . import environment  # isort: skip  # before TensorFlow
 
@@ -28,7 +31,7 @@ def _version():
 
 
 def check(settings):
-  """Warns of what the machine computes slowly.
+  """Warns of what the machine computes slowly; waits for --master's machine.
 
   Args:
     settings: Settings of a script.
@@ -53,6 +56,31 @@ def check(settings):
       tf.logging.warning("XLA does not compile here, so steps take longer than "
                          "they could: %s", fault)
   check_compute_dtype(settings)
+  _wait_for_server(getattr(settings, "master", None))
+
+
+def _wait_for_server(master):
+  """Waits until something answers at the address that --master names.
+
+  TensorFlow would wait too, but silently, and Ctrl-C would not end it.
+
+  Args:
+    master: str, or None. Other names than grpc://HOST:PORT are TensorFlow's
+      to understand.
+  """
+  found = re.match(r"grpc://\[?([^,/]+?)\]?:(\d+)$", master or "")
+  is_waiting = False
+  while found:
+    try:
+      socket.create_connection(
+          (found.group(1), int(found.group(2))), timeout=10).close()
+      return
+    except OSError as error:
+      if not is_waiting:
+        tf.logging.warning("--master=%s: nothing answers there yet (%s); "
+                           "waiting for it, Ctrl-C ends that", master, error)
+    is_waiting = True
+    time.sleep(1)
 
 
 def uses_xla(settings):

@@ -77,6 +77,9 @@ def describe(error):
     return ("no room to write to (%s); what was complete is still there: free "
             "some space, or name a folder on another disk, and give the same "
             "command again" % (full.group().strip() if full else first_line))
+  if isinstance(error, RuntimeError) and "Cannot find any TPU cores" in text:
+    return ("--use_tpu: TensorFlow finds no TPU; name one with --tpu_name "
+            "(--tpu_name=local on its own machine), or leave --use_tpu out")
   kind = type(error).__name__
   if (kind == "PermissionDeniedError" or
       code in (errno.EACCES, errno.EPERM, errno.EROFS) or may_be_of_disk and

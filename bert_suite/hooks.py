@@ -268,17 +268,19 @@ class StopHook(tf.train.SessionRunHook):
   """Ends the training after the current step when a signal asks for it.
 
   The Estimator then saves a checkpoint, as it does at every end. A second
-  signal stops at once. Signals come from Ctrl-C, or are the SIGTERM of a
-  machine that is about to be taken away.
+  signal stops at once, as does one before the first step: nothing is lost then,
+  and TensorFlow may be waiting for another machine, where no handler of Python
+  is called. Signals come from Ctrl-C, or are the SIGTERM of a machine that is
+  about to be taken away.
   """
 
   def __init__(self):
     self.step = None  # where a signal stopped it
-    self._asked = self._is_training = False
+    self._asked, self._numbers = False, ()
 
   @contextlib.contextmanager
   def on_signals(self):
-    """Listens to signals within a `with` block."""
+    """Listens to signals within a `with` block, once there is a session."""
     before = {}
     if threading.current_thread() is threading.main_thread():
       before = {number: signal.getsignal(number)
@@ -286,23 +288,23 @@ class StopHook(tf.train.SessionRunHook):
     # A signal that the job was started to ignore is still ignored.
     before = {number: handler for number, handler in before.items()
               if handler not in (signal.SIG_IGN, None)}
+    self._numbers = tuple(before)
     try:
-      for number in before:
-        signal.signal(number, self._ask)
       yield
     finally:
       for number, handler in before.items():
         signal.signal(number, handler)
 
   def _ask(self, unused_number, unused_frame):
-    if self._asked or not self._is_training:
+    if self._asked:
       raise KeyboardInterrupt()
     self._asked = True
     tf.logging.info("Saving a checkpoint, then stopping; another signal "
                     "(Ctrl-C, SIGTERM) stops without saving")
 
   def after_create_session(self, session, coord):
-    self._is_training = True
+    for number in self._numbers:
+      signal.signal(number, self._ask)
 
   def after_run(self, run_context, run_values):
     if self._asked:

@@ -60,8 +60,7 @@ def make_estimator(
     seed = (seed + 1000003 * start_step) % 2**31
   cluster, log_steps = None, settings.log_steps
   if settings.use_tpu and settings.tpu_name:
-    cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
-        settings.tpu_name, zone=settings.tpu_zone, project=settings.gcp_project)
+    cluster = _find_tpu(settings)
   with cli.user_errors():
     run_config = tf_estimator.TPURunConfig(
         cluster=cluster, master=settings.master, model_dir=model_dir,
@@ -81,6 +80,18 @@ def make_estimator(
         params={"log_steps": log_steps, "on_log": on_log},
         train_batch_size=train_batch_size, eval_batch_size=eval_batch_size,
         predict_batch_size=predict_batch_size)
+
+
+def _find_tpu(settings):
+  """Returns the cluster resolver of --tpu_name; raises UserError without it."""
+  try:
+    return tf.distribute.cluster_resolver.TPUClusterResolver(
+        settings.tpu_name, zone=settings.tpu_zone, project=settings.gcp_project)
+  except (OSError, ImportError, ValueError, RuntimeError) as error:
+    raise cli.UserError(
+        "--tpu_name=%s: cannot be looked up (%s); on the TPU's own machine use "
+        "--tpu_name=local, elsewhere its address, grpc://HOST:8470" % (
+            settings.tpu_name, faults.message_of(error))) from None
 
 
 # The files that every training writes to --output_dir.

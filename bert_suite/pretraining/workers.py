@@ -148,7 +148,7 @@ def shard_paths(name, count):
 
 def make_shards(name, function, tasks, settings, num_workers, method,
                 on_report=lambda index, value: None,
-                on_done=lambda index, result: None):
+                on_done=lambda index, result: None, run_tasks=run):
   """Makes the files of `shard_paths`, each in a process of its own.
 
   A file beside them says which are complete, the results, and what they were
@@ -165,6 +165,7 @@ def make_shards(name, function, tasks, settings, num_workers, method,
     on_report: as for `run`.
     on_done: function of a shard's index and what `function` returned for it;
       also called for the shards that were there already.
+    run_tasks: function like `run`, for tasks to run elsewhere.
 
   Raises:
     ValueError: shards made with other settings are there, or some could not be
@@ -181,9 +182,9 @@ def make_shards(name, function, tasks, settings, num_workers, method,
     tf.logging.info("%d of %d shards are there already", len(done), len(paths))
   missing = [index for index in range(len(tasks)) if index not in done]
   errors = {}  # from an error to the shards that have it
-  for outcome in run(function, [tasks[index] for index in missing], num_workers,
-                     method,
-                     lambda number, value: on_report(missing[number], value)):
+  for outcome in run_tasks(
+      function, [tasks[index] for index in missing], num_workers, method,
+      lambda number, value: on_report(missing[number], value)):
     index = missing[outcome.index]
     if outcome.error:
       errors.setdefault(str(outcome.error), []).append(paths[index])

@@ -195,7 +195,8 @@ class _ShardReport:
     self._send((share, done if stage is _CREATING else 0, records))
 
 
-def write_shards(parts, name, tokenizer, settings, random_seed, num_workers):
+def write_shards(parts, name, tokenizer, settings, random_seed, num_workers,
+                 run_tasks=workers.run):
   """Makes the records of each part of a text, into a file of its own.
 
   Each shard has random numbers of its own and takes random next sentences from
@@ -208,6 +209,7 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers):
     settings: instances.Settings.
     random_seed: int. The shards' seeds are made from it.
     num_workers: int. Shards to make at once.
+    run_tasks: function. See `workers.make_shards`.
 
   Returns:
     As `write_records`, of all shards together.
@@ -239,7 +241,7 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers):
     with cli.user_errors():
       workers.make_shards(name, _make_shard, tasks, shared, num_workers,
                           workers.start_method([name] + _list_paths(parts)),
-                          bar.on_report, on_done)
+                          bar.on_report, on_done, run_tasks)
   if not counts["documents"]:
     raise cli.UserError(_describe_empty("the text of " + name))
   if counts["single_document_shards"]:
