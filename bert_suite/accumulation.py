@@ -189,8 +189,9 @@ class Parts:
           lambda part, *unused: part < self._count, add,
           [tf.constant(0), zero, zero,
            [tf.zeros(variable.shape) for variable in variables],
-           [tf.TensorArray(tf.int32, 0, dynamic_size=True, infer_shape=False)] *
-           self._has_sizes],
+           # Not even an unused one, of a size not known, compiles for a TPU.
+           [tf.TensorArray(tf.int32, 0, dynamic_size=True, infer_shape=False)
+            for _ in range(self._has_sizes)]],
           parallel_iterations=1, back_prop=False)
     if sizes:
       tf.add_to_collection(xla.SIZES, sizes[0].concat())

@@ -3,6 +3,7 @@
 import builtins
 import io
 import os
+import socket
 import types
 
 import pytest
@@ -168,3 +169,33 @@ def test_the_log_says_how_a_run_computes(monkeypatch):
         use_xla="auto", use_tpu=True, compute_dtype="bfloat16"))
   assert (", compiled by XLA;" in lines[0]) == NEW
   assert lines[1] == "Running on TPU, in bfloat16"
+
+
+def test_a_server_that_does_not_answer_yet_is_waited_for(monkeypatch):
+  server = socket.socket()
+  server.bind(("localhost", 0))
+  master = "grpc://localhost:%d" % server.getsockname()[1]
+  waits = []
+
+  def sleep(seconds):
+    waits.append(seconds)
+    if len(waits) == 2:
+      server.listen(1)
+
+  monkeypatch.setattr(devices, "time", types.SimpleNamespace(sleep=sleep))
+  settings = make_settings()
+  settings.master = master
+  with captured_log() as lines:
+    devices.check(settings)
+  server.close()
+  assert len(waits) == 2
+  line, = [line for line in lines if line.startswith("--master=")]
+  assert line.startswith(master.join(["--master=", ": nothing answers there"]))
+
+
+@pytest.mark.parametrize("master", [None, "", "local", "grpc://a:1,grpc://b:2"])
+def test_other_masters_are_left_to_tensorflow(monkeypatch, master):
+  monkeypatch.setattr(devices.socket, "create_connection", None)
+  settings = make_settings()
+  settings.master = master
+  devices.check(settings)

@@ -254,6 +254,19 @@ def test_a_second_signal_stops_at_once(tmp_path):
   assert stop.step is None
 
 
+def test_before_the_first_step_a_signal_is_not_listened_to(tmp_path):
+  """TensorFlow may be waiting where Python would never call a handler."""
+  before = signal.getsignal(signal.SIGTERM)
+  found = []
+
+  def input_fn(params):
+    found.append(signal.getsignal(signal.SIGTERM))
+    return toy_input_fn(True)(params)
+
+  training.train(make_toy(tmp_path, 1), input_fn, 1)
+  assert found == [before]
+
+
 def test_a_signal_that_is_ignored_stays_ignored():
   before = signal.signal(signal.SIGINT, signal.SIG_IGN)
   try:

@@ -56,8 +56,8 @@ def _options(runner, arguments, num_workers):
   """Returns Beam's options as a list of str.
 
   Args:
-    runner: str.
-    arguments: str. The flag --beam_args.
+    runner: str. A flag, as is the next.
+    arguments: str.
     num_workers: int. Processes of the DirectRunner, unless `arguments` say.
   """
   options = ["--runner=" + runner]
