@@ -93,8 +93,8 @@ class Settings(run_settings.CasingSettings, run_settings.LoggingSettings):
       "integer", 1, "Processes to use: each makes a shard; without shards they "
       "tokenize. The records do not depend on it.", lower_bound=1)
   beam_runner: str = option(
-      "string", None, "Make the shards in a pipeline of Apache Beam, which this "
-      "runs: %s. Needs apache-beam." % ", ".join(beam.RUNNERS))
+      "string", None, "Make the shards in a pipeline of Apache Beam, with this "
+      "runner: %s. Needs apache-beam." % ", ".join(beam.RUNNERS))
   beam_args: str = option(
       "string", None, "Options of the pipeline, such as \"--project=my-project "
       "--region=us-central1 --temp_location=gs://my-bucket/tmp\".")

@@ -161,9 +161,9 @@ def test_a_classifier(bucket, pretrained):
 
 def test_a_squad(bucket, pretrained):
   run(run_squad, train_file=BUCKET + "/squad.json", do_train=True,
-      predict_file=BUCKET + "/squad.json", do_predict=True, do_eval=True, max_seq_length=16,
-      doc_stride=4, max_query_length=4, train_batch_size=4, num_train_epochs=1,
-      init_checkpoint=pretrained + "/model.ckpt-3",
+      predict_file=BUCKET + "/squad.json", do_predict=True, do_eval=True,
+      max_seq_length=16, doc_stride=4, max_query_length=4, train_batch_size=4,
+      num_train_epochs=1, init_checkpoint=pretrained + "/model.ckpt-3",
       output_dir=BUCKET + "/squad", **bucket)
   assert len(json.loads(read(BUCKET + "/squad/predictions.json"))) == 9
   assert "exact" in read(BUCKET + "/squad/eval_results.json")

@@ -24,8 +24,7 @@ def check(runner, paths):
 
   Args:
     runner: str. The flag.
-    paths: iterable of str. The files that it will read and write; None without
-      shards.
+    paths: list of str. Files to read and write; None without shards.
   """
   if runner not in RUNNERS:
     raise ValueError("--beam_runner=%s: expected one of %s" % (
@@ -35,8 +34,8 @@ def check(runner, paths):
                      "--output_file=NAME@NUMBER, or --shard_size" % runner)
   local = [path for path in paths if "://" not in path]
   if runner == "DataflowRunner" and local:
-    raise ValueError("--beam_runner=%s: its workers cannot reach the local file "
-                     "%s; use a bucket, gs://" % (runner, local[0]))
+    raise ValueError("--beam_runner=%s: its workers cannot reach the local "
+                     "file %s; use a bucket, gs://" % (runner, local[0]))
   _import_beam()
 
 
@@ -124,7 +123,7 @@ def _run_pipeline(options, function, tasks, folder):
   try:
     with beam.Pipeline(options=beam.options.pipeline_options.PipelineOptions(
         options)) as pipeline:
-      # All tasks are one argument: what they share, the tokenizer, is sent once.
+      # All tasks are one argument, so that the tokenizer is sent once.
       _ = (pipeline | beam.Create(range(len(tasks))) | beam.Reshuffle() |
            beam.Map(_work, function, tasks, folder))
   except Exception as error:  # noqa: BLE001  # it is raised later
