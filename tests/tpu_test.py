@@ -94,8 +94,11 @@ def test_every_shape_of_a_step_is_static(script, way, tmp_path):
     _, train_op = build_step(script, features, **way)
     ops = ops_of_step(train_op, features)
     assert len(ops) > 500
+    # TensorFlow 1.15 finds out by an op which axes were broadcast; XLA computes
+    # that from the shapes while it compiles.
     assert not [tensor for op in ops for tensor in op.outputs
-                if not tensor.shape.is_fully_defined()]
+                if not tensor.shape.is_fully_defined() and
+                op.type != "BroadcastGradientArgs"]
     # Nothing is hidden in a function, and nothing is looked up by index.
     assert not [op for op in ops if "Call" in op.type or "PyFunc" in op.type]
     table = graph.get_tensor_by_name("bert/embeddings/word_embeddings:0")
