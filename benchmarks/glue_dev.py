@@ -7,7 +7,8 @@
 Fine-tunes on each of --tasks, any that run_classifier.py has, with each of
 --seeds: with run_classifier.py, and with Hugging Face transformers from the
 same checkpoint, on the same word pieces, with dropout, clipping, a warm-up of
-10%, linear decay and AdamW (weight decay 0.01). transformers runs in an
+10%, linear decay and AdamW (weight decay 0.01, with bias correction, which
+run_classifier.py only does when asked). transformers runs in an
 environment of its own, see transformers_peer.py; its batches are padded to
 their longest.
 
@@ -46,7 +47,7 @@ SIDES = ("ours", "HF")
 # Flags that go to run_classifier.py as they are.
 PASSED_ON = ("vocab_file", "bert_config_file", "init_checkpoint",
              "do_lower_case", "max_seq_length", "train_batch_size",
-             "learning_rate", "num_train_epochs")
+             "learning_rate", "num_train_epochs", "adam_bias_correction")
 
 
 def define_flags():
@@ -70,6 +71,8 @@ def define_flags():
   flags.DEFINE_integer("train_batch_size", 32, "Batch size for training.")
   flags.DEFINE_float("learning_rate", 5e-5, "Peak learning rate.")
   flags.DEFINE_integer("num_train_epochs", 3, "Times to go through the data.")
+  flags.DEFINE_bool("adam_bias_correction", True, "As of run_classifier.py, "
+                    "which torch's AdamW always does.")
   flags.DEFINE_integer("limit", None, "Lines of each file to read, at most.",
                        lower_bound=2)
 
