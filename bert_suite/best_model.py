@@ -168,6 +168,10 @@ def copy_checkpoint(checkpoint, output_dir, model_files):
   for one in model_files:
     if tf.gfile.Exists(os.path.join(output_dir, one)):
       copies.append((os.path.join(output_dir, one), one))
+  if set(names) & set(files.list_folder(folder)):
+    # Of an earlier training, or damaged. Half of it must not pass for whole.
+    _remove(os.path.join(folder, "checkpoint"))
+    _remove_checkpoint(os.path.join(folder, name))
   for path, one in copies:
     with files.atomic_path(os.path.join(folder, one)) as temporary:
       tf.gfile.Copy(path, temporary, overwrite=True)
@@ -176,8 +180,28 @@ def copy_checkpoint(checkpoint, output_dir, model_files):
           name, name)))
   for prefix in checkpoint_files.prefixes_in(folder):
     if prefix != name:
-      for one in training_state.names_of(os.path.join(folder, prefix)):
-        tf.gfile.Remove(os.path.join(folder, one))
+      _remove_checkpoint(os.path.join(folder, prefix))
+
+
+def _remove(path):
+  if tf.gfile.Exists(path):
+    tf.gfile.Remove(path)
+
+
+def _remove_checkpoint(prefix):
+  """Removes a checkpoint's files, first the one that makes it one."""
+  _remove(prefix + ".index")
+  for name in training_state.names_of(prefix):
+    _remove(os.path.join(os.path.dirname(prefix), name))
+
+
+def _is_whole(checkpoint):
+  """Returns whether a checkpoint is complete and not damaged."""
+  try:
+    return checkpoint_files.is_complete(
+        checkpoint) and not training_state.find_damage(checkpoint)
+  except ValueError:
+    return False
 
 
 class Evaluations:
@@ -264,12 +288,16 @@ class Evaluations:
 
   def keep_best(self):
     """Makes best/ hold the best checkpoint; forgets those that are gone."""
-    kept = checkpoints.find_checkpoint(os.path.join(self._folder, FOLDER))
+    try:
+      kept = checkpoints.find_checkpoint(os.path.join(self._folder, FOLDER))
+    except ValueError as error:  # a kill while it was replaced leaves this
+      tf.logging.warning("%s; it is made again if it can be", error)
+      kept = None
     while find_best(self.rows, self._metric):
       best = find_best(self.rows, self._metric)
       path = os.path.join(self._folder, "model.ckpt-%d" % best.step)
       has_name = kept and os.path.basename(kept) == os.path.basename(path)
-      is_there = checkpoint_files.is_complete(path)
+      is_there = _is_whole(path)
       if has_name or is_there:
         write_history(self._folder, self.rows, self._metric)
         # Of the same name may be one of an earlier training.

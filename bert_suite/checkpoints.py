@@ -247,14 +247,15 @@ def repair_list(output_dir):
   if not state:
     return
   found, passed_over = _find_listed(output_dir, state)
+  listed = _list_checkpoints(output_dir, state)
+  kept = [path for path in listed if exists(path) and not _is_pattern(path)]
   if (not passed_over and exists(state.model_checkpoint_path) and
-      list(state.all_model_checkpoint_paths) ==
-      _list_checkpoints(output_dir, state)):
+      list(state.all_model_checkpoint_paths) == kept):
     return
   latest = os.path.basename(found)
-  names = [os.path.basename(path)
-           for path in _list_checkpoints(output_dir, state) if exists(path)]
-  names = names[:names.index(latest) + 1] if latest in names else [latest]
+  names = list(map(os.path.basename, kept))
+  names = names[:names.index(latest) + 1] if latest in names else [
+      latest] * (not _is_pattern(latest))
   repaired = type(state)(
       model_checkpoint_path=latest, all_model_checkpoint_paths=names)
   try:
@@ -266,6 +267,14 @@ def repair_list(output_dir):
     # A run that cannot write there cannot train either, and one that only reads
     # passes TensorFlow the path of the checkpoint.
     pass
+
+
+def _is_pattern(path):
+  """Returns whether a checkpoint's name may stand for others.
+
+  TensorFlow removes the oldest checkpoint of a list by its name as a pattern.
+  """
+  return bool(set("*?[\\") & set(os.path.basename(path)))
 
 
 def exists(checkpoint):

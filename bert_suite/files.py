@@ -446,6 +446,16 @@ def sync(path):
       sync(os.path.join(folder, name))
 
 
+def sync_folder(path):
+  """Flushes the names of the files in a local folder to the disk."""
+  if os.name == "posix" and os.path.isdir(path):
+    folder = os.open(path, os.O_RDONLY)
+    try:
+      os.fsync(folder)
+    finally:
+      os.close(folder)
+
+
 def _place():
   """Returns 8 characters for the host, or container, of this process.
 

@@ -12,7 +12,7 @@ from . import environment  # isort: skip  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import checkpoints, progress, xla
+from . import progress, xla
 
 # The least number of points that TensorBoard gets from a training.
 _MIN_POINTS = 20
@@ -247,8 +247,7 @@ class EvaluateHook(tf.train.SessionRunHook):
       return
     self._next = self._next_evaluation(step)
     progress.stop_clock()
-    if not checkpoints.exists("%s-%d" % (self._path, step)):
-      self._saver.save(run_context.session, self._path, global_step=step)
+    self._saver.save(run_context.session, self._path, global_step=step)
     if self._evaluate():
       run_context.request_stop()
     progress.start_clock()
@@ -276,7 +275,8 @@ class StopHook(tf.train.SessionRunHook):
 
   def __init__(self):
     self.step = None  # where a signal stopped it
-    self._asked, self._numbers = False, ()
+    self.asked = False  # whether there was one
+    self._numbers = ()
 
   @contextlib.contextmanager
   def on_signals(self):
@@ -296,9 +296,9 @@ class StopHook(tf.train.SessionRunHook):
         signal.signal(number, handler)
 
   def _ask(self, unused_number, unused_frame):
-    if self._asked:
+    if self.asked:
       raise KeyboardInterrupt()
-    self._asked = True
+    self.asked = True
     tf.logging.info("Saving a checkpoint, then stopping; another signal "
                     "(Ctrl-C, SIGTERM) stops without saving")
 
@@ -307,9 +307,9 @@ class StopHook(tf.train.SessionRunHook):
       signal.signal(number, self._ask)
 
   def after_run(self, run_context, run_values):
-    if self._asked:
+    if self.asked:
       run_context.request_stop()
 
   def end(self, session):
-    if self._asked:
+    if self.asked:
       self.step = int(session.run(tf.train.get_global_step()))

@@ -93,9 +93,6 @@ def decode_batch(serialized, name_to_features):
 # Number of random orders of the files, after which they repeat.
 _NUM_ORDERS = 16
 
-# Records that an order permutes together, at least. They are held in memory.
-_LEAST_GROUP = 2 ** 14
-
 # How the message begins about a batch that does not fit the model.
 BAD_RECORDS = "a record does not fit the model:"
 
@@ -103,7 +100,7 @@ BAD_RECORDS = "a record does not fit the model:"
 def make_input_fn(input_files, name_to_features, is_training,
                   drop_remainder=False, shuffle_buffer_size=100,
                   num_skipped=0, num_parallel_files=1, file_seed=None,
-                  repeat=None, limits=None, order_seed=None):
+                  repeat=None, limits=None, order=None):
   """Makes an Estimator's `input_fn` that reads TFRecord files.
 
   Args:
@@ -114,7 +111,7 @@ def make_input_fn(input_files, name_to_features, is_training,
       size).
     shuffle_buffer_size: int. Records that shuffling chooses from.
     num_skipped: int. Examples that training has already used, so that it
-      resumes in the data too. Without `order_seed`, those that were left in the
+      resumes in the data too. Without `order`, those that were left in the
       shuffle buffer are skipped as well.
     num_parallel_files: int. With more than one, training reads N files at a
       time, in a random order that differs each time through.
@@ -123,8 +120,9 @@ def make_input_fn(input_files, name_to_features, is_training,
     repeat: bool. Repeats without end; None for `is_training`.
     limits: dict from name to int. Values of a batch must be at least 0 and less
       than this, or the run stops with a message that begins with BAD_RECORDS.
-    order_seed: int. Training reads in the order of `record_order`, in this
-      process, unless a file is gzip. None for TensorFlow's shuffling.
+    order: training_state.State, or what else has a `seed` and a `group_size`.
+      Training reads in their order, see `record_order`, in this process; see
+      `can_be_ordered`. None for TensorFlow's shuffling.
 
   Returns:
     A function of `params`, whose "batch_size" it uses, that returns a
@@ -136,9 +134,9 @@ def make_input_fn(input_files, name_to_features, is_training,
   def input_fn(params):
     batch_size = params["batch_size"]
     paths = [input_files] if isinstance(input_files, str) else input_files
-    if order_seed is not None and can_be_ordered(paths):
+    if order:
       return _ordered_batches(
-          paths, order_seed, num_skipped, batch_size, shuffle_buffer_size).map(
+          paths, order.seed, num_skipped, batch_size, order.group_size).map(
               decode, num_parallel_calls=2).prefetch(2)
     if is_training and num_parallel_files > 1:
       dataset = _name_files(
@@ -156,15 +154,15 @@ def make_input_fn(input_files, name_to_features, is_training,
 
 
 def can_be_ordered(paths):
-  """Returns whether `record_order` can read files: none is gzip."""
+  """Returns whether `record_order` can read files, a str or list: not gzip."""
+  paths = [paths] if isinstance(paths, str) else paths
   return not any(compression_of(path) for path in paths)
 
 
 def _ordered_batches(paths, seed, position, batch_size, group_size):
   """Returns a dataset of batches of records; see `record_order`."""
   def batches():
-    records = record_order.iterate_records(
-        paths, seed, position, max(group_size, _LEAST_GROUP))
+    records = record_order.iterate_records(paths, seed, position, group_size)
     while True:
       try:
         yield np.array(list(itertools.islice(records, batch_size)), object)

@@ -21,6 +21,10 @@ from tensorflow.python.lib.io import tf_record
 from . import files, progress
 
 _BLOCKS_TOGETHER = 64
+
+# Records that an order permutes together, at least. They are held in memory.
+LEAST_GROUP = 2 ** 14
+
 _HEAD_BYTES, _OVERHEAD = 12, 16  # of a record, see `checksums`
 
 

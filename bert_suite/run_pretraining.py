@@ -190,7 +190,7 @@ def record_limits(bert_config, max_seq_length):
 def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
                      is_training, num_cpu_threads=4, shuffle_buffer_size=10000,
                      num_skipped=0, limits=None, file_seed=None,
-                     order_seed=None):
+                     order=None):
   """Makes an `input_fn` that reads what `create_pretraining_data.py` writes.
 
   Evaluation goes through the files again and again, so that it can run for any
@@ -207,7 +207,7 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
     num_skipped: int.
     limits: dict, from `record_limits`.
     file_seed: int.
-    order_seed: int.
+    order: State.
 
   Returns:
     A function of `params` that returns a `tf.data.Dataset` of batches.
@@ -216,7 +216,7 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
       input_files, record_features(max_seq_length, max_predictions_per_seq),
       is_training, drop_remainder=True, shuffle_buffer_size=shuffle_buffer_size,
       num_skipped=num_skipped, num_parallel_files=num_cpu_threads,
-      file_seed=file_seed, repeat=True, limits=limits, order_seed=order_seed)
+      file_seed=file_seed, repeat=True, limits=limits, order=order)
 
 
 def find_input_files(settings):
@@ -318,13 +318,13 @@ class PreTrainingTask(tasks.Task):
     count = self.settings.max_eval_steps * self.settings.eval_batch_size
     return tasks.Data(self._checked[split], count, count)
 
-  def input_fn(self, split, data, num_skipped=0, order_seed=None):
+  def input_fn(self, split, data, num_skipped=0, order=None):
     settings = self.settings
     return input_fn_builder(
         data.files, settings.max_seq_length, settings.max_predictions_per_seq,
         split == "train", shuffle_buffer_size=settings.shuffle_buffer_size,
         num_skipped=num_skipped, limits=self._expected.limits,
-        file_seed=settings.tf_random_seed, order_seed=order_seed)
+        file_seed=settings.tf_random_seed, order=order)
 
   def record(self):
     return checkpoints.make_record(

@@ -7,8 +7,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    best_model, checkpoints, cli, devices, hooks, progress, run_settings,
-    serving, tasks, training, training_state)
+    best_model, checkpoints, cli, devices, hooks, input_pipeline, progress,
+    record_order, run_settings, serving, tasks, training, training_state)
 
 
 def start(settings, computes=True):
@@ -114,11 +114,24 @@ class _Run:
       self._stops_early()
     self._state = training_state.State(self.begin.step)
     if self.begin.step < self._last_step:
-      self._state = training_state.find_state(
-          self.begin.checkpoint, self.begin.step, task.batch_size("train"),
-          self._settings.tf_random_seed)
       self.data["train"] = task.write("train", examples["train"])
+      self._state = self._find_state()
     self.estimator = self._make_estimator()
+
+  def _find_state(self):
+    """Finds out where the training resumes, and in which order it reads."""
+    settings, task = self._settings, self._task
+    # What is computed elsewhere cannot call the reader of this process.
+    is_ordered = not (
+        settings.use_tpu or settings.master) and input_pipeline.can_be_ordered(
+            self.data["train"].files)
+    return training_state.find_state(
+        self.begin.checkpoint, training_state.State(
+            self.begin.step, 0, task.batch_size("train"),
+            settings.tf_random_seed, is_ordered,
+            max(getattr(settings, "shuffle_buffer_size", 0),
+                record_order.LEAST_GROUP), self._num_train_steps,
+            task.last_accumulation_steps * settings.train_batch_size))
 
   def _make_estimator(self):
     settings, task = self._settings, self._task
@@ -171,14 +184,11 @@ class _Run:
   def _train_to(self, **more):
     """Trains from the current state; see `training.train` for the rest."""
     task, state = self._task, self._state
-    # What is computed elsewhere cannot call the reader of this process.
-    in_order = state.is_ordered and not (
-        task.settings.use_tpu or task.settings.master)
     has_stopped = self._last_step < self._num_train_steps
     training.train(
         self.estimator, "train" in self.data and task.input_fn(
             "train", self.data["train"], state.position,
-            state.seed if in_order else None),
+            state if state.is_ordered else None),
         self._last_step, state.step,
         "raise --early_stopping_patience" if has_stopped else
         task.how_to_train_more, on_start=self._record_start, **more)

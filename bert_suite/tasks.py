@@ -212,14 +212,14 @@ class Task:
     count = input_pipeline.write_examples(path, self.features(split, examples))
     return Data(path, count, count)
 
-  def input_fn(self, split, data, num_skipped=0, order_seed=None):
+  def input_fn(self, split, data, num_skipped=0, order=None):
     """Makes the `input_fn` of a split.
 
     Args:
       split: str.
       data: Data.
       num_skipped: int. Examples that training has used before.
-      order_seed: int. See `input_pipeline.make_input_fn`.
+      order: State. See `input_pipeline.make_input_fn`.
 
     Returns:
       A function of `params` that returns a `tf.data.Dataset` of batches.
@@ -231,7 +231,7 @@ class Task:
         drop_remainder=is_training or (
             self.settings.use_tpu and
             data.num_records % self.batch_size(split) == 0),
-        num_skipped=num_skipped, order_seed=order_seed)
+        num_skipped=num_skipped, order=order)
 
   # How it is trained.
 

@@ -397,11 +397,12 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
     all_hooks.append(hooks.QuietStepHook(stack))
     estimator.train(input_fn=input_fn, max_steps=stop_step or num_train_steps,
                     hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
-  if stop.step is not None:
+  if stop.asked:  # perhaps after the last step, while the end was saved
+    latest = estimator.latest_checkpoint()
+    step = checkpoints.read_step(latest) if stop.step is None else stop.step
     raise cli.Interrupted(
         "stopped at step %d of %d, which %s holds; the same command resumes "
-        "from there" % (stop.step, num_train_steps, files.given_names(
-            estimator.latest_checkpoint())))
+        "from there" % (step, num_train_steps, files.given_names(latest)))
 
 
 @contextlib.contextmanager

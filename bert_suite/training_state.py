@@ -16,15 +16,16 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import checkpoint_files, files, json_files
+from . import checkpoint_files, files, json_files, record_order
 
 _ENDING = ".state.json"
 _CHUNK_BYTES = 2 ** 24
 
 
 class State(collections.namedtuple(
-    "State", "step position batch_size seed is_ordered",
-    defaults=[0, 0, 0, True])):
+    "State", "step position batch_size seed is_ordered group_size "
+    "num_train_steps last_batch_size",
+    defaults=[0, 0, 0, True, record_order.LEAST_GROUP, 0, 0])):
   """Where a training is.
 
   Attributes:
@@ -32,41 +33,69 @@ class State(collections.namedtuple(
     position: int. Examples that they used.
     batch_size: int. Examples of each step from here on.
     seed: int. Of dropout and, if `is_ordered`, of the order of the data.
-    is_ordered: bool. The data come in the order of `record_order`; else, as in
-      older versions, from a shuffle buffer.
+    is_ordered: bool. The data come in the order of `record_order`; else from
+      TensorFlow's shuffle buffer, as in older versions.
+    group_size: int. See `record_order.Order`.
+    num_train_steps: int. Steps of the whole training.
+    last_batch_size: int. Examples of the last of those; 0 if as many as others.
   """
 
   def at(self, step):
     """Returns the State at a later step."""
-    return self._replace(step=step, position=self.position + (
-        step - self.step) * self.batch_size)
+    position = self.position + (step - self.step) * self.batch_size
+    if self.last_batch_size and self.step < step == self.num_train_steps:
+      position -= self.batch_size - self.last_batch_size
+    return self._replace(step=step, position=position)
 
 
-def find_state(checkpoint, step, batch_size, seed):
+def find_state(checkpoint, new):
   """Finds out where a training resumes.
 
   Args:
     checkpoint: str. None for a new training.
-    step: int. That of the checkpoint, 0 without one.
-    batch_size: int. Examples of each step from here on.
-    seed: int. --tf_random_seed, of a new training; None draws one.
+    new: State. As of a training that begins with this run, but for the step,
+      which is the checkpoint's. A `seed` of None draws one; `is_ordered` says
+      whether the data can be read in order.
 
   Returns:
     State.
+
+  Raises:
+    ValueError: the state file is damaged.
   """
-  if seed is None:
-    seed = random.SystemRandom().randrange(2 ** 31)
+  if new.seed is None:
+    new = new._replace(seed=random.SystemRandom().randrange(2 ** 31))
   if not checkpoint:
-    return State(step, 0, batch_size, seed)
+    return new
   saved = _read(checkpoint)
   if not saved:
+    saved = {"position": new.step * new.batch_size, "seed": new.seed,
+             "is_ordered": False}
+    before = new.is_ordered and (
+        "%s was saved by an older version, without the order of its data" %
+        checkpoint)
+  else:
+    before = saved["is_ordered"] and not new.is_ordered and (
+        "The data were read in an order that compressed files, TPUs and "
+        "--master do not have; they come in another one from here on, and this "
+        "epoch may repeat or lack some")
+  state = new._replace(
+      position=saved["position"], seed=saved["seed"],
+      is_ordered=saved["is_ordered"] and new.is_ordered,
+      group_size=saved.get("group_size", new.group_size))
+  if not state.is_ordered:
+    skipped = ("the %d examples used so far are skipped by reading them, and "
+               "the few that waited to be shuffled are left out" %
+               state.position)
+    if before:
+      tf.logging.warning("%s: %s", before, skipped)
+    else:
+      tf.logging.info("%s", skipped.capitalize())
+  elif state.group_size != new.group_size:
     tf.logging.warning(
-        "%s was saved by an older version, without the order of its data: the "
-        "examples of its %d steps are skipped by reading them, and the few "
-        "that waited to be shuffled are left out", checkpoint, step)
-    return State(step, step * batch_size, batch_size, seed, False)
-  return State(step, saved["position"], batch_size, saved["seed"],
-               saved["is_ordered"])
+        "--shuffle_buffer_size is not used: the order of the data stays as it "
+        "is with %d, which this training began with", state.group_size)
+  return state
 
 
 def _read(checkpoint):
@@ -74,19 +103,32 @@ def _read(checkpoint):
   path = checkpoint + _ENDING
   if not tf.gfile.Exists(path):
     return None
-  expected = {"step": int, "position": int, "seed": int, "is_ordered": bool,
-              "files": dict}
   try:
     saved = json_files.read(path)
   except ValueError:
     saved = None
-  if not isinstance(saved, dict) or any(
-      type(saved.get(name)) is not kind for name, kind in expected.items()
-  ) or not all(isinstance(one, list) and list(map(type, one)) == [int, int]
-               for one in saved["files"].values()):
+  if not _is_state(saved, checkpoint):
     raise ValueError("%s: is damaged; restore it, or remove it to resume "
                      "without it" % path)
   return saved
+
+
+def _is_state(saved, checkpoint):
+  """Returns whether a state file's content can be that of a checkpoint."""
+  expected = {"step": int, "position": int, "seed": int, "is_ordered": bool,
+              "files": dict}
+  if not isinstance(saved, dict) or any(
+      type(saved.get(name)) is not kind for name, kind in expected.items()):
+    return False
+  group_size = saved.get("group_size", 1)  # the first versions had none
+  if type(group_size) is not int or not 0 < group_size < 2 ** 31:
+    return False
+  if not (0 <= saved["position"] < 2 ** 63 and abs(saved["seed"]) < 2 ** 63):
+    return False
+  if not checkpoint.endswith("-%d" % saved["step"]):
+    return False
+  return all(isinstance(one, list) and list(map(type, one)) == [int, int]
+             for one in saved["files"].values())
 
 
 def names_of(checkpoint):
@@ -127,7 +169,17 @@ def find_damage(checkpoint):
       return "%s has %d bytes, expected %d" % (path, found, size)
     if "://" not in path and _checksum(path, time) != checksum:
       return "%s is not as it was saved (its checksum differs)" % path
+  for name in _names_to_check(checkpoint) if saved else ():
+    if name not in saved["files"]:
+      return "%s is not one of the files that were saved" % os.path.join(
+          os.path.dirname(checkpoint), name)
   return ""
+
+
+def _names_to_check(checkpoint):
+  """Returns the names of the files that a state file has checksums of."""
+  return [name for name in checkpoint_files.names_of(checkpoint)
+          if not name.endswith(".meta")]  # written later, and never read
 
 
 def checksum_of(path):
@@ -175,9 +227,14 @@ class Saver(tf.train.Saver):
 
   def save(self, sess, save_path, global_step=None, **kwargs):
     if isinstance(global_step, numbers.Integral):
-      path = "%s-%d%s" % (save_path, global_step, _ENDING)
-      if not tf.gfile.Exists(path):  # of one, it is right until files change
-        self._write_state(path, {})
+      prefix = "%s-%d" % (save_path, global_step)
+      if self._is_saved(prefix):
+        # A training saves first what it resumes from; TensorFlow would write
+        # the very files, and being killed meanwhile would cost the checkpoint.
+        self._write_state(prefix)
+        return prefix
+      if not tf.gfile.Exists(prefix + _ENDING):  # right until files change
+        self._write_state(prefix, is_whole=False)
     try:
       return super().save(sess, save_path, global_step, **kwargs)
     except tf.errors.OutOfRangeError as error:
@@ -186,28 +243,42 @@ class Saver(tf.train.Saver):
       raise tf.errors.ResourceExhaustedError(
           error.node_def, error.op, error.message) from None
 
-  def _write_state(self, path, found):
-    """Writes a state file; `found` is empty until the checkpoint is whole."""
-    step = int(path[:-len(_ENDING)].rsplit("-", 1)[1])
-    state = self._state.at(step)
-    files.write_json(path, {
-        "step": step, "position": state.position, "seed": state.seed,
-        "is_ordered": state.is_ordered, "files": found})
+  def _is_saved(self, prefix):
+    """Returns whether a checkpoint is the latest that was saved, and whole."""
+    if prefix != (self.last_checkpoints or [None])[-1]:
+      return False
+    try:
+      return checkpoint_files.is_complete(prefix) and not find_damage(prefix)
+    except ValueError:
+      return False
+
+  def _write_state(self, prefix, is_whole=True):
+    """Writes a state file, without files until the checkpoint is whole."""
+    state = self._state.at(int(prefix.rsplit("-", 1)[1]))
+    found = {}
+    for name in _names_to_check(prefix) if is_whole else ():
+      path = os.path.join(os.path.dirname(prefix), name)
+      files.sync(path)
+      time, size = files.find_change(path)
+      found[name] = [size, _checksum(path, time)]
+    files.write_json(prefix + _ENDING, {
+        "step": state.step, "position": state.position, "seed": state.seed,
+        "is_ordered": state.is_ordered, "group_size": state.group_size,
+        "files": found})
+    files.sync_folder(os.path.dirname(prefix))
 
   # TensorFlow calls this when the files are written, before it lists them.
   def _RecordLastCheckpoint(self, latest_save_path):
-    folder, found = os.path.dirname(latest_save_path), {}
-    for name in checkpoint_files.names_of(latest_save_path):
-      path = os.path.join(folder, name)
-      if not name.endswith(".meta"):  # written later, and never read
-        files.sync(path)
-        time, size = files.find_change(path)
-        found[name] = [size, _checksum(path, time)]
-    self._write_state(latest_save_path + _ENDING, found)
+    self._write_state(latest_save_path)
     super()._RecordLastCheckpoint(latest_save_path)
 
+  # And this once they are listed.
   def _MaybeDeleteOldCheckpoints(self, meta_graph_suffix="meta"):
     old = [path for path, _ in self._checkpoints_to_be_deleted]
+    if old:
+      folder = os.path.dirname(old[0])
+      files.sync(os.path.join(folder, "checkpoint"))
+      files.sync_folder(folder)
     super()._MaybeDeleteOldCheckpoints(meta_graph_suffix)
     for path in old:
       if tf.gfile.Exists(path + _ENDING) and not tf.gfile.Exists(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import best_model, checkpoints, tasks, training_state
+from bert_suite import best_model, checkpoints, files, tasks, training_state
 import helpers
 
 
@@ -105,6 +105,52 @@ def test_best_is_not_of_an_earlier_training(tmp_path):
   best_model.Evaluations(str(tmp_path), "eval_f1", 5, data="2-1a").keep_best()
   assert helpers.read_weights(best_model.find_checkpoint(str(tmp_path))) == (
       helpers.read_weights(path))
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+def test_best_is_replaced_by_one_of_the_same_name_or_made_again(
+    tmp_path, monkeypatch, number):
+  """Where it is killed before the removal or copy of that number."""
+  path = write_folder(tmp_path, 2.0, eval_f1=0.5)
+  calls = []
+
+  def counted(function):
+    def call(*args, **kwargs):
+      calls.append(function)
+      if len(calls) == number:
+        raise KeyboardInterrupt()
+      return function(*args, **kwargs)
+    return call
+
+  evaluations = best_model.Evaluations(
+      str(tmp_path), "eval_f1", 5, data="2-1a")
+  with monkeypatch.context() as patch:
+    for name in ("Remove", "Copy"):
+      patch.setattr(tf.gfile, name, counted(getattr(tf.gfile, name)))
+    with pytest.raises(KeyboardInterrupt):
+      evaluations.keep_best()
+  evaluations.keep_best()
+  assert helpers.read_weights(best_model.find_checkpoint(str(tmp_path))) == (
+      helpers.read_weights(path))
+
+
+def test_a_damaged_best_is_made_again_from_a_whole_one_only(tmp_path):
+  path = write_folder(tmp_path, 2.0, eval_f1=0.5)
+  evaluations = best_model.Evaluations(
+      str(tmp_path), "eval_f1", 5, data="2-1a")
+  os.truncate(str(tmp_path / "best" / "model.ckpt-5.index"), 5)
+  with helpers.captured_log() as lines:
+    evaluations.keep_best()
+  assert "it is made again if it can be" in lines[0]
+  kept = best_model.find_checkpoint(str(tmp_path))
+  assert helpers.read_weights(kept) == helpers.read_weights(path)
+  expected = training_state.checksum_of_weights(kept)
+  # Now the one it was copied from is damaged, and recognized as such.
+  files.write_json(path + ".state.json", {
+      "step": 5, "position": 1, "seed": 1, "is_ordered": True,
+      "files": {"model.ckpt-5.index": [5, 0]}})
+  evaluations.keep_best()
+  assert training_state.checksum_of_weights(kept) == expected
 
 
 def test_the_history_is_of_the_metric_that_chose_the_best(tmp_path):

@@ -237,6 +237,18 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, number):
       tmp_path / "model.ckpt-9")
 
 
+def test_a_signal_after_the_last_step_is_not_lost(tmp_path):
+  class Late(tf.train.SessionRunHook):
+    """Sends the signal when all other hooks have ended."""
+
+    def end(self, session):
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with pytest.raises(cli.Interrupted, match="^stopped at step 2 of 2, which"):
+    training.train(make_toy(tmp_path, 2), toy_input_fn(True), 2,
+                   more_hooks=[Late()])
+
+
 def test_a_second_signal_stops_at_once(tmp_path):
   class Impatient(tf.train.SessionRunHook):
 

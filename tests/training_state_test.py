@@ -28,17 +28,35 @@ def save(folder, steps, max_to_keep=5):
 
 
 def test_a_new_training_draws_a_seed_unless_it_is_given():
-  state = training_state.find_state(None, 0, 8, 5)
-  assert state == (0, 0, 8, 5, True)
-  seeds = {training_state.find_state(None, 0, 8, None).seed for _ in range(5)}
+  new = training_state.State(0, 0, 8, 5)
+  assert training_state.find_state(None, new) == new
+  seeds = {training_state.find_state(None, new._replace(seed=None)).seed
+           for _ in range(5)}
   assert len(seeds) == 5
 
 
 def test_a_checkpoint_knows_position_and_seed(tmp_path):
   checkpoint = save(tmp_path, [12])
   # 400 examples before step 10, and two steps of 8.
-  assert training_state.find_state(checkpoint, 12, 32, 99) == (
-      12, 416, 32, 5, True)
+  new = training_state.State(12, 0, 32, 99)
+  assert training_state.find_state(checkpoint, new) == new._replace(
+      position=416, seed=5)
+
+
+def test_the_order_stays_that_of_the_first_buffer(tmp_path):
+  checkpoint = save(tmp_path, [12])
+  with helpers.captured_log() as lines:
+    state = training_state.find_state(
+        checkpoint, training_state.State(12, 0, 8, 5, group_size=2 ** 17))
+  assert state.group_size == 2 ** 14
+  assert lines[0].startswith("--shuffle_buffer_size is not used: ")
+
+
+def test_the_last_step_may_have_fewer_examples():
+  state = STATE._replace(num_train_steps=13, last_batch_size=3)
+  assert [state.at(step).position for step in (11, 12, 13, 14)] == [
+      408, 416, 419, 432]
+  assert state.at(13).at(13).position == 419
 
 
 def test_a_change_of_the_batch_size_counts_from_where_it_was_made():
@@ -47,13 +65,58 @@ def test_a_change_of_the_batch_size_counts_from_where_it_was_made():
   assert state._replace(batch_size=2).at(21).position == 482
 
 
-def test_a_checkpoint_of_an_older_version_is_resumed_by_skipping(tmp_path):
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_a_checkpoint_of_an_older_version_is_resumed_by_skipping(
+    tmp_path, is_ordered):
   checkpoint = save(tmp_path, [12])
   os.remove(checkpoint + ".state.json")
+  new = training_state.State(12, 0, 32, 99, is_ordered)
   with helpers.captured_log() as lines:
-    state = training_state.find_state(checkpoint, 12, 32, 99)
-  assert state == (12, 12 * 32, 32, 99, False)
-  assert "was saved by an older version" in lines[0]
+    state = training_state.find_state(checkpoint, new)
+  assert state == new._replace(position=12 * 32, is_ordered=False)
+  assert ("was saved by an older version" in lines[0]) == is_ordered
+  assert "he 384 examples used so far are skipped by reading" in lines[0]
+
+
+def test_a_change_of_how_data_are_read_is_said(tmp_path):
+  checkpoint = save(tmp_path, [12])
+  new = training_state.State(12, 0, 8, 5, is_ordered=False)
+  with helpers.captured_log() as lines:
+    assert not training_state.find_state(checkpoint, new).is_ordered
+  assert "they come in another one from here on" in lines[0]
+  state = json.loads((tmp_path / "model.ckpt-12.state.json").read_text())
+  (tmp_path / "model.ckpt-12.state.json").write_text(
+      json.dumps(dict(state, is_ordered=False)))
+  with helpers.captured_log() as lines:  # and stays so
+    assert not training_state.find_state(
+        checkpoint, new._replace(is_ordered=True)).is_ordered
+  assert lines == ["The 416 examples used so far are skipped by reading them, "
+                   "and the few that waited to be shuffled are left out"]
+
+
+def test_what_a_training_resumes_from_is_not_written_again(tmp_path):
+  """TensorFlow would, and a kill meanwhile would leave half of it."""
+  checkpoint = save(tmp_path, [10])
+  index = tmp_path / "model.ckpt-10.index"
+  os.remove(checkpoint + ".state.json")  # as of an older version
+  before = os.stat(str(index))
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.get_variable("w", initializer=[2.0] * 100)
+    tf.train.get_or_create_global_step()
+    saver = training_state.Saver(STATE, 5)
+    saver.build()
+    saver.recover_last_checkpoints([checkpoint])
+    saver.restore(session, checkpoint)
+    path = str(tmp_path / "model.ckpt")
+    assert saver.save(session, path, global_step=10) == checkpoint
+    after = os.stat(str(index))
+    assert (after.st_ino, after.st_mtime_ns) == (
+        before.st_ino, before.st_mtime_ns)
+    state = json.loads((tmp_path / "model.ckpt-10.state.json").read_text())
+    assert state["position"] == 400 and len(state["files"]) == 2
+    os.truncate(str(index), 3)  # a damaged one is
+    saver.save(session, path, global_step=10)
+  assert training_state.find_damage(checkpoint) == ""
 
 
 def test_old_checkpoints_go_with_their_state(tmp_path):
@@ -81,13 +144,26 @@ def test_damage_is_found(tmp_path):
   assert training_state.find_damage(checkpoint) == "%s is missing" % data
 
 
-@pytest.mark.parametrize("content", [
-    "", "[]", "{", json.dumps(dict(step=1, position="1", seed=1, files={})),
-    json.dumps(dict(step=1, position=1, seed=1, is_ordered=True,
-                    files={"a": ["1", 2]}))])
-def test_a_damaged_state_is_named(tmp_path, content):
+@pytest.mark.parametrize("change", [
+    None, dict(position="1"), dict(files={"a": ["1", 2]}), dict(position=-1),
+    dict(position=2 ** 64), dict(step=2), dict(seed=2 ** 70),
+    dict(group_size=0), dict(group_size=2 ** 40)])
+def test_a_damaged_state_is_named(tmp_path, change):
   checkpoint = save(tmp_path, [1])
-  with open(checkpoint + ".state.json", "w") as writer:
-    writer.write(content)
-  with pytest.raises(ValueError, match="state.json: is damaged; restore it"):
-    training_state.find_state(checkpoint, 1, 8, None)
+  path = tmp_path / "model.ckpt-1.state.json"
+  state = json.loads(path.read_text())
+  for content in ("", "[]", "{") if change is None else (
+      json.dumps(dict(state, **change)),):
+    path.write_text(content)
+    with pytest.raises(ValueError, match="state.json: is damaged; restore it"):
+      training_state.find_state(checkpoint, training_state.State(1, 0, 8, 5))
+
+
+def test_a_state_that_lacks_a_file_is_damage(tmp_path):
+  checkpoint = save(tmp_path, [1])
+  path = tmp_path / "model.ckpt-1.state.json"
+  state = json.loads(path.read_text())
+  del state["files"]["model.ckpt-1.index"]
+  path.write_text(json.dumps(state))
+  assert training_state.find_damage(checkpoint) == (
+      "%s.index is not one of the files that were saved" % checkpoint)

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 from bert_suite import (
     best_model, checkpoints, cli, serving, table_task, trained_models,
@@ -160,6 +161,20 @@ def test_a_list_of_checkpoints_stays_in_its_folder(tmp_path, other):
   (folder / "checkpoint").write_text(
       'model_checkpoint_path: "/gone/model.ckpt-3"\n')
   assert checkpoints.find_checkpoint(str(folder)) == inside
+
+
+@pytest.mark.parametrize("name", ["model.ckpt-*", "model.ckpt-[0-9]", "m?"])
+def test_a_list_of_checkpoints_names_no_pattern(tmp_path, name):
+  """TensorFlow would remove what it matches when it is the oldest."""
+  save_checkpoint(tmp_path / "model.ckpt-3", {"w": [1.0]})
+  (tmp_path / "checkpoint").write_text(
+      'model_checkpoint_path: "model.ckpt-3"\n'
+      'all_model_checkpoint_paths: "%s"\n'
+      'all_model_checkpoint_paths: "model.ckpt-3"\n' % name)
+  checkpoints.repair_list(str(tmp_path))
+  assert tf.train.get_checkpoint_state(
+      str(tmp_path)).all_model_checkpoint_paths == [
+          str(tmp_path / "model.ckpt-3")]
 
 
 def test_a_state_names_files_of_its_checkpoint_only(tmp_path):
