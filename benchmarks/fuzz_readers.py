@@ -285,7 +285,8 @@ def model_cases(folder):
   add("model.ckpt-3.state.json", {
       "step": 3, "position": 9, "seed": 1, "is_ordered": True, "files": sums},
       lambda place: (start(place), training_state.find_state(
-          os.path.join(place, "model.ckpt-3"), training_state.State(3, 0, 2, 1))))
+          os.path.join(place, "model.ckpt-3"),
+          training_state.State(3, 0, 2, 1))))
   rows = [best_model.Row(i, i / 2, {"eval_loss": 1.0 / i, "x": 1.0})
           for i in (1, 2, 3)]
   add("history.tsv", "".join("\t".join(line) + "\n" for line in (

@@ -3,14 +3,18 @@
   python benchmarks/kill.py --kills=1000 --output_dir=/tmp/kill
 
 Three jobs, each in a process of its own that gets kill -9, and again and again
-until it ends: `classifier` trains (with a checkpoint every second step),
-evaluates, predicts and exports; `shards` writes records for pre-training;
+until it ends: `classifier` trains (with a checkpoint every second step,
+an evaluation every third, the best kept, and two batches accumulated in each
+step), evaluates, predicts and exports; `shards` writes records for pre-training;
 `features` extracts vectors of texts. Then the folder is removed and the job
 begins anew, until so many were killed. One kill is at any moment, the next
 while a checkpoint is saved, while features are written, or results, shards or
 an export, by turns of chance. After each kill everything that has its final
 name must be whole, and the folder's checkpoint must be one that can be resumed
-from. At the end of a job its losses, the records of each step (they carry ids),
+from. Neither this process nor a killed one leaves threads of TensorFlow behind
+for the next: what is checked is checked in another process too. One that has
+neither ended nor done what it is to be killed in after --limit seconds counts
+as failed. At the end of a job its losses, the records of each step (they carry ids),
 its weights and its files must be those of a job that was not killed.
 
 Prints how many were killed, and what they were doing, states that could not be
@@ -26,6 +30,7 @@ import glob
 import json
 import mmap
 import os
+import pickle
 import random
 import shutil
 import sys
@@ -64,6 +69,7 @@ def define_flags():
   flags.DEFINE_integer("kills_per_job", 6, "At most; then the job may end.",
                        lower_bound=1)
   flags.DEFINE_integer("seed", 1, "Seed of the moments.")
+  flags.DEFINE_integer("limit", 300, "Seconds for a process.", lower_bound=1)
   flags.DEFINE_list("jobs", ["classifier", "shards", "classifier", "features"],
                     "Jobs, by turns.")
 
@@ -165,8 +171,9 @@ def classify(folder, log):
       task_name="MRPC", data_dir=data_dir, max_seq_length=32, vocab_file=VOCAB,
       bert_config_file=os.path.join(data_dir, "config.json"),
       do_train=True, do_eval=True, do_predict=True, num_train_epochs=1.0,
-      train_batch_size=BATCH_SIZE, learning_rate=1e-3, tf_random_seed=1,
-      save_checkpoints_steps=2, log_steps=1, output_dir=folder,
+      train_batch_size=BATCH_SIZE // 2, gradient_accumulation_steps=2,
+      learning_rate=1e-3, tf_random_seed=1, save_checkpoints_steps=2,
+      eval_steps=3, use_best=True, log_steps=1, output_dir=folder,
       export_dir=os.path.join(folder, "export")))
   run_classifier.run_with(settings, on_log=lambda values: log_row(
       log, ("loss", values["step"], float(values["loss"]))))
@@ -218,17 +225,41 @@ def start(job, folder, log):
     os._exit(status)
 
 
+def apart(function, *args):
+  """Returns what a function returns, called in a process of its own."""
+  reader, writer = os.pipe()
+  process = os.fork()
+  if not process:
+    try:
+      with os.fdopen(writer, "wb") as pipe:
+        pickle.dump(function(*args), pipe)
+    except BaseException:  # noqa: BLE001  # the process ends here
+      traceback.print_exc()
+    finally:
+      os._exit(0)
+  os.close(writer)
+  with os.fdopen(reader, "rb") as pipe:
+    content = pipe.read()
+  os.waitpid(process, 0)
+  return pickle.loads(content)
+
+
 def wait(process, seconds, number=0, count=0):
   """Waits for the end of a process; returns its status, None if it runs on.
 
   The seconds count from the beginning of the stage of that number, when it has
   begun that often, or from now, if it is 0.
+
+  Raises:
+    TimeoutError: it took longer than --limit.
   """
-  end = None
+  end, last = None, time.time() + FLAGS.limit
   while True:
     found, status = os.waitpid(process, os.WNOHANG)
     if found:
       return status
+    if time.time() > last:
+      raise TimeoutError()
     if end is None and (not number or SHARED[number + 1] >= count):
       end = time.time() + seconds
     if end is not None and time.time() >= end:
@@ -340,13 +371,13 @@ def run_whole(job):
   """Runs a job to its end; returns what it logged and made."""
   folder = os.path.join(FLAGS.output_dir, job)
   log, begin = folder + ".log", time.time()
-  if wait(start(job, folder, log), 600):
+  if wait(start(job, folder, log), FLAGS.limit):
     with open(log + ".stderr") as reader:
       sys.exit("%s: failed:\n%s" % (job, reader.read()[-3000:]))
   rows = read_rows(log)
   rows["seconds", STAGES[0]].add(time.time() - begin)
   assert count_records(rows) == (0, 0), job
-  return rows, read_files(folder)
+  return rows, apart(read_files, folder)
 
 
 def kill_until_it_ends(job, whole, moments, figures):
@@ -355,8 +386,12 @@ def kill_until_it_ends(job, whole, moments, figures):
   log, status, rest = folder + ".log", None, FLAGS.kills_per_job
   while status is None:
     process = start(job, folder, log)
-    status = wait(process, *(
-        choose_moment(moments, whole[0]) if rest else (600,)))
+    try:
+      status = wait(process, *(
+          choose_moment(moments, whole[0]) if rest else (FLAGS.limit,)))
+    except TimeoutError:
+      print("%s: still not at its end after %d seconds" % (job, FLAGS.limit))
+      figures["failed"] += 1
     rest -= 1
     if status is None:
       os.killpg(process, 9)
@@ -368,11 +403,11 @@ def kill_until_it_ends(job, whole, moments, figures):
         print("%s: ended with status %d:\n%s" % (
             job, status, reader.read()[-1000:]))
       figures["failed"] += 1
-    for line in find_broken(folder):
+    for line in apart(find_broken, folder):
       print(line)
       figures["unreadable"] += 1
   rows = read_rows(log)
-  other, loss, weight = compare((rows, read_files(folder)), whole)
+  other, loss, weight = compare((rows, apart(read_files, folder)), whole)
   for name in other:
     print("%s: %s differs" % (job, name))
   lost, repeated = count_records(rows)

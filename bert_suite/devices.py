@@ -56,10 +56,9 @@ def check(settings):
       tf.logging.warning("XLA does not compile here, so steps take longer than "
                          "they could: %s", fault)
   check_compute_dtype(settings)
-  _wait_for_server(getattr(settings, "master", None))
 
 
-def _wait_for_server(master):
+def wait_for_server(master):
   """Waits until something answers at the address that --master names.
 
   TensorFlow would wait too, but silently, and Ctrl-C would not end it.

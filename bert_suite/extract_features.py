@@ -428,6 +428,7 @@ def run_with(settings):
       model_fn = model_fn_builder(
           bert_config, settings.init_checkpoint, layer_indexes, True, False,
           settings.pooling, run_settings.model_options(settings))
+      devices.wait_for_server(settings.master)
       compute = make_estimator_runner(
           model_fn, settings.max_seq_length, settings.batch_size, settings)
     else:

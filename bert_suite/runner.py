@@ -63,6 +63,7 @@ def run(task, on_log=None):
   with training.sole_training(task.settings):
     with cli.user_errors():
       current = _Run(task, examples, on_log)
+    devices.wait_for_server(getattr(task.settings, "master", None))
     with task.naming_errors(current.data):
       if task.settings.do_train:
         current.train()

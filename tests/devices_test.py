@@ -183,10 +183,8 @@ def test_a_server_that_does_not_answer_yet_is_waited_for(monkeypatch):
       server.listen(1)
 
   monkeypatch.setattr(devices, "time", types.SimpleNamespace(sleep=sleep))
-  settings = make_settings()
-  settings.master = master
   with captured_log() as lines:
-    devices.check(settings)
+    devices.wait_for_server(master)
   server.close()
   assert len(waits) == 2
   line, = [line for line in lines if line.startswith("--master=")]
@@ -196,6 +194,4 @@ def test_a_server_that_does_not_answer_yet_is_waited_for(monkeypatch):
 @pytest.mark.parametrize("master", [None, "", "local", "grpc://a:1,grpc://b:2"])
 def test_other_masters_are_left_to_tensorflow(monkeypatch, master):
   monkeypatch.setattr(devices.socket, "create_connection", None)
-  settings = make_settings()
-  settings.master = master
-  devices.check(settings)
+  devices.wait_for_server(master)
