@@ -3,19 +3,19 @@
   python benchmarks/kill.py --kills=1000 --output_dir=/tmp/kill
 
 Three jobs, each in a process of its own that gets kill -9, and again and again
-until it ends: `classifier` trains (with a checkpoint every second step,
-an evaluation every third, the best kept, and two batches accumulated in each
-step), evaluates, predicts and exports; `shards` writes records for pre-training;
+until it ends: `classifier` trains, with two batches accumulated in each step, a
+checkpoint every second and an evaluation every third, keeps the best, then
+evaluates, predicts and exports; `shards` writes records for pre-training;
 `features` extracts vectors of texts. Then the folder is removed and the job
 begins anew, until so many were killed. One kill is at any moment, the next
 while a checkpoint is saved, while features are written, or results, shards or
 an export, by turns of chance. After each kill everything that has its final
 name must be whole, and the folder's checkpoint must be one that can be resumed
-from. Neither this process nor a killed one leaves threads of TensorFlow behind
-for the next: what is checked is checked in another process too. One that has
-neither ended nor done what it is to be killed in after --limit seconds counts
-as failed. At the end of a job its losses, the records of each step (they carry ids),
-its weights and its files must be those of a job that was not killed.
+from. At the end of a job its losses, the records of each step (they carry ids),
+its weights and its files must be those of a job that was not killed. A process
+that is not where it is to be killed after --limit seconds has failed. (What is
+checked is checked in a process of its own, since one with threads of TensorFlow
+should not be forked.)
 
 Prints how many were killed, and what they were doing, states that could not be
 read, records lost or repeated, and the largest difference of a loss and of a

@@ -59,7 +59,8 @@ def make_model(settings):
 def make_optimizer(model, learning_rate=2e-5):
   """Makes torch's AdamW, fused if it can be; returns it and its name.
 
-  As transformers' Trainer has it, biases and layer norms do not decay.
+  As transformers' Trainer has it, biases and layer norms do not decay. Epsilon
+  is BERT's, not torch's 1e-8.
   """
   def decays(name):
     return not name.endswith("bias") and "LayerNorm" not in name
@@ -71,10 +72,10 @@ def make_optimizer(model, learning_rate=2e-5):
       {"params": [p for name, p in parameters if not decays(name)],
        "weight_decay": 0.0}]
   try:
-    return (torch.optim.AdamW(groups, lr=learning_rate, fused=True),
+    return (torch.optim.AdamW(groups, lr=learning_rate, eps=1e-6, fused=True),
             "fused AdamW")
   except RuntimeError:
-    return torch.optim.AdamW(groups, lr=learning_rate), "AdamW"
+    return torch.optim.AdamW(groups, lr=learning_rate, eps=1e-6), "AdamW"
 
 
 def make_arguments(head, batch):
