@@ -42,27 +42,37 @@ def share(loss, sum_weights):
 
 
 @contextlib.contextmanager
-def _building(take_total, reuse):
+def sharing(take_total):
+  """Has `share` call a function of a loss and its sum of weights."""
+  before = getattr(_local, "take_total", None)
+  _local.take_total = take_total
+  try:
+    yield
+  finally:
+    _local.take_total = before
+
+
+@contextlib.contextmanager
+def building(take_total, reuse):
   """Builds under the names of the variables that are there.
 
   What is built is not for the session to fetch, so it leaves no trace in
   collections of what to fetch.
 
   Args:
-    take_total: function that `share` calls with loss and sum of weights.
+    take_total: function that `share` calls with loss and sum of weights, or
+      None.
     reuse: bool. The variables must be there.
   """
   refs = [tf.get_collection_ref(name)
           for name in (tf.GraphKeys.SUMMARIES, xla.SIZES)]
   before = [list(ref) for ref in refs]
-  _local.take_total = take_total
   try:
-    with tf.variable_scope(
+    with sharing(take_total), tf.variable_scope(
         tf.get_variable_scope(), reuse=reuse or None,
         auxiliary_name_scope=False):
       yield
   finally:
-    _local.take_total = None
     for ref, values in zip(refs, before):
       ref[:] = values
 
@@ -79,6 +89,13 @@ def _loops(as_functions):
     switch[before]()
 
 
+def is_rows(gradient):
+  """Returns whether a gradient is rows that enter the norm one by one."""
+  # TensorFlow 1.15 puts a dense gradient below the rows, if there are both.
+  return isinstance(gradient, tf.IndexedSlices) and (
+      gradient.values.op.type != "ConcatV2")
+
+
 class Parts:
   """The parts of a batch.
 
@@ -89,7 +106,7 @@ class Parts:
       gradients are.
   """
 
-  def __init__(self, build, features, size, count=None):
+  def __init__(self, build, features, size, count=None, add_up=None):
     """Takes a batch apart.
 
     Args:
@@ -100,6 +117,8 @@ class Parts:
         divide it.
       size: int. Examples of a part; the last has fewer if the batch ends.
       count: int32 scalar Tensor. How many parts to compute; None for all.
+      add_up: function of a total of this batch that returns that of the batches
+        of all replicas, see `replicas`; None where it is the only one.
     """
     self._build, self._features, self._size = build, features, size
     if count is not None:
@@ -108,16 +127,18 @@ class Parts:
     self._totals, self.loss = [], None
 
     def keep_total(loss, total):
-      self._totals.append(total)
+      self._totals.append(add_up(total) if add_up else total)
       return loss
 
     num_sizes = len(tf.get_collection(xla.SIZES))
-    with _building(keep_total, reuse=False):
+    with building(keep_total, reuse=False):
       self.head = build(features, None)
       self._has_sizes = len(tf.get_collection(xla.SIZES)) > num_sizes
     num_examples = tf.shape(next(iter(features.values())))[0]
     self._count = -(-num_examples // size) if count is None else count
     self._num_examples = tf.cast(num_examples, tf.float32)
+    if add_up and not self._totals:
+      self._num_examples = add_up(self._num_examples)
 
   def _take(self, part):
     """Returns the features of a part; as much of the shapes as can be known."""
@@ -136,7 +157,7 @@ class Parts:
     totals = iter(self._totals)
     features = self._take(part)
     num_sizes = len(tf.get_collection(xla.SIZES))
-    with _building(
+    with building(
         lambda loss, own: loss * (own / next(totals)), reuse=True):
       loss = self._build(features, part).loss
       sizes = tf.get_collection(xla.SIZES)[num_sizes:]
@@ -158,12 +179,19 @@ class Parts:
       gradients of the whole batch would have in one piece, where rows of
       IndexedSlices are not summed.
     """
-    found = []
+    sums, squares, of_rows = self.sums(variables, scale_up)
+    return sums, [gradient for gradient, rows in zip(sums, of_rows)
+                  if not rows] + [tf.sqrt(squares)] * any(of_rows)
 
-    def is_rows(gradient):
-      # TensorFlow 1.15 puts a dense gradient below the rows, if there are both.
-      return isinstance(gradient, tf.IndexedSlices) and (
-          gradient.values.op.type != "ConcatV2")
+  def sums(self, variables, scale_up):
+    """Computes the same; returns it as `replicas` adds it up.
+
+    Returns:
+      The first list of `gradients`; the sum of the squares of all rows that
+      enter the norm one by one, a float32 scalar Tensor; and a list of bool,
+      for each variable whether its gradient is made of those.
+    """
+    found = []
 
     def add(part, loss, squares, sums, sizes):
       own, new_sizes = self._loss_of(part)
@@ -195,8 +223,6 @@ class Parts:
           parallel_iterations=1, back_prop=False)
     if sizes:
       tf.add_to_collection(xla.SIZES, sizes[0].concat())
-    sums = [None if gradient is None else total
-            for gradient, total in zip(found, sums)]
-    terms = [total for gradient, total in zip(found, sums)
-             if not is_rows(gradient)]
-    return sums, terms + [tf.sqrt(squares)] * any(map(is_rows, found))
+    return [None if gradient is None else total
+            for gradient, total in zip(found, sums)], squares, [
+                is_rows(gradient) for gradient in found]

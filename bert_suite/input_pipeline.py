@@ -218,6 +218,31 @@ def check_limits(batch, limits):
     return {name: tf.identity(value) for name, value in batch.items()}
 
 
+def end_after(input_fn, num_batches, num_together):
+  """Ends the input of an `input_fn` that several devices share out.
+
+  Args:
+    input_fn: function of `params`, as `make_input_fn` returns it.
+    num_batches: int. Batches of a device to end after.
+    num_together: int. How many of those make one of `params`.
+
+  Returns:
+    A function of `params` that returns a `tf.data.Dataset`.
+  """
+  def limited(params):
+    size = params["batch_size"] // num_together
+    last, rest = divmod(num_batches - 1, num_together)
+
+    def cut(index, batch):
+      count = tf.where(index < last, size * num_together, size * (rest + 1))
+      return {name: value[:count] for name, value in batch.items()}
+
+    return input_fn(params).take(last + 1).apply(
+        tf.data.experimental.enumerate_dataset()).map(cut)
+
+  return limited
+
+
 def make_array_input_fn(arrays, is_training, drop_remainder=False,
                         shuffle_buffer_size=100):
   """Makes an `input_fn` over arrays in memory, which become part of the graph.

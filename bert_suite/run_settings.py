@@ -78,8 +78,17 @@ class DeviceSettings(ComputeSettings):
 
 @dataclasses.dataclass
 class TrainingSettings(DeviceSettings):
-  """Where to train, and what to keep and log."""
+  """Where to train, and what to keep and log.
 
+  `devices`, which is no flag, has the names of devices to share the batches
+  out to, such as ["/cpu:0", "/cpu:1"], in the place of --num_gpus.
+  """
+
+  devices: tuple = ()
+  num_gpus: str = option(
+      "string", None, "GPUs that share out each batch: a number, or all; "
+      "--train_batch_size is that of all together.",
+      default_text="one, if TensorFlow finds any")
   iterations_per_loop: int = option("integer", 1000, "Steps per call of the "
                                     "estimator, with --use_tpu.", lower_bound=1)
   save_checkpoints_steps: int = option(

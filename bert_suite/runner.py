@@ -7,8 +7,9 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    best_model, checkpoints, cli, devices, hooks, input_pipeline, progress,
-    record_order, run_settings, serving, tasks, training, training_state)
+    best_model, checkpoints, cli, devices, hooks, input_pipeline, placement,
+    progress, record_order, run_settings, serving, tasks, training,
+    training_state)
 
 
 def start(settings, computes=True):
@@ -21,6 +22,9 @@ def start(settings, computes=True):
   progress.start_logging(settings.verbose)
   run_settings.check_tpu(settings.use_tpu)
   devices.check(settings)
+  placed = placement.find(settings)
+  if placed and settings.do_train:
+    placement.check_batch_size(settings, placed)
   if computes:
     run_settings.log_device(settings)
 
@@ -146,7 +150,8 @@ class _Run:
                 settings, self._num_train_steps,
                 last_accumulation_steps=task.last_accumulation_steps),
             task.head_names, getattr(settings, "init_head", "auto"),
-            self._state, run_settings.find_fresh(settings, task.config)),
+            self._state, run_settings.find_fresh(settings, task.config),
+            placement.find(settings)),
         settings.output_dir, settings=settings, start_step=self._state.step,
         on_log=self._on_log, **batch_sizes)
 

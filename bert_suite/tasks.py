@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, files, hooks, input_pipeline, progress, run_settings,
-    serving, training)
+    checkpoints, cli, files, hooks, input_pipeline, placement, progress,
+    run_settings, serving, training)
 
 
 class Data(collections.namedtuple("Data", "files num_examples num_records")):
@@ -315,12 +315,14 @@ class Task:
     """
     tf.logging.info("***** Running evaluation *****")
     tf.logging.info("  Batch size = %d", self.batch_size("eval"))
+    num_devices = placement.count_devices(self.settings)
     # A TPU takes all steps in one call.
     shown = [] if self.settings.use_tpu else [
-        hooks.EvalProgressHook(data.num_records, self.batch_size("eval"))]
+        hooks.EvalProgressHook(
+            data.num_records, self.batch_size("eval") * num_devices)]
     results = self.figures(training.evaluate(
         estimator, self.input_fn("eval", data), self.eval_steps(data), shown,
-        checkpoint))
+        checkpoint, num_devices))
     training.write_results(
         self.path("eval_results.txt"), "Eval results", results)
     return {name: np.asarray(x).item() for name, x in results.items()}

@@ -16,8 +16,9 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     accumulation, best_model, checkpoint_fit, checkpoints, cli, faults, files,
-    hooks, initial_weights, metrics, modeling, optimization, optimizers,
-    run_settings, tf_estimator, training_lock, training_state, xla)
+    hooks, initial_weights, input_pipeline, metrics, modeling, optimization,
+    optimizers, placement, replicas, run_settings, tf_estimator, training_lock,
+    training_state, xla)
 
 
 def make_estimator(
@@ -59,6 +60,8 @@ def make_estimator(
   if seed is not None and start_step:
     seed = (seed + 1000003 * start_step) % 2**31
   cluster, log_steps = None, settings.log_steps
+  # An evaluation or prediction has a batch for each device.
+  num_devices = placement.count_devices(settings)
   if settings.use_tpu and settings.tpu_name:
     cluster = _find_tpu(settings)
   with cli.user_errors():
@@ -69,7 +72,8 @@ def make_estimator(
         # Away from TPUs the LogHook of `make_model_fn` does both, and more.
         save_summary_steps=(log_steps or 100) if settings.use_tpu else 0,
         log_step_count_steps=(log_steps or None) if settings.use_tpu else None,
-        tf_random_seed=seed,
+        tf_random_seed=seed, session_config=placement.session_config(
+            placement.find(settings)),
         tpu_config=tf_estimator.TPUConfig(
             iterations_per_loop=settings.iterations_per_loop,
             num_shards=settings.num_tpu_cores,
@@ -78,8 +82,9 @@ def make_estimator(
     return tf_estimator.TPUEstimator(
         use_tpu=settings.use_tpu, model_fn=model_fn, config=run_config,
         params={"log_steps": log_steps, "on_log": on_log},
-        train_batch_size=train_batch_size, eval_batch_size=eval_batch_size,
-        predict_batch_size=predict_batch_size)
+        train_batch_size=train_batch_size,
+        eval_batch_size=eval_batch_size * num_devices,
+        predict_batch_size=predict_batch_size * num_devices)
 
 
 def _find_tpu(settings):
@@ -251,7 +256,7 @@ def make_builder(make):
 
 
 def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
-                  init_head="auto", state=None, fresh=None):
+                  init_head="auto", state=None, fresh=None, placed=None):
   """Makes an Estimator's `model_fn` from a task's head.
 
   Args:
@@ -266,6 +271,7 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
       numbers of dropout that --tf_random_seed alone gives, and for checkpoints
       without state.
     fresh: str. See `initial_weights.initialize_from_checkpoint`.
+    placed: placement.Placement. The devices to compute on; None for one.
 
   Returns:
     A function (features, labels, mode, params, config) that returns a
@@ -292,9 +298,15 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
         return head_fn(features, is_training)
 
     parts = None
-    if is_training and settings.gradient_accumulation_steps > 1:
-      parts = _make_parts(build, features, params["batch_size"], settings)
-    head = parts.head if parts else build(features)
+    if is_training and (placed or settings.gradient_accumulation_steps > 1):
+      parts = _make_parts(
+          build, features, params["batch_size"], settings, placed)
+    if placed and not is_training:
+      head = replicas.split_head(
+          build, features, placed,
+          params["batch_size"] // len(placed.devices))
+    else:
+      head = parts.head if parts else build(features)
     with cli.user_errors():
       latest = config and checkpoints.find_checkpoint(config.model_dir)
     scaffold_fn = None
@@ -335,29 +347,42 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
   return model_fn
 
 
-def _make_parts(build, features, batch_size, settings):
-  """Makes the accumulation.Parts of a batch; raises UserError if it has none.
+def _make_parts(build, features, batch_size, settings, placed):
+  """Makes the parts of a batch, in time and over devices.
 
   Args:
     build: function, see `accumulation.Parts`, as for the next.
     features: dict.
     batch_size: int. That of a step.
     settings: optimization.Settings.
+    placed: placement.Placement, or None.
+
+  Returns:
+    accumulation.Parts or replicas.Replicas.
+
+  Raises:
+    UserError: the batch has no such parts.
   """
   steps = settings.gradient_accumulation_steps
-  if batch_size % steps:
+  count = placed.num_replicas if placed else 1
+  if batch_size % (steps * count):
     raise cli.UserError(
-        "train_batch_size=%d of the estimator: expected a multiple of "
-        "gradient_accumulation_steps=%d, for it is the batch of a step" % (
-            batch_size, steps))
-  tf.logging.info("  Batch of a step = %d, in %d parts of %d",
-                  batch_size, steps, batch_size // steps)
-  count, at_end = None, settings.last_accumulation_steps
+        "train_batch_size=%d of the estimator: expected a multiple of %s, for "
+        "it is the batch of a step" % (batch_size, " * ".join(
+            ["gradient_accumulation_steps=%d" % steps] * (steps > 1) +
+            ["%d devices" % count] * (count > 1))))
+  size = batch_size // (steps * count)
+  tf.logging.info("  Batch of a step = %d, in %s parts of %d", batch_size, (
+      "%d * %d" % (steps, count) if placed else steps), size)
+  at_end = settings.last_accumulation_steps
+  num_parts = None
   if at_end % steps:
     is_last = tf.train.get_or_create_global_step() >= (
         settings.num_train_steps - 1)
-    count = tf.where(is_last, at_end, steps)
-  return accumulation.Parts(build, features, batch_size // steps, count)
+    num_parts = tf.where(is_last, at_end, steps)
+  if placed:
+    return replicas.Replicas(build, features, placed, size, steps, num_parts)
+  return accumulation.Parts(build, features, size, num_parts)
 
 
 def train(estimator, input_fn, num_train_steps, start_step=0,
@@ -454,7 +479,8 @@ def checkpoint_to_use(output_dir, start, num_train_steps):
   return checkpoint
 
 
-def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint):
+def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint,
+             num_devices=1):
   """Evaluates a checkpoint.
 
   Args:
@@ -464,6 +490,7 @@ def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint):
     eval_hooks: list of SessionRunHook.
     checkpoint: str, from `checkpoint_to_use`. None for the latest, or the
       weights that the model starts with.
+    num_devices: int. Devices that compute a batch each at the same time.
 
   Returns:
     dict from name to figure.
@@ -471,6 +498,9 @@ def evaluate(estimator, input_fn, steps, eval_hooks, checkpoint):
   Raises:
     UserError: the figures are of another step than the checkpoint.
   """
+  if steps and num_devices > 1:
+    input_fn = input_pipeline.end_after(input_fn, steps, num_devices)
+    steps = None
   results = estimator.evaluate(
       input_fn=input_fn, steps=steps, hooks=eval_hooks,
       checkpoint_path=checkpoint and files.literal(checkpoint))

@@ -45,7 +45,7 @@ _GROUPS = [
      hub_dir glue_submission_dir tune_thresholds plots"""),
     ("Device", """
      batch_size remove_padding recompute_grad compute_dtype use_xla
-     xla_cache_dir use_one_hot_embeddings use_tpu tpu_name
+     xla_cache_dir use_one_hot_embeddings num_gpus use_tpu tpu_name
      tpu_zone gcp_project num_tpu_cores iterations_per_loop master"""),
 ]
 

@@ -57,16 +57,17 @@ HEADS = {
 
 
 def train(head_fn, features, num_parts, batch_size=None, known=True,
-          num_train_steps=10, **settings):
+          num_train_steps=10, placed=None, **settings):
   """Returns variables after two steps, by name; and their losses and norms."""
   rows = len(next(iter(features.values())))
   rng = np.random.RandomState(5)
-  with tf.Graph().as_default(), tf.Session() as session:
+  config = tf.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)
+  with tf.Graph().as_default(), tf.Session(config=config) as session:
     with tf.variable_scope("", use_resource=True):
       tf.train.get_or_create_global_step()
     spec = training.make_model_fn(head_fn, None, optimization.Settings(
         0.01, num_train_steps, 0, gradient_accumulation_steps=num_parts,
-        **settings))({
+        **settings), placed=placed)({
             name: tf.constant(value) if known else
             tf.placeholder_with_default(value, (None,) + value.shape[1:])
             for name, value in features.items()},
