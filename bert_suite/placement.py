@@ -62,7 +62,8 @@ def count_devices(settings):
 def _count_gpus(asked):
   """Returns how many GPUs --num_gpus asks for; raises UserError."""
   if asked != "all" and not re.match("[1-9][0-9]{0,5}$", asked):
-    raise UserError("--num_gpus=%s: expected a number from 1 on, or all" % asked)
+    raise UserError(
+        "--num_gpus=%s: expected a number from 1 on, or all" % asked)
   found = [gpu.name for gpu in environment.find_gpus()]
   count = len(found) if asked == "all" else int(asked)
   if not found or count > len(found):

@@ -1,4 +1,4 @@
-"""The model several times in a graph, on a device each, with a share of a batch.
+"""The model several times in a graph: a device each, a share of the batch each.
 
 All replicas compute with the same variables, which are on the first device of
 each process, and each is read from there once in a step. What they have to add

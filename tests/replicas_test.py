@@ -2,12 +2,12 @@
 
 import os
 
-from accumulation_test import (  # noqa: F401
-    HEADS, check_alike, make_features, train, without_dropout)
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from accumulation_test import (  # noqa: F401
+    HEADS, check_alike, make_features, train, without_dropout)
 from bert_suite import (
     cli, environment, modeling, optimization, placement, tf_estimator, training,
     training_state, xla)
