@@ -9,7 +9,7 @@ import importlib
 _MODULES = (
     "create_pretraining_data", "export_model", "extract_features", "modeling",
     "optimization", "predictor", "run_classifier", "run_classifier_with_tfhub",
-    "run_pretraining", "run_squad", "squad_metrics", "tokenization")
+    "run_ner", "run_pretraining", "run_squad", "squad_metrics", "tokenization")
 
 
 def __getattr__(name):

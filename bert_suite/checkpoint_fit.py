@@ -15,7 +15,8 @@ INIT_HEADS = ("auto", "keep", "new")
 # The variables of all tasks' heads.
 CLASSIFIER_HEAD = ("output_weights", "output_bias")
 SQUAD_HEAD = ("cls/squad/output_weights", "cls/squad/output_bias")
-HEADS = CLASSIFIER_HEAD + SQUAD_HEAD
+NER_HEAD = ("cls/ner/output_weights", "cls/ner/output_bias")
+HEADS = CLASSIFIER_HEAD + SQUAD_HEAD + NER_HEAD
 
 # How names end in the checkpoints of TensorFlow 2's Keras models.
 _OBJECT_BASED = "/.ATTRIBUTES/VARIABLE_VALUE"

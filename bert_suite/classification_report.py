@@ -184,7 +184,7 @@ def make_report(examples, logits, label_ids, labels, problem):
     if len(labels) > _LARGEST_MATRIX:
       lines += _show_confused(label_ids, said, labels)
     else:
-      lines += _show_confusion(metrics.count_confusion(
+      lines += show_confusion(metrics.count_confusion(
           label_ids, said, len(labels)), labels)
   return "\n".join(lines + _mistakes(
       examples, wrong, probabilities, labels, problem,
@@ -206,8 +206,13 @@ def _table(labels, hits, said, are):
           for row in rows]
 
 
-def _show_confusion(confusion, labels):
-  """Returns lines: a row per right label, a column per prediction."""
+def show_confusion(confusion, labels):
+  """Returns lines: a row per right label, a column per prediction.
+
+  Args:
+    confusion: int array [L, L], see `metrics.count_confusion`.
+    labels: list of str.
+  """
   width = max(6, len(str(confusion.max())) + 1)
   names = ["(%d) %s" % (i + 1, _one_line(label))
            for i, label in enumerate(labels)]

@@ -133,12 +133,13 @@ class Predictor:
 
     Args:
       texts: list of str, or of (str, str) for pairs. Questions with their
-        contexts for squad.
+        contexts for squad. For ner a text may be the list of its words.
 
     Returns:
       classifier: float32 [texts, labels], probabilities. features: float32
       [texts, W], or, without pooling, a list of float32 [T, layers, W]. squad:
       a list of dict with "text", "probability", "start_char" and "end_char".
+      ner: a list of dict with "text", "tokens", "tags" and "spans".
       masked_lm: for each text, for each [MASK] in it, a list of (word piece,
       probability), the likeliest first.
 
@@ -155,7 +156,8 @@ class Predictor:
       raise ValueError("predict takes a list of texts, found %s" %
                        type(texts).__name__)
     return self._task.answer(self, [
-        _as_pair(text, "texts[%d]" % i) for i, text in enumerate(texts)])
+        _as_pair(text, "texts[%d]" % i, self._task.reads_words)
+        for i, text in enumerate(texts)])
 
   def close(self):
     """Frees the model's memory; it can no longer answer."""
@@ -266,10 +268,16 @@ def find_saved_model(path):
                not has(version, "tfhub_module.pb")), None)
 
 
-def _as_pair(text, where):
-  """Returns (text, None) of a text, and a pair as a tuple, as str."""
+def _as_pair(text, where, reads_words=False):
+  """Returns (text, None) of a text, and a pair as a tuple, as str.
+
+  With `reads_words`, a list of texts is the words of one: (list, None).
+  """
   if isinstance(text, (str, bytes)):
     return _decode(text, where), None
+  if reads_words and isinstance(text, list) and all(
+      isinstance(word, (str, bytes)) for word in text):
+    return [_decode(word, where) for word in text], None
   if isinstance(text, (tuple, list, np.ndarray)) and len(text) == 2 and all(
       isinstance(part, (str, bytes)) for part in text):
     return tuple(_decode(part, where) for part in text)

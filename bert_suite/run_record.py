@@ -187,6 +187,7 @@ _KINDS = {
     "truncate, head_tail or windows": lambda value: value in (
         "truncate", "head_tail", "windows"),
     "mean or max": lambda value: value in ("mean", "max"),
+    "IOB1, IOB2 or IOBES": lambda value: value in ("IOB1", "IOB2", "IOBES"),
     "one of " + ", ".join(problem_types.KINDS): lambda value: value in (
         problem_types.KINDS)}
 # What `write_record` and the scripts write: from the keys that lead to a value
@@ -197,12 +198,15 @@ _FIELDS = {
     "thresholds": "a list of numbers",
     "vocabulary": "an object", "vocabulary size": "a whole number above 0",
     "vocabulary sha256": "a hash", "do_lower_case": "true or false",
+    "tag_scheme": "IOB1, IOB2 or IOBES",
+    "valid_tags_only": "true or false",
     "strip_accents": "true or false", "use_next_sentence": "true or false",
     "training": "an object", "training vocab_file": "a path",
     "training max_seq_length": "a whole number above 0",
     "training doc_stride": "a whole number above 0",
     "training max_query_length": "a whole number above 0",
     "training version_2_with_negative": "true or false",
+    "training valid_tags_only": "true or false",
     "training long_text": "truncate, head_tail or windows",
     "training window_stride": "a whole number above 0",
     "training window_pooling": "mean or max",

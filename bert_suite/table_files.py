@@ -31,13 +31,21 @@ def find_format(path, given=None):
   Raises:
     ValueError: its name does not say it.
   """
-  root = path[:-len(".gz")] if path.lower().endswith(".gz") else path
-  found = (given or "").lower() or _ENDINGS.get(
-      os.path.splitext(root)[1].lower())
+  found = (given or "").lower() or _format_of(path)
   if found is None:
     raise ValueError("%s: its name does not end with .tsv, .csv or .jsonl, "
                      "with or without .gz; pass --table_format" % path)
   return found
+
+
+def _format_of(path):
+  root = path[:-len(".gz")] if path.lower().endswith(".gz") else path
+  return _ENDINGS.get(os.path.splitext(root)[1].lower())
+
+
+def is_json(path):
+  """Returns whether a file is JSON lines, by its name."""
+  return _format_of(path) == "jsonl"
 
 
 def has_header(columns):
@@ -67,9 +75,9 @@ def read_rows(path, columns, table_format=None, optional=None):
   """
   table_format = find_format(path, table_format)
   with tf.gfile.GFile(path, "rb") as reader:
-    lines = _read_lines(gzip_files.unpacked(reader, path), path)
+    lines = read_lines(gzip_files.unpacked(reader, path), path)
     if table_format == "jsonl":
-      for number, found in _parse_json(lines, path):
+      for number, found in parse_json(lines, path):
         _check_columns([one for one in columns if one != optional], found,
                        "%s, line %d" % (path, number))
         yield number, [found.get(column) for column in columns]
@@ -90,8 +98,19 @@ def read_rows(path, columns, table_format=None, optional=None):
                      for index in indices]
 
 
-def _read_lines(reader, path):
-  """Yields the lines of a file, without blank ones at its end."""
+def read_lines(reader, path):
+  """Yields the lines of a file, without blank ones at its end.
+
+  Args:
+    reader: binary file.
+    path: str. Its name, for messages.
+
+  Yields:
+    str, without what ends the line; "" for one of white space only.
+
+  Raises:
+    ValueError: a line is not UTF-8.
+  """
   blank = 0
   for number, line in enumerate(reader, 1):
     if number == 1 and line.startswith(codecs.BOM_UTF8):
@@ -157,8 +176,17 @@ def _explain(error, record, path, number):
   return "%s, line %d, column %d: %s" % (path, number, good + 1, cause)
 
 
-def _parse_json(lines, path):
-  """Yields the number and the dict of each line."""
+def parse_json(lines, path, sample='{"text": "...", "label": "..."}'):
+  """Yields the number and the dict of each line of JSON lines.
+
+  Args:
+    lines: iterable of str.
+    path: str. The file, for messages.
+    sample: str. What a line should be like, for messages.
+
+  Raises:
+    ValueError: a line is something else.
+  """
   for number, line in enumerate(lines, 1):
     where = "%s, line %d" % (path, number)
     try:
@@ -170,9 +198,8 @@ def _parse_json(lines, path):
                        "each line" % (where, getattr(error, "colno", 1),
                                       getattr(error, "msg", error))) from None
     if not isinstance(found, dict):
-      raise ValueError("%s: found a JSON %s, expected an object such as "
-                       '{"text": "...", "label": "..."}' % (
-                           where, type(found).__name__))
+      raise ValueError("%s: found a JSON %s, expected an object such as %s" % (
+          where, type(found).__name__, sample))
     yield number, found
 
 

@@ -77,7 +77,9 @@ class Task:
       such as run.json; best/ has copies.
     options: names of arguments of `trained_models.find` that only it takes.
     max_seq_length: int. Default where neither a caller nor run.json has one.
+    predictions_file: str. Name of the file that predictions are written to.
     never_split: tokens that a served model finds in texts.
+    reads_words: bool. A served model also takes texts as lists of their words.
     searches: bool. Predictor's arguments of a search for answers apply to it.
     cuts: arguments of `model_inputs.CutCount` for what a served model reads.
     labels: list of str, or None.
@@ -102,7 +104,9 @@ class Task:
   model_files = (checkpoints.FILE_NAME,)
   options = ()
   max_seq_length = 128
+  predictions_file = "test_results.tsv"
   never_split = ()
+  reads_words = False
   searches = False
   cuts = ("texts", "max_seq_length, [CLS] and [SEP] included,")
   labels = None
@@ -172,7 +176,7 @@ class Task:
   def result_files(self):
     """Returns the names of the files that it writes to --output_dir."""
     return [self.record_file(split) for split in self.splits] + [
-        "eval_results.txt", "test_results.tsv"]
+        "eval_results.txt", self.predictions_file]
 
   def path(self, name):
     """Returns the path of a file in --output_dir."""
@@ -344,7 +348,7 @@ class Task:
     return predictions
 
   def predict(self, estimator, data, checkpoint):
-    """Writes test_results.tsv, a row per example.
+    """Writes `predictions_file`, a row per example.
 
     Args:
       estimator: TPUEstimator.
@@ -355,7 +359,7 @@ class Task:
     results = self.answers(estimator.predict(
         input_fn=self.input_fn("predict", data),
         checkpoint_path=checkpoint and files.literal(checkpoint)))
-    path, count = self.path("test_results.tsv"), 0
+    path, count = self.path(self.predictions_file), 0
     with files.atomic_path(path) as temporary:
       with tf.gfile.GFile(temporary, "w") as writer, progress.Progress(
           "Predicting", data.num_examples) as shown:
@@ -369,10 +373,11 @@ class Task:
     tf.logging.info("Wrote %d predictions to %s", count, path)
 
   def row(self, prediction):
-    """Returns an example's row of test_results.tsv, without the line break.
+    """Returns an example's row of `predictions_file`, without the line break.
 
     Args:
-      prediction: dict from the name of one of the head's predictions to array.
+      prediction: dict from the name of one of the head's predictions to array,
+        or what else `answers` makes of them.
     """
     raise NotImplementedError()
 

@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     checkpoint_files, checkpoints, cli, features, model_inputs, modeling,
-    run_classifier, run_pretraining, run_squad, serving, tokenization)
+    run_classifier, run_ner, run_pretraining, run_squad, serving, tokenization)
 
 
 class TrainedModel(collections.namedtuple(
@@ -35,7 +35,8 @@ class TrainedModel(collections.namedtuple(
 # From the name of a task to its class; a program's own tasks are added here.
 TASKS = {task.name: task for task in (
     run_classifier.ClassificationTask, features.FeaturesTask,
-    run_pretraining.PreTrainingTask, run_squad.QuestionAnsweringTask)}
+    run_ner.TaggingTask, run_pretraining.PreTrainingTask,
+    run_squad.QuestionAnsweringTask)}
 
 
 def find_task(name, source=None):
@@ -68,8 +69,9 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
     max_seq_length: int.
     remove_padding: bool. See `modeling.Options`.
     strip_accents: bool. See FullTokenizer; None for what was used in training.
-    **options: "labels", list of str, or str with commas, and "problem_type",
-      one of problem_types.KINDS, of classifiers;
+    **options: "labels", list of str, or str with commas, of classifiers and
+      ner, and "problem_type", one of problem_types.KINDS, of classifiers;
+      "tag_scheme", str, and "valid_tags_only", bool, of ner;
       "layers", str with commas or list of int, and "pooling", str, of the task
       features. None for what is not given.
 
@@ -123,7 +125,7 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
     modeling.check_seq_length(length, config.max_position_embeddings)
   except ValueError as error:
     raise ValueError("%s: %s" % (model_dir or init_checkpoint, error)) from None
-  for name in ("labels", "problem_type"):
+  for name in ("labels", "problem_type", "tag_scheme"):
     options[name] = options.get(name) or record.get(name)
   served = task_class.serve(
       config, options, training, init_checkpoint, dataclasses.replace(
@@ -302,6 +304,7 @@ def _check_options(task, options, do_lower_case, strip_accents, record, source):
   known = dict({"strip_accents": record.get("do_lower_case")}, **record)
   for name, value in (("labels", labels or None),
                       ("problem_type", options.get("problem_type")),
+                      ("tag_scheme", options.get("tag_scheme")),
                       ("do_lower_case", do_lower_case),
                       ("strip_accents", strip_accents)):
     there = known.get(name)

@@ -17,6 +17,7 @@ _GROUPS = [
     ("Data", """
      task_name data_dir train_file dev_file test_file predict_file text_a
      text_b label multi_label label_separator regression table_format dev_share
+     word_column tag_column tag_scheme context
      xnli_language train_language data_file predictions_file null_odds_file
      input_file eval_input_file output_file max_seq_length long_text
      window_stride window_pooling doc_stride max_query_length
@@ -42,7 +43,7 @@ _GROUPS = [
      eval_steps eval_each_epoch best_metric early_stopping_patience use_best
      max_eval_steps n_best_size max_answer_length
      null_score_diff_threshold verbose_logging output_format export_dir
-     hub_dir glue_submission_dir tune_thresholds plots"""),
+     hub_dir glue_submission_dir tune_thresholds valid_tags_only plots"""),
     ("Device", """
      batch_size remove_padding recompute_grad compute_dtype use_xla
      xla_cache_dir use_one_hot_embeddings num_gpus use_tpu tpu_name
@@ -75,7 +76,8 @@ _ELSEWHERE = [
      "use --train_file", "use --input_file"),
     ("validation_file dev_file eval_file test_file", "use --data_dir, the "
      "folder with dev.tsv and test.tsv, or --dev_file and --test_file with "
-     "--task_name=table", "use --predict_file",
+     "--task_name=table", "use --dev_file and --test_file",
+     "use --predict_file",
      "use --eval_input_file"),
     ("model_name_or_path model_name model pretrained_model",
      "use --bert_hub_module_handle", "use --model_dir",

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from bert_suite import (
     classifier_head, cli, modeling, optimization, tf_estimator, training, xla)
 from bert_suite.classification import make_encoder
+from bert_suite.ner import head as ner_head
 from bert_suite.pretraining import heads
 from bert_suite.squad import head as squad_head
 
@@ -46,12 +47,22 @@ def classifier(options, **more):
       make_encoder(CONFIG, options), 2, False, **more)
 
 
+def ner(options):
+  def head_fn(features, is_training):
+    return ner_head.make_head(CONFIG, options, dict(
+        features, label_ids=features["segment_ids"],
+        label_mask=features["input_mask"]), is_training, 2, [0.2, 3.0])
+
+  return head_fn
+
+
 HEADS = {
     "pretraining": lambda options: functools.partial(
         heads.make_head, CONFIG, options, True),
     "classifier": classifier,
     "weighted classifier": lambda options: classifier(
         options, label_weights=[0.2, 3.0]),
+    "NER": ner,
     "SQuAD": lambda options: functools.partial(
         squad_head.make_head, CONFIG, options)}
 
@@ -109,6 +120,7 @@ def without_dropout(monkeypatch):
                "compiled": True}, 3, {"compiled": True}),
     ("classifier", {"remove_padding": True}, 3, {"clip_norm": 0.1}),
     ("weighted classifier", {}, 4, {}),
+    ("NER", {"remove_padding": True}, 4, {}),
     ("SQuAD", {"remove_padding": True}, 12, {"clip_norm": 0.1})])
 def test_parts_make_the_update_of_the_whole_batch(
     name, options, num_parts, settings):

@@ -27,6 +27,7 @@ from helpers import captured_log
 import modeling
 import run_classifier
 import run_classifier_with_tfhub
+import run_ner
 import run_pretraining
 import run_squad
 import squad_metrics
@@ -49,7 +50,7 @@ def parse(*arguments):
 def test_scripts_imported_side_by_side_define_no_flags_yet():
   script = ("import tensorflow; from bert_suite import tf_estimator; "
             "from absl import flags; before = set(flags.FLAGS); "
-            "import run_classifier, run_pretraining, run_squad, squad_metrics; "
+            "import run_classifier, run_ner, run_pretraining, run_squad; "
             "print(sorted(set(flags.FLAGS) - before))")
   output = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT,
                                    stderr=subprocess.DEVNULL)
@@ -243,7 +244,8 @@ def test_a_tilde_before_no_user_is_a_name_only_if_it_exists(no_flags, home):
 
 @pytest.mark.parametrize("script", [
     create_pretraining_data, export_model, extract_features, run_classifier,
-    run_classifier_with_tfhub, run_pretraining, run_squad, squad_metrics],
+    run_classifier_with_tfhub, run_ner, run_pretraining, run_squad,
+    squad_metrics],
                          ids=lambda script: script.__name__)
 def test_flags_for_files_and_folders_expand_a_tilde(no_flags, home, script):
   script.define_flags()
@@ -547,6 +549,7 @@ def test_what_is_assigned_to_settings_is_parsed(home):
 @pytest.mark.parametrize("script, text", [
     (run_classifier, "--data_dir, --task_name, --vocab_file, --bert_config_f"),
     (run_classifier_with_tfhub, "--data_dir, --task_name, --bert_hub_module_h"),
+    (run_ner, "--vocab_file, --bert_config_file, --output_dir"),
     (run_squad, "--output_dir"),
     (run_pretraining, "--input_file, --bert_config_file, --output_dir"),
     (create_pretraining_data, "--input_file, --output_file, --vocab_file"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from bert_suite import text_windows
 from bert_suite.squad import data as squad_data, reader as squad_files
 from helpers import WORDS, captured_log, gzip_file, write_vocab
 import tokenization
@@ -377,7 +378,7 @@ def test_windows_of_long_contexts_are_those_of_a_slow_count():
   for _ in range(50):
     count, size, stride = rng.randint(1, 60), rng.randint(1, 20), rng.randint(
         1, 25)
-    windows = squad_data._find_windows(count, size, stride)
+    windows = text_windows.find_windows(count, size, stride)
     start = 0
     for window in windows:
       assert window.start == start
@@ -409,7 +410,7 @@ def slow_max_context(bounds, count):
 def test_windows_of_a_book_take_a_few_megabytes(size, stride):
   tracemalloc.start()
   try:
-    windows = squad_data._find_windows(150000, size, stride)
+    windows = text_windows.find_windows(150000, size, stride)
     _, peak = tracemalloc.get_traced_memory()
   finally:
     tracemalloc.stop()

@@ -150,14 +150,14 @@ def test_the_name_of_a_format_is_not_case_sensitive(tmp_path):
 def test_an_open_quote_does_not_read_the_rest_of_a_file(tmp_path, monkeypatch):
   monkeypatch.setattr(table_files, "_LONGEST_TEXT", 2 ** 18)
   path = write(tmp_path, "a.csv", 'text,label\n"open,a\n' + "b,c\n" * 2 ** 17)
-  read_lines, seen = table_files._read_lines, []
+  read_lines, seen = table_files.read_lines, []
 
   def counting(*arguments):
     for line in read_lines(*arguments):
       seen.append(line)
       yield line
 
-  monkeypatch.setattr(table_files, "_read_lines", counting)
+  monkeypatch.setattr(table_files, "read_lines", counting)
   import csv
   before = csv.field_size_limit(131072)
   try:

@@ -11,16 +11,28 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, faults, run_settings, tf_estimator, training
+from bert_suite import (
+    cli, faults, input_pipeline, run_settings, tf_estimator, training)
+from bert_suite.ner import head as ner_head
 import helpers
 import modeling
 import run_classifier
+import run_ner
 import run_pretraining
 import run_squad
 
 CONFIG = modeling.BertConfig(**dict(
     helpers.CONFIG, num_hidden_layers=2, hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0))
+
+
+def make_ner(init_checkpoint, settings, options):
+  return training.make_model_fn(
+      lambda features, is_training: ner_head.make_head(
+          CONFIG, options, features, is_training, 3,
+          in_graph=settings.use_tpu), init_checkpoint, settings)
+
+
 SCRIPTS = {
     run_classifier: (
         lambda path: run_classifier.file_based_input_fn_builder(
@@ -29,6 +41,12 @@ SCRIPTS = {
     run_squad: (
         lambda path: run_squad.input_fn_builder(path, 16, True, True),
         lambda *args: run_squad.make_model_fn(CONFIG, *args)),
+    run_ner: (
+        lambda path: input_pipeline.make_input_fn(path, {
+            name: tf.FixedLenFeature([16], tf.int64) for name in (
+                "input_ids", "input_mask", "segment_ids", "label_ids",
+                "label_mask")}, True, True),
+        make_ner),
     run_pretraining: (
         lambda path: run_pretraining.input_fn_builder([path], 16, 4, True),
         lambda *args: run_pretraining.make_model_fn(CONFIG, *args))}
@@ -61,10 +79,11 @@ def build_step(script, features, use_tpu=True, **flags):
   assert not (use_tpu and (options.remove_padding or options.compiled))
   if not use_tpu:
     # Else the norm takes the rows of a word one by one, and the softmax over
-    # the tokens of a question leaves padding out.
+    # the tokens of a question leaves padding out; here, padding has tags.
     options = dataclasses.replace(
         options, use_one_hot_embeddings=True,
-        remove_padding=options.remove_padding and script is not run_squad)
+        remove_padding=options.remove_padding and script not in (
+            run_squad, run_ner))
   model_fn = SCRIPTS[script][1](
       None, run_settings.optimizer_settings(settings, 10), options)
   spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
@@ -106,7 +125,7 @@ def test_every_shape_of_a_step_is_static(script, way, tmp_path):
                                                 "ResourceGather")
                 and op.inputs[0] is table.op.outputs[0]]
     # One sum over the cores for each gradient.
-    unused = 2 if script is run_squad else 0  # those of the pooler
+    unused = 2 if script in (run_squad, run_ner) else 0  # those of the pooler
     assert len([op for op in ops if op.type == "CrossReplicaSum"]) == (
         len(tf.trainable_variables()) - unused)
 
@@ -157,8 +176,8 @@ def take_steps(script, folder, use_tpu, **flags):
 
 @pytest.mark.skipif(tf.__version__.startswith("1."), reason="XLA of its CPU")
 @pytest.mark.parametrize("script, way", [
-    (run_classifier, WAYS[0]), (run_squad, WAYS[1]), (run_pretraining, WAYS[2]),
-    (run_pretraining, WAYS[1])], ids=str)
+    (run_classifier, WAYS[0]), (run_squad, WAYS[1]), (run_ner, WAYS[1]),
+    (run_pretraining, WAYS[2]), (run_pretraining, WAYS[1])], ids=str)
 def test_the_step_of_a_tpu_compiles_and_is_that_of_a_cpu(
     script, way, tmp_path, monkeypatch):
   """But for the sum over cores, which a CPU's XLA lacks: here is one core."""

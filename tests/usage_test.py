@@ -16,13 +16,15 @@ import extract_features
 from helpers import TOP
 import run_classifier
 import run_classifier_with_tfhub
+import run_ner
 import run_pretraining
 import run_squad
 import squad_metrics
 
 SCRIPTS = {script.__name__.split(".")[-1]: script for script in (
     create_pretraining_data, export_model, extract_features, run_classifier,
-    run_classifier_with_tfhub, run_pretraining, run_squad, squad_metrics)}
+    run_classifier_with_tfhub, run_ner, run_pretraining, run_squad,
+    squad_metrics)}
 EVERY_SCRIPT = pytest.mark.parametrize("name", sorted(SCRIPTS))
 
 
@@ -174,6 +176,7 @@ if __name__ == "__main__":
     ("run_classifier", "train_data", "use --data_dir, the folder with train.tsv"
      " and dev.tsv, or --train_file with"),
     ("run_pretraining", "train_file", "use --input_file"),
+    ("run_ner", "eval_file", "use --dev_file and --test_file"),
     ("run_classifier", "fp16", "use --compute_dtype=bfloat16, or float16 on"),
     ("run_squad", "nobf16", "use --compute_dtype=bfloat16, or float16 on"),
     ("export_model", "fp16", "leave it out: everything is computed in"),

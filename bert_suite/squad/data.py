@@ -13,11 +13,10 @@ import re
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import reader as squad_files
-from .. import model_inputs, progress
+from .. import model_inputs, progress, text_windows
 from .records import FeatureWriter  # noqa: F401  # programs find it here
 
 FIRST_UNIQUE_ID = 1000000000
@@ -295,7 +294,7 @@ def check_lengths(max_seq_length, doc_stride, max_query_length):
 def warn_of_long_stride(max_seq_length, doc_stride, max_query_length):
   """Warns of windows that may not overlap.
 
-  There is no gap between them then, see `_find_windows`, but an answer on the
+  There is no gap between them then, see `text_windows`, but an answer on the
   border of two is in neither.
   """
   room = max_seq_length - max_query_length - 3
@@ -305,9 +304,6 @@ def warn_of_long_stride(max_seq_length, doc_stride, max_query_length):
         "window has room for beside a question of --max_query_length: windows "
         "may not overlap, and an answer on the border of two is in neither",
         doc_stride, room)
-
-
-_Window = collections.namedtuple("_Window", ["start", "stop", "is_max_context"])
 
 
 class _Pieces:
@@ -329,22 +325,11 @@ class _Pieces:
     self._windows = {}
 
   def windows(self, size, stride):
-    """Returns a list of _Window of at most `size` pieces."""
+    """Returns a list of Window of at most `size` pieces."""
     if (size, stride) not in self._windows:
-      self._windows[size, stride] = _find_windows(
+      self._windows[size, stride] = text_windows.find_windows(
           len(self.pieces), size, stride)
     return self._windows[size, stride]
-
-
-def _context_score(left, right, size):
-  """Returns how much of its context a window shows around a piece, a float.
-
-  Args:
-    left: int, or array of int. Pieces of the window before the piece.
-    right: int, or array of int. Pieces of the window after it.
-    size: int. Pieces of the window.
-  """
-  return np.minimum(left, right) + 0.01 * size
 
 
 def check_is_max_context(doc_spans, cur_span_index, position):
@@ -359,36 +344,10 @@ def check_is_max_context(doc_spans, cur_span_index, position):
   for index, span in enumerate(doc_spans):
     left = position - span.start
     if 0 <= left < span.length:
-      scores[index] = _context_score(left, span.length - 1 - left, span.length)
-  # The first of equals, as in `_find_windows`.
+      scores[index] = text_windows.context_score(
+          left, span.length - 1 - left, span.length)
+  # The first of equals, as in `text_windows.find_windows`.
   return cur_span_index == max(scores, key=scores.get, default=None)
-
-
-def _find_windows(num_pieces, size, stride):
-  """Lays windows over pieces.
-
-  A piece is best in the window that has the most pieces on the side of it where
-  there are fewer; between equals in the longest, then in the first. That window
-  is the piece's "max context": answers that begin with it are read there.
-  """
-  bounds, start = [], 0
-  while start < num_pieces:
-    stop = min(start + size, num_pieces)
-    bounds.append((start, stop))
-    if stop == num_pieces:
-      break
-    start += min(size, stride)
-  # One value per piece, not per window and piece: books have many of both.
-  best = np.full([num_pieces], -1.0)
-  best_window = np.zeros([num_pieces], np.int32)
-  for index, (start, stop) in enumerate(bounds):
-    left = np.arange(stop - start)
-    scores = _context_score(left, left[::-1], stop - start)
-    is_better = scores > best[start:stop]  # the first of equals stays
-    best[start:stop][is_better] = scores[is_better]
-    best_window[start:stop][is_better] = index
-  return [_Window(start, stop, best_window[start:stop] == index)
-          for index, (start, stop) in enumerate(bounds)]
 
 
 def _make_feature(unique_id, example_index, window_index, window, query, pieces,
@@ -465,7 +424,7 @@ def _add_answer(feature, example, answer, window, first):
     feature: InputFeatures, changed.
     example: SquadExample.
     answer: (int, int). First and last piece, or None.
-    window: _Window.
+    window: text_windows.Window.
     first: int. Position of the window's first piece.
   """
   feature.is_impossible = example.is_impossible

@@ -1,0 +1,1 @@
+"""What run_ner is made of: files, tags, windows, head, scores, results."""
