@@ -21,6 +21,21 @@ NOT_IN_FUNCTIONS = "not_in_functions"
 _local = threading.local()
 
 
+def smaller_parts(batch_size, num_parts):
+  """Returns into how many parts a batch goes whose parts are half as large.
+
+  Args:
+    batch_size: int.
+    num_parts: int. The parts that are too large.
+
+  Returns:
+    int, the least divisor of `batch_size` that is at least twice `num_parts`;
+    None where a part is one example already.
+  """
+  return next((count for count in range(2 * num_parts, batch_size + 1)
+               if batch_size % count == 0), None)
+
+
 def share(loss, sum_weights):
   """Returns what the mean of a part adds to that of the whole batch.
 

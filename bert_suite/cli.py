@@ -181,7 +181,19 @@ def call_here(flag_values, function):
   if progress:
     progress.quiet_logging()
   try:
-    return function()
+    with described_faults():
+      return function()
+  finally:
+    faults.run_flags.reset(before)
+    if progress:
+      progress.close_all()  # or what follows would continue a bar's line
+
+
+@contextlib.contextmanager
+def described_faults():
+  """Turns a fault of disk, memory or data into a UserError, nothing else."""
+  try:
+    yield
   except UserError:
     raise
   except Exception as error:
@@ -189,10 +201,6 @@ def call_here(flag_values, function):
     if text is None:
       raise
     raise UserError(text) from None
-  finally:
-    faults.run_flags.reset(before)
-    if progress:
-      progress.close_all()  # or what follows would continue a bar's line
 
 
 def check_given(settings, required):

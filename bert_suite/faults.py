@@ -54,6 +54,13 @@ def message_of(error):
   return getattr(error, "message", None) or str(error) or type(error).__name__
 
 
+def is_for_memory(error):
+  """Returns whether an exception is TensorFlow's for want of memory."""
+  text = message_of(error)
+  return is_of_tensorflow(error) and bool(
+      _NO_MEMORY.search(text) and not _FULL.search(text))
+
+
 def describe(error):
   """Returns one line for a fault of disk or data, None for one of the program.
 
@@ -71,8 +78,7 @@ def describe(error):
   of_tensorflow = is_of_tensorflow(error)
   # The writer of TensorBoard's events raises these two.
   may_be_of_disk = of_tensorflow or type(error) in (RuntimeError, IndexError)
-  full = may_be_of_disk and re.search(
-      ".*(No space left|Disk quota|File too large).*", text)
+  full = may_be_of_disk and _FULL.search(text)
   if full or code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
     return ("no room to write to (%s); what was complete is still there: free "
             "some space, or name a folder on another disk, and give the same "
@@ -96,6 +102,8 @@ def describe(error):
   return None
 
 
+_FULL = re.compile(".*(No space left|Disk quota|File too large).*")
+
 # How TensorFlow says that memory ran out, and how it says that a library of the
 # GPU did not start, for which that is the usual reason.
 _NO_MEMORY = re.compile(
@@ -105,6 +113,11 @@ _NO_LIBRARY = re.compile(
     "CU(DNN|BLAS)_STATUS_NOT_INITIALIZED|(create|creating) (cudnn|cublas)|"
     "without BLAS support|BLAS x?GEMM launch failed|(DNN|BLAS) library init",
     re.I)
+
+# The flags with which training has the same results in less memory, and with
+# what they do not go.
+_SAVING = [("auto_micro_batch", "use_tpu"),
+           ("recompute_grad", "bert_hub_module_handle")]
 
 # The flags that say how much is computed at once, and what asks for it.
 _BATCH_SIZES = [
@@ -123,15 +136,27 @@ def _describe_memory(text):
   if line is None:
     return None
   known = run_flags.get() or {}
+
+  def is_on(name):
+    return name in known and bool(known[name].value)
+
   names = [name for name, wanted_by in _BATCH_SIZES
-           if name in known and wanted_by in known and known[wanted_by].value]
+           if name in known and is_on(wanted_by) and not (
+               name == "train_batch_size" and is_on("auto_micro_batch"))]
+  saving = ["--" + name for name, refused_with in _SAVING
+            if name in known and is_on("do_train") and not (
+                is_on(name) or is_on(refused_with))]
   figures = ["--%s=%s" % (name, usage.figure_of(known[name]))
              for name in names + ["max_seq_length"] if name in known]
-  return ("%s (%s); lower %s, or end other programs on the device (nvidia-smi "
-          "lists those on a GPU)" % (
-              "out of memory" if _NO_MEMORY.search(line) else
-              "a library of the GPU did not start, usually for want of memory",
-              line[:200], " or ".join(figures) or "the batch size"))
+  what = "out of memory"
+  if not _NO_MEMORY.search(line):
+    what = "a library of the GPU did not start, usually for want of memory"
+    saving = []
+  return ("%s (%s); %slower %s, or end other programs on the device "
+          "(nvidia-smi lists those on a GPU)" % (
+              what, line[:200], "give %s, for the same results in less memory, "
+              "or " % " or ".join(saving) if saving else "",
+              " or ".join(figures) or "the batch size"))
 
 
 def _describe_records(text):

@@ -114,6 +114,10 @@ class OptimizationSettings(TrainingSettings):
       "integer", 1, "Batches of --train_batch_size that make one step: they "
       "are computed one by one, in the memory of one; the update is that of "
       "all as one batch.", lower_bound=1)
+  auto_micro_batch: bool = option(
+      "bool", False, "Where memory runs out, compute each batch of "
+      "--train_batch_size in parts half as large, one by one, and go on from "
+      "the last checkpoint: the update is still that of the batch asked for.")
   learning_rate: float = option(
       "float", 5e-5, "Peak learning rate.", above=0)
   optimizer: str = option(
@@ -381,6 +385,15 @@ def check_tpu(use_tpu):
   if use_tpu and not hasattr(tf, "estimator"):
     raise UserError("--use_tpu: TPU training needs TensorFlow 2.15 or older, "
                     "this is TensorFlow %s" % tf.__version__)
+
+
+def check_micro_batch(settings):
+  """Raises UserError where --auto_micro_batch cannot do what it says."""
+  if settings.use_tpu and getattr(settings, "auto_micro_batch", False):
+    raise UserError(
+        "--auto_micro_batch: a TPU that ran out of memory has to be set up "
+        "anew, which a run cannot do; give --gradient_accumulation_steps and a "
+        "smaller --train_batch_size instead")
 
 
 def log_device(settings):

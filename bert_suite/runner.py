@@ -1,5 +1,6 @@
 """A run of any task: it reads, trains, evaluates, predicts and exports."""
 
+import gc
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -7,9 +8,9 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    best_model, checkpoints, cli, devices, hooks, input_pipeline, placement,
-    progress, record_order, run_settings, serving, tasks, training,
-    training_state)
+    accumulation, best_model, checkpoints, cli, devices, faults, hooks,
+    input_pipeline, placement, progress, record_order, run_settings, serving,
+    tasks, training, training_state)
 
 
 def start(settings, computes=True):
@@ -21,6 +22,7 @@ def start(settings, computes=True):
   """
   progress.start_logging(settings.verbose)
   run_settings.check_tpu(settings.use_tpu)
+  run_settings.check_micro_batch(settings)
   devices.check(settings)
   placed = placement.find(settings)
   if placed and settings.do_train:
@@ -105,6 +107,8 @@ class _Run:
     self._num_train_steps = task.count_train_steps(examples)
     self._last_step = self._num_train_steps  # an early stop makes it less
     self._record = task.record()
+    self._num_parts = 1  # of each batch of --train_batch_size
+    self._has_started = False
     self.begin = training.find_start(
         self._settings, self._record, self._num_train_steps, task)
     self._evaluations = self._evaluated = None
@@ -148,7 +152,10 @@ class _Run:
             task.head, settings.init_checkpoint,
             run_settings.optimizer_settings(
                 settings, self._num_train_steps,
-                last_accumulation_steps=task.last_accumulation_steps),
+                gradient_accumulation_steps=self._num_parts *
+                run_settings.accumulation_steps(settings),
+                last_accumulation_steps=self._num_parts *
+                task.last_accumulation_steps),
             task.head_names, getattr(settings, "init_head", "auto"),
             self._state, run_settings.find_fresh(settings, task.config),
             placement.find(settings)),
@@ -188,6 +195,53 @@ class _Run:
         self.estimator = self._make_estimator()  # its seed depends on the step
 
   def _train_to(self, **more):
+    """Trains, with --auto_micro_batch again where memory runs out.
+
+    Args:
+      **more: arguments of `training.train`.
+    """
+    while True:
+      try:
+        self._train_from_state(**more)
+        return
+      except tf.errors.OpError as error:
+        # One for want of room for the variables would come again and again.
+        if not (self._has_started and faults.is_for_memory(error) and getattr(
+            self._settings, "auto_micro_batch", False)):
+          raise
+        shortage = faults.describe(error)
+      gc.collect()  # with the error goes its session, which has the variables
+      self._divide(shortage)
+
+  def _divide(self, shortage):
+    """Goes back to the last checkpoint, for parts of a batch half as large.
+
+    Args:
+      shortage: str. How memory ran out.
+
+    Raises:
+      UserError: they have one example each.
+    """
+    placed, before = placement.find(self._settings), self._num_parts
+    size = self._settings.train_batch_size // (
+        placed.num_replicas if placed else 1)
+    self._num_parts = accumulation.smaller_parts(size, before)
+    if not self._num_parts:
+      raise cli.UserError(
+          "one example at a time is too much already: " + shortage)
+    progress.close_all()
+    with cli.user_errors():
+      checkpoint = checkpoints.find_checkpoint(self._settings.output_dir)
+      self._state = self._state.at(
+          checkpoints.read_step(checkpoint) if checkpoint else self._state.step)
+    tf.logging.warning(
+        "Out of memory with %d examples at a time; going on from step %d with "
+        "%d at a time, and updates of %d as before (--auto_micro_batch)",
+        size // before, self._state.step, size // self._num_parts,
+        self._task.batch_size("train"))
+    self.estimator = self._make_estimator()
+
+  def _train_from_state(self, **more):
     """Trains from the current state; see `training.train` for the rest."""
     task, state = self._task, self._state
     has_stopped = self._last_step < self._num_train_steps
@@ -200,6 +254,7 @@ class _Run:
         task.how_to_train_more, on_start=self._record_start, **more)
 
   def _record_start(self):
+    self._has_started = True
     checkpoints.write_record(
         self._settings.output_dir, self._record, self.begin.step,
         **dict(self._task.training_values(),
@@ -207,8 +262,9 @@ class _Run:
 
   def _evaluate_latest(self):
     """Evaluates the latest checkpoint; returns whether to stop there."""
-    self._evaluate(training.checkpoint_to_use(
-        self._settings.output_dir, self.begin, 0))
+    with cli.described_faults():  # not to be taken for those of a step
+      self._evaluate(training.checkpoint_to_use(
+          self._settings.output_dir, self.begin, 0))
     return self._stops_early()
 
   def _evaluate(self, checkpoint):

@@ -40,9 +40,9 @@ _FREE = frozenset("""
     output_dir vocab_file bert_config_file do_predict export_dir test_file
     predict_batch_size eval_batch_size glue_submission_dir plots num_seeds
     keep_all_runs keep_checkpoint_max save_checkpoints_steps log_steps verbose
-    verbose_logging remove_padding recompute_grad use_xla xla_cache_dir use_tpu
-    tpu_name tpu_zone gcp_project num_tpu_cores iterations_per_loop
-    num_gpus master""".split())
+    verbose_logging remove_padding recompute_grad auto_micro_batch use_xla
+    xla_cache_dir use_tpu tpu_name tpu_zone gcp_project num_tpu_cores
+    iterations_per_loop num_gpus master""".split())
 
 _CORRELATIONS = ("pearson", "spearman", "correlation")  # ends of names
 

@@ -30,7 +30,7 @@ _GROUPS = [
      init_checkpoint init_head do_lower_case strip_accents labels layers
      pooling"""),
     ("Training", """
-     do_train train_batch_size gradient_accumulation_steps
+     do_train train_batch_size gradient_accumulation_steps auto_micro_batch
      learning_rate poly_power optimizer num_train_epochs num_train_steps
      warmup_proportion warmup_steps num_warmup_steps adam_bias_correction
      layerwise_lr_decay reinit_layers reinit_pooler class_weights
@@ -88,6 +88,7 @@ _ELSEWHERE = [
     ("tokenizer tokenizer_name vocab", "use --vocab_file"),
     ("accumulate_grad_batches grad_accumulation_steps accum_steps",
      "use --gradient_accumulation_steps"),
+    ("auto_find_batch_size", "use --auto_micro_batch"),
     ("cased uncased lower_case", "use --do_lower_case=false for a cased model, "
      "if its vocabulary does not show it"),
     ("seed", "use --tf_random_seed", "use --random_seed"),

@@ -174,7 +174,8 @@ def test_parts_draw_numbers_of_their_own():
   with tf.Graph().as_default(), tf.Session() as session:
     keys = []
     for part in (None, 0, 1, 2):
-      with xla.drawing_from(7, tf.constant(3), part):
+      with xla.drawing_from(7, tf.constant(3), part if part is None else
+                            tf.constant(part)):
         keys += [tuple(key) for key in session.run(
             [xla.draw_key() for _ in range(5)])]
   assert keys[:5] == keys[5:10]

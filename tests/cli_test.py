@@ -310,8 +310,11 @@ def test_out_of_memory_names_the_figures_to_lower(
   assert error.value.code == 1
   line, = capsys.readouterr().err.splitlines()
   assert line.startswith("toy.py: ") and said in line
-  assert ("; lower --train_batch_size=64 or --eval_batch_size=32 or "
+  assert ("lower --train_batch_size=64 or --eval_batch_size=32 or "
           "--max_seq_length=128, or end other programs") in line
+  assert ("; give --auto_micro_batch or --recompute_grad, for the same results "
+          "in less memory, or lower" in line) == (
+              "usually" not in line)
 
 
 @pytest.mark.parametrize("kind, text", [
@@ -592,7 +595,7 @@ def test_out_of_memory_names_the_figures_of_the_settings_that_run(no_flags):
       (ToySettings(), "--max_seq_length=128")):
     with captured_log(), pytest.raises(cli.UserError) as error:
       run_with(settings)
-    assert "; lower %s, or end other" % figures in str(error.value)
+    assert "lower %s, or end other" % figures in str(error.value)
   with pytest.raises(cli.UserError, match="; lower the batch size, or end"):
     with cli.user_errors():  # no script runs
       raise tf.errors.ResourceExhaustedError(None, None, OOM)
