@@ -21,8 +21,8 @@ BATCH = 8
 TOO_MUCH = 2 ** 46
 
 
-@pytest.fixture(scope="module")
-def flags(tmp_path_factory):
+@pytest.fixture(scope="module", name="flags")
+def make_flags(tmp_path_factory):
   """From each script to the flags of a run of 4 steps."""
   folder = tmp_path_factory.mktemp("data")
   rng = np.random.RandomState(8)
