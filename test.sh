@@ -2,6 +2,7 @@
 # Runs the tests in a virtual environment of their own.
 #
 #   ./test.sh
+#   ./test.sh -m ""                       # with those that take long
 #   ./test.sh -k modeling                 # arguments go to pytest
 #   PYTHON=python3.13 ./test.sh           # with another interpreter
 #

@@ -365,7 +365,7 @@ def record_writer(path, layers, is_pooled=False, width=None):
     features["tokens"].bytes_list.value.extend(
         token.encode("utf-8") for token in line.tokens)
     features["values"].float_list.CopyFrom(_float_list(line.values))
-    write_record(example.SerializeToString())
+    write_record(example.SerializeToString(deterministic=True))
 
   target = _find_target(path)
   if target is None:

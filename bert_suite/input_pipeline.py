@@ -55,7 +55,10 @@ def write_examples(path, examples):
   with files.atomic_path(path) as temporary:
     with tf.python_io.TFRecordWriter(temporary) as writer:
       for features in examples:
-        writer.write(make_example(features).SerializeToString())
+        # Else each process may write the names in another order, and files
+        # of the same examples would differ.
+        writer.write(make_example(features).SerializeToString(
+            deterministic=True))
         count += 1
   return count
 

@@ -12,6 +12,7 @@ from bert_suite.classification import make_encoder
 from bert_suite.ner import head as ner_head
 from bert_suite.pretraining import heads
 from bert_suite.squad import head as squad_head
+import helpers
 
 BATCH, LENGTH, PREDICTIONS = 12, 10, 3
 CONFIG = modeling.BertConfig(
@@ -86,8 +87,9 @@ def train(head_fn, features, num_parts, batch_size=None, known=True,
                      {"batch_size": batch_size or rows, "log_steps": 1})
     session.run([tf.global_variables_initializer(),
                  tf.local_variables_initializer()])
-    for variable in tf.trainable_variables():
-      variable.load(rng.normal(scale=0.3, size=variable.shape), session)
+    helpers.load_variables(session, {
+        variable: rng.normal(scale=0.3, size=variable.shape)
+        for variable in tf.trainable_variables()})
     figures = [session.run([spec.loss, "global_norm:0", spec.train_op])[:2]
                for _ in range(min(2, num_train_steps))]
     values = session.run({v.op.name: v for v in tf.global_variables()})
@@ -113,11 +115,14 @@ def without_dropout(monkeypatch):
     ("pretraining", {"remove_padding": True}, 3, {}),
     ("pretraining", {}, 4, {"compute_dtype": "float16"}),  # scales the loss
     ("pretraining", {"use_one_hot_embeddings": True}, 6, {}),
-    ("pretraining", {"remove_padding": True, "compiled": True}, 2,
-     {"compiled": True}),
+    pytest.param(
+        "pretraining", {"remove_padding": True, "compiled": True}, 2,
+        {"compiled": True}, marks=pytest.mark.slow),
     ("pretraining", {"remove_padding": True, "recompute_grad": True}, 3, {}),
-    ("SQuAD", {"remove_padding": True, "recompute_grad": True,
-               "compiled": True}, 3, {"compiled": True}),
+    pytest.param(
+        "SQuAD", {"remove_padding": True, "recompute_grad": True,
+                  "compiled": True}, 3, {"compiled": True},
+        marks=pytest.mark.slow),
     ("classifier", {"remove_padding": True}, 3, {"clip_norm": 0.1}),
     ("weighted classifier", {}, 4, {}),
     ("NER", {"remove_padding": True}, 4, {}),

@@ -11,6 +11,7 @@ import unittest
 from unittest import mock
 
 import numpy as np
+import pytest
 
 import helpers
 import modeling
@@ -172,6 +173,7 @@ class SoakTest(unittest.TestCase):
 
 class KillTest(unittest.TestCase):
 
+  @pytest.mark.slow
   def test_killed_runs_end_as_whole_ones(self):
     with tempfile.TemporaryDirectory() as folder:
       process = subprocess.run(
@@ -188,6 +190,7 @@ class KillTest(unittest.TestCase):
 
 class FuzzTest(unittest.TestCase):
 
+  @pytest.mark.slow
   def test_readers_read_or_refuse_damaged_files(self):
     process = subprocess.run(
         [sys.executable, os.path.join(helpers.TOP, "benchmarks", "fuzz.py"),

@@ -597,6 +597,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_grows_by_a_tenth_of_what_strings_take(files):
   text = "".join(make_text(seed=i % 13) + "\n" for i in range(1500))
   write(files / "small.txt", text[:2000])

@@ -235,3 +235,15 @@ def check_mrpc_results(output_dir, global_step):
   names, values = read_eval_results(output_dir)
   assert names == [name for name, _ in expected]
   np.testing.assert_allclose(values, [v for _, v in expected], atol=1e-5)
+
+
+def load_variables(session, values):
+  """Gives variables values, in one run: `Variable.load` takes one for each.
+
+  Args:
+    session: tf.Session.
+    values: dict from variable to array.
+  """
+  session.run([variable.initializer for variable in values],
+              {variable.initializer.inputs[1]: value
+               for variable, value in values.items()})

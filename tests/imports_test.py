@@ -113,6 +113,7 @@ assert bert.run_squad.modeling is modeling
 """, [clone / "bert"])
 
 
+@pytest.mark.slow
 def test_pip_installs_the_package_and_commands(tmp_path):
   copy_suite(tmp_path / "source")
   for name in ("pyproject.toml", "requirements.txt", "README.md"):

@@ -113,6 +113,7 @@ def test_figures_of_another_step_are_refused(tmp_path):
     training.evaluate(Other(), None, None, [], path)
 
 
+@pytest.mark.slow
 def test_a_whole_run_under_odd_names(tmp_path):
   odd = tmp_path / "run[lr=3e-4], *"
   odd.mkdir()

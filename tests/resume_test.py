@@ -135,6 +135,7 @@ def run_and_kill(script, arguments, patch):
   return stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", sorted(MOMENTS))
 def test_a_killed_run_resumes_from_the_last_checkpoint(
     task, trained, tmp_path, moment):
@@ -192,6 +193,7 @@ def test_a_killed_run_of_accumulated_batches_resumes_alike(
   check_weights(tmp_path / "out" / "model.ckpt-7", expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", ["""
 from bert_suite import training_state
 training_state.Saver._RecordLastCheckpoint = die
@@ -323,6 +325,7 @@ def test_a_damaged_latest_checkpoint_is_passed_over(
   check_weights(checkpoint, trained)
 
 
+@pytest.mark.slow
 def test_a_truncated_latest_checkpoint_is_passed_over_without_training_too(
     task, finished, tmp_path):
   output_dir = tmp_path / "out"

@@ -522,17 +522,18 @@ def test_a_checkpoint_that_does_not_fit_ends_the_script_with_its_variables(
       **dict(task, config_file=write_config(tmp_path, hidden_size=32))))
   assert (status, stdout) == (1, "")
   assert "Traceback" not in stderr
-  lines = stderr[stderr.index("run_classifier.py: "):].splitlines()
-  assert "does not fit the model" in lines[0]
+  last = stderr[stderr.index("run_classifier.py: "):].splitlines()[0]
+  before, problems = last.split(" does not fit the model (")
+  assert before.endswith("model.ckpt-6")
+  problems = problems.split("): ")[1].split("; ")
   with tf.Graph().as_default():
     modeling.BertModel(modeling.BertConfig(**CONFIG), False,
                        tf.zeros([1, 4], tf.int32))
     names = {v.op.name for v in tf.trainable_variables()}
   names.remove("bert/encoder/layer_0/intermediate/dense/bias")  # [24] in both
-  assert sorted(line.split(":")[0].strip() for line in lines[1:]) == sorted(
-      names)
-  assert ("  bert/pooler/dense/bias: [16] in the checkpoint, [32] in the model"
-          in lines)
+  assert sorted(one.split(":")[0] for one in problems) == sorted(names)
+  assert ("bert/pooler/dense/bias: [16] in the checkpoint, [32] in the model"
+          in problems)
   assert tf.train.latest_checkpoint(output_dir) is None
   assert not [name for name in os.listdir(output_dir) if "ckpt" in name]
 

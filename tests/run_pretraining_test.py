@@ -270,6 +270,7 @@ def test_it_trains_evaluates_and_has_nothing_left_to_do(records):
   assert any("step 6" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_recorded_and_kept(records, tmp_path):
   vocab_file = str(records / "vocab.txt")
   helpers.write_lines(
@@ -356,6 +357,7 @@ def test_few_shapes_change_no_loss():
   assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(tf.__version__.startswith("1."),
                     reason="compiles no functions")
 @pytest.mark.parametrize("remove_padding", [False, True])
@@ -427,6 +429,7 @@ def test_a_seed_makes_runs_alike(records):
   assert logged[0] != logged[2]
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes(records):
   arguments = arguments_for(
       records, do_train=True, do_eval=True, save_checkpoints_steps=2)

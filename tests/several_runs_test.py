@@ -191,6 +191,7 @@ def test_memory_names_the_batch_size_of_the_run(tmp_path, trainer):
     run(tmp_path, search=True)
 
 
+@pytest.mark.slow
 def test_the_search_tries_each_setting_with_each_seed(tmp_path, trainer):
   trainer.figures.update({
       "batch-64_rate-5e-05_seed-1": 0.95, "batch-64_rate-5e-05_seed-2": 0.55,
@@ -404,6 +405,7 @@ def test_batches_larger_than_the_data_are_left_out(
           "which are left out") in lines
 
 
+@pytest.mark.slow
 def test_tuned_runs_set_the_same_examples_aside_and_the_best_predicts(tmp_path):
   table = helpers.write_lines(tmp_path / "train.tsv", [["text", "label"]] + [
       ["tea %d" % i, '["a"]' if i % 3 else '["a", "b"]'] for i in range(24)])

@@ -233,6 +233,7 @@ def test_what_tuning_needs_is_said(settings, tmp_path, values, message):
     run_classifier.run_with(run_classifier.Settings(**values))
 
 
+@pytest.mark.slow
 def test_folds_predict_with_one_half_and_are_compared_by_tuned_figures(
     settings, tmp_path):
   run_classifier.run_with(run_classifier.Settings(

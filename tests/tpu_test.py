@@ -165,15 +165,17 @@ def take_steps(script, folder, use_tpu, **flags):
         loss = tf.identity(loss)
     session.run(tf.global_variables_initializer())
     rng = np.random.RandomState(2)
-    for variable in sorted(tf.trainable_variables(), key=lambda v: v.name):
-      variable.load(rng.normal(0, 0.3, variable.shape.as_list()), session)
+    helpers.load_variables(session, {
+        variable: rng.normal(0, 0.3, variable.shape.as_list())
+        for variable in sorted(tf.trainable_variables(), key=lambda v: v.name)})
     feed = {features[name]: value for name, value in batch.items()}
     losses = [session.run(loss, feed) for _ in range(2)]
     assert session.run(tf.train.get_global_step()) == 2
-    return losses, {variable.name: session.run(variable)
-                    for variable in tf.trainable_variables()}
+    return losses, session.run(
+        {variable.name: variable for variable in tf.trainable_variables()})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(tf.__version__.startswith("1."), reason="XLA of its CPU")
 @pytest.mark.parametrize("script, way", [
     (run_classifier, WAYS[0]), (run_squad, WAYS[1]), (run_ner, WAYS[1]),

@@ -19,6 +19,7 @@ def load(output_dir):
           for name in reader.get_variable_to_shape_map()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NEW, reason="refused")
 def test_a_training_is_the_same_with_it(tmp_path):
   """Six steps from one checkpoint; its head has no dropout."""
