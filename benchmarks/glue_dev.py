@@ -34,10 +34,9 @@ from bert_suite import environment  # isort: skip  # noqa: F401
 import tensorflow.compat.v1 as tf
 
 from bert_suite import problem_types, processors, serving, task_names
-import modeling
+import fine_tuner
 import mrpc_seeds
 import tokenization
-import transformers_inference
 import transformers_peer
 
 FLAGS = flags.FLAGS
@@ -138,52 +137,6 @@ def train_ours(task, seed, data_dir):
   return {name: float(value) for name, value in found.items()}
 
 
-class Peer:
-  """transformers on one task; its process starts with the first run.
-
-  The same tokenizer and the same weights are on both sides.
-  """
-
-  def __init__(self, task, data_dir, folder):
-    """Makes it, with files on the way in `folder`."""
-    self._task, self._data_dir, self._folder = task, data_dir, folder
-    self._peer = self._labels = None
-
-  def train(self, seed):
-    """Trains and evaluates; returns the metrics."""
-    if not self._peer:
-      self._start()
-    answer = self._peer.ask(seed=seed)
-    return make_problem(self._task)[1].evaluate(
-        np.array(answer["logits"]), self._labels)
-
-  def close(self):
-    """Ends the process."""
-    if self._peer:
-      self._peer.close()
-
-  def _start(self):
-    arrays = make_arrays(
-        self._task, self._data_dir, tokenization.FullTokenizer(
-            FLAGS.vocab_file, FLAGS.do_lower_case), FLAGS.max_seq_length)
-    self._labels = arrays["dev/label_ids"]
-    data, weights = [os.path.join(self._folder, name + ".npz")
-                     for name in ("data", "weights")]
-    np.savez(data, **arrays)
-    transformers_inference.write_weights(FLAGS.init_checkpoint, weights)
-    config = modeling.BertConfig.from_json_file(
-        FLAGS.bert_config_file).to_dict()
-    if config["hidden_act"] == "gelu":
-      # What transformers calls that form, where torch computes it fastest.
-      config["hidden_act"] = "gelu_pytorch_tanh"
-    self._peer = transformers_peer.Peer(
-        task="fine_tune", head="classifier", weights=weights, data=data,
-        config=dict(
-            config, num_labels=make_problem(self._task)[1].num_outputs),
-        batch_size=FLAGS.train_batch_size, learning_rate=FLAGS.learning_rate,
-        num_epochs=FLAGS.num_train_epochs)
-
-
 def measure(task, results):
   """Runs a task with both and all seeds.
 
@@ -198,14 +151,17 @@ def measure(task, results):
     if FLAGS.limit:
       copy_data(data_dir, folder, FLAGS.limit)
       data_dir = folder
-    peer = Peer(task, data_dir, folder)
+    peer = fine_tuner.FineTuner("classifier", lambda: make_arrays(
+        task, data_dir, tokenization.FullTokenizer(
+            FLAGS.vocab_file, FLAGS.do_lower_case), FLAGS.max_seq_length),
+        make_problem(task)[1].num_outputs, folder)
     for seed in map(int, FLAGS.seeds):
       for side in SIDES:
         path = os.path.join(
             FLAGS.output_dir, "%s_%s_seed%d.json" % (task, side, seed))
         if not os.path.exists(path):
           found = (train_ours(task, seed, data_dir) if side == "ours" else
-                   peer.train(seed))
+                   make_problem(task)[1].evaluate(*peer.train(seed)))
           with open(path, "w") as writer:
             json.dump(found, writer)
         with open(path) as reader:

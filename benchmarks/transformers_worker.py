@@ -7,7 +7,7 @@ on its output. It ends with its input.
 
 Settings:
   task      "train", "answer" or "fine_tune"
-  head      "classifier", "squad" or "pretraining"
+  head      "classifier", "tagger", "squad" or "pretraining"
   config    what both libraries' BertConfig take; num_labels too, 1 for a
             regression
   seed      int
@@ -24,7 +24,7 @@ answer holds the seconds of the step, and the most bytes of a GPU in use so far.
 A request to answer is {"texts": list, "pairs": list or null}; the answer holds
 seconds and probabilities. A request to fine-tune is {"seed": int}: the model is
 trained, from the weights and a new head, and the answer holds the logits of the
-dev set.
+dev set; of a tagger, those of the positions whose label is not -100.
 
 "idle_cpu" in each answer are the seconds of CPU that this process used while it
 waited for the request, after the pause: near 0, or it slows down what runs
@@ -43,6 +43,7 @@ import transformers
 
 MODELS = {
     "classifier": transformers.BertForSequenceClassification,
+    "tagger": transformers.BertForTokenClassification,
     "squad": transformers.BertForQuestionAnswering,
     "pretraining": transformers.BertForPreTraining,
 }
@@ -165,6 +166,7 @@ def make_fine_tuner(settings):
 
   The settings' data is an .npz file of arrays "train/input_ids" and so on.
   """
+  is_tagger = settings["head"] == "tagger"
   arrays = np.load(settings["data"])
   data = {part: {name: torch.from_numpy(arrays["%s/%s" % (part, name)])
                  for name in ("input_ids", "input_mask", "segment_ids",
@@ -172,12 +174,19 @@ def make_fine_tuner(settings):
 
   def take(part, rows):
     """Returns inputs cut to their longest, and labels, of some rows."""
-    mask = data[part]["input_mask"][rows]
+    mask, labels = data[part]["input_mask"][rows], data[part]["label_ids"][rows]
     longest = int(mask.sum(dim=1).max())
+    if is_tagger:
+      labels = labels[:, :longest].contiguous()
     return {"attention_mask": mask[:, :longest],
             "input_ids": data[part]["input_ids"][rows, :longest],
-            "token_type_ids": data[part]["segment_ids"][rows, :longest]}, (
-                data[part]["label_ids"][rows])
+            "token_type_ids": data[part]["segment_ids"][rows, :longest]}, labels
+
+  def score(model, rows):
+    """Returns logits for some rows of the dev set."""
+    inputs, labels = take("dev", rows)
+    logits = model(**inputs).logits
+    return logits[labels != IGNORED] if is_tagger else logits
 
   def in_batches(order):
     return torch.split(order, settings["batch_size"])
@@ -201,7 +210,7 @@ def make_fine_tuner(settings):
         schedule.step()
     model.eval()
     with torch.inference_mode():
-      logits = torch.cat([model(**take("dev", rows)[0]).logits
+      logits = torch.cat([score(model, rows)
                           for rows in in_batches(torch.arange(sizes["dev"]))])
     return {"logits": logits.tolist()}
 

@@ -313,8 +313,8 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
      "model.ckpt-3: found a checkpoint, expected a folder; give it as init_c"),
     (lambda trained, folder: dict(model_dir=str(folder), task="squad"),
      "holds no checkpoint"),
-    (lambda trained, folder: dict(model_dir=trained["squad"], task="ner"),
-     "task ner: expected one of classifier, features, masked_lm, squad"),
+    (lambda trained, folder: dict(model_dir=trained["squad"], task="tagger"),
+     "task tagger: expected one of classifier, features, masked_lm, ner, "),
     (lambda trained, folder: dict(task="squad"),
      "^also pass init_checkpoint, bert_config_file, vocab_file$"),
     (lambda trained, folder: dict(
