@@ -46,6 +46,13 @@ def define_flags():
   steps.define_flags()
   flags.DEFINE_enum("compute_dtype", "float32", ["float32", "bfloat16"],
                     "As --compute_dtype of the scripts.")
+  flags.DEFINE_integer(
+      "gradient_accumulation_steps", 1, "Parts that a batch is computed in.",
+      lower_bound=1)
+  flags.DEFINE_bool(
+      "update", True, "Update the weights; without it, a step ends with the "
+      "gradients, of which all are there once their norm is known. On a CPU "
+      "the update takes memory of its own, whatever the batch.")
   flags.DEFINE_enum("side", None, list(SIDES), "Measure this side alone, in "
                     "this process, and print JSON; the script gives this to "
                     "the processes it starts.")
@@ -77,20 +84,25 @@ def measure(side):
     side: str. Of SIDES.
 
   Returns:
-    dict: "variables", resident memory before the steps, "peak", both in MB,
-    whether that is the "peak_of_steps" or may be one before them, and "seconds"
-    of the fastest step.
+    dict: resident memory at the "start", before the model is built, with its
+    "variables" before the steps, and at the "peak", all in MB; whether that is
+    the "peak_of_steps" or may be one before them; and "seconds" of the fastest
+    step.
   """
+  start = read_status("VmRSS")
   (_, counts), = steps.find_lengths().items()
   train_step = steps.make_training(
-      steps.make_config(), compute_dtype=FLAGS.compute_dtype, **SIDES[side])
+      steps.make_config(), compute_dtype=FLAGS.compute_dtype,
+      gradient_accumulation_steps=FLAGS.gradient_accumulation_steps,
+      updates=FLAGS.update,
+      **SIDES[side])
   random = np.random.RandomState(FLAGS.seed)
   batches = [steps.make_batch(random, counts)
              for _ in range(FLAGS.warmup + FLAGS.steps)]
   peak_of_steps = forget_peak()
   variables = read_status("VmRSS")
   seconds = [train_step(batch) for batch in batches]
-  return {"variables": variables, "peak": read_status("VmHWM"),
+  return {"start": start, "variables": variables, "peak": read_status("VmHWM"),
           "peak_of_steps": peak_of_steps,
           "seconds": min(seconds[FLAGS.warmup:])}
 

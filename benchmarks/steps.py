@@ -6,10 +6,12 @@ own `model_fn`: of run_classifier.py, with --head=squad of run_squad.py, with
 --head=pretraining of run_pretraining.py, next sentences included.
 """
 
+import contextlib
 import os
 import platform
 import sys
 import time
+from unittest import mock
 
 from absl import flags
 import numpy as np
@@ -184,8 +186,14 @@ def make_inputs():
   return inputs
 
 
+def _end_with_gradient(optimizer, gradient, *_):
+  """Takes a gradient in the place of an update, once its norm is known."""
+  return tf.group(tf.reshape(gradient, [-1])[0] * optimizer._scale)
+
+
 def make_training(config, remove_padding, use_xla=False,
-                  compute_dtype="float32", recompute_grad=False):
+                  compute_dtype="float32", recompute_grad=False,
+                  gradient_accumulation_steps=1, updates=True):
   """Builds the training that the flags name in a graph and session of its own.
 
   Args:
@@ -194,6 +202,8 @@ def make_training(config, remove_padding, use_xla=False,
     use_xla: bool. As --use_xla of the scripts.
     compute_dtype: str. As --compute_dtype of the scripts.
     recompute_grad: bool. As --recompute_grad of the scripts.
+    gradient_accumulation_steps: int. Parts that a batch is computed in.
+    updates: bool. Without it, a step ends with the gradients, clipped.
 
   Returns:
     A function that takes one training step on a batch of `make_batch` and
@@ -208,13 +218,16 @@ def make_training(config, remove_padding, use_xla=False,
         init_checkpoint=None,
         settings=optimization.Settings(
             learning_rate=2e-5, num_train_steps=1000, num_warmup_steps=100,
-            compute_dtype=compute_dtype, compiled=use_xla),
+            compute_dtype=compute_dtype, compiled=use_xla,
+            gradient_accumulation_steps=gradient_accumulation_steps),
         options=modeling.Options(
             remove_padding=remove_padding, compute_dtype=compute_dtype,
             compiled=use_xla, recompute_grad=recompute_grad))
     model_fn, features = HEADS[FLAGS.head](config, training, inputs)
-    spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
-                    {"batch_size": FLAGS.batch_size})
+    with contextlib.nullcontext() if updates else mock.patch.object(
+        optimization.AdamWeightDecayOptimizer, "_update", _end_with_gradient):
+      spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
+                      {"batch_size": FLAGS.batch_size})
     session_config = tf.ConfigProto(allow_soft_placement=True)
     # As in the one that an Estimator makes where it is given none.
     session_config.graph_options.rewrite_options.meta_optimizer_iterations = 1
