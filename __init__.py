@@ -7,9 +7,10 @@ the folder on `sys.path` instead, `import modeling` is the same module.
 import importlib
 
 _MODULES = (
-    "create_pretraining_data", "export_model", "extract_features", "modeling",
-    "optimization", "predictor", "run_classifier", "run_classifier_with_tfhub",
-    "run_ner", "run_pretraining", "run_squad", "squad_metrics", "tokenization")
+    "create_pretraining_data", "export_model", "extract_features", "fill_mask",
+    "modeling", "optimization", "predictor", "run_classifier",
+    "run_classifier_with_tfhub", "run_ner", "run_pretraining", "run_squad",
+    "squad_metrics", "tokenization")
 
 
 def __getattr__(name):

@@ -148,16 +148,40 @@ class Predictor:
         UTF-8, is a pair for a model that reads single texts only, or is so long
         that a [MASK] in it was cut off.
     """
+    return self._task.answer(self, self._as_pairs(texts, "predict"))
+
+  @cli.user_errors()
+  def score(self, texts):
+    """Says how likely a model of the task masked_lm finds texts.
+
+    Each word piece is masked in turn, and guessed from all others; the sum of
+    its logarithms is the text's pseudo-log-likelihood. Source: Salazar et al.,
+    arXiv 1910.14659, section 2.
+
+    Args:
+      texts: list of str, or of (str, str) for pairs.
+
+    Returns:
+      For each text a list of (word piece, natural logarithm of its
+      probability).
+
+    Raises:
+      ValueError: as `predict`, or there is a [MASK] in a text.
+      UserError: the model is of another task.
+    """
+    return self._task.score(self, self._as_pairs(texts, "score"))
+
+  def _as_pairs(self, texts, method):
+    """Returns a list of pairs, see `_as_pair`."""
     if isinstance(texts, (str, bytes)):
-      raise ValueError("predict takes a list of texts, found one text")
+      raise ValueError("%s takes a list of texts, found one text" % method)
     # A dict or a set has no order for the answers.
     if (isinstance(texts, (dict, set)) or not hasattr(texts, "__iter__") or
         getattr(texts, "ndim", 1) == 0):
-      raise ValueError("predict takes a list of texts, found %s" %
-                       type(texts).__name__)
-    return self._task.answer(self, [
-        _as_pair(text, "texts[%d]" % i, self._task.reads_words)
-        for i, text in enumerate(texts)])
+      raise ValueError("%s takes a list of texts, found %s" % (
+          method, type(texts).__name__))
+    return [_as_pair(text, "texts[%d]" % i, self._task.reads_words)
+            for i, text in enumerate(texts)]
 
   def close(self):
     """Frees the model's memory; it can no longer answer."""
@@ -201,13 +225,15 @@ class Predictor:
       self.cuts.report()
     return inputs
 
-  def compute(self, inputs, make_extra=lambda batch: {}):
+  def compute(self, inputs, make_extra=lambda batch: {},
+              signature=serving.SIGNATURE):
     """Computes inputs, those of similar lengths together.
 
     Args:
       inputs: list of ModelInput.
       make_extra: function of a list of ModelInput that returns a dict of the
         task's further inputs.
+      signature: str. Which outputs to compute.
 
     Returns:
       list of dict from output name to array, for each input.
@@ -217,7 +243,7 @@ class Predictor:
         [len(one.tokens) for one in inputs], self._batch_size):
       batch = [inputs[i] for i in indexes]
       arrays = dict(model_inputs.stack_inputs(batch), **make_extra(batch))
-      outputs = serving.run(self.served, serving.SIGNATURE, arrays)
+      outputs = serving.run(self.served, signature, arrays)
       for row, index in enumerate(indexes):
         results[index] = {name: output[row] for name, output in outputs.items()}
     return results

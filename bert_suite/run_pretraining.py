@@ -118,6 +118,8 @@ def make_model_fn(bert_config, init_checkpoint, settings, options=None,
 model_fn_builder = training.make_builder(make_model_fn)
 
 
+_MASK = "[MASK]"
+
 # Word pieces that an exported model names for each masked one.
 _NUM_CANDIDATES = 10
 # Their log probabilities are one signature and those of the whole vocabulary
@@ -276,7 +278,7 @@ class PreTrainingTask(tasks.Task):
   shared_flags = ()
   read_flags = ("bert_config_file", "vocab_file")
   how_to_train_more = "give a larger --num_train_steps"
-  never_split = ("[MASK]",)
+  never_split = (_MASK,)
 
   def __init__(self, settings, config):
     super().__init__(settings, config, None)
@@ -356,25 +358,50 @@ class PreTrainingTask(tasks.Task):
   @classmethod
   def answer(cls, model, pairs):
     """Returns the candidates for each [MASK] of each text."""
-    def find_masks(model_input):
-      return [i for i, token in enumerate(model_input.tokens)
-              if token == "[MASK]"]
-
-    def make_positions(batch):
-      positions = [find_masks(one) for one in batch]
-      most = max([1] + [len(found) for found in positions])
-      padded = [model_inputs.pad_to_length(found, most) for found in positions]
-      return {"masked_lm_positions": np.array(padded, np.int32)}
-
     def name_candidates(ids, log_probs):
       return list(zip(model.tokenizer.convert_ids_to_tokens(ids.tolist()),
                       [math.exp(x) for x in log_probs]))
 
-    inputs = model.make_inputs(pairs, kept="[MASK]")
-    results = model.compute(inputs, make_positions)
+    inputs = model.make_inputs(pairs, kept=_MASK)
+    results = model.compute(inputs, _make_positions)
     return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
-             for i in range(len(find_masks(one)))]
+             for i in range(len(_find_masks(one)))]
             for one, result in zip(inputs, results)]
+
+  @classmethod
+  def score(cls, model, pairs):
+    mask_id, = model.tokenizer.convert_tokens_to_ids([_MASK])
+    scores = []
+    for index, one in enumerate(model.make_inputs(pairs)):
+      if _MASK in one.tokens:
+        raise ValueError("texts[%d]: found a [MASK], expected a text whose "
+                         "words are all known; predict guesses them" % index)
+      places = [i for i, token in enumerate(one.tokens)
+                if token not in ("[CLS]", "[SEP]")]
+      # One text at a time: each piece has a row of the whole vocabulary.
+      results = model.compute([one._replace(
+          tokens=one.tokens[:i] + [_MASK] + one.tokens[i + 1:],
+          input_ids=one.input_ids[:i] + [mask_id] + one.input_ids[i + 1:])
+                               for i in places],
+          _make_positions, LOG_PROBS_SIGNATURE)
+      scores.append([
+          (one.tokens[i], float(
+              result["masked_lm_log_probs"][0, one.input_ids[i]]))
+          for i, result in zip(places, results)])
+    return scores
+
+
+def _find_masks(model_input):
+  """Returns the positions, list of int, of [MASK] in a ModelInput."""
+  return [i for i, token in enumerate(model_input.tokens) if token == _MASK]
+
+
+def _make_positions(batch):
+  """Returns where a batch of ModelInputs has [MASK], as the model reads it."""
+  positions = [_find_masks(one) for one in batch]
+  most = max([1] + [len(found) for found in positions])
+  padded = [model_inputs.pad_to_length(found, most) for found in positions]
+  return {"masked_lm_positions": np.array(padded, np.int32)}
 
 
 @script_options.runs(Settings, REQUIRED_FLAGS)

@@ -432,3 +432,11 @@ class Task:
     """
     raise NotImplementedError(
         "the task %s does not define how it answers" % cls.name)
+
+  @classmethod
+  def score(cls, model, pairs):
+    """Says how likely texts are; see `predictor.Predictor.score`."""
+    del model, pairs
+    raise NotImplementedError(
+        "the task %s does not say how likely texts are; masked_lm does" %
+        cls.name)

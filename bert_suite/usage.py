@@ -16,7 +16,8 @@ _GROUPS = [
     (OWN, ""),
     ("Data", """
      task_name data_dir train_file dev_file test_file predict_file text_a
-     text_b label multi_label label_separator regression table_format dev_share
+     text_b label text multi_label label_separator regression table_format
+     dev_share
      word_column tag_column tag_scheme context
      xnli_language train_language data_file predictions_file null_odds_file
      input_file eval_input_file output_file max_seq_length long_text
@@ -42,8 +43,9 @@ _GROUPS = [
      output_dir do_eval do_predict eval_batch_size predict_batch_size
      eval_steps eval_each_epoch best_metric early_stopping_patience use_best
      max_eval_steps n_best_size max_answer_length
-     null_score_diff_threshold verbose_logging output_format export_dir
-     hub_dir glue_submission_dir tune_thresholds valid_tags_only plots"""),
+     null_score_diff_threshold verbose_logging num_guesses output_format
+     export_dir hub_dir glue_submission_dir tune_thresholds
+     valid_tags_only plots"""),
     ("Device", """
      batch_size remove_padding recompute_grad compute_dtype use_xla
      xla_cache_dir use_one_hot_embeddings num_gpus use_tpu tpu_name

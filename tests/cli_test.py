@@ -22,6 +22,7 @@ from bert_suite import cli, faults, run_settings, runner, script_options, usage
 import create_pretraining_data
 import export_model
 import extract_features
+import fill_mask
 import helpers
 from helpers import captured_log
 import modeling
@@ -243,9 +244,9 @@ def test_a_tilde_before_no_user_is_a_name_only_if_it_exists(no_flags, home):
 
 
 @pytest.mark.parametrize("script", [
-    create_pretraining_data, export_model, extract_features, run_classifier,
-    run_classifier_with_tfhub, run_ner, run_pretraining, run_squad,
-    squad_metrics],
+    create_pretraining_data, export_model, extract_features, fill_mask,
+    run_classifier, run_classifier_with_tfhub, run_ner, run_pretraining,
+    run_squad, squad_metrics],
                          ids=lambda script: script.__name__)
 def test_flags_for_files_and_folders_expand_a_tilde(no_flags, home, script):
   script.define_flags()

@@ -13,6 +13,7 @@ from bert_suite import cli, usage
 import create_pretraining_data
 import export_model
 import extract_features
+import fill_mask
 from helpers import TOP
 import run_classifier
 import run_classifier_with_tfhub
@@ -22,9 +23,9 @@ import run_squad
 import squad_metrics
 
 SCRIPTS = {script.__name__.split(".")[-1]: script for script in (
-    create_pretraining_data, export_model, extract_features, run_classifier,
-    run_classifier_with_tfhub, run_ner, run_pretraining, run_squad,
-    squad_metrics)}
+    create_pretraining_data, export_model, extract_features, fill_mask,
+    run_classifier, run_classifier_with_tfhub, run_ner, run_pretraining,
+    run_squad, squad_metrics)}
 EVERY_SCRIPT = pytest.mark.parametrize("name", sorted(SCRIPTS))
 
 

@@ -1,0 +1,172 @@
+r"""Guesses words for [MASK], and says how likely a text is.
+
+  export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
+  python fill_mask.py --text="The cat [MASK] on the mat." \
+    --init_checkpoint=$BERT_DIR/bert_model.ckpt \
+    --bert_config_file=$BERT_DIR/bert_config.json \
+    --vocab_file=$BERT_DIR/vocab.txt
+
+Writes a line of JSON for each text. One with [MASK] gets the likeliest word
+pieces of each; one without gets its pseudo-log-likelihood: the sum of the
+logarithms of the probabilities of its word pieces, each guessed from all
+others. Texts are lines of --input_file too, pairs written `text a ||| text b`.
+
+Source: Salazar et al., arXiv 1910.14659.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+from absl import flags
+
+from . import (
+    cli, extract_features, feature_files, files, predictor, progress,
+    run_settings, script_options, tokenization)
+from .script_options import option
+
+FLAGS = flags.FLAGS
+
+MASK = "[MASK]"
+
+
+@dataclasses.dataclass
+class Settings(run_settings.ModelSettings, run_settings.LoggingSettings):
+  """Settings of this script; each field is a flag."""
+
+  text: str = option("string", None, "Text, instead of --input_file.")
+  input_file: str = option("path", None, "Texts, UTF-8, one per line; - for "
+                           "standard input.")
+  output_file: str = option(
+      "path", "-", "File to write; - for standard output.")
+  model_dir: str = option("path", None, "Output directory of a pre-training, "
+                          "or an exported model, instead of the files of one.")
+  num_guesses: int = option(
+      "integer", 5, "Word pieces to name for each [MASK].", lower_bound=1,
+      upper_bound=10)
+  max_seq_length: int = option(
+      "integer", None, "Word pieces per text; longer ones are cut.",
+      lower_bound=3, default_text="that of the training, else 128")
+  batch_size: int = option(
+      "integer", 32, "Texts to compute at once.", lower_bound=1)
+
+
+def define_flags():
+  """Defines the flags; may be called again, see `cli.define_flag`."""
+  script_options.define_flags(Settings)
+
+
+def load_model(settings):
+  """Loads the model that the settings name.
+
+  Args:
+    settings: Settings.
+
+  Returns:
+    predictor.Predictor of the task masked_lm.
+
+  Raises:
+    UserError: there is none, or it is of another task.
+  """
+  parts = {name: getattr(settings, name) for name in (
+      "bert_config_file", "vocab_file", "init_checkpoint", "max_seq_length",
+      "do_lower_case") if getattr(settings, name) is not None}
+  accents = tokenization.parse_strip_accents(settings.strip_accents)
+  if accents is not None:
+    parts["strip_accents"] = accents
+  if not settings.model_dir:
+    cli.check_given(settings, (
+        "init_checkpoint", "bert_config_file", "vocab_file"))
+    parts["task"] = "masked_lm"
+  model = predictor.Predictor(
+      settings.model_dir or parts.pop("init_checkpoint"),
+      batch_size=settings.batch_size, **parts)
+  if model.settings["task"] != "masked_lm":
+    model.close()
+    raise cli.UserError(
+        "--model_dir=%s: is a model of the task %s, expected one that was "
+        "pre-trained, which knows words for [MASK]" % (
+            settings.model_dir, model.settings["task"]))
+  return model
+
+
+def answer(model, texts, num_guesses=5):
+  """Guesses or scores texts.
+
+  Args:
+    model: predictor.Predictor of the task masked_lm.
+    texts: list of str, or of (str, str) for pairs.
+    num_guesses: int.
+
+  Returns:
+    list of dict: "text", and "guesses", for each [MASK] a list of (word piece,
+    probability); or "pseudo_log_likelihood", a sum over "pieces", a list of
+    (word piece, log probability), and "pseudo_perplexity" of a piece.
+  """
+  masked = [text for text in texts
+            if MASK in (text if isinstance(text, str) else " ".join(text))]
+  guesses = iter(model.predict(masked))
+  scores = iter(model.score([text for text in texts if text not in masked]))
+  answers = []
+  for text in texts:
+    if text in masked:
+      answers.append({"text": text, "guesses": [
+          found[:num_guesses] for found in next(guesses)]})
+    else:
+      pieces = next(scores)
+      total = math.fsum(value for _, value in pieces)
+      answers.append({
+          "text": text, "pieces": pieces, "pseudo_log_likelihood": total,
+          "pseudo_perplexity": math.exp(-total / max(len(pieces), 1))})
+  return answers
+
+
+@script_options.runs(Settings)
+def run_with(settings):
+  """Guesses and scores.
+
+  Args:
+    settings: Settings.
+
+  Raises:
+    UserError: a mistake in the settings or in a file.
+  """
+  progress.start_logging(settings.verbose)
+  with cli.user_errors():
+    if (settings.text is None) == (settings.input_file is None):
+      raise ValueError("give one of --text and --input_file")
+    if settings.input_file:
+      feature_files.check_paths(settings.input_file, settings.output_file)
+    files.check_outputs(run_settings.files_read(
+        settings, ("input_file", "vocab_file", "bert_config_file")), [
+            ("--output_file", settings.output_file)])
+  with load_model(settings) as model, cli.user_errors():
+    texts = [settings.text] if settings.text is not None else (
+        one.text_a if one.text_b is None else (one.text_a, one.text_b)
+        for one in extract_features.stream_examples(settings.input_file))
+    with feature_files.open_output(settings.output_file) as writer:
+      texts = iter(texts)
+      while True:
+        some = list(itertools.islice(texts, settings.batch_size))
+        if not some:
+          break
+        for found in answer(model, some, settings.num_guesses):
+          writer.write((json.dumps(
+              found, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def main(_):
+  """Guesses and scores."""
+  run_with(script_options.from_flags(Settings, FLAGS))
+
+
+def run(argv=None):
+  """Runs the script; see `cli.run`."""
+  cli.run(main, define_flags, argv=argv)
+
+
+if __name__ == "__main__":
+  run()
