@@ -4,10 +4,10 @@
 
 Each measurement is a process of memory.py: sequences without padding (but for
 "packed", which has SQuAD's lengths stretched to the length asked for), a step
-after one that is not counted. Its memory is the peak of the resident set over
-that of the process before the model was built: weights, averages, gradients,
-activations, and what TensorFlow keeps of freed memory. The update is left out:
-a GPU makes it in place, while XLA's on a CPU takes new weights and averages.
+after one that is not counted. The memory is that of weights and averages, and
+what the resident set grows by at its peak: gradients, activations, and what
+TensorFlow keeps of freed memory. The update is left out: a GPU makes it in
+place, while XLA's on a CPU takes new weights and averages.
 --results holds what is measured; the same command goes on from there, and
 prints the tables once it is all there.
 
@@ -139,7 +139,7 @@ def terms(batch, length):
 
 def memory_of(found):
   """Returns the memory of a measurement, in MB."""
-  return found["peak"] - found["start"]
+  return found["size_of_variables"] + found["peak"] - found["variables"]
 
 
 def fit(results, way):

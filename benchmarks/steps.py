@@ -188,7 +188,8 @@ def make_inputs():
 
 def _end_with_gradient(optimizer, gradient, *_):
   """Takes a gradient in the place of an update, once its norm is known."""
-  return tf.group(tf.reshape(gradient, [-1])[0] * optimizer._scale)
+  with tf.control_dependencies([optimizer._scale]):  # it is kept until then
+    return tf.group(tf.reshape(gradient, [-1])[0])
 
 
 def make_training(config, remove_padding, use_xla=False,
@@ -208,7 +209,8 @@ def make_training(config, remove_padding, use_xla=False,
   Returns:
     A function that takes one training step on a batch of `make_batch` and
     returns its seconds. If given a tf.RunMetadata too, it traces the step. Its
-    attribute `sizes` is the set of those that programs were compiled for.
+    attribute `sizes` is the set of those that programs were compiled for,
+    `variables_mb` the size of the variables, the optimizer's included.
   """
   with tf.Graph().as_default():
     tf.set_random_seed(FLAGS.seed)
@@ -235,6 +237,8 @@ def make_training(config, remove_padding, use_xla=False,
     session.run([tf.global_variables_initializer(),
                  tf.local_variables_initializer()])
     compiled_sizes = tf.get_collection(xla.SIZES)
+    variables_mb = sum(variable.shape.num_elements() * variable.dtype.size
+                       for variable in tf.global_variables()) / 2.0 ** 20
 
   def train_step(batch, metadata=None):
     feed = {inputs[name]: value for name, value in batch.items()}
@@ -249,6 +253,7 @@ def make_training(config, remove_padding, use_xla=False,
     return seconds
 
   train_step.sizes = set()
+  train_step.variables_mb = variables_mb
   return train_step
 
 

@@ -200,11 +200,11 @@ class LargestBatchTest(unittest.TestCase):
       self.assertEqual(len(points), len(set(points)))
       results = {}
       for point in points:
-        # Without the 500 MB at the start, 4,000 MB and some for each example.
+        # 4,000 MB, and some for each example.
         more = point.batch / point.parts * (
             0.17 * point.length + 0.001171875 * point.length ** 2)
         results[point] = dict(
-            start=500.0, variables=3500.0, seconds=2.0,
+            size_of_variables=3000.0, variables=3500.0, seconds=2.0,
             peak=4500.0 + more + 1000.0 * (point.parts > 1))
       output = io.StringIO()
       with contextlib.redirect_stdout(output):
