@@ -94,7 +94,11 @@ def read_history(output_dir):
   except ValueError as error:
     raise ValueError("%s: cannot be read (%s); remove it, and the evaluations "
                      "so far are forgotten" % (path, error)) from None
-  lines = [line.split("\t") for line in text.split("\n")[:-1]]
+  lines = [line.split("\t") for line in text.split("\n")]
+  if lines[-1] == [""]:
+    lines.pop()
+  else:
+    lines[-1] = []  # is cut off
   for number, line in enumerate(lines or [[]], 1):
     try:
       if number == 1:

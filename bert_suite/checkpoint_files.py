@@ -105,7 +105,7 @@ def _resolve(path):
 
 def is_complete(prefix):
   """Returns whether all files of a checkpoint are there."""
-  return not _find_missing(prefix)
+  return not find_missing(prefix)
 
 
 def names_of(prefix):
@@ -115,7 +115,7 @@ def names_of(prefix):
                 if name.startswith(base) and _PARTS.match(name[len(base):]))
 
 
-def _find_missing(prefix):
+def find_missing(prefix):
   """Returns the names of the files of a checkpoint that are not there."""
   names, base = names_of(prefix), os.path.basename(prefix)
   data = list(filter(None, map(_DATA.search, names)))
@@ -126,7 +126,7 @@ def _find_missing(prefix):
 
 
 def _describe_incomplete(prefix):
-  missing = _find_missing(prefix)
+  missing = find_missing(prefix)
   return ("%s: the checkpoint is incomplete: found %s, but no %s; copy %s too" %
           (prefix, ", ".join(names_of(prefix)), ", ".join(missing),
            "it" if len(missing) == 1 else "them"))

@@ -149,8 +149,10 @@ def _find_listed(output_dir, state):
   latest = _in_folder(output_dir, state.model_checkpoint_path)
   listed = [path for path in _list_checkpoints(output_dir, state)
             if path != latest] + [latest]
+  # Of a list that was changed or copied from elsewhere, none may be there.
+  others = [path for path in _find_unlisted(output_dir) if path not in listed]
   passed_over = []
-  for path in reversed(listed):
+  for path in reversed(others + listed):
     damage = _find_damage(path)
     if not damage:
       return path, passed_over
@@ -177,6 +179,9 @@ def _find_damage(checkpoint):
   """Returns what is wrong with a checkpoint's files, "" if they are whole."""
   if not _has_files(checkpoint):
     return "%s has no files" % checkpoint
+  missing = checkpoint_files.find_missing(checkpoint)
+  if missing and checkpoint_files.names_of(checkpoint):
+    return "%s lacks %s" % (checkpoint, ", ".join(missing))
   try:
     damage = training_state.find_damage(resolve(checkpoint))
     if not damage:
@@ -213,16 +218,24 @@ def _read_list(folder):
     state = None
   if state:
     return state, True
-  # Before its first checkpoint is whole, a run has no list.
-  names = [name for name in checkpoint_files.prefixes_in(folder)
-           if re.match(r"model\.ckpt-\d+$", name) and
-           not training_state.is_unfinished(os.path.join(folder, name))]
+  names = list(map(os.path.basename, _find_unlisted(folder)))
   names = [name for name in names if checkpoint_files.is_complete(
       os.path.join(folder, name))] or names
   if not names:
     return None, False
   # In an absolute folder, names are not changed.
   return tf.train.generate_checkpoint_state_proto("/", names[-1], names), False
+
+
+def _find_unlisted(folder):
+  """Returns checkpoints that a training saved to a folder, listed or not.
+
+  Before its first checkpoint is whole, a run has no list.
+  """
+  paths = [os.path.join(folder, name)
+           for name in checkpoint_files.prefixes_in(folder)
+           if re.match(r"model\.ckpt-\d+$", name)]
+  return [path for path in paths if not training_state.is_unfinished(path)]
 
 
 def _in_folder(folder, path):

@@ -126,8 +126,8 @@ def check_output_dir(output_dir, flag="output_dir"):
       tf.gfile.Remove(path)  # unless another process that tries it has done so
   except (OSError, tf.errors.OpError) as error:
     raise cli.UserError(
-        "--%s=%s: cannot be written to (%s); name another folder, or get "
-        "permission and room" % (
+        "--%s=%s: cannot be written to (%s); name another folder, or make "
+        "room there and allow writing" % (
             flag, output_dir, faults.message_of(error))) from None
 
 

@@ -72,8 +72,8 @@ def find_state(checkpoint, new):
     saved = {"position": new.step * new.batch_size, "seed": new.seed,
              "is_ordered": False}
     before = new.is_ordered and (
-        "%s was saved by an older version, without the order of its data" %
-        checkpoint)
+        "%s has no %s, like those of older versions, which did not keep the "
+        "order of the data" % (checkpoint, _ENDING))
   else:
     before = saved["is_ordered"] and not new.is_ordered and (
         "The data were read in an order that compressed files, TPUs and "

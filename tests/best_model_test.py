@@ -43,7 +43,8 @@ def test_no_history_has_no_best_row(tmp_path):
   assert best_model.best_row(str(tmp_path)) is None
 
 
-@pytest.mark.parametrize("text", ["", "a\tb\n", "step\tepoch\tbest x\n1\n"])
+@pytest.mark.parametrize("text", [
+    "", "a\tb\n", "step\tepoch\tbest x\n1\n", "step\tepoch\tbest x\n1\t1"])
 def test_another_history_is_refused(tmp_path, text):
   (tmp_path / "history.tsv").write_text(text)
   with pytest.raises(ValueError, match=r"history.tsv, row [12]: not as a"):

@@ -425,7 +425,7 @@ def test_a_folder_without_a_whole_checkpoint_says_what_is_wrong(tmp_path):
   with pytest.raises(ValueError) as error:
     checkpoints.find_checkpoint(folder)
   assert str(error.value).startswith(
-      "%s holds no checkpoint that is whole: %s: the checkpoint is incomplete" %
+      "%s holds no checkpoint that is whole: %s lacks model.ckpt-4." %
       (folder, latest))
 
 
@@ -511,6 +511,19 @@ def snapshot(folder):
     with open(os.path.join(folder, name), "rb") as reader:
       found[name] = reader.read()
   return found
+
+
+def test_a_list_of_what_is_gone_does_not_hide_what_is_there(tmp_path):
+  folder, checkpoint = trained_folder(tmp_path / "out")
+  with open(os.path.join(folder, "checkpoint"), "w") as writer:
+    writer.write('model_checkpoint_path: "model.ckpt-99"\n')
+  with captured_log() as lines:
+    assert checkpoints.find_checkpoint(folder) == checkpoint
+  assert lines == ["%s is passed over, since %s has no files; using %s" % (
+      gone, gone, checkpoint) for gone in [os.path.join(
+          folder, "model.ckpt-99")]]
+  checkpoints.repair_list(folder)
+  assert tf.train.latest_checkpoint(folder) == checkpoint
 
 
 def test_a_folder_whose_checkpoints_are_all_gone_is_named(tmp_path):

@@ -184,7 +184,7 @@ MISTAKES = {
         lambda folder: dict(do_train=True, output_dir=write_lines(
             folder / "file", [["x"]]) + "/out"),
         r"^--output_dir=.*/file/out: cannot be written to \(.*\); name another "
-        "folder, or get permission and room$"),
+        "folder, or make room there and allow writing$"),
     "number that is too small": (
         lambda folder: dict(do_train=True, train_batch_size=0),
         "--train_batch_size=0: "),

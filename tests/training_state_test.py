@@ -74,7 +74,7 @@ def test_a_checkpoint_of_an_older_version_is_resumed_by_skipping(
   with helpers.captured_log() as lines:
     state = training_state.find_state(checkpoint, new)
   assert state == new._replace(position=12 * 32, is_ordered=False)
-  assert ("was saved by an older version" in lines[0]) == is_ordered
+  assert ("has no .state.json, like those of older" in lines[0]) == is_ordered
   assert "he 384 examples used so far are skipped by reading" in lines[0]
 
 
