@@ -362,7 +362,8 @@ def test_a_folder_of_an_older_version_resumes_by_skipping(
     helpers.run_main(run_classifier, task + ["--output_dir=%s" % output_dir])
   assert [line for line in lines if line.startswith(
       "%s has no .state.json, like those of older versions, which did not keep "
-      "the order of the data: the 16 examples used so far are skipped" % (output_dir / "model.ckpt-4"))]
+      "the order of the data: the 16 examples used so far are skipped" %
+      (output_dir / "model.ckpt-4"))]
   assert "  Resuming at step 4" in lines
   found = dict(zip(*helpers.read_eval_results(str(output_dir))))
   assert found["global_step"] == 6
