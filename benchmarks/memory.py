@@ -18,8 +18,6 @@ Prints the environment, a table, and last, for each data set:
 """
 
 import collections
-import contextlib
-import ctypes
 import json
 import os
 import subprocess
@@ -48,13 +46,6 @@ def define_flags():
   steps.define_flags()
   flags.DEFINE_enum("compute_dtype", "float32", ["float32", "bfloat16"],
                     "As --compute_dtype of the scripts.")
-  flags.DEFINE_integer(
-      "gradient_accumulation_steps", 1, "Parts that a batch is computed in.",
-      lower_bound=1)
-  flags.DEFINE_bool(
-      "update", True, "Update the weights; without it, a step ends with the "
-      "gradients, of which all are there once their norm is known. On a CPU "
-      "the update takes memory of its own, whatever the batch.")
   flags.DEFINE_enum("side", None, list(SIDES), "Measure this side alone, in "
                     "this process, and print JSON; the script gives this to "
                     "the processes it starts.")
@@ -87,27 +78,19 @@ def measure(side):
 
   Returns:
     dict: "variables", resident memory before the steps, "peak", both in MB,
-    whether that is the "peak_of_steps" or may be one before them, "seconds" of
-    the fastest step, and "size_of_variables" in MB, of which not all need be
-    resident before they are first changed.
+    whether that is the "peak_of_steps" or may be one before them, and "seconds"
+    of the fastest step.
   """
   (_, counts), = steps.find_lengths().items()
   train_step = steps.make_training(
-      steps.make_config(), compute_dtype=FLAGS.compute_dtype,
-      gradient_accumulation_steps=FLAGS.gradient_accumulation_steps,
-      updates=FLAGS.update,
-      **SIDES[side])
+      steps.make_config(), compute_dtype=FLAGS.compute_dtype, **SIDES[side])
   random = np.random.RandomState(FLAGS.seed)
   batches = [steps.make_batch(random, counts)
              for _ in range(FLAGS.warmup + FLAGS.steps)]
-  with contextlib.suppress(OSError, AttributeError):  # another C library
-    # What the initialization freed would hide some of what steps need.
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
   peak_of_steps = forget_peak()
   variables = read_status("VmRSS")
   seconds = [train_step(batch) for batch in batches]
-  return {"size_of_variables": train_step.variables_mb,
-          "variables": variables, "peak": read_status("VmHWM"),
+  return {"variables": variables, "peak": read_status("VmHWM"),
           "peak_of_steps": peak_of_steps,
           "seconds": min(seconds[FLAGS.warmup:])}
 

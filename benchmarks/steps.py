@@ -6,12 +6,10 @@ own `model_fn`: of run_classifier.py, with --head=squad of run_squad.py, with
 --head=pretraining of run_pretraining.py, next sentences included.
 """
 
-import contextlib
 import os
 import platform
 import sys
 import time
-from unittest import mock
 
 from absl import flags
 import numpy as np
@@ -186,15 +184,8 @@ def make_inputs():
   return inputs
 
 
-def _end_with_gradient(optimizer, gradient, *_):
-  """Takes a gradient in the place of an update, once its norm is known."""
-  with tf.control_dependencies([optimizer._scale]):  # it is kept until then
-    return tf.group(tf.reshape(gradient, [-1])[0])
-
-
 def make_training(config, remove_padding, use_xla=False,
-                  compute_dtype="float32", recompute_grad=False,
-                  gradient_accumulation_steps=1, updates=True):
+                  compute_dtype="float32", recompute_grad=False):
   """Builds the training that the flags name in a graph and session of its own.
 
   Args:
@@ -203,14 +194,11 @@ def make_training(config, remove_padding, use_xla=False,
     use_xla: bool. As --use_xla of the scripts.
     compute_dtype: str. As --compute_dtype of the scripts.
     recompute_grad: bool. As --recompute_grad of the scripts.
-    gradient_accumulation_steps: int. Parts that a batch is computed in.
-    updates: bool. Without it, a step ends with the gradients, clipped.
 
   Returns:
     A function that takes one training step on a batch of `make_batch` and
     returns its seconds. If given a tf.RunMetadata too, it traces the step. Its
-    attribute `sizes` is the set of those that programs were compiled for,
-    `variables_mb` the size of the variables, the optimizer's included.
+    attribute `sizes` is the set of those that programs were compiled for.
   """
   with tf.Graph().as_default():
     tf.set_random_seed(FLAGS.seed)
@@ -220,16 +208,13 @@ def make_training(config, remove_padding, use_xla=False,
         init_checkpoint=None,
         settings=optimization.Settings(
             learning_rate=2e-5, num_train_steps=1000, num_warmup_steps=100,
-            compute_dtype=compute_dtype, compiled=use_xla,
-            gradient_accumulation_steps=gradient_accumulation_steps),
+            compute_dtype=compute_dtype, compiled=use_xla),
         options=modeling.Options(
             remove_padding=remove_padding, compute_dtype=compute_dtype,
             compiled=use_xla, recompute_grad=recompute_grad))
     model_fn, features = HEADS[FLAGS.head](config, training, inputs)
-    with contextlib.nullcontext() if updates else mock.patch.object(
-        optimization.AdamWeightDecayOptimizer, "_update", _end_with_gradient):
-      spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
-                      {"batch_size": FLAGS.batch_size})
+    spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
+                    {"batch_size": FLAGS.batch_size})
     session_config = tf.ConfigProto(allow_soft_placement=True)
     # As in the one that an Estimator makes where it is given none.
     session_config.graph_options.rewrite_options.meta_optimizer_iterations = 1
@@ -237,8 +222,6 @@ def make_training(config, remove_padding, use_xla=False,
     session.run([tf.global_variables_initializer(),
                  tf.local_variables_initializer()])
     compiled_sizes = tf.get_collection(xla.SIZES)
-    variables_mb = sum(variable.shape.num_elements() * variable.dtype.size
-                       for variable in tf.global_variables()) / 2.0 ** 20
 
   def train_step(batch, metadata=None):
     feed = {inputs[name]: value for name, value in batch.items()}
@@ -253,7 +236,6 @@ def make_training(config, remove_padding, use_xla=False,
     return seconds
 
   train_step.sizes = set()
-  train_step.variables_mb = variables_mb
   return train_step
 
 

@@ -1,8 +1,6 @@
 """Tests of what the benchmarks compute themselves."""
 
 import collections
-import contextlib
-import io
 import os
 import pathlib
 import re
@@ -28,7 +26,6 @@ import arithmetic
 import fuzz
 import fuzz_readers
 import glue_dev
-import largest_batch
 import lengths
 import profile_step
 import soak
@@ -189,35 +186,6 @@ class KillTest(unittest.TestCase):
                      "brought to their end, 0 failed$")
     self.assertIn("\n0 records lost, 0 repeated\n", process.stdout)
     self.assertIn("largest difference: loss 0, weight 0", process.stdout)
-
-
-class LargestBatchTest(unittest.TestCase):
-
-  def test_the_numbers_of_a_fit_give_the_largest_batch(self):
-    options = mock.Mock(sizes=["12:768", "24:1024"])
-    with mock.patch.object(largest_batch, "FLAGS", options):
-      points = largest_batch.find_points()
-      self.assertEqual(len(points), len(set(points)))
-      results = {}
-      for point in points:
-        # 4,000 MB, and some for each example.
-        more = point.batch / point.parts * (
-            0.17 * point.length + 0.001171875 * point.length ** 2)
-        results[point] = dict(
-            size_of_variables=3000.0, variables=3500.0, seconds=2.0,
-            peak=4500.0 + more + 1000.0 * (point.parts > 1))
-      output = io.StringIO()
-      with contextlib.redirect_stdout(output):
-        largest_batch.print_largest(results)
-        largest_batch.print_times(results)
-    lines = output.getvalue().split("\n")
-    row = "| %s | %d | %d | %d | %d | %d | %d |"
-    sizes = [(12288 - 4000) / (0.17 * length + 0.001171875 * length ** 2)
-             for length in (64, 128, 256, 320, 384, 512)]
-    self.assertIn(row % (("as it is",) + tuple(map(int, sizes))), lines)
-    self.assertIn(row % (("as it is, a part with accumulation",) + tuple(
-        int(size * 7288 / 8288) for size in sizes)), lines)
-    self.assertIn("| 24 | 384 | 1 | 1238 | 1238 | 1.00 | * 1.00 |", lines)
 
 
 class FuzzTest(unittest.TestCase):
