@@ -13,6 +13,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from bert_suite.ner import reader
 import helpers
 import modeling
 import tokenization
@@ -27,6 +28,7 @@ import fuzz
 import fuzz_readers
 import glue_dev
 import lengths
+import ner
 import profile_step
 import soak
 import steps
@@ -111,6 +113,27 @@ class GlueDevTest(unittest.TestCase):
         self.assertEqual((2, 8), arrays["train/input_ids"].shape)
         self.assertAlmostEqual(1.0, glue_dev.make_problem(task)[1].evaluate(
             np.array(logits), arrays["dev/label_ids"])[figure])
+
+
+class NerTest(unittest.TestCase):
+
+  def test_logits_of_what_transformers_learns_score_as_the_words_do(self):
+    """They come from windows, of words whose first piece has a label."""
+    tags = [["O", "B-A", "I-A"], ["B-A"], ["O", "O", "B-B"]]
+    words = [["kettles", "the", "\u200d"], ["tea,far,far,near"],
+             ["cat", "is", "a" * 300]]
+    sentences = [reader.Sentence(*one) for one in zip(words, tags)]
+    labels = ["O", "B-A", "I-A", "B-B", "I-B"]
+    with tempfile.TemporaryDirectory() as folder:
+      arrays = ner.make_arrays({"dev": sentences}, labels, (
+          tokenization.FullTokenizer(helpers.write_vocab(
+              pathlib.Path(folder)))), 5)
+    ids = arrays["dev/label_ids"]
+    self.assertGreater(len(ids), len(sentences))  # windows
+    logits = np.eye(len(labels))[ids[ids != -100]]
+    self.assertEqual(1.0, ner.score(sentences, logits, labels)["f1"])
+    logits[1] = logits[0]  # I-A then begins one, of fewer words
+    self.assertEqual(2 / 3, ner.score(sentences, logits, labels)["f1"])
 
 
 class ProfileTest(unittest.TestCase):

@@ -208,6 +208,7 @@ def test_a_trained_model_evaluates_and_predicts_alone(files, trained, tmp_path):
   assert "tag_scheme is IOB2 there and IOBES here" in stderr
 
 
+@pytest.mark.slow
 def test_several_seeds_of_documents_in_another_scheme(files, tmp_path):
   run_main(run_ner, arguments_for(
       files, tmp_path / "out", do_train=True, do_eval=True, do_predict=True,
