@@ -388,7 +388,7 @@ def kill_until_it_ends(job, whole, moments, figures):
     process = start(job, folder, log)
     try:
       status = wait(process, *(
-          choose_moment(moments, whole[0]) if rest else (FLAGS.limit,)))
+          choose_moment(moments, whole[0]) if rest > 0 else (FLAGS.limit,)))
     except TimeoutError:
       print("%s: still not at its end after %d seconds" % (job, FLAGS.limit))
       figures["failed"] += 1

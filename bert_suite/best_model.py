@@ -300,7 +300,10 @@ class Evaluations:
     while find_best(self.rows, self._metric):
       best = find_best(self.rows, self._metric)
       path = os.path.join(self._folder, "model.ckpt-%d" % best.step)
-      has_name = kept and os.path.basename(kept) == os.path.basename(path)
+      # The list is written last: without it, the copy did not end.
+      has_name = kept and os.path.basename(kept) == os.path.basename(
+          path) and tf.gfile.Exists(os.path.join(os.path.dirname(
+              kept), "checkpoint"))
       is_there = _is_whole(path)
       if has_name or is_there:
         write_history(self._folder, self.rows, self._metric)

@@ -149,15 +149,21 @@ def _find_listed(output_dir, state):
   latest = _in_folder(output_dir, state.model_checkpoint_path)
   listed = [path for path in _list_checkpoints(output_dir, state)
             if path != latest] + [latest]
-  # Of a list that was changed or copied from elsewhere, none may be there.
-  others = [path for path in _find_unlisted(output_dir) if path not in listed]
+
+  def candidates():
+    yield from reversed(listed)
+    # Of a list that was changed or copied from elsewhere, none may be there.
+    for path in reversed(_find_unlisted(output_dir)):
+      if path not in listed:
+        yield path
+
   passed_over = []
-  for path in reversed(others + listed):
+  for path in candidates():
     damage = _find_damage(path)
     if not damage:
       return path, passed_over
     passed_over.append((path, damage))
-  if any(map(_has_files, listed)):
+  if any(_has_files(path) for path, _ in passed_over):
     raise ValueError(
         "%s holds no checkpoint that is whole: %s; copy one again, or remove "
         "them all and %s to start from scratch" % (

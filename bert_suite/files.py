@@ -7,6 +7,7 @@ any case; where that matters, `literal` returns another name of the same place.
 
 import atexit
 import contextlib
+import errno
 import fnmatch
 import hashlib
 import json
@@ -449,11 +450,16 @@ def sync(path):
 def sync_folder(path):
   """Flushes the names of the files in a local folder to the disk."""
   if os.name == "posix" and os.path.isdir(path):
-    folder = os.open(path, os.O_RDONLY)
     try:
-      os.fsync(folder)
-    finally:
-      os.close(folder)
+      folder = os.open(path, os.O_RDONLY)
+      try:
+        os.fsync(folder)
+      finally:
+        os.close(folder)
+    except OSError as error:
+      if error.errno in (errno.EIO, errno.ENOSPC):
+        raise
+      # Others mean that this file system, or permission, does not allow it.
 
 
 def _place():

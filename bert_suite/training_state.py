@@ -121,7 +121,7 @@ def _is_state(saved, checkpoint):
       type(saved.get(name)) is not kind for name, kind in expected.items()):
     return False
   group_size = saved.get("group_size", 1)  # the first versions had none
-  if type(group_size) is not int or not 0 < group_size < 2 ** 31:
+  if type(group_size) is not int or not 0 < group_size < 2 ** 63:
     return False
   if not (0 <= saved["position"] < 2 ** 63 and abs(saved["seed"]) < 2 ** 63):
     return False
@@ -223,7 +223,7 @@ class Saver(tf.train.Saver):
     """
     super().__init__(sharded=True, max_to_keep=max_to_keep, defer_build=True,
                      save_relative_paths=True)
-    self._state = state
+    self._state, self._latest = state, None
 
   def save(self, sess, save_path, global_step=None, **kwargs):
     if isinstance(global_step, numbers.Integral):
@@ -245,7 +245,7 @@ class Saver(tf.train.Saver):
 
   def _is_saved(self, prefix):
     """Returns whether a checkpoint is the latest that was saved, and whole."""
-    if prefix != (self.last_checkpoints or [None])[-1]:
+    if prefix != (self._latest or (self.last_checkpoints or [None])[-1]):
       return False
     try:
       return checkpoint_files.is_complete(prefix) and not find_damage(prefix)
@@ -270,6 +270,7 @@ class Saver(tf.train.Saver):
   # TensorFlow calls this when the files are written, before it lists them.
   def _RecordLastCheckpoint(self, latest_save_path):
     self._write_state(latest_save_path)
+    self._latest = latest_save_path  # TensorFlow may keep all, and no list
     super()._RecordLastCheckpoint(latest_save_path)
 
   # And this once they are listed.

@@ -135,6 +135,19 @@ def test_best_is_replaced_by_one_of_the_same_name_or_made_again(
       helpers.read_weights(path))
 
 
+def test_a_best_whose_copy_did_not_end_is_copied_again(tmp_path):
+  path = write_folder(tmp_path, 2.0, eval_f1=0.5)
+  (tmp_path / "run.json").write_text("{}")
+  for name in os.listdir(str(tmp_path / "best")):
+    os.remove(str(tmp_path / "best" / name))
+  for name in training_state.names_of(path):
+    tf.gfile.Copy(str(tmp_path / name), str(tmp_path / "best" / name))
+  best_model.Evaluations(str(tmp_path), "eval_f1", 5, ("run.json",),
+                         data="2-1a").keep_best()
+  assert (tmp_path / "best" / "run.json").exists()
+  assert (tmp_path / "best" / "checkpoint").exists()
+
+
 def test_a_damaged_best_is_made_again_from_a_whole_one_only(tmp_path):
   path = write_folder(tmp_path, 2.0, eval_f1=0.5)
   evaluations = best_model.Evaluations(

@@ -1,12 +1,13 @@
 """What a training resumes from, beside the weights."""
 
+import errno
 import json
 import os
 
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import training_state
+from bert_suite import files, training_state
 import helpers
 
 STATE = training_state.State(
@@ -119,6 +120,31 @@ def test_what_a_training_resumes_from_is_not_written_again(tmp_path):
   assert training_state.find_damage(checkpoint) == ""
 
 
+@pytest.mark.parametrize("max_to_keep", [0, 1])
+def test_a_step_is_saved_once(tmp_path, max_to_keep):
+  """Also where all checkpoints are kept, and where an index was written anew
+  there would be a moment without it."""
+  changed = []
+  write = training_state.Saver._RecordLastCheckpoint
+
+  def record(self, path):
+    changed.append(path)
+    write(self, path)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(training_state.Saver, "_RecordLastCheckpoint", record)
+    save(tmp_path, [1, 1, 2, 2], max_to_keep)
+  assert changed == [str(tmp_path / ("model.ckpt-%d" % i)) for i in (1, 2)]
+
+
+def test_a_folder_that_cannot_be_flushed_is_saved_to(tmp_path, monkeypatch):
+  def refuse(descriptor):
+    raise OSError(errno.EINVAL, "not supported")
+
+  monkeypatch.setattr(files.os, "open", lambda *args: refuse(args))
+  files.sync_folder(str(tmp_path))
+
+
 def test_old_checkpoints_go_with_their_state(tmp_path):
   save(tmp_path, [1, 2, 3, 4], max_to_keep=2)
   states = sorted(name for name in os.listdir(str(tmp_path))
@@ -147,7 +173,7 @@ def test_damage_is_found(tmp_path):
 @pytest.mark.parametrize("change", [
     None, dict(position="1"), dict(files={"a": ["1", 2]}), dict(position=-1),
     dict(position=2 ** 64), dict(step=2), dict(seed=2 ** 70),
-    dict(group_size=0), dict(group_size=2 ** 40)])
+    dict(group_size=0), dict(group_size=2 ** 64)])
 def test_a_damaged_state_is_named(tmp_path, change):
   checkpoint = save(tmp_path, [1])
   path = tmp_path / "model.ckpt-1.state.json"
