@@ -37,6 +37,11 @@ def _find_tensor(name):
   return tf.get_default_graph().get_tensor_by_name(name + ":0")
 
 
+def find_step():
+  """Returns the Tensor that `read_step_after` added to the graph."""
+  return _find_tensor(_STEP)
+
+
 class LogHook(tf.train.SessionRunHook):
   """Shows step, loss, learning rate, speed and time left while training.
 
@@ -217,7 +222,8 @@ class StartHook(tf.train.SessionRunHook):
 class EvaluateHook(tf.train.SessionRunHook):
   """Saves a checkpoint and evaluates it now and then, except at the end."""
 
-  def __init__(self, evaluate, model_dir, next_evaluation, num_train_steps):
+  def __init__(self, evaluate, model_dir, next_evaluation, num_train_steps,
+               agree=None):
     """Makes the hook.
 
     Args:
@@ -226,8 +232,10 @@ class EvaluateHook(tf.train.SessionRunHook):
       model_dir: str. Folder of the checkpoints.
       next_evaluation: function of a step that returns the next one to evaluate.
       num_train_steps: int. Steps of the whole training.
+      agree: function of the session and whether to stop that tells that to
+        other processes; None without any.
     """
-    self._evaluate = evaluate
+    self._evaluate, self._agree = evaluate, agree
     self._path = os.path.join(model_dir, "model.ckpt")
     self._next_evaluation = next_evaluation
     self._num_train_steps = num_train_steps
@@ -248,7 +256,10 @@ class EvaluateHook(tf.train.SessionRunHook):
     self._next = self._next_evaluation(step)
     progress.stop_clock()
     self._saver.save(run_context.session, self._path, global_step=step)
-    if self._evaluate():
+    stops = self._evaluate()
+    if self._agree:
+      self._agree(run_context.session, stops)
+    if stops:
       run_context.request_stop()
     progress.start_clock()
 

@@ -4,6 +4,7 @@ Every script stores its features as `tf.train.Example` records and reads them
 back as batches of int32 and float32 tensors.
 """
 
+import collections
 import itertools
 import queue
 import threading
@@ -128,8 +129,9 @@ def make_input_fn(input_files, name_to_features, is_training,
       `can_be_ordered`. None for TensorFlow's shuffling.
 
   Returns:
-    A function of `params`, whose "batch_size" it uses, that returns a
-    `tf.data.Dataset` of the dicts of `decode_batch`.
+    A function of `params`, whose "batch_size" it uses, and with `order` a
+    Share, "share", that returns a `tf.data.Dataset` of the dicts of
+    `decode_batch`.
   """
   def decode(records):
     return check_limits(decode_batch(records, name_to_features), limits or {})
@@ -139,7 +141,8 @@ def make_input_fn(input_files, name_to_features, is_training,
     paths = [input_files] if isinstance(input_files, str) else input_files
     if order:
       return _ordered_batches(
-          paths, order.seed, num_skipped, batch_size, order.group_size).map(
+          paths, order.seed, num_skipped, batch_size, order.group_size,
+          params.get("share", WHOLE)).map(
               decode, num_parallel_calls=2).prefetch(2)
     if is_training and num_parallel_files > 1:
       dataset = _name_files(
@@ -162,17 +165,33 @@ def can_be_ordered(paths):
   return not any(compression_of(path) for path in paths)
 
 
-def _ordered_batches(paths, seed, position, batch_size, group_size):
-  """Returns a dataset of batches of records; see `record_order`."""
+class Share(collections.namedtuple("Share", "num_parts num_workers worker")):
+  """The share that a process has of each part of each batch.
+
+  Attributes:
+    num_parts: int. Parts of a batch, see `accumulation`.
+    num_workers: int. Processes that share out each part, evenly.
+    worker: int. Number of this process.
+  """
+
+
+WHOLE = Share(1, 1, 0)
+
+
+def _ordered_batches(paths, seed, position, batch_size, group_size, share):
+  """Returns a dataset of a Share of batches of records; see `record_order`."""
   def batches():
     records = record_order.iterate_records(paths, seed, position, group_size)
     while True:
       try:
-        yield np.array(list(itertools.islice(records, batch_size)), object)
+        batch = np.array(list(itertools.islice(records, batch_size)), object)
+        yield batch.reshape([share.num_parts, share.num_workers, -1])[
+            :, share.worker].reshape([-1])
       except tf.errors.DataLossError as error:  # TensorFlow would hide it
         raise ValueError("%s %s" % (BAD_RECORDS, error.message)) from None
 
-  return tf.data.Dataset.from_generator(batches, tf.string, [batch_size])
+  return tf.data.Dataset.from_generator(
+      batches, tf.string, [batch_size // share.num_workers])
 
 
 def read_records(paths):

@@ -1,4 +1,4 @@
-"""On which devices a run computes: what --num_gpus asks for."""
+"""On which devices a run computes: --num_gpus, and those of other processes."""
 
 import dataclasses
 import re
@@ -7,6 +7,7 @@ from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
+from . import workers
 from .cli import UserError
 
 
@@ -33,7 +34,7 @@ class Placement:
 
 
 def find(settings):
-  """Returns the Placement that settings ask for; None for one device.
+  """Returns the Placement that settings ask for; None for one device in all.
 
   Args:
     settings: Settings of a script: --num_gpus, or `devices`, the names of
@@ -44,12 +45,17 @@ def find(settings):
   """
   devices = tuple(getattr(settings, "devices", None) or ())
   asked = getattr(settings, "num_gpus", None)
+  address = workers.find(settings)
+  if address and not devices and asked is None:
+    devices = ("/gpu:0" if environment.find_gpus() else "/cpu:0",)
   if asked is not None and not devices:
-    devices = tuple("/gpu:%d" % i for i in range(_count_gpus(asked)))
     for other in ("use_tpu", "master"):
       if getattr(settings, other, None):
         raise UserError("--num_gpus=%s: --%s computes elsewhere; leave one out"
                         % (asked, other))
+    devices = tuple("/gpu:%d" % i for i in range(_count_gpus(asked)))
+  if address:
+    return Placement(devices, len(address.hosts), address.index)
   return Placement(devices) if len(devices) > 1 else None
 
 

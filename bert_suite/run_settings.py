@@ -89,6 +89,14 @@ class TrainingSettings(DeviceSettings):
       "string", None, "GPUs that share out each batch: a number, or all; "
       "--train_batch_size is that of all together.",
       default_text="one, if TensorFlow finds any")
+  worker_hosts: str = option(
+      "string", None, "Processes that train as one, host:port with commas "
+      "between them; each is started with the same flags and a --task_index of "
+      "its own, and the first saves, evaluates and predicts.",
+      default_text="those of TF_CONFIG, if any")
+  task_index: int = option(
+      "integer", None, "Number of this process among --worker_hosts.",
+      lower_bound=0)
   iterations_per_loop: int = option("integer", 1000, "Steps per call of the "
                                     "estimator, with --use_tpu.", lower_bound=1)
   save_checkpoints_steps: int = option(

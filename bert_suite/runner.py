@@ -1,6 +1,8 @@
 """A run of any task: it reads, trains, evaluates, predicts and exports."""
 
+import contextlib
 import gc
+import json
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -8,7 +10,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    accumulation, best_model, checkpoints, cli, devices, faults, hooks,
+    accumulation, best_model, checkpoints, cli, cluster, devices, faults, hooks,
     input_pipeline, placement, progress, record_order, run_settings, serving,
     tasks, training, training_state)
 
@@ -24,6 +26,7 @@ def start(settings, computes=True):
   run_settings.check_tpu(settings.use_tpu)
   run_settings.check_micro_batch(settings)
   devices.check(settings)
+  cluster.prepare(settings)
   placed = placement.find(settings)
   if placed and settings.do_train:
     placement.check_batch_size(settings, placed)
@@ -66,9 +69,18 @@ def run(task, on_log=None):
   # All input is read first, so that mistakes show before the training.
   with cli.user_errors():
     examples = read(task)
+  with contextlib.ExitStack() as stack:
+    joined = stack.enter_context(cluster.join(task.settings))
+    if joined and not joined.is_chief:
+      return _train_for_chief(task, examples, on_log, joined)
+    return _run(task, examples, on_log, joined)
+
+
+def _run(task, examples, on_log, joined):
+  """Does all of a run but reading; see `run`."""
   with training.sole_training(task.settings):
     with cli.user_errors():
-      current = _Run(task, examples, on_log)
+      current = _Run(task, examples, on_log, joined)
     devices.wait_for_server(getattr(task.settings, "master", None))
     with task.naming_errors(current.data):
       if task.settings.do_train:
@@ -89,21 +101,23 @@ class _Run:
     begin: checkpoints.Start.
     data: dict from split to tasks.Data; without "train" where all steps are
       done.
-    estimator: TPUEstimator, that of the last steps.
+    estimator: TPUEstimator of this process, that of the last steps.
   """
 
-  def __init__(self, task, examples, on_log):
+  def __init__(self, task, examples, on_log, joined):
     """Finds out where it starts and writes the features.
 
     Args:
       task: tasks.Task, checked.
       examples: dict from split to its examples.
       on_log: function, see `training.make_estimator`.
+      joined: cluster.Cluster, or None.
 
     Raises:
       ValueError: the output folder or a checkpoint does not go with the run.
     """
     self._task, self._settings, self._on_log = task, task.settings, on_log
+    self._joined = joined
     self._num_train_steps = task.count_train_steps(examples)
     self._last_step = self._num_train_steps  # an early stop makes it less
     self._record = task.record()
@@ -142,25 +156,10 @@ class _Run:
                 record_order.LEAST_GROUP), self._num_train_steps,
             task.last_accumulation_steps * settings.train_batch_size))
 
-  def _make_estimator(self):
-    settings, task = self._settings, self._task
-    batch_sizes = {
-        split + "_batch_size": task.batch_size(split) for split in task.splits
-        if split in tasks.Task.splits}
-    return training.make_estimator(
-        training.make_model_fn(
-            task.head, settings.init_checkpoint,
-            run_settings.optimizer_settings(
-                settings, self._num_train_steps,
-                gradient_accumulation_steps=self._num_parts *
-                run_settings.accumulation_steps(settings),
-                last_accumulation_steps=self._num_parts *
-                task.last_accumulation_steps),
-            task.head_names, getattr(settings, "init_head", "auto"),
-            self._state, run_settings.find_fresh(settings, task.config),
-            placement.find(settings)),
-        settings.output_dir, settings=settings, start_step=self._state.step,
-        on_log=self._on_log, **batch_sizes)
+  def _make_estimator(self, joined=None):
+    return _make_estimator(
+        self._task, self._num_train_steps, self._state, self._on_log,
+        self._settings.init_checkpoint, joined, self._num_parts)
 
   def _stops_early(self):
     """Returns whether --early_stopping_patience ends the training by now."""
@@ -181,9 +180,7 @@ class _Run:
         and not self._evaluations.has(step)):
       self._evaluate_latest()  # which was interrupted
     if not task.settings.use_tpu:
-      self._train_to(more_hooks=[hooks.EvaluateHook(
-          self._evaluate_latest, self.estimator.model_dir, task.next_evaluation,
-          self._num_train_steps)])
+      self._train_to(self._evaluate_latest)
     else:
       # A TPU cannot evaluate while it trains: the training stops and resumes.
       while True:
@@ -194,15 +191,16 @@ class _Run:
         self._state = self._state.at(stop)
         self.estimator = self._make_estimator()  # its seed depends on the step
 
-  def _train_to(self, **more):
+  def _train_to(self, *args, **more):
     """Trains, with --auto_micro_batch again where memory runs out.
 
     Args:
-      **more: arguments of `training.train`.
+      *args: see `_train_from_state`, as for the next.
+      **more: dict.
     """
     while True:
       try:
-        self._train_from_state(**more)
+        self._train_from_state(*args, **more)
         return
       except tf.errors.OpError as error:
         # One for want of room for the variables would come again and again.
@@ -241,17 +239,36 @@ class _Run:
         self._task.batch_size("train"))
     self.estimator = self._make_estimator()
 
-  def _train_from_state(self, **more):
-    """Trains from the current state; see `training.train` for the rest."""
-    task, state = self._task, self._state
+  def _train_from_state(self, evaluate=None, stop_step=None):
+    """Trains from the current state to a step; see `training.train`.
+
+    Args:
+      evaluate: function, see `hooks.EvaluateHook`; None for no evaluations.
+      stop_step: int, or None.
+    """
+    task, state, more = self._task, self._state, {}
+    estimator, agree = self.estimator, None
+    if self._joined:
+      is_left = state.step < self._last_step
+      self._joined.send_start(dict(
+          settings=_find_shared(task, self._num_train_steps, self.data),
+          state=list(state) if is_left else None))
+      if is_left:
+        estimator = self._make_estimator(self._joined)
+        more["stop"] = cluster.TogetherHook(self._joined)
+        agree = more["stop"].agree
+    if evaluate:
+      more["more_hooks"] = [hooks.EvaluateHook(
+          evaluate, self.estimator.model_dir, task.next_evaluation,
+          self._num_train_steps, agree)]
     has_stopped = self._last_step < self._num_train_steps
     training.train(
-        self.estimator, "train" in self.data and task.input_fn(
+        estimator, "train" in self.data and task.input_fn(
             "train", self.data["train"], state.position,
             state if state.is_ordered else None),
         self._last_step, state.step,
         "raise --early_stopping_patience" if has_stopped else
-        task.how_to_train_more, on_start=self._record_start, **more)
+        task.how_to_train_more, stop_step, self._record_start, **more)
 
   def _record_start(self):
     self._has_started = True
@@ -308,6 +325,79 @@ class _Run:
     if "eval" in self.data:
       results = self._evaluate(checkpoint)
     return checkpoint, results
+
+
+def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,
+                    joined, num_parts=1):
+  """Makes the estimator of a task; see `training.make_estimator`.
+
+  Args:
+    task: tasks.Task.
+    num_train_steps: int. Steps of the whole training.
+    state: training_state.State. Where it begins.
+    on_log: function.
+    init_checkpoint: str, or None.
+    joined: cluster.Cluster, to train with others; None to evaluate and predict
+      as well.
+    num_parts: int. Parts of each batch that fits no memory.
+  """
+  settings = task.settings
+  batch_sizes = {
+      split + "_batch_size": task.batch_size(split) for split in task.splits
+      if split in tasks.Task.splits}
+  return training.make_estimator(
+      training.make_model_fn(
+          task.head, init_checkpoint, run_settings.optimizer_settings(
+              settings, num_train_steps, gradient_accumulation_steps=(
+                  num_parts * run_settings.accumulation_steps(settings)),
+              last_accumulation_steps=num_parts * task.last_accumulation_steps),
+          task.head_names, getattr(settings, "init_head", "auto"), state,
+          run_settings.find_fresh(settings, task.config),
+          joined.placement if joined else placement.find(settings)),
+      settings.output_dir, settings=settings, start_step=state.step,
+      on_log=on_log, joined=joined, **batch_sizes)
+
+
+def _find_shared(task, num_train_steps, data):
+  """Returns what has to be the same for all workers, a dict."""
+  values = task.training_values()
+  shared = {"--" + name: values[name] for name in values
+            if not name.endswith("_file")}
+  shared.update({"training steps": num_train_steps,
+                 "training records": data["train"].num_records,
+                 "devices": len(placement.find(task.settings).devices)}
+                if "train" in data else {})
+  return json.loads(json.dumps(shared, default=str))
+
+
+def _train_for_chief(task, examples, on_log, joined):
+  """Trains as one of the workers that neither save nor evaluate.
+
+  Args:
+    task: tasks.Task, checked.
+    examples: dict from split to its examples.
+    on_log: function, see `training.make_estimator`.
+    joined: cluster.Cluster.
+  """
+  with cli.user_errors():
+    num_train_steps = task.count_train_steps(examples)
+    data = {"train": task.write("train", examples["train"])}
+  begin = joined.receive_start(_find_shared(task, num_train_steps, data))
+  if not begin["state"]:
+    tf.logging.info("There is nothing left to train, says worker 0")
+    return
+  state = training_state.State(*begin["state"])
+  stop, more = cluster.TogetherHook(joined), []
+  if task.eval_every:
+    more.append(cluster.WaitHook(
+        stop.agree, task.next_evaluation, num_train_steps))
+  with task.naming_errors(data):
+    # The weights are the chief's.
+    training.train(
+        _make_estimator(task, num_train_steps, state, on_log, None, joined),
+        task.input_fn("train", data["train"], state.position, state),
+        num_train_steps, state.step, task.how_to_train_more, more_hooks=more,
+        stop=stop)
 
 
 def _export(task, checkpoint):

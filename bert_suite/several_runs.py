@@ -42,7 +42,7 @@ _FREE = frozenset("""
     keep_all_runs keep_checkpoint_max save_checkpoints_steps log_steps verbose
     verbose_logging remove_padding recompute_grad auto_micro_batch use_xla
     xla_cache_dir use_tpu tpu_name tpu_zone gcp_project num_tpu_cores
-    iterations_per_loop num_gpus master""".split())
+    iterations_per_loop num_gpus worker_hosts task_index master""".split())
 
 _CORRELATIONS = ("pearson", "spearman", "correlation")  # ends of names
 

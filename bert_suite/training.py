@@ -18,12 +18,13 @@ from . import (
     accumulation, best_model, checkpoint_fit, checkpoints, cli, faults, files,
     hooks, initial_weights, input_pipeline, metrics, modeling, optimization,
     optimizers, placement, replicas, run_settings, tf_estimator, training_lock,
-    training_state, xla)
+    training_state, workers, xla)
 
 
 def make_estimator(
     model_fn, output_dir, train_batch_size=32, eval_batch_size=8,
-    predict_batch_size=8, settings=None, start_step=0, on_log=None, **values):
+    predict_batch_size=8, settings=None, start_step=0, on_log=None,
+    joined=None, **values):
   """Makes the estimator that trains, evaluates and predicts.
 
   Args:
@@ -38,6 +39,8 @@ def make_estimator(
     start_step: int. Step that training resumes from. Goes into the seed, so
       that it does not repeat the dropout and shuffling of the first steps.
     on_log: function, see `hooks.LogHook`; not used on TPUs.
+    joined: cluster.Cluster, with whose other workers it trains; None for an
+      estimator of this process alone.
     **values: fields of `run_settings.TrainingSettings`, such as `use_tpu`, that
       are not as `settings` or the defaults say.
 
@@ -62,18 +65,25 @@ def make_estimator(
   cluster, log_steps = None, settings.log_steps
   # An evaluation or prediction has a batch for each device.
   num_devices = placement.count_devices(settings)
+  session_config, master = placement.session_config(
+      placement.find(settings)), settings.master
+  params = {"log_steps": log_steps, "on_log": on_log}
+  if joined:
+    session_config, master = joined.session_config, joined.target
+    params["share"] = joined.share
   if settings.use_tpu and settings.tpu_name:
     cluster = _find_tpu(settings)
-  with cli.user_errors():
+  with cli.user_errors(), workers.without_tf_config():
     run_config = tf_estimator.TPURunConfig(
-        cluster=cluster, master=settings.master, model_dir=model_dir,
-        save_checkpoints_steps=settings.save_checkpoints_steps,
+        cluster=cluster, master=master, model_dir=model_dir,
+        save_checkpoints_steps=(
+            None if joined and not joined.is_chief else
+            settings.save_checkpoints_steps),
         keep_checkpoint_max=settings.keep_checkpoint_max,
         # Away from TPUs the LogHook of `make_model_fn` does both, and more.
         save_summary_steps=(log_steps or 100) if settings.use_tpu else 0,
         log_step_count_steps=(log_steps or None) if settings.use_tpu else None,
-        tf_random_seed=seed, session_config=placement.session_config(
-            placement.find(settings)),
+        tf_random_seed=seed, session_config=session_config,
         tpu_config=tf_estimator.TPUConfig(
             iterations_per_loop=settings.iterations_per_loop,
             num_shards=settings.num_tpu_cores,
@@ -81,7 +91,7 @@ def make_estimator(
                 tf_estimator.InputPipelineConfig.PER_HOST_V2)))
     return tf_estimator.TPUEstimator(
         use_tpu=settings.use_tpu, model_fn=model_fn, config=run_config,
-        params={"log_steps": log_steps, "on_log": on_log},
+        params=params,
         train_batch_size=train_batch_size,
         eval_batch_size=eval_batch_size * num_devices,
         predict_batch_size=predict_batch_size * num_devices)
@@ -387,7 +397,7 @@ def _make_parts(build, features, batch_size, settings, placed):
 
 def train(estimator, input_fn, num_train_steps, start_step=0,
           how_to_train_more="give a larger --num_train_epochs", stop_step=None,
-          on_start=None, more_hooks=()):
+          on_start=None, more_hooks=(), stop=None):
   """Trains up to a step; Ctrl-C saves a checkpoint first.
 
   Args:
@@ -400,6 +410,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
     on_start: function without arguments, called before the first step, once
       the model is known to fit the checkpoint.
     more_hooks: list of SessionRunHook.
+    stop: hooks.StopHook; None for one of this process alone.
 
   Raises:
     Interrupted: Ctrl-C, or SIGTERM, stopped it before the end.
@@ -414,20 +425,23 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
   if start_step:
     tf.logging.info("  Resuming at step %d", start_step)
   tf.logging.info("  Num steps = %d", num_train_steps)
-  stop = hooks.StopHook()
+  stop = stop or hooks.StopHook()
   all_hooks = [stop] + list(more_hooks)
   if on_start:
     all_hooks.append(hooks.StartHook(on_start))
+  saves = estimator.config.save_checkpoints_steps is not None
   with stop.on_signals(), contextlib.ExitStack() as stack:
     all_hooks.append(hooks.QuietStepHook(stack))
     estimator.train(input_fn=input_fn, max_steps=stop_step or num_train_steps,
-                    hooks=all_hooks, saving_listeners=[hooks.SavingListener()])
+                    hooks=all_hooks,
+                    saving_listeners=[hooks.SavingListener()] * saves)
   if stop.asked:  # perhaps after the last step, while the end was saved
     latest = estimator.latest_checkpoint()
     step = checkpoints.read_step(latest) if stop.step is None else stop.step
     raise cli.Interrupted(
         "stopped at step %d of %d, which %s holds; the same command resumes "
-        "from there" % (step, num_train_steps, files.given_names(latest)))
+        "from there" % (step, num_train_steps, files.given_names(latest)
+                        if latest else "the checkpoint of worker 0"))
 
 
 @contextlib.contextmanager

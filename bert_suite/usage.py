@@ -48,7 +48,8 @@ _GROUPS = [
      valid_tags_only plots"""),
     ("Device", """
      batch_size remove_padding recompute_grad compute_dtype use_xla
-     xla_cache_dir use_one_hot_embeddings num_gpus use_tpu tpu_name
+     xla_cache_dir use_one_hot_embeddings num_gpus worker_hosts
+     task_index use_tpu tpu_name
      tpu_zone gcp_project num_tpu_cores iterations_per_loop master"""),
 ]
 

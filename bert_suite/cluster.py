@@ -1,0 +1,376 @@
+"""Several processes that train as one, see `workers`.
+
+Each process, a worker, has a server of TensorFlow, a graph of its own with all
+variables, and a share of each batch. The gradients are added up over all of
+them (`replicas`), so that all make the same updates. The first worker, the
+chief, says where the training begins, gives the others its weights, and alone
+saves, evaluates and predicts; the others write to a folder of their own, which
+is removed at the end.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+from tensorflow.python.ops import collective_ops
+
+from . import hooks, input_pipeline, placement, run_settings, workers
+from .cli import UserError
+
+_JOB = "/job:worker/replica:0/task:%d"
+_GROUP_KEY = 2  # of a CPU of each worker; 1 is that of the replicas
+
+# Collectives of one graph, at most. No two graphs of a server share a number.
+_INSTANCES = 1 << 16
+
+# How often each worker looks after the others, and how long one of them may
+# take to answer, and a step to fail, once one has ended: all less than a minute.
+_PAUSE, _PATIENCE, _LAST_WORDS = 3.0, 20.0, 15.0
+
+
+_servers = {}  # from workers.Address to what tf.train.Server returned, which stays
+
+
+class Cluster:
+  """This process among the workers of a training.
+
+  Attributes:
+    address: workers.Address.
+    is_chief: bool.
+    placement: placement.Placement, that of the training's graph.
+    session_config: ConfigProto of a training's session.
+    share: input_pipeline.Share of this process.
+    target: str. The address of this process's server, for sessions.
+  """
+
+  _num_graphs = 0  # of trainings of this process
+
+  def __init__(self, settings):
+    """Starts the server and waits for the others.
+
+    Args:
+      settings: Settings of a script.
+
+    Raises:
+      UserError: the port is taken.
+    """
+    self.address = workers.find(settings)
+    self.is_chief = not self.address.index
+    # Each training makes a graph, all workers as many.
+    Cluster._num_graphs += 1
+    self.placement = dataclasses.replace(
+        placement.find(settings),
+        first_instance=Cluster._num_graphs * _INSTANCES + 1)
+    self.session_config = self._make_session_config()
+    self.share = input_pipeline.Share(
+        run_settings.accumulation_steps(settings), len(self.address.hosts),
+        self.address.index)
+    if self.address not in _servers:
+      _servers[self.address] = self._make_server()
+    self.target = _servers[self.address].target
+    self._lost = None  # what has become of another worker, str
+    self._done = threading.Event()
+    self._wait_for_others()
+
+  def _make_server(self):
+    hosts, index = self.address.hosts, self.address.index
+    port = int(hosts[index].rsplit(":", 1)[1])
+    with contextlib.closing(socket.socket()) as found:
+      found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      try:
+        found.bind(("", port))
+      except OSError as error:
+        raise UserError("%s, worker %d: port %d of this machine cannot be "
+                        "used (%s); give another" % (
+                            hosts[index], index, port, error)) from None
+    with environment.quiet_start():
+      return tf.train.Server(
+          tf.train.ClusterSpec({"worker": list(hosts)}), job_name="worker",
+          task_index=index, config=self.session_config)
+
+  def _make_session_config(self):
+    config = placement.session_config(self.placement)
+    config.isolate_session_state = False
+    config.experimental.collective_group_leader = _JOB % 0
+    config.device_filters.append(_JOB % self.address.index)
+    return config
+
+  def _wait_for_others(self):
+    """Waits until each worker's server answers."""
+    for index, host in enumerate(self.address.hosts):
+      name, port = host.rsplit(":", 1)
+      is_waiting = False
+      while index != self.address.index:
+        try:
+          socket.create_connection((name.strip("[]"), int(port)), 10).close()
+          break
+        except OSError as error:
+          if not is_waiting:
+            tf.logging.warning(
+                "Worker %d, %s: nothing answers there yet (%s); waiting for "
+                "it, Ctrl-C ends that", index, host, error)
+          is_waiting = True
+        time.sleep(1)
+
+  # Messages, in queues of the chief's server.
+
+  @contextlib.contextmanager
+  def _queue(self, name, index):
+    """Makes a queue for a worker, and a session that sees it."""
+    with tf.Graph().as_default():
+      with tf.device(_JOB % 0):
+        queue = tf.FIFOQueue(
+            64, tf.string, [[]], shared_name="%s_%d" % (name, index))
+      with tf.Session(self.target) as session:
+        yield queue, session
+
+  def send(self, name, index, message):
+    """Sends a worker a message; the other end is `receive`."""
+    with self._queue(name, index) as (queue, session):
+      session.run(queue.enqueue(json.dumps(message)))
+
+  def receive(self, name, index):
+    """Waits for a message; Ctrl-C ends that."""
+    with self._queue(name, index) as (queue, session):
+      message = queue.dequeue()
+      while True:
+        self.check_others()
+        with contextlib.suppress(tf.errors.DeadlineExceededError):
+          return json.loads(session.run(
+              message, options=tf.RunOptions(timeout_in_ms=1000)))
+
+  def send_start(self, start):
+    """Has the chief tell all others where the training begins, a dict."""
+    for index in range(1, len(self.address.hosts)):
+      self.send("start", index, start)
+
+  def receive_start(self, own):
+    """Returns what the chief sent.
+
+    Args:
+      own: dict. What has to be the same as there.
+
+    Raises:
+      UserError: it is not.
+    """
+    found = self.receive("start", self.address.index)
+    theirs = found["settings"]
+    different = ["%s (%s here, %s there)" % (name, own.get(name), value)
+                 for name, value in sorted(theirs.items())
+                 if own.get(name) != value]
+    if different:
+      raise UserError(
+          "worker %d is to train otherwise than worker 0: %s; give all of them "
+          "the same data and flags" % (
+              self.address.index, ", ".join(different)))
+    return found
+
+  def end_together(self):
+    """Waits until all have taken the last step: they need each other for it."""
+    others = range(1, len(self.address.hosts))
+    if self.is_chief:
+      for index in others:
+        self.receive("done", index)
+      self._done.set()
+      for index in others:
+        self.send("end", index, True)
+    else:
+      self.send("done", self.address.index, True)
+      self.receive("end", self.address.index)
+      self._done.set()
+
+  # Looking after the others.
+
+  def check_others(self):
+    """Raises UserError if another worker has ended too early."""
+    if self._lost:
+      raise UserError(self._lost)
+
+  @contextlib.contextmanager
+  def watching(self):
+    """Ends what is done within a `with` block if another worker is lost.
+
+    Raises:
+      UserError: one is lost. Where the step that needs it does not fail by
+        itself, the process ends with the same message and exit status.
+    """
+    self._done.clear()
+    for index in range(len(self.address.hosts)):
+      if index != self.address.index:
+        threading.Thread(
+            target=self._watch, args=(index,), daemon=True).start()
+    try:
+      yield
+    except (tf.errors.OpError, RuntimeError):
+      for _ in range(int(_PATIENCE)):
+        self.check_others()
+        time.sleep(1)
+      raise
+    finally:
+      self._done.set()
+
+  def _watch(self, index):
+    """Asks another worker for a number again and again until it is lost."""
+    with tf.Graph().as_default():
+      with tf.device(_JOB % index):
+        number = tf.placeholder_with_default(1, []) + 1
+      try:
+        with tf.Session(self.target) as session:
+          while not self._done.wait(_PAUSE):
+            session.run(number, options=tf.RunOptions(
+                timeout_in_ms=int(_PATIENCE * 1000)))
+        return
+      except tf.errors.OpError:
+        pass
+    if self._done.is_set():
+      return
+    self._lost = (
+        "worker %d, %s, has ended or cannot be reached; when it can, the same "
+        "command on all resumes from the last checkpoint" % (
+            index, self.address.hosts[index]))
+    if not self._done.wait(_LAST_WORDS):  # the main thread waits in TensorFlow
+      sys.stderr.write("%s\n" % self._lost)
+      sys.stderr.flush()
+      _remove_folders()
+      os._exit(1)
+
+
+_folders = []  # that workers write to that are not the chief
+
+
+def prepare(settings):
+  """Checks settings; a worker that is not the chief gets a folder of its own.
+
+  Args:
+    settings: Settings of a script. Its `output_dir` becomes that folder, and
+      it exports nothing.
+
+  Raises:
+    UserError: see `workers.check`.
+  """
+  workers.check(settings)
+  address = workers.find(settings)
+  if address and address.index:
+    _folders.append(tempfile.mkdtemp(prefix="bert_worker_"))
+    settings.output_dir, settings.export_dir = _folders[-1], None
+
+
+@contextlib.contextmanager
+def join(settings):
+  """Has this process be a worker within a `with` block.
+
+  Args:
+    settings: Settings of a script.
+
+  Yields:
+    Cluster; None for one process.
+
+  Raises:
+    UserError: see Cluster; or another worker is lost.
+  """
+  if not workers.find(settings):
+    yield None
+    return
+  try:
+    joined = Cluster(settings)
+    with joined.watching():
+      yield joined
+  finally:
+    _remove_folders()
+
+
+def _remove_folders():
+  while _folders:
+    shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+class TogetherHook(hooks.StopHook):
+  """Has all workers begin with the chief's weights, and stop at one step.
+
+  It takes the place of `hooks.StopHook`: a signal that one worker gets stops
+  them all after the current step.
+  """
+
+  def __init__(self, joined):
+    """Takes a Cluster."""
+    super().__init__()
+    self._cluster, self._has_begun = joined, False
+    self._instance = joined.placement.first_instance + _INSTANCES // 2
+
+  def _add_up(self, tensor):
+    self._instance += 1
+    with tf.device("/cpu:0"):
+      return collective_ops.all_reduce(
+          tensor, len(self._cluster.address.hosts), _GROUP_KEY,
+          self._instance, "Add", "Id")
+
+  def begin(self):
+    assigned, is_chief = [], self._cluster.is_chief
+    for variable in tf.global_variables():
+      with tf.control_dependencies(assigned[-1:]):
+        value = tf.convert_to_tensor(variable)
+        if value.dtype.base_dtype not in (
+            tf.float32, tf.float64, tf.int32, tf.int64):
+          continue
+        assigned.append(variable.assign(self._add_up(
+            value if is_chief else tf.zeros_like(value)), read_value=False))
+    self._take_weights = tf.group(*assigned)
+    self._says = tf.placeholder_with_default(0.0, [])
+    self._answer = self._add_up(self._says)
+
+  def agree(self, session, stops):
+    """Returns whether one of the workers says that all should stop."""
+    return session.run(self._answer, {self._says: float(stops)}) > 0
+
+  def after_create_session(self, session, coord):
+    # TensorFlow would begin anew with a new session.
+    if self._has_begun:
+      time.sleep(_PATIENCE)
+      self._cluster.check_others()
+      raise RuntimeError("a session was lost, and no worker")
+    self._has_begun = True
+    session.run(self._take_weights)
+    super().after_create_session(session, coord)
+
+  def after_run(self, run_context, run_values):
+    if self.agree(run_context.session, self.asked):
+      self.asked = True
+      run_context.request_stop()
+
+  def end(self, session):
+    super().end(session)
+    self._cluster.end_together()
+
+
+class WaitHook(tf.train.SessionRunHook):
+  """Has a worker wait while the chief evaluates; see `hooks.EvaluateHook`."""
+
+  def __init__(self, agree, next_evaluation, num_train_steps):
+    """Takes `TogetherHook.agree`, the others as EvaluateHook has them."""
+    self._agree, self._next_evaluation = agree, next_evaluation
+    self._num_train_steps = num_train_steps
+
+  def after_create_session(self, session, coord):
+    self._next = self._next_evaluation(
+        int(session.run(tf.train.get_global_step())))
+
+  def before_run(self, run_context):
+    return tf.train.SessionRunArgs(hooks.find_step())
+
+  def after_run(self, run_context, run_values):
+    step = int(run_values.results)
+    if step < self._next or step >= self._num_train_steps:
+      return
+    self._next = self._next_evaluation(step)
+    if self._agree(run_context.session, False):
+      run_context.request_stop()
