@@ -6,6 +6,7 @@ own `model_fn`: of run_classifier.py, with --head=squad of run_squad.py, with
 --head=pretraining of run_pretraining.py, next sentences included.
 """
 
+import functools
 import os
 import platform
 import sys
@@ -19,7 +20,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from bert_suite import environment  # isort: skip  # noqa: F401
 import tensorflow.compat.v1 as tf
 
-from bert_suite import serving, tf_estimator, xla
+from bert_suite import (
+    placement, serving, tf_estimator, training as trainings, xla)
 import lengths
 import modeling
 import optimization
@@ -185,7 +187,8 @@ def make_inputs():
 
 
 def make_training(config, remove_padding, use_xla=False,
-                  compute_dtype="float32", recompute_grad=False):
+                  compute_dtype="float32", recompute_grad=False, placed=None,
+                  threads=0):
   """Builds the training that the flags name in a graph and session of its own.
 
   Args:
@@ -194,6 +197,9 @@ def make_training(config, remove_padding, use_xla=False,
     use_xla: bool. As --use_xla of the scripts.
     compute_dtype: str. As --compute_dtype of the scripts.
     recompute_grad: bool. As --recompute_grad of the scripts.
+    placed: placement.Placement, the devices that share out the batch; None for
+      one.
+    threads: int. Threads of an operation; 0 for as many as there are cores.
 
   Returns:
     A function that takes one training step on a batch of `make_batch` and
@@ -212,12 +218,14 @@ def make_training(config, remove_padding, use_xla=False,
         options=modeling.Options(
             remove_padding=remove_padding, compute_dtype=compute_dtype,
             compiled=use_xla, recompute_grad=recompute_grad))
-    model_fn, features = HEADS[FLAGS.head](config, training, inputs)
+    with mock.patch.object(trainings, "make_model_fn", functools.partial(
+        trainings.make_model_fn, placed=placed)):
+      model_fn, features = HEADS[FLAGS.head](config, training, inputs)
     spec = model_fn(features, None, tf_estimator.ModeKeys.TRAIN,
                     {"batch_size": FLAGS.batch_size})
-    session_config = tf.ConfigProto(allow_soft_placement=True)
-    # As in the one that an Estimator makes where it is given none.
-    session_config.graph_options.rewrite_options.meta_optimizer_iterations = 1
+    session_config = placement.session_config(
+        placed or placement.Placement(("",)))
+    session_config.intra_op_parallelism_threads = threads
     session = tf.Session(config=session_config)
     session.run([tf.global_variables_initializer(),
                  tf.local_variables_initializer()])

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 
-from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import collective_ops
@@ -34,11 +34,11 @@ _GROUP_KEY = 2  # of a CPU of each worker; 1 is that of the replicas
 _INSTANCES = 1 << 16
 
 # How often each worker looks after the others, and how long one of them may
-# take to answer, and a step to fail, once one has ended: all less than a minute.
+# take to answer, and a step to fail once one has ended: less than a minute.
 _PAUSE, _PATIENCE, _LAST_WORDS = 3.0, 20.0, 15.0
 
 
-_servers = {}  # from workers.Address to what tf.train.Server returned, which stays
+_servers = {}  # from workers.Address to tf.train.Server, which stays
 
 
 class Cluster:

@@ -113,7 +113,9 @@ _ELSEWHERE = [
     ("load_best_model_at_end", "use --use_best"),
     ("evaluation_strategy eval_strategy", "use --eval_steps or "
      "--eval_each_epoch", "use --eval_steps"),
-    ("gpu gpus gpu_id gpu_ids n_gpu num_gpus device cuda use_gpu",
+    ("gpus n_gpu num_gpu ngpus num_gpus", "use --num_gpus",
+     "leave it out: TensorFlow uses a GPU if it finds one"),
+    ("gpu gpu_id gpu_ids device cuda use_gpu",
      "leave it out: TensorFlow uses a GPU if it finds one; "
      "CUDA_VISIBLE_DEVICES=1 in the environment picks the second, -1 none"),
     ("dropout hidden_dropout_prob attention_probs_dropout_prob",

@@ -1,4 +1,4 @@
-"""Which processes train as one: --worker_hosts and --task_index, or TF_CONFIG."""
+"""Which processes train as one: --worker_hosts, --task_index, or TF_CONFIG."""
 
 import contextlib
 import dataclasses
@@ -49,8 +49,8 @@ def _parse_tf_config(text):
   def fail(found):
     raise UserError(
         "TF_CONFIG: found %s, expected {\"cluster\": {\"worker\": [\"host:port"
-        "\", ...]}, \"task\": {\"type\": \"worker\", \"index\": 0}}, also with a "
-        "\"chief\"; or remove it from the environment" % found)
+        "\", ...]}, \"task\": {\"type\": \"worker\", \"index\": 0}}, also with "
+        "a \"chief\"; or remove it from the environment" % found)
 
   if not text.strip():
     return None

@@ -9,11 +9,9 @@ import sys
 import time
 
 import pytest
-
 import tensorflow.compat.v1 as tf
 
-from bert_suite import (
-    cli, cluster, input_pipeline, training_state, workers)
+from bert_suite import cli, cluster, input_pipeline, training_state, workers
 import helpers
 import replicas_test
 import run_classifier
@@ -147,7 +145,7 @@ def test_workers_are_those_of_flags_or_of_tf_config(monkeypatch):
     ("", {"worker_hosts": "a:1,b:2"}, "also pass --task_index, from 0 to 1"),
     ("", {"worker_hosts": "a:1,b:2", "task_index": 2},
      "--task_index=2: there are 2 workers, 0 to 1"),
-    ("", {"worker_hosts": "a:1,b", "task_index": 0}, "found 'b', expected host"),
+    ("", {"worker_hosts": "a:1,b", "task_index": 0}, "found 'b', expected "),
     ("", {"worker_hosts": "a:1,a:1", "task_index": 0}, "found a host twice"),
     ("{", {}, "TF_CONFIG: found {, expected"),
     ('{"cluster": {"worker": ["a:1", "b:2"]}}', {}, "TF_CONFIG: found {"),
