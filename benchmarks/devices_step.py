@@ -5,8 +5,8 @@
 
 The steps are those of training_step.py, packed: one device takes the batch, or
 all of --devices take a share of it, add up their gradients and make one update,
-as with --num_gpus. One process builds both trainings and takes a step of each by
-turns, on the same batch, every turn on a new one. The devices of a CPU share
+as with --num_gpus. One process builds both trainings and takes a step of each
+by turns, on the same batch, every turn on a new one. The devices of a CPU share
 its cores, and one of them has them all anyway: with --threads=1, an operation
 uses one core at a time, as if each device had one.
 
