@@ -21,7 +21,6 @@ from absl import app, flags
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bert_suite import placement
 import steps
 
 FLAGS = flags.FLAGS
@@ -60,7 +59,7 @@ def main(_):
       steps.make_training(
           steps.make_config(), True, FLAGS.use_xla, placed=placed,
           threads=FLAGS.threads)
-      for placed in (None, placement.Placement(tuple(FLAGS.devices)))]
+      for placed in (None, steps.placement.Placement(tuple(FLAGS.devices)))]
   summary = [measure(name, counts, one_step, shared_step)
              for name, counts in found.items()]
   print("\n" + "\n".join(summary))

@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import time
+from unittest import mock
 
 from absl import flags
 import numpy as np

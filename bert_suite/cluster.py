@@ -311,7 +311,7 @@ class TogetherHook(hooks.StopHook):
     self._instance += 1
     with tf.device("/cpu:0"):
       return collective_ops.all_reduce(
-          tensor, len(self._cluster.address.hosts), _GROUP_KEY,
+          tf.identity(tensor), len(self._cluster.address.hosts), _GROUP_KEY,
           self._instance, "Add", "Id")
 
   def begin(self):

@@ -40,8 +40,10 @@ class _Member:
   def add_up(self, tensor):
     """Returns the sum of a Tensor over the replicas."""
     with tf.device(self._device), tf.control_dependencies(self._last):
+      # TensorFlow 1.15 asks for a Tensor that has a device itself.
       total = collective_ops.all_reduce(
-          tensor, self._size, _GROUP_KEY, next(self._instances), "Add", "Id")
+          tf.identity(tensor), self._size, _GROUP_KEY, next(self._instances),
+          "Add", "Id")
     self._last = [total]
     return total
 
