@@ -329,7 +329,7 @@ def test_tasks_may_have_the_same_option(monkeypatch):
   for task in ("tagger", "classifier"):
     trained_models._check_options(
         task, {"labels": ["a", "b"]}, None, None, {}, "it")
-  with pytest.raises(ValueError, match="task=classifier or tagger"):
+  with pytest.raises(ValueError, match="task=classifier or ner or tagger"):
     trained_models._check_options(
         "length", {"labels": ["a", "b"]}, None, None, {}, "it")
 
