@@ -11,6 +11,7 @@ is removed at the end.
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import socket
@@ -35,8 +36,16 @@ _INSTANCES = 1 << 16
 
 # How often each worker looks after the others, and how long one of them may
 # take to answer, and a step to fail once one has ended: less than a minute.
-_PAUSE, _PATIENCE, _LAST_WORDS = 3.0, 20.0, 15.0
+_PAUSE, _PATIENCE, _LAST_WORDS = 2.0, 10.0, 30.0
 
+
+# What TensorFlow says of a lost worker, beside the one line that is raised.
+_NOISE_OF_LOSS = (
+    "Aborting Ring(Reduce|Gather)|BaseCollectiveExecutor::StartAbort|"
+    "^Additional GRPC error information|Error received from peer|"
+    "^The error could be from a previous operation|^$")
+logging.getLogger("tensorflow").addFilter(
+    lambda record: not record.getMessage().startswith("An error was raised. "))
 
 _servers = {}  # from workers.Address to tf.train.Server, which stays
 
@@ -131,8 +140,10 @@ class Cluster:
       with tf.device(_JOB % 0):
         queue = tf.FIFOQueue(
             64, tf.string, [[]], shared_name="%s_%d" % (name, index))
-      with tf.Session(self.target) as session:
-        yield queue, session
+      # Not as a context: it would wait for half a minute if a worker is lost.
+      session = tf.Session(self.target)
+      yield queue, session
+      session.close()
 
   def send(self, name, index, message):
     """Sends a worker a message; the other end is `receive`."""
@@ -196,6 +207,12 @@ class Cluster:
     if self._lost:
       raise UserError(self._lost)
 
+  def wait_for_loss(self):
+    """Raises UserError if another worker is found to have ended by now."""
+    for _ in range(int(_PAUSE + _PATIENCE) + 1):
+      self.check_others()
+      time.sleep(1)
+
   @contextlib.contextmanager
   def watching(self):
     """Ends what is done within a `with` block if another worker is lost.
@@ -210,11 +227,10 @@ class Cluster:
         threading.Thread(
             target=self._watch, args=(index,), daemon=True).start()
     try:
-      yield
-    except (tf.errors.OpError, RuntimeError):
-      for _ in range(int(_PATIENCE)):
-        self.check_others()
-        time.sleep(1)
+      with environment.quiet_start(_NOISE_OF_LOSS):
+        yield
+    except (tf.errors.OpError, _SessionLost):
+      self.wait_for_loss()
       raise
     finally:
       self._done.set()
@@ -225,11 +241,11 @@ class Cluster:
       with tf.device(_JOB % index):
         number = tf.placeholder_with_default(1, []) + 1
       try:
-        with tf.Session(self.target) as session:
-          while not self._done.wait(_PAUSE):
-            session.run(number, options=tf.RunOptions(
-                timeout_in_ms=int(_PATIENCE * 1000)))
-        return
+        session = tf.Session(self.target)
+        while not self._done.wait(_PAUSE):
+          session.run(number, options=tf.RunOptions(
+              timeout_in_ms=int(_PATIENCE * 1000)))
+        session.close()
       except tf.errors.OpError:
         pass
     if self._done.is_set():
@@ -294,6 +310,10 @@ def _remove_folders():
     shutil.rmtree(_folders.pop(), ignore_errors=True)
 
 
+class _SessionLost(RuntimeError):
+  """TensorFlow lost a session, as it does when another worker has ended."""
+
+
 class TogetherHook(hooks.StopHook):
   """Has all workers begin with the chief's weights, and stop at one step.
 
@@ -335,9 +355,7 @@ class TogetherHook(hooks.StopHook):
   def after_create_session(self, session, coord):
     # TensorFlow would begin anew with a new session.
     if self._has_begun:
-      time.sleep(_PATIENCE)
-      self._cluster.check_others()
-      raise RuntimeError("a session was lost, and no worker")
+      raise _SessionLost("a session was lost")
     self._has_begun = True
     session.run(self._take_weights)
     super().after_create_session(session, coord)

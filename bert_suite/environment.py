@@ -36,12 +36,15 @@ _DEPRECATION = re.compile(
 
 
 @contextlib.contextmanager
-def quiet_start():
+def quiet_start(more=None):
   """Keeps noise off stderr within a `with` block; the rest is not delayed.
 
   Another process filters the lines, so that those of a crash get through. It
   needs `grep`; without it, or if the user asked for more than errors, all lines
   are shown.
+
+  Args:
+    more: str. Regular expression of `grep -E` for further noise.
   """
   grep = None
   if os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1"):
@@ -49,7 +52,8 @@ def quiet_start():
       _flush()
       stderr = os.dup(2)
       grep = subprocess.Popen(
-          ["grep", "--line-buffered", "-avE", _NOISE], stdin=subprocess.PIPE,
+          ["grep", "--line-buffered", "-avE",
+           _NOISE + ("|" + more if more else "")], stdin=subprocess.PIPE,
           stdout=stderr, start_new_session=True)  # Ctrl-C is not for it
       os.dup2(grep.stdin.fileno(), 2)
   try:

@@ -71,6 +71,9 @@ def test_two_processes_train_as_one_device_and_resume_after_a_kill(tmp_path):
   alone = replicas_test.make_settings(tmp_path, "one", **values)
   process = subprocess.Popen(
       [sys.executable, "-c", RUN, json.dumps(vars(alone))])
+  if not tf.__version__.startswith("1."):  # where parts change random weights
+    values.update(train_batch_size=4, gradient_accumulation_steps=3,
+                  devices=["/cpu:0", "/cpu:1"], recompute_grad=True)
   together = replicas_test.make_settings(tmp_path, "two", **values)
   first = [start(together, hosts, i) for i in range(2)]
   assert process.wait(300) == 0
@@ -83,8 +86,7 @@ def test_two_processes_train_as_one_device_and_resume_after_a_kill(tmp_path):
   assert time.time() - killed < 60
   if status:  # else it had taken its last step
     assert status == 1
-    assert stderr.splitlines()[-1].startswith(
-        "FAILED: worker 1, %s, has ended" % hosts[1])
+    assert "worker 1, %s, has ended" % hosts[1] in stderr.splitlines()[-1]
   end(first[1])
   again = [start(together, hosts, i, tf_config=True) for i in range(2)]
   for one in again:

@@ -94,8 +94,8 @@ def make_settings(folder, name, **values):
       vocab_file=helpers.write_vocab(folder), bert_config_file=(
           helpers.write_config(folder, hidden_dropout_prob=0.0,
                                attention_probs_dropout_prob=0.0)),
-      max_seq_length=16, train_batch_size=6, eval_batch_size=2,
-      predict_batch_size=2, learning_rate=1e-3, num_train_epochs=2,
+      max_seq_length=16, train_batch_size=12, eval_batch_size=2,
+      predict_batch_size=2, learning_rate=1e-3, num_train_epochs=4,
       do_train=True, do_eval=True, do_predict=True, tf_random_seed=3,
       output_dir=str(folder / name)), **values))
 
