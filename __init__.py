@@ -8,7 +8,7 @@ import importlib
 
 _MODULES = (
     "create_pretraining_data", "export_model", "extract_features", "fill_mask",
-    "modeling", "optimization", "predictor", "run_classifier",
+    "learn_vocab", "modeling", "optimization", "predictor", "run_classifier",
     "run_classifier_with_tfhub", "run_ner", "run_pretraining", "run_squad",
     "squad_metrics", "tokenization")
 

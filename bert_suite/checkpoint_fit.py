@@ -102,8 +102,10 @@ def check_shapes_of(expected, checkpoint, must_have_all, cure):
       if must_have_all:
         problems.append("%s: not in the checkpoint" % name)
     elif list(shapes[name]) != ours:
-      problems.append("%s: %s in the checkpoint, %s in the model" %
-                      (name, list(shapes[name]), ours))
+      problems.append("%s: %s in the checkpoint, %s in the model%s" % (
+          name, list(shapes[name]), ours,
+          " (learn_vocab.py --extend=append gives a model rows for more words)"
+          if name == "bert/embeddings/word_embeddings" else ""))
   if problems:
     raise ValueError(
         "%s does not fit the model (%s): %s" %

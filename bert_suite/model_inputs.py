@@ -172,9 +172,10 @@ def check_vocab(vocab, vocab_file, vocab_size):
                "every example needs")
   largest = max(vocab.values())
   if largest >= vocab_size:
-    raise ValueError("%s: has ids up to %d, but the model's vocab_size is %d; "
-                     "is it the vocabulary of the model?" %
-                     (vocab_file, largest, vocab_size))
+    raise ValueError(
+        "%s: has ids up to %d, but the model's vocab_size is %d; is it the "
+        "vocabulary of the model? learn_vocab.py --extend=append gives a model "
+        "more words" % (vocab_file, largest, vocab_size))
 
 
 def log_example(name, model_input, label=None, index=0):

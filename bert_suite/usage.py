@@ -25,7 +25,9 @@ _GROUPS = [
      version_2_with_negative split_long_lines max_predictions_per_seq
      masked_lm_prob dupe_factor do_whole_word_mask whole_word_segmented
      short_seq_prob truncate_segment_prob random_seed shard_size num_workers
-     beam_runner beam_args skip_bad_records"""),
+     beam_runner beam_args skip_bad_records vocab_size min_frequency
+     character_coverage heldout_file compare_vocab_file extend words_file
+     num_words"""),
     ("Model", """
      model_dir task bert_hub_module_handle bert_config_file vocab_file
      init_checkpoint init_head do_lower_case strip_accents labels layers

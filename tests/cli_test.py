@@ -25,6 +25,7 @@ import extract_features
 import fill_mask
 import helpers
 from helpers import captured_log
+import learn_vocab
 import modeling
 import run_classifier
 import run_classifier_with_tfhub
@@ -245,8 +246,8 @@ def test_a_tilde_before_no_user_is_a_name_only_if_it_exists(no_flags, home):
 
 @pytest.mark.parametrize("script", [
     create_pretraining_data, export_model, extract_features, fill_mask,
-    run_classifier, run_classifier_with_tfhub, run_ner, run_pretraining,
-    run_squad, squad_metrics],
+    learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
+    run_pretraining, run_squad, squad_metrics],
                          ids=lambda script: script.__name__)
 def test_flags_for_files_and_folders_expand_a_tilde(no_flags, home, script):
   script.define_flags()

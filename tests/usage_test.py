@@ -15,6 +15,7 @@ import export_model
 import extract_features
 import fill_mask
 from helpers import TOP
+import learn_vocab
 import run_classifier
 import run_classifier_with_tfhub
 import run_ner
@@ -24,8 +25,8 @@ import squad_metrics
 
 SCRIPTS = {script.__name__.split(".")[-1]: script for script in (
     create_pretraining_data, export_model, extract_features, fill_mask,
-    run_classifier, run_classifier_with_tfhub, run_ner, run_pretraining,
-    run_squad, squad_metrics)}
+    learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
+    run_pretraining, run_squad, squad_metrics)}
 EVERY_SCRIPT = pytest.mark.parametrize("name", sorted(SCRIPTS))
 
 

@@ -125,7 +125,7 @@ def _count_span(span):
   return (span.end - span.begin) * (_GZIP_RATIO if span.is_gzip else 1)
 
 
-def split_text(spans, num_parts):
+def split_text(spans, num_parts, at_lines=False):
   """Cuts a text into parts of about the same size.
 
   A cut is at the end of a file, or at the first end of a document after the
@@ -134,6 +134,7 @@ def split_text(spans, num_parts):
   Args:
     spans: list of Span, whole files.
     num_parts: int.
+    at_lines: bool. Cut at the first end of a line instead.
 
   Returns:
     list of list of Span, `num_parts` or fewer: documents can be too few.
@@ -152,7 +153,8 @@ def split_text(spans, num_parts):
     elif (index, offset) <= cuts[-1]:
       continue  # the previous cut went past here
     else:
-      offset = None if span.is_gzip else _find_document(span, offset)
+      find = _find_line if at_lines else _find_document
+      offset = None if span.is_gzip else find(span, offset)
       cut = (index + 1, 0) if offset is None else (index, offset)
     if cut > cuts[-1]:
       cuts.append(cut)
@@ -190,6 +192,12 @@ def _find_document(span, offset):
   return None
 
 
+def _find_line(span, offset):
+  """Returns where the first line after a byte begins, or None."""
+  offset += len(next(_read_lines(span._replace(begin=offset)))) + 1
+  return offset if offset < span.end else None
+
+
 def _read_lines(span, advance=lambda count: None):
   """Yields the lines of a span, bytes without their "\\n".
 
@@ -225,8 +233,16 @@ def _read_lines(span, advance=lambda count: None):
       yield rest
 
 
-def _read_sentences(span, advance):
-  """Yields the lines of a span as str, stripped; "" for a blank one."""
+def read_sentences(span, advance):
+  """Yields the lines of a span as str, stripped; "" for a blank one.
+
+  Args:
+    span: Span.
+    advance: function of the number of bytes that were read.
+
+  Raises:
+    ValueError: a line is not UTF-8 or too long, or a gzip file is damaged.
+  """
   for index, line in enumerate(_read_lines(span, advance)):
     if len(line) > MAX_LINE_BYTES:
       raise ValueError(
@@ -274,7 +290,7 @@ def tokenize_part(part, tokenizer, mark_words=False,
   text = Text(array.array("i"), array.array("i"))
   to_lines = _make_line_function(tokenizer, mark_words, longest)
   for span in part:
-    for line in _read_sentences(span, advance):
+    for line in read_sentences(span, advance):
       if not line:
         text.lengths.append(0)
         continue

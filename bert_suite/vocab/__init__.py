@@ -1,0 +1,1 @@
+"""Vocabularies: words counted, pieces learnt, models given more words."""
