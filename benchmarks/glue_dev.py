@@ -7,10 +7,10 @@
 Fine-tunes on each of --tasks, any that run_classifier.py has, with each of
 --seeds: with run_classifier.py, and with Hugging Face transformers from the
 same checkpoint, on the same word pieces, with dropout, clipping, a warm-up of
-10%, linear decay and AdamW (weight decay 0.01, with bias correction, which
-run_classifier.py only does when asked). transformers runs in an
-environment of its own, see transformers_peer.py; its batches are padded to
-their longest.
+10%, linear decay as BERT has it and AdamW (weight decay 0.01, epsilon 1e-6,
+with bias correction, which run_classifier.py only does when asked).
+transformers runs in an environment of its own, see transformers_peer.py; its
+batches are padded to their longest.
 
 Results stay in --output_dir, a file per run; a run that is there is not
 repeated. Prints a line per run as it ends and then, for each task and metric,

@@ -4,12 +4,11 @@
 
 The steps are those of training_step.py: with the padding, without it
 ("packed"), and so with --recompute_grad ("recomputed"). Each side and data set
-is a process of its own (Linux: it reads /proc). It initialises the variables,
-the optimizer's included, looks at its resident memory, has the kernel forget
-the peak so far, takes --warmup + --steps steps on different batches, and looks
-at the peak. The difference is what the steps needed: activations, gradients,
-and what TensorFlow keeps of freed memory. The seconds are those of the fastest
-step.
+is a process of its own, which asks TensorFlow's allocator how much was in use
+at most: weights, the optimizer's averages, gradients, activations. On a CPU it
+is made to use the allocator that GPUs have. --warmup steps on the shortest
+sequences come first, which make what every step keeps; the seconds are those of
+the fastest of --steps.
 
 Prints the environment, a table, and last, for each data set:
 
@@ -35,10 +34,7 @@ SIDES = collections.OrderedDict([
     ("padded", dict(remove_padding=False)),
     ("packed", dict(remove_padding=True)),
     ("recomputed", dict(remove_padding=True, recompute_grad=True))])
-# https://www.kernel.org/doc/html/latest/filesystems/proc.html
-STATUS = "/proc/self/status"
-CLEAR_REFS = "/proc/self/clear_refs"
-FORGET_PEAK = "5"
+SHORTEST = 3  # [CLS], a word piece, [SEP]
 
 
 def define_flags():
@@ -46,28 +42,18 @@ def define_flags():
   steps.define_flags()
   flags.DEFINE_enum("compute_dtype", "float32", ["float32", "bfloat16"],
                     "As --compute_dtype of the scripts.")
+  flags.DEFINE_integer(
+      "gradient_accumulation_steps", 1, "Parts that a batch is computed in.",
+      lower_bound=1)
   flags.DEFINE_enum("side", None, list(SIDES), "Measure this side alone, in "
                     "this process, and print JSON; the script gives this to "
                     "the processes it starts.")
 
 
-def read_status(field):
-  """Returns a field of this process's status, such as VmRSS, in MB."""
-  with open(STATUS) as reader:
-    for line in reader:
-      if line.startswith(field + ":"):
-        return int(line.split()[1]) / 1024.0
-  raise ValueError("%s: has no %s" % (STATUS, field))
-
-
-def forget_peak():
-  """Makes the peak (VmHWM) start from here; returns whether that worked."""
-  try:
-    with open(CLEAR_REFS, "w") as writer:
-      writer.write(FORGET_PEAK)
-  except OSError:
-    return False
-  return True
+def ask_allocator(question):
+  """Calls a function of tf.config.experimental for the device that computes."""
+  name = "GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0"
+  return getattr(tf.config.experimental, question)(name)
 
 
 def measure(side):
@@ -77,30 +63,43 @@ def measure(side):
     side: str. Of SIDES.
 
   Returns:
-    dict: "variables", resident memory before the steps, "peak", both in MB,
-    whether that is the "peak_of_steps" or may be one before them, and "seconds"
-    of the fastest step.
+    dict: "variables", their size, the optimizer's included, and "peak", what
+    was in use at most, both in MB, and "seconds" of the fastest step; "peak" is
+    None where memory ran out.
   """
   (_, counts), = steps.find_lengths().items()
   train_step = steps.make_training(
-      steps.make_config(), compute_dtype=FLAGS.compute_dtype, **SIDES[side])
+      steps.make_config(), compute_dtype=FLAGS.compute_dtype,
+      gradient_accumulation_steps=FLAGS.gradient_accumulation_steps,
+      **SIDES[side])
   random = np.random.RandomState(FLAGS.seed)
-  batches = [steps.make_batch(random, counts)
-             for _ in range(FLAGS.warmup + FLAGS.steps)]
-  peak_of_steps = forget_peak()
-  variables = read_status("VmRSS")
-  seconds = [train_step(batch) for batch in batches]
-  return {"variables": variables, "peak": read_status("VmHWM"),
-          "peak_of_steps": peak_of_steps,
-          "seconds": min(seconds[FLAGS.warmup:])}
+  found = {"variables": train_step.variables_mb, "peak": None, "seconds": None}
+  try:
+    for _ in range(FLAGS.warmup):
+      train_step(steps.make_batch(random, {SHORTEST: 1}))
+    ask_allocator("reset_memory_stats")
+    found["seconds"] = min(train_step(steps.make_batch(random, counts))
+                           for _ in range(FLAGS.steps))
+    found["peak"] = ask_allocator("get_memory_info")["peak"] / 2.0 ** 20
+  except tf.errors.ResourceExhaustedError:
+    pass
+  return found
 
 
-def measure_apart(name, side):
-  """Returns the same of a data set, measured in a process of its own."""
-  arguments = [] if FLAGS.full_length else ["--data_sets=" + name]
+def measure_apart(side, arguments, limit_mb=None):
+  """Returns the same, measured in a process of its own.
+
+  Args:
+    side: str. Of SIDES.
+    arguments: list of str, of this script.
+    limit_mb: int. The most memory of a CPU that TensorFlow may use, in MB.
+  """
+  settings = dict(os.environ, TF_CPU_ALLOCATOR_USE_BFC="true")
+  if limit_mb:
+    settings["TF_CPU_BFC_MEM_LIMIT_IN_MB"] = str(limit_mb)
   output = subprocess.check_output(
-      [sys.executable, os.path.abspath(__file__)] + sys.argv[1:] +
-      ["--side=" + side] + arguments)
+      [sys.executable, os.path.abspath(__file__)] + arguments +
+      ["--side=" + side], env=settings)
   return json.loads(output.decode("ascii").strip().split("\n")[-1])
 
 
@@ -109,8 +108,6 @@ def main(_):
   if FLAGS.side:
     print("\n" + json.dumps(measure(FLAGS.side)))
     return
-  if not os.path.exists(STATUS):
-    sys.exit("this benchmark reads %s, which only Linux has" % STATUS)
   names = list(steps.find_lengths())
   steps.print_environment()
   row = "%12s %10s %14s %10s %10s %8s"
@@ -120,14 +117,13 @@ def main(_):
   for name in names:
     needed, seconds = {}, {}
     for side in SIDES:
-      found = measure_apart(name, side)
+      found = measure_apart(side, sys.argv[1:] + (
+          [] if FLAGS.full_length else ["--data_sets=" + name]))
       needed[side] = found["peak"] - found["variables"]
       seconds[side] = found["seconds"]
       print(row % (name, side, "%.0f" % found["variables"],
                    "%.0f" % found["peak"], "%.0f" % needed[side],
-                   "%.2f" % seconds[side]) +
-            ("" if found["peak_of_steps"] else "  (peak since the start)"),
-            flush=True)
+                   "%.2f" % seconds[side]), flush=True)
     summary.append(
         "%s: packed %.0f MB, of padded %.2f, recomputed %.0f MB, of packed "
         "%.2f, in %.2f times the time" % (

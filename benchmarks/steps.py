@@ -189,7 +189,7 @@ def make_inputs():
 
 def make_training(config, remove_padding, use_xla=False,
                   compute_dtype="float32", recompute_grad=False, placed=None,
-                  threads=0):
+                  threads=0, gradient_accumulation_steps=1):
   """Builds the training that the flags name in a graph and session of its own.
 
   Args:
@@ -201,11 +201,13 @@ def make_training(config, remove_padding, use_xla=False,
     placed: placement.Placement, the devices that share out the batch; None for
       one.
     threads: int. Threads of an operation; 0 for as many as there are cores.
+    gradient_accumulation_steps: int. Parts that a batch is computed in.
 
   Returns:
     A function that takes one training step on a batch of `make_batch` and
     returns its seconds. If given a tf.RunMetadata too, it traces the step. Its
-    attribute `sizes` is the set of those that programs were compiled for.
+    attribute `sizes` is the set of those that programs were compiled for,
+    `variables_mb` the size of the variables, the optimizer's included.
   """
   with tf.Graph().as_default():
     tf.set_random_seed(FLAGS.seed)
@@ -215,7 +217,8 @@ def make_training(config, remove_padding, use_xla=False,
         init_checkpoint=None,
         settings=optimization.Settings(
             learning_rate=2e-5, num_train_steps=1000, num_warmup_steps=100,
-            compute_dtype=compute_dtype, compiled=use_xla),
+            compute_dtype=compute_dtype, compiled=use_xla,
+            gradient_accumulation_steps=gradient_accumulation_steps),
         options=modeling.Options(
             remove_padding=remove_padding, compute_dtype=compute_dtype,
             compiled=use_xla, recompute_grad=recompute_grad))
@@ -231,6 +234,8 @@ def make_training(config, remove_padding, use_xla=False,
     session.run([tf.global_variables_initializer(),
                  tf.local_variables_initializer()])
     compiled_sizes = tf.get_collection(xla.SIZES)
+    variables_mb = sum(variable.shape.num_elements() * variable.dtype.size
+                       for variable in tf.global_variables()) / 2.0 ** 20
 
   def train_step(batch, metadata=None):
     feed = {inputs[name]: value for name, value in batch.items()}
@@ -245,6 +250,7 @@ def make_training(config, remove_padding, use_xla=False,
     return seconds
 
   train_step.sizes = set()
+  train_step.variables_mb = variables_mb
   return train_step
 
 

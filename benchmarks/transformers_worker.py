@@ -198,8 +198,12 @@ def make_fine_tuner(settings):
     sizes = {part: len(data[part]["label_ids"]) for part in data}
     num_steps = settings["num_epochs"] * len(in_batches(
         torch.arange(sizes["train"])))
-    schedule = transformers.get_linear_schedule_with_warmup(
-        optimizer, int(0.1 * num_steps), num_steps)
+    num_warmup_steps = int(0.1 * num_steps)
+    # BERT's line to 0 begins at the first step; transformers' own begins where
+    # the warm-up ends, so its rates are up to a ninth higher.
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: step / num_warmup_steps
+        if step < num_warmup_steps else 1.0 - step / num_steps)
     for _ in range(settings["num_epochs"]):
       for rows in in_batches(torch.randperm(sizes["train"])):
         inputs, labels = take("train", rows)

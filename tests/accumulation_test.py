@@ -111,6 +111,7 @@ def without_dropout(monkeypatch):
   monkeypatch.setattr(modeling, "dropout", lambda x, rate: x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, options, num_parts, settings", [
     ("pretraining", {"remove_padding": True}, 3, {}),
     ("pretraining", {}, 4, {"compute_dtype": "float16"}),  # scales the loss

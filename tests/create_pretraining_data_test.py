@@ -445,6 +445,7 @@ def test_workers_that_tokenize_change_nothing(files, small_parts, monkeypatch):
     assert len(os.listdir(str(begins))) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_shards_do_not_depend_on_the_number_of_workers(
     files, monkeypatch, method):

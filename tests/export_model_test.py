@@ -98,6 +98,7 @@ def compute(model_dir, signature, request):
       name: np.array([row[name] for row in rows]) for name in rows[0]})
 
 
+@pytest.mark.slow
 def test_a_stranger_gets_the_numbers_of_every_task(trained, tmp_path):
   requests = {}
   for task, model_dir in trained.items():

@@ -251,6 +251,7 @@ def test_a_byte_order_mark_and_blank_lines_at_the_end_are_handled(tmp_path):
     assert (example.text_a, example.text_b, example.label) == PAIRS[0] + ("1",)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(task, tmp_path):
   """Files may grow to 30 KB here: features fit, checkpoints do not."""
   output_dir = tmp_path / "out"

@@ -189,6 +189,7 @@ def read_rows(folder):
     return np.array([list(map(float, line.split("\t"))) for line in reader])
 
 
+@pytest.mark.slow
 def test_several_labels_are_learned_and_served(settings, tmp_path):
   settings = dict(settings, output_dir=str(tmp_path / "out"),
                   class_weights="balanced")

@@ -61,6 +61,7 @@ def test_recomputed_layers_have_the_same_gradients(
     np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remove_padding", [False, True])
 def test_of_a_layer_only_its_input_is_kept(remove_padding):
   """No gradient reads what the forward pass computed inside of a layer."""

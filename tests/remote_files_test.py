@@ -141,6 +141,7 @@ def test_records_and_pre_training(bucket, pretrained):
       bert_config_file=bucket["bert_config_file"])
 
 
+@pytest.mark.slow
 def test_a_classifier(bucket, pretrained):
   flags = dict(
       bucket, task_name="MRPC", data_dir=BUCKET + "/MRPC", max_seq_length=16,

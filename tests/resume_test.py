@@ -173,6 +173,7 @@ def test_a_killed_run_resumes_from_the_last_checkpoint(
   check_weights(output_dir / "model.ckpt-6", trained)
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_accumulated_batches_resumes_alike(
     task, trained, tmp_path):
   """13 batches of 2 make 6 steps of two of them and one of one."""
@@ -204,6 +205,7 @@ def truncate(self, path):
   die()
 training_state.Saver._RecordLastCheckpoint = truncate
 """])
+@pytest.mark.slow
 def test_a_run_that_was_killed_in_its_first_save_starts_again(
     task, trained, tmp_path, patch):
   """Of the checkpoint there is no telling whether it is whole."""
@@ -255,6 +257,7 @@ def test_the_best_checkpoint_is_kept_and_used(task, whole, tmp_path):
   assert "has no best, which a training with --eval_steps" in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", [
     "best_model.copy_checkpoint = at_call(1, best_model.copy_checkpoint)",
     "best_model.write_history = at_call(2, best_model.write_history)",
@@ -273,6 +276,7 @@ def test_a_killed_run_ends_with_the_same_best(task, whole, tmp_path, patch):
       helpers.read_weights(tf.train.latest_checkpoint(str(whole / "best"))))
 
 
+@pytest.mark.slow
 def test_a_training_that_stopped_early_stays_so(task, tmp_path):
   """The learning rate is so low that nothing gets better."""
   def run(*more):

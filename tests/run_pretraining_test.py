@@ -418,6 +418,7 @@ def test_eval_steps_need_records_to_evaluate_on(records):
     run(records, do_train=True, eval_steps=2)
 
 
+@pytest.mark.slow
 def test_a_seed_makes_runs_alike(records):
   logged = []
   for name, seed in (("a", 3), ("b", 3), ("c", 4)):
@@ -496,6 +497,7 @@ def test_ids_beyond_the_vocabulary_are_found_before_and_while_training(
   assert "/a.tfrecord, record 6: found input_ids from " in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["do_train", "do_eval"])
 def test_records_of_another_length_further_on_are_named_or_skipped(
     records, monkeypatch, step):

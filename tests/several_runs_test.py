@@ -353,6 +353,7 @@ def train(tmp_path, name, **values):
   return training, lines
 
 
+@pytest.mark.slow
 def test_a_program_gets_the_best_of_two_seeds(tmp_path):
   graph = tf.get_default_graph()
   operations = len(graph.get_operations())
@@ -521,6 +522,7 @@ def test_a_table_that_is_read_is_not_replaced(tmp_path):
           label="label", dev_file=path, num_seeds=2)
 
 
+@pytest.mark.slow
 def test_the_search_trains_with_each_setting(tmp_path, monkeypatch):
   monkeypatch.setattr(several_runs, "BATCH_SIZES", (4, 12))
   monkeypatch.setattr(several_runs, "LEARNING_RATES", (1e-3,))
