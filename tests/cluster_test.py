@@ -65,6 +65,7 @@ def end(process, timeout=300):
   return process.returncode, stderr.decode("utf-8")
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_device_and_resume_after_a_kill(tmp_path):
   hosts = find_hosts(2)
   values = dict(save_checkpoints_steps=1, eval_steps=2)

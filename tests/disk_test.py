@@ -112,6 +112,7 @@ def task(tmp_path_factory):
   return arguments, helpers.read_weights(str(folder / "out" / "model.ckpt-6"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(FAULTS))
 def test_a_training_resumes_once_it_can_write_again(
     task, place, monkeypatch, kind):

@@ -89,6 +89,7 @@ def check_alike(found, expected):
     np.testing.assert_allclose(found[name], value, 1e-4, 1e-4, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script, from_step, resumed", [
     (run_pretraining, 1, 0), (run_squad, 3, 2)])
 def test_a_batch_in_parts_asked_for_or_not_trains_like_the_whole(
@@ -112,6 +113,7 @@ def test_a_batch_in_parts_asked_for_or_not_trains_like_the_whole(
           size, resumed, size // 2) for size in (8, 4)]
 
 
+@pytest.mark.slow
 def test_smaller_parts_draw_the_dropout_of_accumulated_batches(
     flags, tmp_path, monkeypatch):
   """13 batches of 4 make 6 steps of two of them and one of one."""
@@ -129,6 +131,7 @@ def test_smaller_parts_draw_the_dropout_of_accumulated_batches(
     np.testing.assert_array_equal(found[name], value, name)
 
 
+@pytest.mark.slow
 def test_two_devices_take_smaller_parts_together(flags, tmp_path, monkeypatch):
   monkeypatch.setattr(placement, "find", lambda settings: placement.Placement(
       ("/cpu:0", "/cpu:1")))
@@ -171,6 +174,7 @@ def test_one_example_is_not_halved(flags, tmp_path, monkeypatch):
   assert not os.path.exists(str(tmp_path / "model.ckpt-1.index"))
 
 
+@pytest.mark.slow
 def test_an_evaluation_without_memory_is_not_taken_for_a_step(
     flags, tmp_path, monkeypatch):
   limit_memory(monkeypatch, 2, training_only=False)

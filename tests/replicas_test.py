@@ -100,6 +100,7 @@ def make_settings(folder, name, **values):
       output_dir=str(folder / name)), **values))
 
 
+@pytest.mark.slow
 def test_a_run_on_several_devices_is_that_of_one(tmp_path, monkeypatch):
   # The head has dropout whatever the config says.
   monkeypatch.setattr(modeling, "dropout", lambda x, rate: x)

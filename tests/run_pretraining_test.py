@@ -537,6 +537,7 @@ def test_files_of_one_name_do_not_replace_each_other(records, monkeypatch):
   assert counts == [19, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["do_train", "do_eval"])
 def test_a_damaged_record_is_named_or_skipped(records, step, monkeypatch):
   run(records, do_train=True, num_train_steps=2)  # something to evaluate

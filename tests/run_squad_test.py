@@ -534,6 +534,7 @@ def test_every_public_name_is_here():
     assert callable(getattr(run_squad, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_best_checkpoint_answers(task, tmp_path, version):
   arguments = arguments_for(

@@ -453,6 +453,7 @@ def read_rows(folder, name):
   return [dict(zip(lines[0], line)) for line in lines[1:]]
 
 
+@pytest.mark.slow
 def test_folds_are_evaluated_without_a_dev_set(folds):
   settings, _ = folds
   runs, _ = several_runs.read(settings.output_dir)

@@ -356,6 +356,7 @@ def test_a_session_elsewhere_computes_metrics_in_the_graph(tmp_path):
       training.eval_metrics(head._replace(tpu_metrics=None), True)
 
 
+@pytest.mark.slow
 def test_a_task_may_read_another_split(tmp_path):
   task = make_task(tmp_path, do_train=True)
   task.splits += ("second_eval",)

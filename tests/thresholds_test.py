@@ -158,6 +158,7 @@ def read_thresholds(folder, step):
   return found["thresholds"]
 
 
+@pytest.mark.slow
 def test_a_run_predicts_with_what_it_tuned(settings):
   out = settings["output_dir"]
   tuned = read_thresholds(out, 6)
@@ -189,6 +190,7 @@ def test_the_best_checkpoint_has_thresholds_of_its_own(settings):
   read_thresholds(settings["output_dir"] + "/best", best.step)
 
 
+@pytest.mark.slow
 def test_a_later_run_and_served_models_have_the_same_thresholds(settings):
   out = settings["output_dir"]
   before = read_table(out + "/predictions.tsv")

@@ -60,6 +60,7 @@ def test_the_second_is_told_who_has_it(holder):
   assert os.listdir(folder) == [training_lock.FILE_NAME]
 
 
+@pytest.mark.slow
 def test_no_script_trains_where_another_does_but_it_evaluates(tmp_path):
   out = export_fixtures.write_model(
       tmp_path, "classifier", record_task="mrpc", labels=["0", "1"])
