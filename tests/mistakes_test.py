@@ -115,8 +115,8 @@ MISTAKES = {
         lambda folder: dict(do_train=True, bert_config_file=write_config(
             folder, vocab_size=21)),
         r"/vocab\.txt: has ids up to 21, but the model's vocab_size is 21; is "
-        r"it the vocabulary of the model\? learn_vocab\.py --extend=append gives "
-        r"a model more words$"),
+        r"it the vocabulary of the model\? learn_vocab\.py --extend=append "
+        r"gives a model more words$"),
     "checkpoint that is not there": (
         lambda folder: dict(
             do_train=True, init_checkpoint=str(folder / "bert_model")),
