@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup_env.sh
 help_if_asked "$@"
 
-setup_env pytest "setuptools>=64" wheel scikit-learn scipy matplotlib tokenizers
+setup_env pytest "setuptools>=64" wheel scikit-learn scipy matplotlib \
+  "tokenizers; python_version >= '3.9'"
 describe_env
 "$ENV_PYTHON" -m pytest tests -q --disable-warnings "$@"
