@@ -26,7 +26,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import collective_ops
 
 from . import hooks, input_pipeline, placement, run_settings, workers
-from .cli import UserError
+from .cli import Interrupted, UserError
 
 _JOB = "/job:worker/replica:0/task:%d"
 _GROUP_KEY = 2  # of a CPU of each worker; 1 is that of the replicas
@@ -56,9 +56,9 @@ class Cluster:
   Attributes:
     address: workers.Address.
     is_chief: bool.
-    placement: placement.Placement, that of the training's graph.
-    session_config: ConfigProto of a training's session.
-    share: input_pipeline.Share of this process.
+    training: placement.Sessions of the training, those of this worker.
+    evaluation: placement.Sessions of the chief's evaluations and predictions,
+      which compute on the devices of all workers.
     target: str. The address of this process's server, for sessions.
   """
 
@@ -77,21 +77,24 @@ class Cluster:
     self.is_chief = not self.address.index
     # Each training makes a graph, all workers as many.
     Cluster._num_graphs += 1
-    self.placement = dataclasses.replace(
+    placed = dataclasses.replace(
         placement.find(settings),
         first_instance=Cluster._num_graphs * _INSTANCES + 1)
-    self.session_config = self._make_session_config()
-    self.share = input_pipeline.Share(
-        run_settings.accumulation_steps(settings), len(self.address.hosts),
-        self.address.index)
+    config = self._make_session_config(placed)
     if self.address not in _servers:
-      _servers[self.address] = self._make_server()
+      _servers[self.address] = self._make_server(config)
     self.target = _servers[self.address].target
+    self.training = placement.Sessions(
+        placed, self.target, config, saves=self.is_chief,
+        share=input_pipeline.Share(
+            run_settings.accumulation_steps(settings), placed.num_workers,
+            placed.worker))
+    self.evaluation = self._make_evaluation(placed)
     self._lost = None  # what has become of another worker, str
     self._done = threading.Event()
     self._wait_for_others()
 
-  def _make_server(self):
+  def _make_server(self, config):
     hosts, index = self.address.hosts, self.address.index
     port = int(hosts[index].rsplit(":", 1)[1])
     with contextlib.closing(socket.socket()) as found:
@@ -105,14 +108,24 @@ class Cluster:
     with environment.quiet_start():
       return tf.train.Server(
           tf.train.ClusterSpec({"worker": list(hosts)}), job_name="worker",
-          task_index=index, config=self.session_config)
+          task_index=index, config=config)
 
-  def _make_session_config(self):
-    config = placement.session_config(self.placement)
+  def _make_session_config(self, placed):
+    config = placement.session_config(placed)
     config.isolate_session_state = False
     config.experimental.collective_group_leader = _JOB % 0
     config.device_filters.append(_JOB % self.address.index)
     return config
+
+  def _make_evaluation(self, placed):
+    """Makes the Sessions of evaluations, which see the devices of all."""
+    config = placement.session_config(placed)
+    # Their variables have the names of the training's.
+    config.isolate_session_state = True
+    devices = [_JOB % worker + device for worker in range(placed.num_workers)
+               for device in placed.devices]
+    return placement.Sessions(
+        placement.Placement(tuple(devices)), self.target, config, _JOB % 0)
 
   def _wait_for_others(self):
     """Waits until each worker's server answers."""
@@ -186,8 +199,8 @@ class Cluster:
               self.address.index, ", ".join(different)))
     return found
 
-  def end_together(self):
-    """Waits until all have taken the last step: they need each other for it."""
+  def end(self):
+    """Waits until the chief needs the devices of the others no more."""
     others = range(1, len(self.address.hosts))
     if self.is_chief:
       for index in others:
@@ -222,10 +235,11 @@ class Cluster:
         itself, the process ends with the same message and exit status.
     """
     self._done.clear()
-    for index in range(len(self.address.hosts)):
-      if index != self.address.index:
-        threading.Thread(
-            target=self._watch, args=(index,), daemon=True).start()
+    threads = [threading.Thread(target=self._watch, args=(index,), daemon=True)
+               for index in range(len(self.address.hosts))
+               if index != self.address.index]
+    for thread in threads:
+      thread.start()
     try:
       with environment.quiet_start(_NOISE_OF_LOSS):
         yield
@@ -234,6 +248,8 @@ class Cluster:
       raise
     finally:
       self._done.set()
+      for thread in threads:  # none may be in TensorFlow when Python exits
+        thread.join(_PAUSE + _PATIENCE)
 
   def _watch(self, index):
     """Asks another worker for a number again and again until it is lost."""
@@ -300,7 +316,12 @@ def join(settings):
   try:
     joined = Cluster(settings)
     with joined.watching():
-      yield joined
+      try:
+        yield joined
+      except Interrupted:
+        joined.end()
+        raise
+      joined.end()
   finally:
     _remove_folders()
 
@@ -325,7 +346,7 @@ class TogetherHook(hooks.StopHook):
     """Takes a Cluster."""
     super().__init__()
     self._cluster, self._has_begun = joined, False
-    self._instance = joined.placement.first_instance + _INSTANCES // 2
+    self._instance = joined.training.placed.first_instance + _INSTANCES // 2
 
   def _add_up(self, tensor):
     self._instance += 1
@@ -364,10 +385,6 @@ class TogetherHook(hooks.StopHook):
     if self.agree(run_context.session, self.asked):
       self.asked = True
       run_context.request_stop()
-
-  def end(self, session):
-    super().end(session)
-    self._cluster.end_together()
 
 
 class WaitHook(tf.train.SessionRunHook):

@@ -33,6 +33,32 @@ class Placement:
     return len(self.devices) * self.num_workers
 
 
+@dataclasses.dataclass(frozen=True)
+class Sessions:
+  """Where the sessions of an estimator run.
+
+  Attributes:
+    placed: Placement; None for one device.
+    master: Address of the server that runs them; empty for this process alone.
+    config: ConfigProto; None for the Estimator's own.
+    device: Name of the device of what says nothing else; None for any.
+    share: input_pipeline.Share of this process while training; None for all.
+    saves: Whether this process saves checkpoints.
+  """
+  placed: object
+  master: str
+  config: object
+  device: object = None
+  share: object = None
+  saves: bool = True
+
+
+def of_one_process(settings):
+  """Returns the Sessions that settings ask for, of this process alone."""
+  placed = find(settings)
+  return Sessions(placed, settings.master, session_config(placed))
+
+
 def find(settings):
   """Returns the Placement that settings ask for; None for one device in all.
 
@@ -60,9 +86,9 @@ def find(settings):
 
 
 def count_devices(settings):
-  """Returns how many devices of this process settings ask for, at least 1."""
+  """Returns how many devices settings ask for in all processes, at least 1."""
   placed = find(settings)
-  return len(placed.devices) if placed else 1
+  return placed.num_replicas if placed else 1
 
 
 def _count_gpus(asked):

@@ -49,18 +49,24 @@ class _Member:
 
 
 @contextlib.contextmanager
-def _reading_from(device, values):
+def _reading_from(device, values, keeps=False):
   """Has the variables of what is built, which are there, read once.
 
   Args:
     device: str. Where the variables are.
     values: dict, to which the Tensors that are read are added, by the names of
       the variables.
+    keeps: bool. Reads once in a session, not once in a step: the variables will
+      not change.
   """
   def get(getter, name, *args, **kwargs):
     if name not in values:
       with tf.device(device):
         value = tf.convert_to_tensor(getter(name, *args, **kwargs))
+      if keeps:
+        value = tf.Variable(
+            value, trainable=False, name="copy", use_resource=True,
+            collections=[tf.GraphKeys.LOCAL_VARIABLES])
       values[name] = tf.identity(value)  # on the device of the replica
     return values[name]
 
@@ -252,13 +258,18 @@ def split_head(build, features, placement, batch_size):
   """
   whole = _make_variables(build, features, placement.devices[0])
   total = tf.shape(next(iter(features.values())))[0]
-  heads = []
-  for index, device in enumerate(placement.devices):
+  heads, devices = [], placement.devices
+  if tf.get_collection(accumulation.NOT_IN_FUNCTIONS):
+    # The variables of a Hub module are read where they are, in one process.
+    of_first = devices[0].rpartition("/")[0]
+    devices = [one for one in devices if one.rpartition("/")[0] == of_first]
+  for index in range(len(placement.devices)):
+    device = devices[index % len(devices)]
     # Where no example is left, the last one is computed and not used.
     begin = index * batch_size
     first, is_used = tf.minimum(begin, total - 1), tf.cast(
         begin < total, tf.int32)
-    with tf.device(device), _reading_from(placement.devices[0], {}):
+    with tf.device(device), _reading_from(placement.devices[0], {}, index > 0):
       head = build({name: value[first:first + batch_size]
                     for name, value in features.items()}, None)
     heads.append(_select(head, is_used))

@@ -156,10 +156,15 @@ class _Run:
                 record_order.LEAST_GROUP), self._num_train_steps,
             task.last_accumulation_steps * settings.train_batch_size))
 
-  def _make_estimator(self, joined=None):
+  def _make_estimator(self, trains_with_others=False):
+    if self._joined:
+      sessions = (self._joined.training if trains_with_others else
+                  self._joined.evaluation)
+    else:
+      sessions = placement.of_one_process(self._settings)
     return _make_estimator(
         self._task, self._num_train_steps, self._state, self._on_log,
-        self._settings.init_checkpoint, joined, self._num_parts)
+        self._settings.init_checkpoint, sessions, self._num_parts)
 
   def _stops_early(self):
     """Returns whether --early_stopping_patience ends the training by now."""
@@ -259,7 +264,7 @@ class _Run:
           settings=_find_shared(task, self._num_train_steps, self.data),
           state=list(state) if is_left else None))
       if is_left:
-        estimator = self._make_estimator(self._joined)
+        estimator = self._make_estimator(trains_with_others=True)
         more["stop"] = cluster.TogetherHook(self._joined)
         agree = more["stop"].agree
     if evaluate:
@@ -333,7 +338,7 @@ class _Run:
 
 
 def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,
-                    joined, num_parts=1):
+                    sessions, num_parts=1):
   """Makes the estimator of a task; see `training.make_estimator`.
 
   Args:
@@ -342,8 +347,7 @@ def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,
     state: training_state.State. Where it begins.
     on_log: function.
     init_checkpoint: str, or None.
-    joined: cluster.Cluster, to train with others; None to evaluate and predict
-      as well.
+    sessions: placement.Sessions.
     num_parts: int. Parts of each batch that fits no memory.
   """
   settings = task.settings
@@ -358,9 +362,9 @@ def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,
               last_accumulation_steps=num_parts * task.last_accumulation_steps),
           task.head_names, getattr(settings, "init_head", "auto"), state,
           run_settings.find_fresh(settings, task.config),
-          joined.placement if joined else placement.find(settings)),
+          sessions.placed),
       settings.output_dir, settings=settings, start_step=state.step,
-      on_log=on_log, joined=joined, **batch_sizes)
+      on_log=on_log, sessions=sessions, **batch_sizes)
 
 
 def _find_shared(task, num_train_steps, data):
@@ -399,7 +403,8 @@ def _train_for_chief(task, examples, on_log, joined):
   with task.naming_errors(data):
     # The weights are the chief's.
     training.train(
-        _make_estimator(task, num_train_steps, state, on_log, None, joined),
+        _make_estimator(
+            task, num_train_steps, state, on_log, None, joined.training),
         task.input_fn("train", data["train"], state.position, state),
         num_train_steps, state.step, task.how_to_train_more, more_hooks=more,
         stop=stop)

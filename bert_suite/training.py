@@ -24,7 +24,7 @@ from . import (
 def make_estimator(
     model_fn, output_dir, train_batch_size=32, eval_batch_size=8,
     predict_batch_size=8, settings=None, start_step=0, on_log=None,
-    joined=None, **values):
+    sessions=None, **values):
   """Makes the estimator that trains, evaluates and predicts.
 
   Args:
@@ -39,8 +39,7 @@ def make_estimator(
     start_step: int. Step that training resumes from. Goes into the seed, so
       that it does not repeat the dropout and shuffling of the first steps.
     on_log: function, see `hooks.LogHook`; not used on TPUs.
-    joined: cluster.Cluster, with whose other workers it trains; None for an
-      estimator of this process alone.
+    sessions: placement.Sessions; None for those of this process alone.
     **values: fields of `run_settings.TrainingSettings`, such as `use_tpu`, that
       are not as `settings` or the defaults say.
 
@@ -65,25 +64,23 @@ def make_estimator(
   cluster, log_steps = None, settings.log_steps
   # An evaluation or prediction has a batch for each device.
   num_devices = placement.count_devices(settings)
-  session_config, master = placement.session_config(
-      placement.find(settings)), settings.master
+  sessions = sessions or placement.of_one_process(settings)
   params = {"log_steps": log_steps, "on_log": on_log}
-  if joined:
-    session_config, master = joined.session_config, joined.target
-    params["share"] = joined.share
+  if sessions.share:
+    params["share"] = sessions.share
   if settings.use_tpu and settings.tpu_name:
     cluster = _find_tpu(settings)
   with cli.user_errors(), workers.without_tf_config():
     run_config = tf_estimator.TPURunConfig(
-        cluster=cluster, master=master, model_dir=model_dir,
+        cluster=cluster, master=sessions.master, model_dir=model_dir,
         save_checkpoints_steps=(
-            None if joined and not joined.is_chief else
-            settings.save_checkpoints_steps),
+            settings.save_checkpoints_steps if sessions.saves else None),
         keep_checkpoint_max=settings.keep_checkpoint_max,
         # Away from TPUs the LogHook of `make_model_fn` does both, and more.
         save_summary_steps=(log_steps or 100) if settings.use_tpu else 0,
         log_step_count_steps=(log_steps or None) if settings.use_tpu else None,
-        tf_random_seed=seed, session_config=session_config,
+        tf_random_seed=seed, session_config=sessions.config,
+        device_fn=sessions.device and (lambda op: sessions.device),
         tpu_config=tf_estimator.TPUConfig(
             iterations_per_loop=settings.iterations_per_loop,
             num_shards=settings.num_tpu_cores,
@@ -335,7 +332,7 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions
     elif mode == tf_estimator.ModeKeys.EVAL:
-      in_graph = use_tpu or bool(config and config.master)
+      in_graph = use_tpu or bool(config and config.master and not placed)
       spec.update(loss=head.loss, eval_metrics=eval_metrics(head, in_graph))
     else:
       train_op = optimization.make_train_op(head.loss, settings, parts)

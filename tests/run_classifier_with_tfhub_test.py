@@ -167,7 +167,7 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
 
 
 @with_module
-def test_accumulated_batches_train_a_module_like_one(tmp_path, monkeypatch):
+def test_parts_of_a_batch_train_a_module_like_the_whole(tmp_path, monkeypatch):
   monkeypatch.setattr(modeling, "dropout", lambda x, rate: x)  # of the head
   for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
     monkeypatch.setitem(helpers.CONFIG, name, 0.0)
@@ -178,14 +178,16 @@ def test_accumulated_batches_train_a_module_like_one(tmp_path, monkeypatch):
         task_name="MRPC", data_dir=helpers.write_mrpc(tmp_path / "data"),
         bert_hub_module_handle=handle, output_dir=str(tmp_path / name),
         max_seq_length=16, learning_rate=1e-3, num_train_epochs=1.0,
-        tf_random_seed=3, do_train=True, **values))
+        tf_random_seed=3, do_train=True, do_eval=True, **values))
     return helpers.read_weights(str(tmp_path / name / "model.ckpt-3"))
 
   whole = train("whole", train_batch_size=4)
-  parts = train("parts", train_batch_size=2, gradient_accumulation_steps=2)
-  assert sorted(parts) == sorted(whole)
-  for name, value in whole.items():
-    np.testing.assert_allclose(parts[name], value, 1e-4, 1e-5, name)
+  for parts in (
+      train("parts", train_batch_size=2, gradient_accumulation_steps=2),
+      train("devices", train_batch_size=4, devices=["/cpu:0", "/cpu:1"])):
+    assert sorted(parts) == sorted(whole)
+    for name, value in whole.items():
+      np.testing.assert_allclose(parts[name], value, 1e-4, 1e-5, name)
 
 
 @with_module
