@@ -7,7 +7,7 @@ the folder on `sys.path` instead, `import modeling` is the same module.
 import importlib
 
 _MODULES = (
-    "create_pretraining_data", "export_model", "extract_features", "fill_mask",
+    "convert_triviaqa", "create_pretraining_data", "export_model", "extract_features", "fill_mask",
     "learn_vocab", "modeling", "optimization", "predictor", "run_classifier",
     "run_classifier_with_tfhub", "run_ner", "run_pretraining", "run_squad",
     "squad_metrics", "tokenization")

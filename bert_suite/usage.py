@@ -27,7 +27,7 @@ _GROUPS = [
      short_seq_prob truncate_segment_prob random_seed shard_size num_workers
      beam_runner beam_args skip_bad_records vocab_size min_frequency
      character_coverage heldout_file compare_vocab_file extend words_file
-     num_words"""),
+     num_words evidence_dir max_words sample_share"""),
     ("Model", """
      model_dir task bert_hub_module_handle bert_config_file vocab_file
      init_checkpoint init_head do_lower_case strip_accents labels layers

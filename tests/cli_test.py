@@ -19,6 +19,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import cli, faults, run_settings, runner, script_options, usage
+import convert_triviaqa
 import create_pretraining_data
 import export_model
 import extract_features
@@ -245,7 +246,8 @@ def test_a_tilde_before_no_user_is_a_name_only_if_it_exists(no_flags, home):
 
 
 @pytest.mark.parametrize("script", [
-    create_pretraining_data, export_model, extract_features, fill_mask,
+    convert_triviaqa, create_pretraining_data, export_model,
+    extract_features, fill_mask,
     learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
     run_pretraining, run_squad, squad_metrics],
                          ids=lambda script: script.__name__)

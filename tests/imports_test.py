@@ -65,7 +65,7 @@ def run_program(folder, text, path=()):
 
 def test_the_top_level_has_the_names_of_the_reference_and_commands():
   assert MODULES == [
-      "create_pretraining_data", "export_model", "extract_features",
+      "convert_triviaqa", "create_pretraining_data", "export_model", "extract_features",
       "fill_mask", "learn_vocab", "modeling", "optimization", "predictor",
       "run_classifier", "run_classifier_with_tfhub", "run_ner",
       "run_pretraining", "run_squad", "squad_metrics", "tokenization"]

@@ -10,6 +10,7 @@ from absl import flags
 import pytest
 
 from bert_suite import cli, usage
+import convert_triviaqa
 import create_pretraining_data
 import export_model
 import extract_features
@@ -24,7 +25,8 @@ import run_squad
 import squad_metrics
 
 SCRIPTS = {script.__name__.split(".")[-1]: script for script in (
-    create_pretraining_data, export_model, extract_features, fill_mask,
+    convert_triviaqa, create_pretraining_data, export_model,
+    extract_features, fill_mask,
     learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
     run_pretraining, run_squad, squad_metrics)}
 EVERY_SCRIPT = pytest.mark.parametrize("name", sorted(SCRIPTS))
