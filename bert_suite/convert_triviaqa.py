@@ -47,8 +47,8 @@ class Settings(run_settings.LoggingSettings):
       "bool", False, "Keep questions whose document does not have the answer "
       "there, as unanswerable ones, as in SQuAD 2.0.")
   sample_share: float = option(
-      "float", 1.0, "Share of the pairs of question and document to keep, drawn "
-      "by chance.", above=0.0, upper_bound=1.0)
+      "float", 1.0, "Share of the pairs of question and document to keep, "
+      "drawn by chance.", above=0.0, upper_bound=1.0)
   random_seed: int = option("integer", 12345, "Seed of that.")
 
 

@@ -11,8 +11,9 @@ import tensorflow.compat.v1 as tf
 from . import gzip_files
 
 _BLOCK_BYTES = 2 ** 20
-_MOST_CHARS = 2 ** 26  # of an element
+_MOST_CHARS = 2 ** 26  # of a value
 _SPACE = re.compile(r"[ \t\n\r]*")
+_AFTER_VALUE = frozenset(" \t\n\r,:]}")
 
 
 def iterate_list(path, name):
@@ -23,7 +24,7 @@ def iterate_list(path, name):
     name: str.
 
   Yields:
-    The list's elements, whatever they are.
+    The list's elements, whatever they are. What follows the list is not read.
 
   Raises:
     ValueError: it cannot be read, is not such a JSON file or is damaged, or an
@@ -31,13 +32,14 @@ def iterate_list(path, name):
   """
   try:
     with tf.gfile.GFile(path, "rb") as file:
-      yield from _Reader(gzip_files.unpacked(file, path), path).iterate(name)
+      yield from _Window(gzip_files.unpacked(file, path), path).iterate(name)
   except tf.errors.OpError as error:
-    raise ValueError("%s: cannot be read (%s)" % (path, error.message)) from None
+    raise ValueError("%s: cannot be read (%s)" % (
+        path, error.message)) from None
 
 
-class _Reader:
-  """A window of text that moves over a file, and what JSON is in it."""
+class _Window:
+  """A window of text that moves over a file, and the JSON that is in it."""
 
   def __init__(self, reader, path):
     self._reader, self._path = reader, path
@@ -47,72 +49,28 @@ class _Reader:
 
   def iterate(self, name):
     """Yields the elements; see `iterate_list`."""
-    self._take("{", "an object with a list \"%s\"" % name)
-    if not self._find_key(name):
-      raise self._error("found no \"%s\", expected an object with a list of "
-                        "that name; is it the right file?" % name)
-    self._take("[", "the list \"%s\"" % name)
-    is_first = True
-    while not self._skip("]"):
-      if not is_first:
-        self._take(",", "a comma")
-      is_first = False
-      yield self._value()
-    while self._skip(","):  # what follows is read to its end, or it was cut off
-      self._member()
-    self._take("}", "the end of the object")
-    if self._peek():
-      raise self._error("found more after the object, expected its end")
-
-  def _find_key(self, name):
-    """Moves behind the key of this name; returns whether there is one."""
+    expected = "an object with a list \"%s\"" % name
+    self._take("{", expected)
     while True:
       key = self._value()
-      self._take(":", "a colon")
+      self._take(":", expected)
       if key == name:
-        return True
+        break
       self._value()
-      if not self._skip(","):
-        return False
-
-  def _member(self):
-    self._value()
-    self._take(":", "a colon")
-    self._value()
-
-  def _value(self):
-    """Returns the JSON value at this place and moves behind it."""
-    self._peek()
-    while True:
-      try:
-        value, end = json.JSONDecoder().raw_decode(self._text, self._at)
-        # A number at the end of the window may go on.
-        if end < len(self._text) or self._is_at_end:
-          self._at = end
-          return value
-      except RecursionError:
-        raise self._error("is nested too deeply") from None
-      except ValueError as error:
-        if self._is_at_end:
-          raise self._error("is not JSON or was cut off (%s)" % (
-              getattr(error, "msg", error))) from None
-      if len(self._text) - self._at > _MOST_CHARS:
-        raise self._error("found no end of a value in %d characters; is it "
-                          "JSON?" % _MOST_CHARS)
-      self._read()
-
-  def _skip(self, char):
-    """Moves behind a character; returns whether it is at this place."""
-    if self._peek() != char:
-      return False
-    self._at += 1
-    return True
+      self._take(",", expected)
+    self._take("[", expected)
+    while self._peek() != "]":
+      yield self._value()
+      if self._peek() != "]":
+        self._take(",", "a comma, or the end of the list")
 
   def _take(self, char, expected):
-    if not self._skip(char):
+    """Moves behind a character that must be next."""
+    if self._peek() != char:
       raise self._error("found %s, expected %s" % (
           repr(self._text[self._at:self._at + 20]) if self._peek() else
           "the end", expected))
+    self._at += 1
 
   def _peek(self):
     """Skips white space; returns the character there, "" at the end."""
@@ -122,10 +80,30 @@ class _Reader:
         return self._text[self._at:self._at + 1]
       self._read()
 
+  def _value(self):
+    """Returns the JSON value at this place and moves behind it."""
+    self._peek()
+    while True:
+      try:
+        value, end = json.JSONDecoder().raw_decode(self._text, self._at)
+        # In "1.", a number may go on.
+        if self._is_at_end or self._text[end:end + 1] in _AFTER_VALUE:
+          self._at = end
+          return value
+      except RecursionError:
+        raise self._error("is nested too deeply") from None
+      except ValueError as error:
+        if self._is_at_end:
+          raise self._error("is not JSON, or was cut off (%s)" % (
+              getattr(error, "msg", error))) from None
+      if len(self._text) - self._at > _MOST_CHARS:
+        raise self._error("found no end of a value in %d characters; is it "
+                          "the right file?" % _MOST_CHARS)
+      self._read()
+
   def _read(self):
     """Reads a block, or as much as there is in the window, if that is more."""
-    data = self._reader.read(max(
-        _BLOCK_BYTES, len(self._text) - self._at))
+    data = self._reader.read(max(_BLOCK_BYTES, len(self._text) - self._at))
     try:
       more = self._decoder.decode(data, not data)
     except UnicodeDecodeError:

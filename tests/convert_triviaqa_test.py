@@ -89,8 +89,8 @@ def test_each_document_with_the_answer_is_a_paragraph(folder):
       assert item["context"][one["answer_start"]:].startswith(one["text"])
   assert items[0]["context"] == DOCUMENTS["wikipedia/Tea.txt"].strip()
   assert items[0]["question"] == "What is 1?"
-  assert "4 written, 1 without the answer, 1 without a document, 1 repeated" in (
-      "\n".join(log))
+  assert ("4 written, 1 without the answer, 1 without a document, "
+          "1 repeated") in "\n".join(log)
 
 
 def test_unanswered_questions_are_kept_where_asked_for(folder):
@@ -167,7 +167,7 @@ def test_mistakes(folder, changes, message):
 
 
 @pytest.mark.parametrize("item, message", [
-    ({"id": 1}, "question 1: is not TriviaQA: found an object with the keys id"),
+    ({"id": 1}, "question 1: is not TriviaQA: found an object with"),
     ([], "question 1: is not TriviaQA: found a list of 0"),
     (question(1, "x", Answer="y"), "found \"y\" as the Answer"),
     (question(1, "x", Answer={"Value": "y", "Aliases": [1]}), "as the Answer"),
@@ -210,14 +210,14 @@ def test_only_a_part_of_a_file_is_in_memory(tmp_path, monkeypatch):
   path = tmp_path / "large"
   path.write_text(json.dumps({"Data": [{"number": i} for i in range(5000)]}))
   longest = 0
-  read = json_stream._Reader._read
+  read = json_stream._Window._read
 
   def watch(self):
     nonlocal longest
     read(self)
     longest = max(longest, len(self._text))
 
-  monkeypatch.setattr(json_stream._Reader, "_read", watch)
+  monkeypatch.setattr(json_stream._Window, "_read", watch)
   found = list(json_stream.iterate_list(str(path), "Data"))
   assert [one["number"] for one in found] == list(range(5000))
   assert 100 <= longest < 300
@@ -226,13 +226,11 @@ def test_only_a_part_of_a_file_is_in_memory(tmp_path, monkeypatch):
 @pytest.mark.parametrize("text, message", [
     ("", "near character 1: found the end, expected an object"),
     ("[1]", "found '\\[1\\]', expected an object with a list \"Data\""),
-    ("{\"Data\": {}}", "expected the list \"Data\""),
-    ("{\"data\": [1]}", "found no \"Data\""),
-    ("{\"Data\": [1, 2", "expected a comma|was cut off"),
+    ("{\"Data\": {}}", "found '{}}', expected an object with a list"),
+    ("{\"data\": [1]}", "found '}', expected an object with a list \"Data\""),
+    ("{\"Data\": [1, 2", "found the end, expected a comma"),
+    ("{\"Data\": [{\"a\": ", "is not JSON, or was cut off"),
     ("{\"Data\": [1 2]}", "found '2\\]}', expected a comma"),
-    ("{\"Data\": [1,]}", "is not JSON"),
-    ("{\"Data\": [1]", "found the end, expected the end of the object"),
-    ("{\"Data\": [1]} x", "found more after the object"),
     ("{\"Data\": [" + "[" * 100000, "nested too deeply|cut off"),
     (b"{\"Data\": [\"\xff\"]}", "is not UTF-8"),
 ])

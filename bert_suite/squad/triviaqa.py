@@ -85,8 +85,8 @@ def _read_spellings(item, where):
     if isinstance(answer, dict) and answer.get(name):
       found += reader.member(answer, name, where + ", Answer")
   if not all(isinstance(text, str) for text in found):
-    raise ValueError("%s: found %s as the Answer, expected an object with Value "
-                     "and Aliases" % (where, reader.describe(answer)))
+    raise ValueError("%s: found %s as the Answer, expected an object with "
+                     "Value and Aliases" % (where, reader.describe(answer)))
   return list(collections.OrderedDict.fromkeys(
       " ".join(text.split()) for text in found if text.strip()))
 
