@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(
 import tensorflow.compat.v1 as tf
 
 import arithmetic
+import extend_vocab
 import fuzz
 import fuzz_readers
 import glue_dev
@@ -250,3 +251,34 @@ class FuzzTest(unittest.TestCase):
 
 if __name__ == "__main__":
   unittest.main()
+
+
+def test_the_same_words_are_masked_whole_with_either_vocabulary(
+    tmp_path, monkeypatch):
+  monkeypatch.setattr(extend_vocab, "LENGTH", 9)
+  monkeypatch.setattr(extend_vocab, "MOST_MASKED", 4)
+  vocab = helpers.write_vocab(tmp_path)
+  larger = helpers.write_lines(
+      tmp_path / "larger.txt", [[word] for word in helpers.WORDS + ["kettles"]])
+  tokenizer = tokenization.FullTokenizer(vocab)
+  documents = ["kettles the tea kettles far kettles\nkettles", "kettles"]
+  chosen = extend_vocab.choose_words(documents, tokenizer)
+  # Up to seven pieces fit between [CLS] and [SEP].
+  assert [words for words, _ in chosen] == [
+      "kettles the tea kettles far".split(), ["kettles"] * 2, ["kettles"]]
+  assert [len(masked) for _, masked in chosen] == [1, 1, 1]
+  chosen[0][1].update(range(5))
+  chosen[0][1].difference_update((1, 2, 3))  # 0 and 4 are masked
+  for path, pieces in ((vocab, ["kettle", "##s"]), (larger, ["kettles"])):
+    records = str(tmp_path / "records")
+    ids = tokenization.FullTokenizer(path).convert_tokens_to_ids
+    assert extend_vocab.write_records(chosen, path, records) == (
+        3 * len(pieces) + 1)
+    record, *_ = tf.python_io.tf_record_iterator(records)
+    features = tf.train.Example.FromString(record).features.feature
+    input_ids, labels = [list(features[name].int64_list.value)
+                         for name in ("input_ids", "masked_lm_ids")]
+    assert input_ids[:5 + 2 * len(pieces)] == ids(
+        ["[CLS]"] + ["[MASK]"] * len(pieces) + ["the", "tea"] + pieces +
+        ["[MASK]", "[SEP]"])
+    assert labels[:len(pieces) + 1] == ids(pieces + ["far"])

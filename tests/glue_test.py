@@ -186,6 +186,23 @@ def test_the_task_of_a_run_is_recorded_by_its_own_name(tmp_path):
     assert "data_dir" in task.training_flags
 
 
+@pytest.mark.parametrize("language", (
+    "ar bg de el en es fr hi ru sw th tr ur vi zh").split())
+def test_xnli_is_read_in_each_of_its_languages(tmp_path, language):
+  others = ["fr", language, "th"]
+  write_lines(tmp_path / "multinli" / ("multinli.train.%s.tsv" % language), [
+      ["premise", "hypo", "label"], [language, "b", "contradictory"]])
+  for name in ("dev", "test"):
+    write_lines(tmp_path / ("xnli.%s.tsv" % name), [
+        ["language", "gold_label", "sentence1", "sentence2"]] + [
+            [other, "entailment", other + name, "b"] for other in others])
+  assert examples_of("XNLI", tmp_path, xnli_language=language) == [
+      [language, "b", "contradiction"]]
+  for split, label in (("dev", "entailment"), ("test", "contradiction")):
+    assert examples_of("XNLI", tmp_path, split, xnli_language=language) == [
+        [language + split, "b", label]] * others.count(language)
+
+
 def test_xnli_has_a_language_for_training_and_one_for_the_rest(tmp_path):
   for language in ("sw", "en"):
     write_lines(tmp_path / "multinli" / ("multinli.train.%s.tsv" % language), [
