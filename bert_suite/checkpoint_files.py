@@ -27,6 +27,9 @@ _STATE_FILE = "checkpoint"
 _EXPECTED = "expected a checkpoint of TensorFlow 1"
 _PREFIX = "pass the path up to and including \".ckpt\" or \".ckpt-<step>\""
 _CONVERT = "convert it, or download the model as bert_model.ckpt"
+# FOLDER stands for the folder that was found.
+_RUN_CONVERT = ("run `python convert_checkpoint.py --model_dir=FOLDER "
+                "--output_dir=NEW_FOLDER`, which makes bert_model.ckpt of it")
 _UNPACK = ("unpack it and pass the path of the checkpoint in it, up to and "
            "including \".ckpt\"")
 _SOURCE = "pass the one that it was made from"
@@ -41,7 +44,7 @@ _MAGIC = [
      _UNPACK)]
 # And how their names end.
 _ENDINGS = [
-    ((".bin", ".pt", ".pth", ".safetensors"), "a PyTorch file", _CONVERT),
+    ((".bin", ".pt", ".pth", ".safetensors"), "a PyTorch file", _RUN_CONVERT),
     ((".h5", ".hdf5", ".keras"), "a Keras file", _CONVERT),
     ((".msgpack",), "a Flax file", _CONVERT),
     ((".npz",), "an archive of NumPy arrays", _CONVERT),
@@ -50,7 +53,7 @@ _ENDINGS = [
     ((".zip", ".tar", ".tgz", ".gz"), "an archive", _UNPACK)]
 # Files in a zip archive that identify it; any other archive is to be unpacked.
 _ZIPPED = [
-    (re.compile(r"(^|/)data\.pkl$"), "a PyTorch file", _CONVERT),
+    (re.compile(r"(^|/)data\.pkl$"), "a PyTorch file", _RUN_CONVERT),
     (re.compile(r"\.weights\.h5$"), "a Keras file", _CONVERT),
     (re.compile(r"\.npy$"), "an archive of NumPy arrays", _CONVERT)]
 
@@ -144,7 +147,12 @@ def describe_file(path):
   with tf.gfile.GFile(path, "rb") as reader:
     head = reader.read(_HEAD_SIZE)
   kind = _kind_of_content(path, head) or _first(_ENDINGS, path.lower().endswith)
-  return "%s, %s; %s" % (kind[0], _EXPECTED, kind[1]) if kind else None
+  return "%s, %s; %s" % (kind[0], _EXPECTED, _name_folder(
+      kind[1], os.path.dirname(path))) if kind else None
+
+
+def _name_folder(cure, folder):
+  return cure.replace("FOLDER", folder or ".", 1)
 
 
 def _first(kinds, matches):
@@ -158,11 +166,11 @@ def _kind_of_content(path, head):
   if head.startswith(b"PK\x03\x04"):
     return _kind_of_zip(path)
   if re.match(br"\x80[\x02-\x05]", head):
-    return "a PyTorch file, or another pickle", _CONVERT
+    return "a PyTorch file, or another pickle", _RUN_CONVERT
   if head[257:262] == b"ustar":
     return "an archive", _UNPACK
   if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 10**8:
-    return "a PyTorch file (safetensors)", _CONVERT
+    return "a PyTorch file (safetensors)", _RUN_CONVERT
   if text.startswith((b"<!doctype", b"<html", b"<?xml")):
     return "a web page instead of the data", "download the file itself"
   if text.startswith((b"[pad]", b"[unk]")):
@@ -188,10 +196,11 @@ def describe_folder(folder):
   if "saved_model.pb" in names:
     kind, cure = "a SavedModel", _SOURCE
   elif "config.json" in names and not _example(folder):
-    kind, cure = "the folder of a Hugging Face model", _CONVERT
+    kind, cure = "the folder of a Hugging Face model", _RUN_CONVERT
   else:
     return None
-  return "%s: found %s, %s; %s" % (folder, kind, _EXPECTED, cure)
+  return "%s: found %s, %s; %s" % (
+      folder, kind, _EXPECTED, _name_folder(cure, folder))
 
 
 def _explain_missing(path):

@@ -19,7 +19,7 @@ NER_HEAD = ("cls/ner/output_weights", "cls/ner/output_bias")
 HEADS = CLASSIFIER_HEAD + SQUAD_HEAD + NER_HEAD
 
 # How names end in the checkpoints of TensorFlow 2's Keras models.
-_OBJECT_BASED = "/.ATTRIBUTES/VARIABLE_VALUE"
+OBJECT_BASED = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def check_init_head(init_head):
@@ -119,9 +119,11 @@ def _describe_stranger(expected, checkpoint, shapes, cure):
   # The scope of variables whose names are right except for it.
   scope = next((name[:-len(ours)] for ours in expected for name in names
                 if "/" in ours and name.endswith("/" + ours)), None)
-  if any(name.endswith(_OBJECT_BASED) for name in names):
+  if any(name.endswith(OBJECT_BASED) for name in names):
     what = ("not a BERT checkpoint of TensorFlow 1, but an object-based one of "
-            "TensorFlow 2")
+            "TensorFlow 2; `python convert_checkpoint.py --init_checkpoint=%s "
+            "--output_dir=NEW_FOLDER` converts those of the Model Garden" %
+            checkpoint)
   elif scope == "module/":
     what = ("one that run_classifier_with_tfhub.py trained on a Hub module; "
             "pass the checkpoint that the module was made from")

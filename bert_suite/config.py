@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 import numbers
+import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -12,6 +13,9 @@ import tensorflow.compat.v1 as tf
 
 from . import json_files, kernels
 from .layers import ACTIVATIONS
+
+# Keys of config.json, of which Hugging Face writes one at least.
+_HUGGING_FACE = {"architectures", "transformers_version", "model_type"}
 
 
 class BertConfig:
@@ -96,19 +100,29 @@ class BertConfig:
   def from_json_file(cls, json_file):
     """Reads the config of a model to build; a ValueError names the file."""
     try:
-      values = json_files.read(json_file)
+      is_folder = tf.gfile.IsDirectory(json_file)
+      values = None if is_folder else json_files.read(json_file)
     except tf.errors.OpError as error:
       raise ValueError("%s: cannot be read (%s); pass the bert_config.json of "
                        "the model" % (json_file, error.message)) from None
     except ValueError as error:  # also for bytes that are not UTF-8
       raise ValueError("%s: is not JSON (%s); pass the bert_config.json of the "
                        "model" % (json_file, error)) from None
+    if is_folder:
+      raise ValueError("%s: found a folder, expected a file; %s" % (
+          json_file, _convert(json_file) if tf.gfile.Exists(
+              os.path.join(json_file, "config.json")) else
+          "pass the bert_config.json of the model"))
     try:
       config = cls.from_dict(values)
       check_config(config)
-      return config
     except ValueError as error:
       raise ValueError("%s: %s" % (json_file, error)) from None
+    if not _HUGGING_FACE.isdisjoint(values):
+      # The same name may mean another activation there.
+      raise ValueError("%s: found the config of a Hugging Face model; %s" % (
+          json_file, _convert(os.path.dirname(json_file) or ".")))
+    return config
 
   def to_dict(self):
     """Returns a copy of all keys and values, the unknown ones included."""
@@ -117,6 +131,12 @@ class BertConfig:
   def to_json_string(self):
     """Returns the configuration as JSON text with sorted keys."""
     return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def _convert(folder):
+  """Returns what to do about the folder of a Hugging Face model."""
+  return ("run `python convert_checkpoint.py --model_dir=%s --output_dir="
+          "NEW_FOLDER` and pass the bert_config.json there" % folder)
 
 
 def check_config(config, is_complete=True):

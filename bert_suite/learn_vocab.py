@@ -27,8 +27,9 @@ from absl import flags
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, config as configs, files, json_files, model_inputs,
-    progress, run_settings, script_options, tokenization, vocab_files)
+    checkpoints, cli, config as configs, files, json_files, model_files,
+    model_inputs, progress, run_settings, script_options, tokenization,
+    vocab_files)
 from .script_options import option
 from .vocab import counts, extension, learning, report
 
@@ -167,7 +168,7 @@ def extend(settings):
     cli.check_given(settings, ("bert_config_file", "init_checkpoint"))
   with cli.user_errors():
     model_inputs.check_choice("extend", settings.extend, EXTENSIONS)
-    extension.check_new(settings.output_dir)
+    model_files.check_new(settings.output_dir)
     config, checkpoint, tokenizer = _read_model(settings)
     tokens = vocab_files.read_tokens(settings.vocab_file)
     words = extension.read_words(settings.words_file, tokenizer.basic_tokenizer
@@ -180,15 +181,15 @@ def extend(settings):
     if config:
       config["vocab_size"] = max(config["vocab_size"], len(extended))
     if checkpoint:
-      values = extension.read_weights(checkpoint)
+      values = model_files.read_weights(checkpoint)
       extension.extend_weights(values, entries, config["vocab_size"])
-    extension.write_model(settings.output_dir, extended, config, values)
+    model_files.write_model(settings.output_dir, extended, config, values)
   tf.logging.info(
       "Added %d words, ids %d to %d: %s", len(entries), entries[0].id,
       entries[-1].id, ", ".join(words[:8]) + ", ..." * (len(words) > 8))
   tf.logging.info("Wrote %s to %s", ", ".join(
-      [extension.VOCAB] + [extension.CONFIG] * bool(config) +
-      [extension.CHECKPOINT] * bool(checkpoint)), settings.output_dir)
+      [model_files.VOCAB] + [model_files.CONFIG] * bool(config) +
+      [model_files.CHECKPOINT] * bool(checkpoint)), settings.output_dir)
   _report(settings, tokenizer.basic_tokenizer, found,
           [(settings.output_dir, extended), (settings.vocab_file, tokens)])
 

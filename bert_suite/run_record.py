@@ -223,12 +223,14 @@ def check_fields(record):
   """
   if not isinstance(record, dict):
     raise ValueError("found no JSON object")
+  # A classifier that was converted is one of any task, and names none.
+  needed = _NEEDED["problem_type" in record:]
   for name, kind in _FIELDS.items():
     within = record
     for key in name.split(" ")[:-1]:
       within = within.get(key)
     key = name.split(" ")[-1]
-    if within is None or key not in within and name not in _NEEDED:
+    if within is None or key not in within and name not in needed:
       continue
     if not _KINDS[kind](within.get(key)):
       found = json.dumps(within[key])[:40] if key in within else "nothing"

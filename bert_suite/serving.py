@@ -267,7 +267,7 @@ def load_saved_model(path):
     settings = json_files.read(settings_file)
     # Values have the names and types of those in run.json.
     checkpoints.check_fields(dict(settings, training=settings))
-    for name in ("do_lower_case", "max_seq_length"):
+    for name in ("task", "do_lower_case", "max_seq_length"):
       settings[name]
     with tf.Graph().as_default() as graph:
       session = _new_session()

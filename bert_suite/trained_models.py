@@ -96,7 +96,7 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
   training = record.get("training", {})
   task_class = find_task(task or _task_of(record, model_dir),
                          None if task else model_dir or init_checkpoint)
-  vocab_file = vocab_file or training.get("vocab_file")
+  vocab_file = vocab_file or _find_vocab(training, init_checkpoint)
   config = _find_config(bert_config_file, record, init_checkpoint)
   if init_checkpoint:
     _check_encoder(init_checkpoint)
@@ -223,6 +223,8 @@ def _find_checkpoint(model_dir, init_checkpoint):
     checkpoints.check_record(os.path.dirname(init_checkpoint), record,
                              init_checkpoint, "leave model_dir out")
   checkpoint = init_checkpoint or checkpoints.find_checkpoint(model_dir)
+  if not checkpoint and record:  # converted, not trained here
+    checkpoint = checkpoints.find_prefix(model_dir)
   if not checkpoint:
     raise _no_checkpoint(model_dir)
   return checkpoint, record
@@ -252,6 +254,26 @@ def _check_encoder(checkpoint):
         "%s: was trained on a Hub module by run_classifier_with_tfhub.py and "
         "cannot be exported or loaded; train with run_classifier.py, from the "
         "checkpoint that the module was made of" % checkpoint)
+
+
+def _find_vocab(training, checkpoint):
+  """Returns the vocabulary that a training had, or that beside a checkpoint.
+
+  The one beside it is that of a model that was not trained here, or copied.
+
+  Args:
+    training: dict. Settings of the training.
+    checkpoint: str. Its prefix, or None.
+
+  Returns:
+    str, or None if there is neither.
+  """
+  recorded = training.get("vocab_file")
+  beside = os.path.join(os.path.dirname(checkpoint or ""), "vocab.txt")
+  if checkpoint and tf.gfile.Exists(beside) and not (
+      recorded and tf.gfile.Exists(recorded)):
+    return beside
+  return recorded
 
 
 def _task_of(record, model_dir):

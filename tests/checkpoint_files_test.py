@@ -13,6 +13,10 @@ import predictor
 
 CONVERT = ("expected a checkpoint of TensorFlow 1; convert it, or download the "
            "model as bert_model.ckpt")
+RUN_CONVERT = (
+    "expected a checkpoint of TensorFlow 1; run `python convert_checkpoint.py "
+    "--model_dir=%s --output_dir=NEW_FOLDER`, which makes bert_model.ckpt of "
+    "it")
 UNPACK = ("unpack it and pass the path of the checkpoint in it, up to and "
           "including \".ckpt\"")
 PREFIX = "pass the path up to and including \".ckpt\" or \".ckpt-<step>\""
@@ -89,6 +93,11 @@ def test_the_path_to_give_is_named(folder, path, message):
   assert explain(path) == "%s: %s" % (path, message % PREFIX)
 
 
+def cure_of(kind):
+  """Returns what is said of a file in the working folder."""
+  return RUN_CONVERT % "." if "PyTorch" in kind else CONVERT
+
+
 @pytest.mark.parametrize("name,content,kind", [
     ("pytorch_model.bin", b"anything", "a PyTorch file"),
     ("model.pt", b"", "a PyTorch file"),
@@ -107,7 +116,7 @@ def test_the_path_to_give_is_named(folder, path, message):
 ])
 def test_weights_of_another_library_are_named(folder, name, content, kind):
   (folder / name).write_bytes(content)
-  assert explain(name) == "%s: found %s, %s" % (name, kind, CONVERT)
+  assert explain(name) == "%s: found %s, %s" % (name, kind, cure_of(kind))
 
 
 @pytest.mark.parametrize("member,kind", [
@@ -116,7 +125,7 @@ def test_weights_of_another_library_are_named(folder, name, content, kind):
     ("w.npy", "an archive of NumPy arrays")])
 def test_a_zip_file_is_named_by_what_it_holds(folder, member, kind):
   write_zip(folder / "weights", member)
-  assert explain("weights") == "weights: found %s, %s" % (kind, CONVERT)
+  assert explain("weights") == "weights: found %s, %s" % (kind, cure_of(kind))
 
 
 def test_an_archive_that_was_not_unpacked_is_named(folder):
@@ -169,7 +178,8 @@ def test_folders_of_other_models_are_named(folder):
   assert explain("saved") == (
       "saved: found a SavedModel, expected a checkpoint of TensorFlow 1; pass "
       "the one that it was made from")
-  message = "hf: found the folder of a Hugging Face model, " + CONVERT
+  message = (
+      "hf: found the folder of a Hugging Face model, " + RUN_CONVERT % "hf")
   assert explain("hf") == message
   for find in (predictor.Predictor, trained_models.find):
     with pytest.raises(ValueError) as error:

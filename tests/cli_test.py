@@ -19,6 +19,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bert_suite import cli, faults, run_settings, runner, script_options, usage
+import convert_checkpoint
 import convert_triviaqa
 import create_pretraining_data
 import export_model
@@ -246,9 +247,9 @@ def test_a_tilde_before_no_user_is_a_name_only_if_it_exists(no_flags, home):
 
 
 @pytest.mark.parametrize("script", [
-    convert_triviaqa, create_pretraining_data, export_model,
-    extract_features, fill_mask,
-    learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
+    convert_checkpoint, convert_triviaqa,
+    create_pretraining_data, export_model, extract_features,
+    fill_mask, learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
     run_pretraining, run_squad, squad_metrics],
                          ids=lambda script: script.__name__)
 def test_flags_for_files_and_folders_expand_a_tilde(no_flags, home, script):

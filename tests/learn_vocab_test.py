@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import cli, config as configs, model_inputs
+from bert_suite import cli, config as configs, model_files, model_inputs
 from bert_suite.vocab import counts, extension, learning, report
 import create_pretraining_data
 import helpers
@@ -431,7 +431,7 @@ def test_nothing_is_left_of_a_model_that_could_not_be_written(
       writer.write("half")
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(extension, "_save", fail)
+  monkeypatch.setattr(model_files, "save", fail)
   with pytest.raises(cli.UserError, match="No space left"):
     extend(tmp_path, model, extend="append")
   assert not os.path.exists(str(tmp_path / "new"))

@@ -10,6 +10,7 @@ from absl import flags
 import pytest
 
 from bert_suite import cli, usage
+import convert_checkpoint
 import convert_triviaqa
 import create_pretraining_data
 import export_model
@@ -25,9 +26,9 @@ import run_squad
 import squad_metrics
 
 SCRIPTS = {script.__name__.split(".")[-1]: script for script in (
-    convert_triviaqa, create_pretraining_data, export_model,
-    extract_features, fill_mask,
-    learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
+    convert_checkpoint, convert_triviaqa,
+    create_pretraining_data, export_model, extract_features,
+    fill_mask, learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
     run_pretraining, run_squad, squad_metrics)}
 EVERY_SCRIPT = pytest.mark.parametrize("name", sorted(SCRIPTS))
 
@@ -86,7 +87,7 @@ def test_help_shows_defaults_as_they_behave(no_flags, name, flag, default):
 
 @EVERY_SCRIPT
 def test_examples_of_the_help_can_be_pasted(no_flags, name):
-  description = help_of(name).split("\n\nData:")[0]
+  description = re.split("\n\n(Data|Model):", help_of(name))[0]
   lines = re.findall(r"^  .*", description, re.MULTILINE)
   output = subprocess.check_output(
       ["bash", "-euc", 'python() { printf "%s\\n" "$@" END; }\n' +
