@@ -1,6 +1,7 @@
 """Tests of run_ner: the head, whole runs of the script, mistakes, answers."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -10,11 +11,13 @@ import tensorflow.compat.v1 as tf
 from bert_suite import cli
 from bert_suite.ner import head as ner_head, reader, scores
 from helpers import (
-    CONFIG, WORDS, captured_log, newest_version, read_eval_results, run_command,
-    run_main, write_config, write_vocab)
+    CONFIG, WORDS, captured_log, newest_version, read_eval_results,
+    read_weights, run_command, run_main, write_config, write_vocab)
+from micro_batch_test import limit_memory
 import modeling
 import numpy_bert
 import predictor
+from resume_test import MOMENTS, check_weights, run_and_kill
 import run_ner
 
 TRAIN = """-DOCSTART- -X- O
@@ -116,7 +119,7 @@ def trained(files, tmp_path_factory):
   with captured_log():
     run_main(run_ner, arguments_for(
         files, folder, do_train=True, do_eval=True, do_predict=True,
-        num_train_epochs=12, eval_steps=12, use_best=True,
+        num_train_epochs=20, eval_steps=12, use_best=True,
         class_weights="balanced", valid_tags_only=True,
         export_dir=folder.parent / "exported"))
   return folder
@@ -226,6 +229,56 @@ def test_several_seeds_of_documents_in_another_scheme(files, tmp_path):
       line.split()[0] for line in DEV.split("\n") if line]
   # Documents of 9 and of 7 pieces, the first through windows of 10.
   assert record["training"]["num_train_steps"] == 6
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_and_ends_alike(files, tmp_path):
+  changes = dict(do_train=True, do_predict=True, num_train_epochs=4,
+                 save_checkpoints_steps=2, class_weights="balanced")
+  for name in ("whole", "killed"):
+    arguments = arguments_for(files, tmp_path / name, **changes)
+    if name == "killed":
+      run_and_kill("run_ner", arguments, MOMENTS["between checkpoints"][0])
+      assert tf.train.latest_checkpoint(str(tmp_path / name)).endswith("-2")
+      assert not (tmp_path / name / "predictions.conll").exists()
+    run_main(run_ner, arguments)
+  whole, killed = [tf.train.latest_checkpoint(str(tmp_path / name))
+                   for name in ("whole", "killed")]
+  assert os.path.basename(whole) == os.path.basename(killed)
+  check_weights(killed, read_weights(whole))
+  for name in ("predictions.conll", "predictions.jsonl", "test_results.txt"):
+    assert (tmp_path / "killed" / name).read_bytes() == (
+        tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_two_devices_short_of_memory_train_like_one(
+    files, tmp_path, monkeypatch):
+  """Sentences have few words or many; each word counts alike."""
+  monkeypatch.setattr(modeling, "dropout", lambda x, rate: x)
+  settings = dict(
+      files, max_seq_length=9, train_batch_size=8, learning_rate=2e-2,
+      num_train_epochs=6, tf_random_seed=1, do_train=True, do_eval=True,
+      bert_config_file=write_config(
+          tmp_path, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+      class_weights="balanced")
+  one = run_ner.run_with(run_ner.Settings(
+      output_dir=str(tmp_path / "one"), **settings))
+  limit_memory(monkeypatch, 2)
+  with captured_log() as lines:
+    two = run_ner.run_with(run_ner.Settings(
+        output_dir=str(tmp_path / "two"), devices=["/cpu:0", "/cpu:1"],
+        init_checkpoint=str(tmp_path / "one" / "model.ckpt-0"),
+        auto_micro_batch=True, **settings))
+  assert [line for line in lines if line.startswith("Out of memory with 4")]
+  assert one["eval_f1"] == 1.0 and one["global_step"] == 4
+  assert sorted(two) == sorted(one)
+  for name, value in one.items():
+    assert two[name] == pytest.approx(value, rel=1e-3), name
+  found, expected = [read_weights(tf.train.latest_checkpoint(
+      str(tmp_path / name))) for name in ("two", "one")]
+  for name, value in expected.items():
+    np.testing.assert_allclose(found[name], value, 1e-3, 1e-3, name)
 
 
 @pytest.mark.parametrize("changes, message", [
