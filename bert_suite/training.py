@@ -429,9 +429,16 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
   saves = estimator.config.save_checkpoints_steps is not None
   with stop.on_signals(), contextlib.ExitStack() as stack:
     all_hooks.append(hooks.QuietStepHook(stack))
-    estimator.train(input_fn=input_fn, max_steps=stop_step or num_train_steps,
-                    hooks=all_hooks,
-                    saving_listeners=[hooks.SavingListener()] * saves)
+    try:
+      estimator.train(input_fn=input_fn, max_steps=stop_step or num_train_steps,
+                      hooks=all_hooks,
+                      saving_listeners=[hooks.SavingListener()] * saves)
+    except tf.errors.OpError as error:
+      if not (stop.asked and faults.is_for_memory(error)):
+        raise
+      raise cli.Interrupted(
+          "stopped in a step that ran out of memory; the same command resumes "
+          "from the last checkpoint") from None
   if stop.asked:  # perhaps after the last step, while the end was saved
     latest = estimator.latest_checkpoint()
     step = checkpoints.read_step(latest) if stop.step is None else stop.step

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import accumulation, cli, input_pipeline, placement, training
+from bert_suite import (
+    accumulation, cli, hooks, input_pipeline, placement, training)
 import helpers
 import modeling
 import run_classifier
@@ -159,6 +160,17 @@ def test_without_the_flag_one_line_names_it(flags, tmp_path, monkeypatch):
   assert ("give --auto_micro_batch or --recompute_grad, for the same results "
           "in less memory, or lower --train_batch_size=8 or "
           "--max_seq_length=16, or end" in line)
+
+
+def test_a_signal_in_a_step_without_memory_ends_the_run(
+    flags, tmp_path, monkeypatch):
+  limit_memory(monkeypatch, 2)
+  monkeypatch.setattr(  # as a signal within the step does
+      hooks.StopHook, "before_run", lambda self, context: setattr(
+          self, "asked", True))
+  with pytest.raises(cli.Interrupted, match="^stopped in a step that ran out"):
+    run(run_classifier, dict(flags[run_classifier], auto_micro_batch=True),
+        tmp_path)
 
 
 def test_one_example_is_not_halved(flags, tmp_path, monkeypatch):
