@@ -430,10 +430,11 @@ def test_dense_layers_of_the_pypi_release(session):
 
 
 def read_program(first_line):
-  """Returns the program of README.md that begins with a line."""
-  with open(os.path.join(helpers.TOP, "README.md"), encoding="utf-8") as readme:
+  """Returns the program of docs/from-python.md that begins with a line."""
+  path = os.path.join(helpers.TOP, "docs", "from-python.md")
+  with open(path, encoding="utf-8") as page:
     return re.search(r"```python\n(%s\n.*?)```\n" % first_line,
-                     readme.read(), re.DOTALL).group(1)
+                     page.read(), re.DOTALL).group(1)
 
 
 def test_a_flag_of_a_programs_own_as_readme_says(tmp_path):
