@@ -213,11 +213,12 @@ def make_model_fn(num_labels, settings, bert_hub_module_handle,
 
 
 @script_options.runs(Settings)
-def run_with(settings):
+def run_with(settings, on_log=None):
   """Fine-tunes, evaluates or predicts with a module.
 
   Args:
     settings: Settings.
+    on_log: function, see `training.make_estimator`.
 
   Returns:
     dict from the name of a figure to its value; None without --do_eval.
@@ -255,7 +256,7 @@ def run_with(settings):
   return several_runs.run(lambda settings: run_classifier.ClassificationTask(
       settings, None, tokenizer, make_encoder(settings.bert_hub_module_handle),
       brought_by="the module %s" % settings.bert_hub_module_handle,
-      type_vocab_size=num_segments), settings)
+      type_vocab_size=num_segments), settings, on_log)
 
 
 def main(_):

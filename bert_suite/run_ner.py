@@ -352,11 +352,12 @@ class TaggingTask(tasks.Task):
 
 
 @script_options.runs(Settings, REQUIRED_FLAGS)
-def run_with(settings):
+def run_with(settings, on_log=None):
   """Trains, evaluates, predicts and exports.
 
   Args:
     settings: Settings.
+    on_log: function, see `training.make_estimator`.
 
   Returns:
     dict from the name of a figure of --dev_file to its value; None without an
@@ -372,7 +373,8 @@ def run_with(settings):
         settings.max_seq_length, config.max_position_embeddings)
     tokenizer = run_settings.make_tokenizer(settings, config)
   return several_runs.run(
-      lambda settings: TaggingTask(settings, config, tokenizer), settings)
+      lambda settings: TaggingTask(settings, config, tokenizer), settings,
+      on_log)
 
 
 def main(_):

@@ -405,11 +405,12 @@ def _make_positions(batch):
 
 
 @script_options.runs(Settings, REQUIRED_FLAGS)
-def run_with(settings):
+def run_with(settings, on_log=None):
   """Pre-trains and evaluates.
 
   Args:
     settings: Settings.
+    on_log: function, see `training.make_estimator`.
 
   Returns:
     dict from the name of a figure to its value; None without --do_eval.
@@ -422,7 +423,7 @@ def run_with(settings):
     bert_config = modeling.BertConfig.from_json_file(settings.bert_config_file)
     modeling.check_seq_length(
         settings.max_seq_length, bert_config.max_position_embeddings)
-  return runner.run(PreTrainingTask(settings, bert_config))
+  return runner.run(PreTrainingTask(settings, bert_config), on_log)
 
 
 def main(_):

@@ -445,11 +445,12 @@ class QuestionAnsweringTask(tasks.Task):
 
 
 @script_options.runs(Settings, REQUIRED_FLAGS)
-def run_with(settings):
+def run_with(settings, on_log=None):
   """Trains, answers the questions of a file, scores them and exports.
 
   Args:
     settings: Settings.
+    on_log: function, see `training.make_estimator`.
 
   Returns:
     dict from the name of a figure to its value; None without an evaluation.
@@ -472,7 +473,7 @@ def run_with(settings):
     return QuestionAnsweringTask(settings, config, tokenizer)
 
   if settings.needs_model or several_runs.is_asked(settings):
-    return several_runs.run(make_task, settings)
+    return several_runs.run(make_task, settings, on_log)
   task = make_task(settings)
   with cli.user_errors():
     task.check()

@@ -575,12 +575,13 @@ def test_run_with_names_missing_settings_and_what_are_none(script, text):
       script.run_with(other)
 
 
-def test_run_with_returns_the_figures(monkeypatch, tmp_path):
-  monkeypatch.setattr(runner, "run", lambda task: {"loss": task.name})
+def test_run_with_logs_and_returns_the_figures(monkeypatch, tmp_path):
+  monkeypatch.setattr(
+      runner, "run", lambda task, on_log: on_log({"loss": task.name}))
   with captured_log():
     assert run_pretraining.run_with(run_pretraining.Settings(
         input_file="a", output_dir="b", max_seq_length=16,
-        bert_config_file=helpers.write_config(tmp_path))) == {
+        bert_config_file=helpers.write_config(tmp_path)), dict) == {
             "loss": "masked_lm"}
 
 
