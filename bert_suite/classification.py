@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, classification_report, cli, files, folds,
-    label_weights, long_texts, modeling, plots, problem_types, run_settings,
-    serving, splits, task_names, tasks, thresholds, training)
+    checkpoint_fit, checkpoints, classification_report, cli, distillation,
+    files, folds, label_weights, long_texts, modeling, plots, problem_types,
+    run_settings, serving, splits, task_names, tasks, thresholds, training)
 from .classifier_head import classification_head, make_head
 from .processors import (
-    DataProcessor, PaddingInputExample, Stream, checked_labels, feature_dicts,
-    read_examples, tokenize_example)
+    DataProcessor, InputExample, PaddingInputExample, Stream, checked_labels,
+    feature_dicts, read_examples, tokenize_example)
 
 
 def feature_spec(seq_length):
@@ -126,6 +126,7 @@ class ClassificationTask(tasks.Task):
     self.evaluated = None  # arrays of the last evaluation, by name
     self._figures = {}  # of the same
     self._table, self._predicted = None, []  # while predicting
+    self.distiller = distillation.make_distiller(settings)
     self.recorded_name = settings.task_name.lower()
     self.policy = long_texts.LongTexts.of(cli.values_of(
         settings, long_texts.SETTINGS), settings.max_seq_length)
@@ -139,6 +140,9 @@ class ClassificationTask(tasks.Task):
     self.training_flags += described.setting_names
     self.shared_flags += described.shared_flags
     self.labels_file = described.labels_file
+    if self.distiller:
+      self.training_flags += distillation.NAMES
+      self.read_flags += ("teacher_dir", "transfer_file", "masked_lm_dir")
     self.model_files += (thresholds.FILE_NAME,) + (
         (self.labels_file,) if self.labels_file else ())
     # In --output_dir the files of a folder are those of earlier runs.
@@ -154,6 +158,8 @@ class ClassificationTask(tasks.Task):
     label_weights.check(
         self.settings.class_weights, self.settings.label_smoothing, self.labels,
         self.problem)
+    if self.distiller:
+      self.distiller.check(self.problem, self.labels)
     if self.settings.tune_thresholds:
       self._check_tuning()
     self.best_metric = described.best_metric or self.problem.best_metric + (
@@ -208,14 +214,38 @@ class ClassificationTask(tasks.Task):
           read("train"), fold, self.settings.split_seed, split == "eval"))
     else:
       self._examples[split] = read(split)
+    if self.distiller and split == "train":
+      self._examples[split] = self.distiller.extend(
+          self._examples[split], self.type_vocab_size)
     return self._examples[split]
 
   def features(self, split, examples):
-    return feature_dicts(
-        examples, self.labels, self.settings.max_seq_length, self.tokenizer,
-        split != "predict", "examples of " + self.record_file(split),
-        self.policy, getattr(self.config, "max_position_embeddings", None),
-        self.problem)
+    learns = self.distiller and split == "train"
+    features = feature_dicts(
+        self._with_labels(examples) if learns else examples, self.labels,
+        self.settings.max_seq_length, self.tokenizer, split != "predict",
+        "examples of " + self.record_file(split), self.policy,
+        getattr(self.config, "max_position_embeddings", None), self.problem)
+    return self._with_teacher(features, examples) if learns else features
+
+  def _with_labels(self, examples):
+    """Returns a Stream of examples, with labels that mean nothing for none."""
+    def iterate():
+      for one in examples:
+        yield one if one.label is not None else InputExample(
+            one.guid, one.text_a, one.text_b,
+            self.distiller.placeholder(self.labels))
+
+    return Stream(iterate, len(examples))
+
+  def _with_teacher(self, features, examples):
+    """Yields features with what the teacher says of them."""
+    self.distiller.ask(examples)
+    has_label = [one.label is not None for one in examples]
+    for index, record in enumerate(features):
+      if self.policy.has_windows:
+        index, = record[long_texts.INDEX]
+      yield dict(record, **self.distiller.features(index, has_label[index]))
 
   def feature_spec(self, split):
     spec = feature_spec(self.settings.max_seq_length)
@@ -223,6 +253,8 @@ class ClassificationTask(tasks.Task):
         self.problem.label_shape, self.problem.label_dtype)
     if self.policy.has_windows:
       spec[long_texts.INDEX] = tf.FixedLenFeature([], tf.int64)
+    if self.distiller and split == "train":
+      spec.update(self.distiller.feature_spec())
     return spec
 
   def training_values(self):
@@ -255,7 +287,9 @@ class ClassificationTask(tasks.Task):
     head = make_head(
         self.encode, len(self.labels or ()), self.settings.use_tpu,
         self.settings.eval_batch_size or 8, self.problem, self.label_weights,
-        self.settings.label_smoothing)(features, is_training)
+        self.settings.label_smoothing, *self.distiller and (
+            (distillation.OUTPUTS, distillation.HAS_LABEL),
+            self.distiller.loss) or ())(features, is_training)
     function, tensors, names = head.metrics
 
     def keep_and_compute(**arrays):

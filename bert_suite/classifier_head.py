@@ -11,7 +11,8 @@ from . import accumulation, modeling, problem_types, training, xla
 
 
 def classification_head(pooled_output, is_training, labels, num_labels,
-                        problem=None, label_weights=None, label_smoothing=0.0):
+                        problem=None, label_weights=None, label_smoothing=0.0,
+                        soft_targets=(), soft_loss=None):
   """Logits of one vector per example; with a softmax over labels by default.
 
   Args:
@@ -22,6 +23,9 @@ def classification_head(pooled_output, is_training, labels, num_labels,
     problem: one of the classes of `problem_types`; None for one label of L.
     label_weights: list of float [L]. See its `training_loss`, as for the next.
     label_smoothing: float.
+    soft_targets: Tensors [B, ...] that the loss of training is of, too.
+    soft_loss: function (logits, labels, *soft_targets) that returns it, a
+      scalar; None for that of the problem.
 
   Returns:
     loss: float32 scalar, the mean of the next but in training.
@@ -31,7 +35,7 @@ def classification_head(pooled_output, is_training, labels, num_labels,
   """
   problem = problem or problem_types.SingleLabel(num_labels)
 
-  def head(pooled_output, labels):
+  def head(pooled_output, labels, *soft_targets):
     output_weights = tf.get_variable(
         "output_weights", [problem.num_outputs, pooled_output.shape[-1]],
         initializer=modeling.create_initializer(0.02))
@@ -45,14 +49,16 @@ def classification_head(pooled_output, is_training, labels, num_labels,
           tf.matmul(pooled_output, output_weights, transpose_b=True),
           output_bias)  # [B, L]
       per_example_loss = problem.losses(logits, labels)  # [B]
-      if is_training:
+      if is_training and soft_loss:
+        loss = soft_loss(logits, labels, *soft_targets)
+      elif is_training:
         loss = problem.training_loss(
             logits, labels, label_weights, label_smoothing)
       else:
         loss = tf.reduce_mean(per_example_loss)
       return loss, per_example_loss, logits, problem.predict(logits)
 
-  loss, *others = xla.call(head, pooled_output, labels)
+  loss, *others = xla.call(head, pooled_output, labels, *soft_targets)
   if (is_training and label_weights is not None and
       problem.name == problem_types.SINGLE_LABEL):
     loss = accumulation.share(loss, lambda: tf.reduce_sum(
@@ -61,7 +67,8 @@ def classification_head(pooled_output, is_training, labels, num_labels,
 
 
 def make_head(encode, num_labels, use_tpu, loss_batch_size=None, problem=None,
-              label_weights=None, label_smoothing=0.0):
+              label_weights=None, label_smoothing=0.0, soft_names=(),
+              soft_loss=None):
   """Makes the `head_fn` of a classifier on an encoder.
 
   Args:
@@ -72,17 +79,22 @@ def make_head(encode, num_labels, use_tpu, loss_batch_size=None, problem=None,
     problem: See `classification_head`, as for the next two.
     label_weights: list of float.
     label_smoothing: float.
+    soft_names: names of features that the loss of training is of, too.
+    soft_loss: function. See `classification_head`.
   """
-  def build_model(is_training, input_ids, input_mask, segment_ids, labels):
+  def build_model(is_training, input_ids, input_mask, segment_ids, labels,
+                  *soft_targets):
     return classification_head(
         encode(is_training, input_ids, input_mask, segment_ids), is_training,
-        labels, num_labels, problem, label_weights, label_smoothing)
+        labels, num_labels, problem, label_weights, label_smoothing,
+        soft_targets, soft_loss)
 
   return make_head_fn(
-      build_model, None if use_tpu else loss_batch_size, problem)
+      build_model, None if use_tpu else loss_batch_size, problem, soft_names)
 
 
-def make_head_fn(build_model, loss_batch_size=None, problem=None):
+def make_head_fn(build_model, loss_batch_size=None, problem=None,
+                 soft_names=()):
   """Makes the `head_fn` of a classifier for `training.make_model_fn`.
 
   Args:
@@ -92,12 +104,15 @@ def make_head_fn(build_model, loss_batch_size=None, problem=None):
       of batches, so it depends on their size; this reports that of batches of
       this size where they are larger. None leaves it as it is; so must TPUs.
     problem: See `classification_head`.
+    soft_names: names of features that `build_model` takes after the labels, in
+      training.
   """
   def head_fn(features, is_training):
     labels = features["label_ids"]
     loss, per_example_loss, logits, predictions = build_model(
         is_training, features["input_ids"], features["input_mask"],
-        features["segment_ids"], labels)
+        features["segment_ids"], labels,
+        *[features[name] for name in soft_names if is_training])
     kind = problem or problem_types.SingleLabel(logits.shape[-1])
     if "is_real_example" in features:
       is_real_example = tf.cast(features["is_real_example"], tf.float32)

@@ -14,7 +14,6 @@ their number. --pooling=mean gives one vector per line instead.
 import contextlib
 import dataclasses
 import os
-import sys
 import threading
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -24,7 +23,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, devices, feature_files, files, gzip_files, input_pipeline,
+    checkpoints, cli, devices, feature_files, files, input_pipeline,
     model_inputs, modeling, progress, run_settings, script_options, serving,
     training)
 from . import tokenization  # noqa: F401  # programs find it here
@@ -32,6 +31,7 @@ from .features import (  # noqa: F401  # programs find them here
     POOLINGS, check_choice, name_layers, parse_layers, pool, serving_task,
     stack_layers)
 from .script_options import option
+from .text_lines import InputExample, check_pairs, stream_examples  # noqa: F401
 
 FLAGS = flags.FLAGS
 
@@ -82,22 +82,6 @@ def define_flags():
   script_options.define_flags(Settings)
 
 
-class InputExample:
-  """One line: a text, or a pair of texts."""
-
-  def __init__(self, unique_id, text_a, text_b):
-    """Makes an example.
-
-    Args:
-      unique_id: int. The line's number, from 0.
-      text_a: str. The (first) text, not tokenized.
-      text_b: str. The second text of a pair, or None.
-    """
-    self.unique_id = unique_id
-    self.text_a = text_a
-    self.text_b = text_b
-
-
 class InputFeatures:
   """A line as the model reads it."""
 
@@ -118,56 +102,6 @@ class InputFeatures:
 def read_examples(input_file):
   """Reads all lines of a file; returns a list of InputExample."""
   return list(stream_examples(input_file))
-
-
-def stream_examples(input_file):
-  """Reads a file line by line.
-
-  Args:
-    input_file: str, or `-` for the standard input.
-
-  Yields:
-    InputExample, for empty lines too.
-
-  Raises:
-    ValueError: a line is not UTF-8, or a gzip file is damaged.
-  """
-  if input_file == "-":
-    # A copy: a thread that waits for a line must not hold Python's own.
-    with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as reader:
-      yield from _parse_lines(reader, "standard input")
-    return
-  # TensorFlow asks for a file's size, and a pipe has none.
-  is_pipe = os.path.exists(input_file) and not os.path.isfile(input_file)
-  make_reader = open if is_pipe else tf.gfile.GFile
-  with make_reader(input_file, "rb") as reader:
-    yield from _parse_lines(reader, input_file)
-
-
-def _parse_lines(reader, name):
-  for index, line in enumerate(gzip_files.unpacked(reader, name)):
-    try:
-      text = line.decode("utf-8-sig" if index == 0 else "utf-8").strip()
-    except UnicodeDecodeError as error:
-      raise ValueError("%s, line %d: byte %d is not UTF-8; save the file as "
-                       "UTF-8" % (name, index + 1, error.start + 1)) from None
-    text_a, separator, text_b = text.rpartition(" ||| ")
-    yield InputExample(index, *(
-        (text_a, text_b) if separator else (text, None)))
-
-
-def check_pairs(examples, type_vocab_size):
-  """Yields examples; raises ValueError at a pair that a model cannot read.
-
-  Args:
-    examples: iterable of InputExample.
-    type_vocab_size: int. Segments that the model knows.
-  """
-  for example in examples:
-    if example.text_b:
-      model_inputs.check_pair(
-          "line %d" % (example.unique_id + 1), type_vocab_size)
-    yield example
 
 
 def convert_examples_to_features(examples, seq_length, tokenizer):

@@ -24,8 +24,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from absl import flags
 
 from . import (
-    cli, extract_features, feature_files, files, predictor, progress,
-    run_settings, script_options, tokenization)
+    cli, feature_files, files, predictor, progress, run_settings,
+    script_options, text_lines, tokenization)
 from .script_options import option
 
 FLAGS = flags.FLAGS
@@ -146,7 +146,7 @@ def run_with(settings):
   with load_model(settings) as model, cli.user_errors():
     texts = [settings.text] if settings.text is not None else (
         one.text_a if one.text_b is None else (one.text_a, one.text_b)
-        for one in extract_features.stream_examples(settings.input_file))
+        for one in text_lines.stream_examples(settings.input_file))
     with feature_files.open_output(settings.output_file) as writer:
       texts = iter(texts)
       while True:

@@ -89,6 +89,28 @@ class SingleLabel:
     weights = tf.gather(tf.constant(weights, tf.float32), labels)  # [B]
     return tf.reduce_sum(weights * losses) / tf.reduce_sum(weights)
 
+  def soft_losses(self, logits, targets, temperature):
+    """Returns how far examples are from what a teacher says, float32 [N].
+
+    Args:
+      logits: float32 [N, L].
+      targets: float32 [N, L]. Logits of the teacher.
+      temperature: float. Both are divided by it, and the losses multiplied by
+        its square, so that gradients stay as large (Hinton et al., arXiv
+        1503.02531, section 2).
+    """
+    return temperature ** 2 * tf.nn.softmax_cross_entropy_with_logits_v2(
+        labels=tf.nn.softmax(targets / temperature),
+        logits=logits / temperature)
+
+  def logits_of(self, predictions):
+    """Returns logits that give predictions; see `predict`.
+
+    Args:
+      predictions: float32 array [N, L].
+    """
+    return np.log(np.maximum(predictions, 1e-30))
+
   def predict(self, logits):
     """Returns the probabilities, float32 [N, L]."""
     return tf.nn.softmax(logits)
@@ -194,6 +216,14 @@ class MultiLabel(SingleLabel):
     return tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(
         labels, logits, tf.constant(weights, tf.float32)))
 
+  def soft_losses(self, logits, targets, temperature):
+    return temperature ** 2 * self.losses(
+        logits / temperature, tf.sigmoid(targets / temperature))
+
+  def logits_of(self, predictions):
+    within = np.clip(predictions, 1e-7, 1.0 - 1e-7)
+    return np.log(within) - np.log1p(-within)
+
   def predict(self, logits):
     return tf.sigmoid(logits)
 
@@ -257,6 +287,13 @@ class Regression(SingleLabel):
   def training_loss(self, logits, labels, weights=None, smoothing=0.0):
     """Returns the mean squared error, a float32 scalar."""
     return tf.reduce_mean(self.losses(logits, labels))
+
+  def soft_losses(self, logits, targets, temperature):
+    """Returns the squared differences; numbers have no temperature."""
+    return self.losses(logits, targets[:, 0])
+
+  def logits_of(self, predictions):
+    return predictions
 
   def predict(self, logits):
     """Returns the numbers, float32 [N]."""

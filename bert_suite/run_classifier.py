@@ -34,9 +34,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (  # noqa: F401  # programs find tokenization here
-    checkpoint_fit, cli, input_pipeline, model_inputs, modeling, optimization,
-    run_settings, runner, script_options, serving, several_runs, task_names,
-    tokenization, training)
+    checkpoint_fit, cli, distillation, input_pipeline, model_inputs, modeling,
+    optimization, run_settings, runner, script_options, serving, several_runs,
+    task_names, tokenization, training)
 # Programs find the task, the head and the data of this script here.
 from .classification import (  # noqa: F401
     ClassificationTask, feature_spec, make_encoder, serving_task)
@@ -62,7 +62,8 @@ _truncate_seq_pair = model_inputs.truncate_pair
 
 
 @dataclasses.dataclass
-class Settings(task_names.DataSettings, run_settings.FineTuningSettings):
+class Settings(task_names.DataSettings, run_settings.FineTuningSettings,
+               distillation.DistillationSettings):
   """Settings of this script; each field is a flag."""
 
   max_seq_length: int = option(
@@ -243,6 +244,9 @@ def run_with(settings, processor=None, on_log=None):
     required = REQUIRED_FLAGS
   cli.check_given(settings, required)
   check_predicts(settings)
+  # One place for all of several runs.
+  settings = dataclasses.replace(
+      settings, cache_dir=settings.cache_dir or settings.output_dir)
   runner.start(settings)
   with cli.user_errors():
     config = modeling.BertConfig.from_json_file(settings.bert_config_file)

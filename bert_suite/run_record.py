@@ -20,7 +20,8 @@ FILE_NAME = "run.json"
 
 # Flags of files and folders, whose names run.json holds in full.
 _PATHS = ("data_dir", "dev_file", "init_checkpoint", "input_file",
-          "predict_file", "train_file", "vocab_file")
+          "masked_lm_dir", "predict_file", "teacher_dir", "train_file",
+          "vocab_file")
 
 # Settings of BertConfig that only matter while training or before it.
 _TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",

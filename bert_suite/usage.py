@@ -37,7 +37,8 @@ _GROUPS = [
      learning_rate poly_power optimizer num_train_epochs num_train_steps
      warmup_proportion warmup_steps num_warmup_steps adam_bias_correction
      layerwise_lr_decay reinit_layers reinit_pooler class_weights
-     label_smoothing
+     label_smoothing teacher_dir temperature label_share transfer_file augment
+     masked_lm_dir
      use_next_sentence shuffle_buffer_size tf_random_seed
      num_seeds search k_folds split_seed keep_all_runs
      save_checkpoints_steps keep_checkpoint_max log_steps verbose"""),

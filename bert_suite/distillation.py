@@ -1,0 +1,331 @@
+"""A small model that learns what a large one says: soft targets of a teacher.
+
+What the teacher answers to each text is computed once, kept beside the
+checkpoints, and written into the records that the student trains on.
+
+Sources: Hinton et al., arXiv 1503.02531 (soft targets, temperature); Turc et
+al., arXiv 1908.08962 (a student that was pre-trained, unlabelled texts).
+"""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from . import (
+    augmentation, cli, files, problem_types, processors, progress,
+    script_options, text_lines, training_state)
+from .script_options import option
+
+# Features of records: what the teacher says, and 1 where there is a label, too.
+OUTPUTS, HAS_LABEL = "teacher_outputs", "has_label"
+
+_TEXTS_AT_ONCE = 1024
+
+
+@dataclasses.dataclass
+class DistillationSettings(script_options.Settings):
+  """From whom a classifier learns instead of from labels."""
+
+  teacher_dir: str = option(
+      "path", None, "Output directory of a training on the same labels, whose "
+      "model is the teacher: train on what it says of the training texts.")
+  temperature: float = option(
+      "float", 1.0, "Temperature of the teacher's and the student's logits, "
+      "with --teacher_dir.", above=0)
+  label_share: float = option(
+      "float", 0.0, "Share of the labels' own loss beside that of the teacher, "
+      "with --teacher_dir.", lower_bound=0, upper_bound=1)
+  transfer_file: str = option(
+      "paths", None, "Further texts for the teacher, without labels: one a "
+      "line, pairs written `text a ||| text b`.")
+  augment: int = option(
+      "integer", 0, "Further texts, N for each of training, in which a masked "
+      "LM has replaced words, with --teacher_dir.", lower_bound=0)
+  masked_lm_dir: str = option(
+      "path", None, "Folder of the model with that masked LM.",
+      default_text="that of --init_checkpoint")
+  cache_dir: str = None  # for what the teacher says; None for output_dir
+
+
+NAMES = tuple(script_options.names_of(DistillationSettings))
+
+
+class Teacher(collections.namedtuple("Teacher", "folder model order")):
+  """A teacher that fits a task.
+
+  Attributes:
+    folder: str.
+    model: trained_models.TrainedModel.
+    order: list of int. Where it has each of the task's labels; None for a
+      number.
+  """
+
+
+def find_teacher(settings, problem, labels):
+  """Finds a teacher.
+
+  Args:
+    settings: DistillationSettings.
+    problem: one of the classes of `problem_types`, that of the student.
+    labels: list of str, or None.
+
+  Returns:
+    Teacher.
+
+  Raises:
+    ValueError: there is none, or it does not know the student's labels.
+  """
+  from . import trained_models  # here, since it has the scripts
+
+  folder = settings.teacher_dir
+  try:
+    model = trained_models.find(folder)
+  except ValueError as error:
+    raise ValueError("--teacher_dir: %s" % error) from None
+  there = model.task.settings
+  found = model.task.name
+  if found == "classifier":
+    found = there.get("problem_type", problem_types.SINGLE_LABEL)
+  if found != problem.name:
+    raise ValueError("--teacher_dir=%s: has a model for %s, expected one for "
+                     "%s" % (folder, found, problem.name))
+  theirs = there.get("labels")
+  if labels and sorted(theirs) != sorted(labels):
+    raise ValueError(
+        "--teacher_dir=%s: has a model for the labels %s, expected %s" % (
+            folder, ", ".join(theirs), ", ".join(labels)))
+  return Teacher(folder, model, labels and [theirs.index(label)
+                                            for label in labels])
+
+
+class Distiller:
+  """What a run needs to learn from a teacher."""
+
+  def __init__(self, settings):
+    """Takes the settings of a script, with those of DistillationSettings."""
+    self._settings = settings
+    self._folder = settings.cache_dir or settings.output_dir
+    self._teacher = self._problem = self._masked_lm = None
+    self._augmented = self._outputs = None
+
+  def check(self, problem, labels):
+    """Checks settings, and finds the teacher.
+
+    Args:
+      problem: See `find_teacher`, as for the next.
+      labels: list of str, or None.
+
+    Raises:
+      ValueError: settings do not go together, or a model is missing.
+    """
+    settings, self._problem = self._settings, problem
+    for name in ("class_weights", "label_smoothing"):
+      if getattr(settings, name, None):
+        raise ValueError("--%s: changes what is learnt of labels; leave it out "
+                         "with --teacher_dir" % name)
+    if settings.masked_lm_dir and not settings.augment:
+      raise ValueError("--masked_lm_dir: also pass --augment, the number of "
+                       "texts to make of each")
+    self._teacher = find_teacher(settings, problem, labels)
+    if settings.augment:
+      self._masked_lm = augmentation.find_checkpoint(settings)
+
+  def extend(self, examples, type_vocab_size=None):
+    """Returns training examples with those that have no label after them.
+
+    Args:
+      examples: list or Stream of InputExample.
+      type_vocab_size: int. Segments that the student knows; None if unknown.
+
+    Returns:
+      Stream of InputExample.
+
+    Raises:
+      ValueError: a file of texts cannot be read.
+    """
+    copies, transfer = self._settings.augment, []
+    if self._settings.transfer_file:
+      for path in files.find_files(
+          self._settings.transfer_file, "--transfer_file"):
+        transfer += [
+            (one.text_a, one.text_b) for one in text_lines.check_pairs(
+                text_lines.stream_examples(path), type_vocab_size)
+            if one.text_a]
+      tf.logging.info("%d texts of --transfer_file are without labels",
+                      len(transfer))
+
+    def iterate():
+      yield from examples
+      made = self._augment(examples) if copies else ()
+      for index, texts in enumerate(itertools.chain(made, transfer)):
+        yield processors.InputExample("unlabelled-%d" % index, *texts)
+
+    return processors.Stream(
+        iterate, len(examples) * (1 + copies) + len(transfer))
+
+  def _augment(self, examples):
+    """Returns the texts of --augment, a list of pairs; computes them once."""
+    if self._augmented is None:
+      path = os.path.join(self._folder, "augmented-%s.jsonl" % _hash(
+          [self._settings.augment, training_state.checksum_of_weights(
+              self._masked_lm)], examples))
+      total = len(examples) * self._settings.augment
+      self._augmented = _read_texts(path, total)
+      if self._augmented is None:
+        with augmentation.load_model(self._settings) as model:
+          self._augmented = list(augmentation.count_progress(
+              augmentation.augment(examples, model, self._settings.augment),
+              total))
+        tf.gfile.MakeDirs(self._folder)
+        files.write_text(path, "".join(
+            json.dumps(texts) + "\n" for texts in self._augmented))
+        tf.logging.info("Wrote %d texts with other words to %s", total, path)
+    return self._augmented
+
+  def ask(self, examples):
+    """Computes what the teacher says of examples, or reads it.
+
+    Args:
+      examples: Stream of InputExample, from `extend`.
+    """
+    model = self._teacher.model
+    path = os.path.join(self._folder, "teacher-%s.npy" % _hash(
+        [training_state.checksum_of_weights(model.checkpoint), model.settings,
+         self._teacher.order], examples))
+    shape = (len(examples), self._problem.num_outputs)
+    self._outputs = _read_outputs(path, shape)
+    if self._outputs is not None:
+      tf.logging.info("What the teacher says is in %s", path)
+      return
+    tf.gfile.MakeDirs(self._folder)
+    self._outputs = self._compute(examples).reshape(shape)
+    with files.atomic_path(path) as temporary:
+      with tf.gfile.GFile(temporary, "wb") as writer:
+        np.save(writer, self._outputs)
+    tf.logging.info("Wrote what the teacher, %s, says of %d texts to %s",
+                    model.checkpoint, len(examples), path)
+
+  def _compute(self, examples):
+    """Returns the teacher's logits, float32 [N, L]."""
+    from . import predictor  # here, since it has the scripts
+
+    pairs, found = (
+        (one.text_a, one.text_b) if one.text_b else one.text_a
+        for one in examples), []
+    with predictor.Predictor(self._teacher.folder) as model, progress.Progress(
+        "Asking the teacher", len(examples)) as shown:
+      while True:
+        some = list(itertools.islice(pairs, _TEXTS_AT_ONCE))
+        if not some:
+          break
+        found.append(self._problem.logits_of(model.predict(some)))
+        shown.advance(len(some))
+    outputs = np.float32(np.concatenate(found))
+    return (outputs if self._teacher.order is None else
+            outputs[:, self._teacher.order])
+
+  def placeholder(self, labels):
+    """Returns what stands where an example has no label."""
+    if self._problem.label_shape:
+      return []
+    return labels[0] if labels else 0.0
+
+  def features(self, index, has_label):
+    """Returns the features of a record beside those of its text and label.
+
+    Args:
+      index: int. That of the example.
+      has_label: bool.
+    """
+    return {OUTPUTS: self._outputs[index].tolist(),
+            HAS_LABEL: [float(has_label)]}
+
+  def feature_spec(self):
+    """Returns a dict from the names of those to their `FixedLenFeature`."""
+    return {OUTPUTS: tf.FixedLenFeature(
+        [self._problem.num_outputs], tf.float32),
+            HAS_LABEL: tf.FixedLenFeature([], tf.float32)}
+
+  def loss(self, logits, labels, outputs, has_label):
+    """Returns the loss of a batch, a float32 scalar.
+
+    Args:
+      logits: float32 [B, L].
+      labels: See `problem_types`.
+      outputs: float32 [B, L]. Logits of the teacher.
+      has_label: float32 [B], 0 or 1.
+    """
+    losses = self._problem.soft_losses(
+        logits, outputs, self._settings.temperature)  # [B]
+    share = self._settings.label_share
+    if share:
+      share *= has_label
+      losses = (1.0 - share) * losses + share * self._problem.losses(
+          logits, labels)
+    return tf.reduce_mean(losses)
+
+
+def make_distiller(settings):
+  """Returns the Distiller of a run, or None if it has no teacher.
+
+  Args:
+    settings: Settings of a script, with or without those of
+      DistillationSettings.
+
+  Raises:
+    UserError: there is no teacher for what is said of one.
+  """
+  if not isinstance(settings, DistillationSettings):
+    return None
+  if settings.teacher_dir:
+    return Distiller(settings) if settings.do_train else None
+  for name in NAMES:
+    if getattr(settings, name) != getattr(DistillationSettings, name):
+      raise cli.UserError("--%s: also pass --teacher_dir" % name)
+  return None
+
+
+def _hash(values, examples):
+  """Returns 16 characters that are others for other values or texts."""
+  found = hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8"))
+  for one in examples:
+    found.update(json.dumps([one.text_a, one.text_b or None]).encode("utf-8"))
+  return found.hexdigest()[:16]
+
+
+def _read_texts(path, total):
+  """Returns the texts of a file that `Distiller` wrote, or None without it."""
+  if not tf.gfile.Exists(path):
+    return None
+  try:
+    with tf.gfile.GFile(path) as reader:
+      texts = [tuple(json.loads(line)) for line in reader]
+    if len(texts) == total:
+      return texts
+  except (ValueError, TypeError):
+    pass
+  tf.logging.warning("%s is damaged, and made again", path)
+  return None
+
+
+def _read_outputs(path, shape):
+  """Returns the array of a file that `Distiller` wrote, or None without it."""
+  if not tf.gfile.Exists(path):
+    return None
+  try:
+    with tf.gfile.GFile(path, "rb") as reader:
+      outputs = np.load(reader, allow_pickle=False)
+    if outputs.shape == shape and outputs.dtype == np.float32:
+      return outputs
+  except (ValueError, EOFError, OSError, tf.errors.OpError):
+    pass
+  tf.logging.warning("%s is damaged, and made again", path)
+  return None
