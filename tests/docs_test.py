@@ -230,7 +230,8 @@ class Sandbox:
     """Puts what is there in the place of what the reader has."""
     for name, value in dict(
         self.names, BERT_DIR="/tmp/bert", MULTI_DIR="/tmp/bert",
-        CHINESE_DIR="/tmp/bert", TINY_DIR="/tmp/bert", GLUE_DIR="/tmp", NER_DIR="/tmp/NER",
+        CHINESE_DIR="/tmp/bert", TINY_DIR="/tmp/bert", GLUE_DIR="/tmp",
+        NER_DIR="/tmp/NER",
         SQUAD_DIR="/tmp/SQuAD", XNLI_DIR="/tmp/XNLI",
         TRIVIAQA_DIR="/tmp/TriviaQA").items():
       text = text.replace("$" + name, value)
