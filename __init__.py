@@ -7,10 +7,11 @@ the folder on `sys.path` instead, `import modeling` is the same module.
 import importlib
 
 _MODULES = (
-    "convert_triviaqa", "create_pretraining_data", "export_model",
-    "extract_features", "fill_mask", "learn_vocab", "modeling", "optimization",
-    "predictor", "run_classifier", "run_classifier_with_tfhub", "run_ner",
-    "run_pretraining", "run_squad", "squad_metrics", "tokenization")
+    "convert_checkpoint", "convert_triviaqa", "create_pretraining_data",
+    "export_model", "extract_features", "fill_mask", "learn_vocab", "modeling",
+    "optimization", "predictor", "run_classifier",
+    "run_classifier_with_tfhub", "run_ner", "run_pretraining", "run_squad",
+    "squad_metrics", "tokenization")
 
 
 def __getattr__(name):

@@ -48,10 +48,10 @@ WAYS = (
     Way("`--compute_dtype=bfloat16`", "packed", _BFLOAT16, 1, False,
         (16, 24, 5, 7)),
     Way("`--recompute_grad`", "recomputed", "float32", 1, False,
-        (32, 56, 12, 16)),
+        (28, 44, 10, 12)),
     Way("`--gradient_accumulation_steps`", "packed", "float32", 2, False,
         (8, 16, 3, 4)),
-    Way("all of them", "recomputed", _BFLOAT16, 2, True, (80, 120, 24, 32)))
+    Way("all of them", "recomputed", _BFLOAT16, 2, True, (60, 100, 20, 24)))
 
 
 def define_flags():
@@ -72,7 +72,8 @@ def measure(way, length, batch, limit_mb, folder):
       shares[max(3, round(number * length / max(counts)))] += count
     path = os.path.join(folder, "lengths.json")
     lengths.write(path, {"SQuAD": shares})
-    arguments = ["--data_sets=SQuAD", "--lengths_file=" + path]
+    arguments = ["--data_sets=SQuAD", "--lengths_file=" + path,
+                 "--even_lengths"]
   arguments += [
       "--head=squad", "--steps=1", "--compute_dtype=" + way.dtype,
       "--layers=%d" % FLAGS.layers, "--hidden=%d" % FLAGS.hidden,

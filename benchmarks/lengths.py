@@ -109,7 +109,8 @@ def write(path, lengths):
   files.write_text(path, "{\n%s\n}\n" % ",\n".join(lines))
 
 
-def make_batch(random, counts, batch_size, seq_length, vocab_size):
+def make_batch(
+    random, counts, batch_size, seq_length, vocab_size, even=False):
   """Makes a batch: random tokens and labels, lengths drawn from a data set.
 
   Args:
@@ -118,6 +119,8 @@ def make_batch(random, counts, batch_size, seq_length, vocab_size):
     batch_size: int. B.
     seq_length: int. S; longer sequences are cut.
     vocab_size: int.
+    even: bool. Takes lengths at even quantiles, in random order: batches of few
+      sequences then have about the share of tokens that the data set has.
 
   Returns:
     dict from the name of an argument of `run_classifier.create_model` to int32
@@ -125,7 +128,12 @@ def make_batch(random, counts, batch_size, seq_length, vocab_size):
   """
   lengths = sorted(counts)
   numbers = np.array([counts[length] for length in lengths], np.float64)
-  drawn = random.choice(lengths, size=batch_size, p=numbers / numbers.sum())
+  shares = numbers / numbers.sum()
+  if even:
+    drawn = random.permutation(np.array(lengths)[np.searchsorted(
+        np.cumsum(shares), (np.arange(batch_size) + 0.5) / batch_size)])
+  else:
+    drawn = random.choice(lengths, size=batch_size, p=shares)
   input_mask = np.arange(seq_length) < drawn[:, np.newaxis]  # [B, S]
   input_ids = random.randint(1, vocab_size, [batch_size, seq_length])
   batch = {

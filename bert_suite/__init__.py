@@ -7,6 +7,8 @@ both, the second name is given the modules of the first.
 
 import sys
 
+__version__ = "1.0"  # as in pyproject.toml
+
 for _name, _module in list(sys.modules.items()):
   if (_name.split(".")[-1] == "bert_suite" and _name != __name__ and
       getattr(_module, "__file__", None) == __file__):

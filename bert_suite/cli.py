@@ -112,6 +112,9 @@ def run(main, define_flags, required=(), argv=None):
       sys.stdout.write(usage.format_help(
           os.path.basename(argv[0]), _describe(main), required))
       sys.exit(0)
+    if usage.asks_for_version(argv):
+      sys.stdout.write(usage.format_version())
+      sys.exit(0)
     rest = parse_flags(argv)
     _prepare_xla(flags.FLAGS)
     environment = _imported("environment")
@@ -151,6 +154,9 @@ def _run_here(main, required, argv):
   if usage.asks_for_help(argv):
     print(usage.format_help(
         argv[0], sys.modules[main.__module__].__doc__, required))
+    return
+  if usage.asks_for_version(argv):
+    print(usage.format_version(), end="")
     return
   for name in flags.FLAGS:
     # Given in an earlier call; the program's own flags keep their values.

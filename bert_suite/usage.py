@@ -1,10 +1,14 @@
 """What a script's --help prints, and what it says about a mistyped flag."""
 
 import difflib
+import platform
 import re
+import sys
 import textwrap
 
 from absl import flags
+
+from . import __version__
 
 _WIDTH = 79
 
@@ -138,6 +142,19 @@ def asks_for_help(argv):
   return not {"-h", "--help", "-help", "--h", "-?"}.isdisjoint(argv[1:])
 
 
+def asks_for_version(argv):
+  """Returns whether one of the arguments is --version."""
+  return "--version" in argv[1:]
+
+
+def format_version():
+  """Returns the line that --version prints."""
+  tensorflow = getattr(sys.modules.get("tensorflow"), "__version__", None)
+  return "bert-suite %s, Python %s%s\n" % (
+      __version__, platform.python_version(),
+      ", TensorFlow " + tensorflow if tensorflow else "")
+
+
 def format_help(program, description, required):
   """Formats what --help prints about the flags that are defined.
 
@@ -167,7 +184,8 @@ def format_help(program, description, required):
           _format_flag(name, name in required) for name in group]))
   parts.append(textwrap.fill(
       "--flagfile=PATH reads flags from a file, one a line; --helpfull also "
-      "lists the flags of absl and TensorFlow.", _WIDTH))
+      "lists the flags of absl and TensorFlow; --version prints the versions.",
+      _WIDTH))
   return "\n\n".join(parts) + "\n"
 
 

@@ -1,6 +1,7 @@
 """Tests of --help and of what is said about mistyped flags."""
 
 import os
+import platform
 import re
 import runpy
 import subprocess
@@ -8,6 +9,7 @@ import sys
 
 from absl import flags
 import pytest
+import tensorflow.compat.v1 as tf
 
 from bert_suite import cli, usage
 import convert_checkpoint
@@ -16,7 +18,7 @@ import create_pretraining_data
 import export_model
 import extract_features
 import fill_mask
-from helpers import TOP
+from helpers import TOP, run_script
 import learn_vocab
 import run_classifier
 import run_classifier_with_tfhub
@@ -123,6 +125,17 @@ def test_a_script_without_tensorflow_prints_its_help(argument):
   assert (status, stderr) == (0, "")
   assert text.startswith("Usage: python squad_metrics.py --flag=value")
   assert "--data_file=PATH  (required)" in text
+
+
+@pytest.mark.parametrize("script", ["squad_metrics.py", "run_classifier.py"])
+def test_version_is_that_of_the_package(script):
+  with open(os.path.join(TOP, "pyproject.toml")) as reader:
+    version = re.search(r'^version = "(.*)"$', reader.read(), re.M).group(1)
+  status, output, _ = run_script(script, ["--version"])
+  expected = "bert-suite %s, Python %s" % (version, platform.python_version())
+  if script == "run_classifier.py":
+    expected += ", TensorFlow " + tf.__version__
+  assert (status, output) == (0, expected + "\n")
 
 
 def test_a_program_with_a_task_of_its_own_prints_its_help(tmp_path):
