@@ -57,8 +57,8 @@ def define_flags():
   flags.DEFINE_list("data_sets", ["MRPC", "SST-2"], "Data sets to measure.")
   flags.DEFINE_bool("full_length", False, "Instead of --data_sets: sequences "
                     "that are all --max_seq_length long, no padding at all.")
-  flags.DEFINE_bool("even_lengths", False, "Lengths at even quantiles of a data "
-                    "set, not drawn ones.")
+  flags.DEFINE_bool("even_lengths", False, "Lengths at even quantiles of a "
+                    "data set, not drawn from it.")
   flags.DEFINE_string("lengths_file", lengths.DEFAULT_FILE,
                       "JSON file with the number of sequences of each length.")
   flags.DEFINE_string("data_dir", None, "Folder with MRPC/train.tsv and "

@@ -39,6 +39,10 @@ OTHERS = {"git", "cd", "./demo.sh", "source", "pip", "curl", "unzip", "gcloud",
 HARDWARE = ("--use_tpu", "--num_gpus", "--worker_hosts")
 # Their flags are checked, but they are not run.
 
+# Numbers that only take time are lower.
+FEWER = {"num_train_steps": 2, "num_warmup_steps": 1, "num_train_epochs": 3,
+         "dupe_factor": 1, "num_seeds": 2}
+
 # What "..." stands for.
 SHARED = [
     "--bert_config_file=$BERT_DIR/bert_config.json", "--do_train=true",
@@ -273,6 +277,9 @@ class Sandbox:
       # Each run has a folder of its own.
       arguments = [argument.replace("@", "run-%d" % len(os.listdir(
           self.folder))) for argument in arguments]
+    arguments = [re.sub("^--(%s)=.*" % "|".join(FEWER), lambda match: (
+        "--%s=%d" % (match.group(1), FEWER[match.group(1)])), argument)
+                 for argument in arguments]
     if not any(argument.startswith(HARDWARE) for argument in arguments):
       helpers.run_main(importlib.import_module(name), [
           self.fill_in(argument) for argument in arguments])
