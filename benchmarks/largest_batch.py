@@ -121,6 +121,18 @@ def largest(fitted, length):
                     (linear * length + square * length ** 2)))
 
 
+def describe(way, results, fitted, length):
+  """Returns the entry of a table; "10+" where 0.8 of LIMIT was not measured.
+
+  A batch of the longest sequences shows that as many tokens of shorter ones fit.
+  """
+  (long, batch), peak = max(zip(BATCHES, way.batches)), max(
+      results.peak(way, *point) for point in zip(BATCHES, way.batches))
+  if peak < 0.8 * LIMIT:
+    return "%d+" % (batch * long // length)
+  return "%d" % largest(fitted, length)
+
+
 def main(_):
   """Measures what is missing and prints the table."""
   row = "| %s |" + " %s |" * len(LENGTHS)
@@ -134,7 +146,8 @@ def main(_):
       fitted = np.linalg.solve(
           [terms(*point) for point in points],
           [results.peak(way, *point) for point in points])
-      print(row % ((way.name,) + tuple(largest(fitted, x) for x in LENGTHS)),
+      print(row % ((way.name,) + tuple(
+          describe(way, results, fitted, x) for x in LENGTHS)),
             flush=True)
       notes.append("%s: %.0f MB + batch * (%.3f * length + %.6f * length ** 2),"
                    " at batch %d of length %d %.3f of what was measured" % (
