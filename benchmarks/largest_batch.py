@@ -124,7 +124,7 @@ def largest(fitted, length):
 def describe(way, results, fitted, length):
   """Returns the entry of a table; "10+" where 0.8 of LIMIT was not measured.
 
-  A batch of the longest sequences shows that as many tokens of shorter ones fit.
+  As many tokens fit as did in the batch of the longest sequences.
   """
   (long, batch), peak = max(zip(BATCHES, way.batches)), max(
       results.peak(way, *point) for point in zip(BATCHES, way.batches))

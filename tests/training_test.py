@@ -240,7 +240,9 @@ def test_initialize_from_checkpoint_sets_and_lists_what_it_finds(tmp_path):
 @pytest.mark.parametrize("names,what", [
     (["electra/w", "output_bias"], "not a BERT checkpoint of TensorFlow 1"),
     (["model/w/.ATTRIBUTES/VARIABLE_VALUE"], "not a BERT checkpoint of "
-     "TensorFlow 1, but an object-based one of TensorFlow 2"),
+     "TensorFlow 1, but an object-based one of TensorFlow 2; `python "
+     "convert_checkpoint.py --init_checkpoint=%s --output_dir=NEW_FOLDER` "
+     "converts those of the Model Garden"),
     (["model/bert/w"], "one with all names under the scope model/; save it "
      "again without that scope"),
     (["module/bert/w"], "one that run_classifier_with_tfhub.py trained on a "
@@ -259,7 +261,8 @@ def test_a_checkpoint_with_none_of_the_encoder_is_refused(
   assert str(error.value) == (
       "%s holds none of the model's variables (the first names found: %s%s), "
       "so it is %s; %s" % (
-          checkpoint, ", ".join(names[:5]), ", ..." if names[5:] else "", what,
+          checkpoint, ", ".join(names[:5]), ", ..." if names[5:] else "",
+          what.replace("%s", checkpoint),
           "train first, or give the checkpoint of a fine-tuned model"
           if must_have_all else
           "leave --init_checkpoint out to start from random weights"))
