@@ -47,7 +47,7 @@ def find_model(name, folder):
 
 
 def _download(address, path):
-  """Unpacks the archive at an address into a new folder, whole or not at all."""
+  """Unpacks an archive into a new folder, as a whole or not at all."""
   os.makedirs(os.path.dirname(path), exist_ok=True)
   print("Downloading %s ..." % address)
   with tempfile.TemporaryFile() as archive, tempfile.TemporaryDirectory(

@@ -18,10 +18,9 @@ from absl import flags
 import pytest
 import tensorflow.compat.v1 as tf
 
-from bert_suite import script_options, serving, trained_models
+from bert_suite import script_options
 import convert_checkpoint
 import helpers
-import modeling
 import run_classifier
 import run_squad_test
 
@@ -158,23 +157,7 @@ class Sandbox:
       writer.write(text)
 
   def _write_model(self):
-    sample = os.path.join(helpers.TOP, "sample_data")
-    shutil.copy(os.path.join(sample, "sample_vocab.txt"),
-                self._path("bert/vocab.txt"))
-    with open(os.path.join(sample, "sample_config.json")) as reader:
-      config = dict(json.load(reader), max_position_embeddings=512,
-                    hidden_size=16, intermediate_size=16,
-                    num_hidden_layers=4)
-    self._write("bert/bert_config.json", json.dumps(config))
-    with tf.Graph().as_default(), tf.Session() as session:
-      served = trained_models.TASKS["masked_lm"].serve(
-          modeling.BertConfig.from_dict(config), {"labels": None}, {}, None,
-          serving.OPTIONS)
-      served.build({name: tf.placeholder(tf.int32, [None, None])
-                    for name in serving.SEQUENCE_INPUTS + served.extra_inputs})
-      session.run(tf.global_variables_initializer())
-      tf.train.Saver().save(session, self._path("bert/bert_model.ckpt"))
-
+    helpers.write_model(self._path("bert"))
     helpers.run_main(convert_checkpoint, [
         "--init_checkpoint=" + self._path("bert/bert_model.ckpt"),
         "--bert_config_file=" + self._path("bert/bert_config.json"),
