@@ -71,7 +71,8 @@ def _parse_tf_config(text):
         "here: weights need no \"ps\", and the chief evaluates" %
         ", ".join(others))
   kind, index = task.get("type"), task.get("index", 0)
-  if kind not in jobs or isinstance(index, bool) or not isinstance(index, int):
+  if (not isinstance(kind, str) or kind not in jobs or
+      isinstance(index, bool) or not isinstance(index, int)):
     fail("the task %s" % json.dumps(task)[:100])
   hosts = []
   for name in ("chief", "worker"):
@@ -90,8 +91,10 @@ def _parse_tf_config(text):
 def _check(hosts, index, name, index_name):
   """Returns the Address of hosts; None for a single one; raises UserError."""
   for host in hosts:
-    if not re.match(r"[^\s:/]+:\d+$|\[[^\s/]+\]:\d+$", host):
-      raise UserError("%s: found %r, expected host:port" % (name, host))
+    if not re.match(r"([^\s:/]+|\[[^\s/]+\]):\d+$", host) or not (
+        1 <= int(host.rsplit(":", 1)[1]) <= 65535):
+      raise UserError("%s: found %r, expected host:port, the port from 1 to "
+                      "65535" % (name, host))
   if len(set(hosts)) < len(hosts):
     raise UserError("%s: found a host twice; each process has an address of "
                     "its own, on one machine another port" % name)

@@ -93,6 +93,15 @@ def test_each_document_with_the_answer_is_a_paragraph(folder):
           "1 repeated") in "\n".join(log)
 
 
+def test_a_normalized_alias_is_not_found_before_the_answer_as_it_is_spelled():
+  spellings = triviaqa._read_spellings({"Answer": {
+      "Value": "US", "Aliases": ["US", "ibm pc"],
+      "NormalizedAliases": ["us", "ibm pc"]}}, "here")
+  assert spellings == ["US", "ibm pc"]
+  assert triviaqa.find_answers("It helped us when the US came.", spellings) == [
+      ("US", 22)]
+
+
 def test_unanswered_questions_are_kept_where_asked_for(folder):
   version, items, _ = convert(version_2_with_negative=True)
   assert version == "v2.0"

@@ -87,8 +87,11 @@ def _read_spellings(item, where):
   if not all(isinstance(text, str) for text in found):
     raise ValueError("%s: found %s as the Answer, expected an object with "
                      "Value and Aliases" % (where, reader.describe(answer)))
-  return list(collections.OrderedDict.fromkeys(
+  spellings = list(collections.OrderedDict.fromkeys(
       " ".join(text.split()) for text in found if text.strip()))
+  # NormalizedAliases are in lower case: "us" must not be found before "US".
+  capitals = {text.lower() for text in spellings if text != text.lower()}
+  return [text for text in spellings if text not in capitals]
 
 
 def read_beginning(path, num_words):
