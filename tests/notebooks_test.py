@@ -106,7 +106,8 @@ def model_dir(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_classifier_without_a_network(notebook, no_network, capsys):
   names, shown = notebook(CLASSIFIER)
-  assert "Not downloaded: goes on with the small model" in capsys.readouterr().out
+  log = capsys.readouterr().out
+  assert "Not downloaded: goes on with the small model" in log
   assert not names["is_trained"]
   assert 0 <= names["training"].results["eval_accuracy"] <= 1
   assert names["labels"] == ["denies it", "says the same"]

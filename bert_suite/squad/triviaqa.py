@@ -83,15 +83,17 @@ def _read_spellings(item, where):
   found = [answer.get("Value")] if isinstance(answer, dict) else [None]
   for name in ("Aliases", "HumanAnswers", "NormalizedAliases"):
     if isinstance(answer, dict) and answer.get(name):
-      found += reader.member(answer, name, where + ", Answer")
+      listed = reader.member(answer, name, where + ", Answer")
+      if name == "NormalizedAliases":
+        # They are in lower case: "us" must not be found before "US".
+        known = [str(text).lower() for text in found]
+        listed = [text for text in listed if text not in known]
+      found += listed
   if not all(isinstance(text, str) for text in found):
     raise ValueError("%s: found %s as the Answer, expected an object with "
                      "Value and Aliases" % (where, reader.describe(answer)))
-  spellings = list(collections.OrderedDict.fromkeys(
+  return list(collections.OrderedDict.fromkeys(
       " ".join(text.split()) for text in found if text.strip()))
-  # NormalizedAliases are in lower case: "us" must not be found before "US".
-  capitals = {text.lower() for text in spellings if text != text.lower()}
-  return [text for text in spellings if text not in capitals]
 
 
 def read_beginning(path, num_words):
