@@ -138,6 +138,16 @@ def test_the_language_of_wikiann_is_no_part_of_the_word(tmp_path):
   assert found[0].words == ["en:R.H.", ":"]
 
 
+def test_a_break_within_a_token_does_not_break_a_row(tmp_path):
+  row = {"tokens": ["a\tb", "\n", "c\rd"], "tags": ["B-X", "O", "O"]}
+  found = reader.read(write(tmp_path / "x.jsonl", json.dumps(row)), True)
+  columns = results.format_columns(found, 0, ["O", "O", "B-X"])
+  assert columns == "a b\tB-X\tO\n \tO\tO\nc d\tO\tB-X\n"
+  again = reader.read(write(tmp_path / "x.conll", columns), True)
+  assert again[0].words == ["a b", " ", "c d"]
+  assert results.describe(found[0], ["O"] * 3)["tokens"] == row["tokens"]
+
+
 @pytest.mark.parametrize("name, text, message", [
     ("x", "a O\nb c O\n", "line 2: found 3 column.s., expected 2 as in line 1"),
     ("x", "a\tB-\n", "line 1, column 2: found the tag 'B-', expected O, or B-"),
@@ -159,6 +169,9 @@ def test_the_language_of_wikiann_is_no_part_of_the_word(tmp_path):
     ("x.jsonl", '{"text": "a b", "spans": [[1, 2, "X"]]}',
      "line 1, span 1: found ' ', expected a word at least"),
     ("x.jsonl", '{"text": "a b", "spans": [[0, 1]]}', "span 1: found .0, 1."),
+    ("x.jsonl", '{"text": "a b", "spans": [[0, 1, "X\\nY"]]}',
+     "line 1, span 1: found the label 'X.*Y', expected one without tabs and"),
+    ("x.jsonl", '{"tokens": ["a"], "tags": ["B-X\\tY"]}', "tag 1 is 'B-X"),
     ("x.jsonl", '{"text": "a b", "spans": [[0, 3, "X"], [2, 3, "Y"]]}',
      "line 1: two spans share the word 'b'"),
     ("x.jsonl", '{"document": null, "tokens": ["a"], "tags": ["O"]}',

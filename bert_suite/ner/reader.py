@@ -320,6 +320,9 @@ def _read_span(span, text, words, starts, where, notes):
                      '"PER"} or [0, 5, "PER"]' % (
                          where, tokenization.describe(span)))
   start, end, kind = values
+  if not ner_tags.is_tag("B-" + kind):
+    raise ValueError("%s: found the label %s, expected one without tabs and "
+                     "line ends" % (where, tokenization.shorten(kind)))
   if not 0 <= start < end <= len(text):
     raise ValueError("%s: found the characters from %d up to %d, expected some "
                      "of the %d of the text, which count from 0" % (

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -12,6 +13,8 @@ from .. import files
 
 COLUMNS = "predictions.conll"
 SPANS = "predictions.jsonl"
+
+_BREAK = re.compile(r"[\t\r\n]")
 
 
 def describe(sentence, tags):
@@ -39,7 +42,8 @@ def describe(sentence, tags):
 def format_columns(sentences, index, tags):
   """Returns the rows of a sentence: word, tag in the file if any, prediction.
 
-  Columns are separated by tabs, as words may have spaces.
+  Columns are separated by tabs, as words may have spaces. A tab or line end
+  within a word, which a row cannot hold, is a space.
 
   Args:
     sentences: reader.Sentences.
@@ -55,7 +59,8 @@ def format_columns(sentences, index, tags):
       index == 0 or sentences[index - 1].document != one.document):
     blank = [ner_tags.OUTSIDE] * (1 if one.tags is None else 2)
     lines += ["\t".join([reader.DOCUMENT_START] + blank), ""]
-  lines += ["\t".join([sentences.language + word] + there + [tag])
+  lines += ["\t".join([sentences.language + _BREAK.sub(" ", word)] + there + [
+      tag])
             for word, there, tag in zip(one.words, right, tags)]
   return "\n".join(lines) + "\n"
 

@@ -21,7 +21,7 @@ OUTSIDE = "O"
 # What a message says about a tag that is none.
 EXPECTED = "O, or B-, I-, E- or S- with a type, such as B-PER"
 
-_TAG = re.compile(r"([BIES])-(.*\S.*)")
+_TAG = re.compile(r"([BIES])-([^\t\r\n]*\S[^\t\r\n]*)")
 
 Entity = collections.namedtuple("Entity", "start end type")
 Entity.__doc__ = """An entity of a sentence.
