@@ -9,7 +9,8 @@ r"""Guesses words for [MASK], and says how likely a text is.
 Writes a line of JSON for each text. One with [MASK] gets the likeliest word
 pieces of each; one without gets its pseudo-log-likelihood: the sum of the
 logarithms of the probabilities of its word pieces, each guessed from all
-others. Texts are lines of --input_file too, pairs written `text a ||| text b`.
+others; one without words gets null. Texts are lines of --input_file too, pairs
+written `text a ||| text b`.
 
 Source: Salazar et al., arXiv 1910.14659.
 """
@@ -26,11 +27,12 @@ from absl import flags
 from . import (
     cli, feature_files, files, predictor, progress, run_settings,
     script_options, text_lines, tokenization)
+from .pretraining import served
 from .script_options import option
 
 FLAGS = flags.FLAGS
 
-MASK = "[MASK]"
+MASK = served.MASK
 
 
 @dataclasses.dataclass
@@ -45,10 +47,11 @@ class Settings(run_settings.ModelSettings, run_settings.LoggingSettings):
   model_dir: str = option("path", None, "Output directory of a pre-training, "
                           "or an exported model, instead of the files of one.")
   num_guesses: int = option(
-      "integer", 5, "Word pieces to name for each [MASK].", lower_bound=1,
-      upper_bound=10)
+      "integer", 5, "Word pieces to name for each [MASK], at most 10.",
+      lower_bound=1, upper_bound=10)
   max_seq_length: int = option(
-      "integer", None, "Word pieces per text; longer ones are cut.",
+      "integer", None, "Word pieces per text, at most the "
+      "max_position_embeddings of the model; longer ones are cut.",
       lower_bound=3, default_text="that of the training, else 128")
   batch_size: int = option(
       "integer", 32, "Texts to compute at once.", lower_bound=1)
@@ -93,35 +96,47 @@ def load_model(settings):
   return model
 
 
-def answer(model, texts, num_guesses=5):
+@cli.user_errors()
+def answer(model, texts, num_guesses=5, names=None):
   """Guesses or scores texts.
 
   Args:
     model: predictor.Predictor of the task masked_lm.
     texts: list of str, or of (str, str) for pairs.
-    num_guesses: int.
+    num_guesses: int, at most 10.
+    names: list of str. What messages call the texts; None for texts[0] and so
+      on.
 
   Returns:
     list of dict: "text", and "guesses", for each [MASK] a list of (word piece,
     probability); or "pseudo_log_likelihood", a sum over "pieces", a list of
-    (word piece, log probability), and "pseudo_perplexity" of a piece.
+    (word piece, log probability), and "pseudo_perplexity" of a piece; these two
+    are None where there are no pieces.
+
+  Raises:
+    ValueError: see `predictor.Predictor.predict`.
   """
-  masked = [text for text in texts
-            if MASK in (text if isinstance(text, str) else " ".join(text))]
-  guesses = iter(model.predict(masked))
-  scores = iter(model.score([text for text in texts if text not in masked]))
-  answers = []
-  for text in texts:
-    if text in masked:
-      answers.append({"text": text, "guesses": [
-          found[:num_guesses] for found in next(guesses)]})
-    else:
-      pieces = next(scores)
-      total = math.fsum(value for _, value in pieces)
-      answers.append({
-          "text": text, "pieces": pieces, "pseudo_log_likelihood": total,
-          "pseudo_perplexity": math.exp(-total / max(len(pieces), 1))})
-  return answers
+  inputs = model.make_inputs(
+      model.as_pairs(texts, "answer"), kept=MASK, names=names)
+  is_masked = [MASK in one.tokens for one in inputs]
+  guesses = iter(served.guess(
+      model, list(itertools.compress(inputs, is_masked))))
+  scores = iter(served.score(
+      model, [one for one in inputs if MASK not in one.tokens]))
+  return [dict({"text": text}, **(
+      {"guesses": [found[:num_guesses] for found in next(guesses)]}
+      if masked else _add_up(next(scores))))
+          for text, masked in zip(texts, is_masked)]
+
+
+def _add_up(pieces):
+  """Returns what `answer` does of a text whose pieces have been scored."""
+  total = mean = None
+  if pieces:
+    total = math.fsum(value for _, value in pieces)
+    mean = math.exp(-total / len(pieces))
+  return {"pieces": pieces, "pseudo_log_likelihood": total,
+          "pseudo_perplexity": mean}
 
 
 @script_options.runs(Settings)
@@ -138,24 +153,36 @@ def run_with(settings):
   with cli.user_errors():
     if (settings.text is None) == (settings.input_file is None):
       raise ValueError("give one of --text and --input_file")
+    if settings.text is not None and not settings.text.strip():
+      raise ValueError("--text: is blank; give a text")
     if settings.input_file:
       feature_files.check_paths(settings.input_file, settings.output_file)
     files.check_outputs(run_settings.files_read(
         settings, ("input_file", "vocab_file", "bert_config_file")), [
             ("--output_file", settings.output_file)])
   with load_model(settings) as model, cli.user_errors():
-    texts = [settings.text] if settings.text is not None else (
-        one.text_a if one.text_b is None else (one.text_a, one.text_b)
-        for one in text_lines.stream_examples(settings.input_file))
+    texts = _read_texts(settings)
     with feature_files.open_output(settings.output_file) as writer:
-      texts = iter(texts)
       while True:
         some = list(itertools.islice(texts, settings.batch_size))
         if not some:
           break
-        for found in answer(model, some, settings.num_guesses):
+        for found in answer(model, [text for _, text in some],
+                            settings.num_guesses, [name for name, _ in some]):
           writer.write((json.dumps(
               found, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def _read_texts(settings):
+  """Yields texts, str or pairs, each after what messages call it."""
+  if settings.text is not None:
+    yield "--text", settings.text
+    return
+  source = "standard input" if settings.input_file == "-" else (
+      settings.input_file)
+  for one in text_lines.stream_examples(settings.input_file):
+    yield "%s, line %d" % (source, one.unique_id + 1), (
+        one.text_a if one.text_b is None else (one.text_a, one.text_b))
 
 
 def main(_):

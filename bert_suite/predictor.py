@@ -30,6 +30,8 @@ _N_BEST_SIZE = 20
 _MAX_ANSWER_LENGTH = 30
 _THRESHOLD = 0.0
 
+_NAME = "texts[%d]"  # of a text, for messages
+
 
 class Predictor:
   """A model in memory; several threads may ask it at once.
@@ -148,7 +150,7 @@ class Predictor:
         UTF-8, is a pair for a model that reads single texts only, or is so long
         that a [MASK] in it was cut off.
     """
-    return self._task.answer(self, self._as_pairs(texts, "predict"))
+    return self._task.answer(self, self.as_pairs(texts, "predict"))
 
   @cli.user_errors()
   def score(self, texts):
@@ -169,9 +171,9 @@ class Predictor:
       ValueError: as `predict`, or there is a [MASK] in a text.
       UserError: the model is of another task.
     """
-    return self._task.score(self, self._as_pairs(texts, "score"))
+    return self._task.score(self, self.as_pairs(texts, "score"))
 
-  def _as_pairs(self, texts, method):
+  def as_pairs(self, texts, method):
     """Returns a list of pairs, see `_as_pair`."""
     if isinstance(texts, (str, bytes)):
       raise ValueError("%s takes a list of texts, found one text" % method)
@@ -180,7 +182,7 @@ class Predictor:
         getattr(texts, "ndim", 1) == 0):
       raise ValueError("%s takes a list of texts, found %s" % (
           method, type(texts).__name__))
-    return [_as_pair(text, "texts[%d]" % i, self._task.reads_words)
+    return [_as_pair(text, _NAME % i, self._task.reads_words)
             for i, text in enumerate(texts)]
 
   def close(self):
@@ -193,12 +195,13 @@ class Predictor:
   def __exit__(self, *unused_error):
     self.close()
 
-  def make_inputs(self, pairs, kept=None):
+  def make_inputs(self, pairs, kept=None, names=None):
     """Tokenizes pairs of texts.
 
     Args:
       pairs: list of (str, str or None).
       kept: str. A token that must not be cut off.
+      names: list of str. What messages call them; None for texts[0] and so on.
 
     Returns:
       list of ModelInput, more than one for a text that is read in windows.
@@ -209,19 +212,19 @@ class Predictor:
     length = self.settings["max_seq_length"]
     inputs = []
     with self.tokenizer_lock:
-      for text_a, text_b in pairs:
+      for i, (text_a, text_b) in enumerate(pairs):
+        name = names[i] if names else _NAME % i
         if text_b:
-          model_inputs.check_pair(
-              "a text", self.settings.get("type_vocab_size"))
+          model_inputs.check_pair(name, self.settings.get("type_vocab_size"))
         tokens_a = self.tokenizer.tokenize(text_a)
         tokens_b = self.tokenizer.tokenize(text_b) if text_b else []
         inputs += long_texts.make_model_inputs(
             tokens_a, tokens_b, length, self.tokenizer, self.policy, self.cuts)
         if inputs[-1].tokens.count(kept) < (tokens_a + tokens_b).count(kept):
           raise ValueError(
-              "texts[%d]: %s is cut to max_seq_length=%d word pieces, and a %s "
-              "with the rest; shorten it" % (
-                  len(inputs) - 1, tokenization.shorten(text_a), length, kept))
+              "%s: %s is cut to max_seq_length=%d word pieces, and a %s with "
+              "the rest; shorten it" % (
+                  name, tokenization.shorten(text_a), length, kept))
       self.cuts.report()
     return inputs
 

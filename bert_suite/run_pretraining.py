@@ -14,21 +14,18 @@ Source: Devlin et al., arXiv 1810.04805, section 3.1.
 """
 
 import dataclasses
-import math
 import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 from absl import flags
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, files, input_pipeline, model_inputs, modeling,
-    record_files, run_settings, runner, script_options, serving, tasks,
-    training)
+    checkpoints, cli, files, input_pipeline, modeling, record_files,
+    run_settings, runner, script_options, serving, tasks, training)
 from . import optimization  # noqa: F401  # programs find it here
-from .pretraining import record_origins
+from .pretraining import record_origins, served
 # Programs written against this script find the heads here.
 from .pretraining.heads import (  # noqa: F401
     MASKED_LM_FIGURES, NEXT_SENTENCE_FIGURES, compute_metrics, gather_indexes,
@@ -118,13 +115,8 @@ def make_model_fn(bert_config, init_checkpoint, settings, options=None,
 model_fn_builder = training.make_builder(make_model_fn)
 
 
-_MASK = "[MASK]"
-
 # Word pieces that an exported model names for each masked one.
 _NUM_CANDIDATES = 10
-# Their log probabilities are one signature and those of the whole vocabulary
-# another, because answers over HTTP contain all outputs of a signature.
-LOG_PROBS_SIGNATURE = "log_probs"
 
 
 def serving_task(bert_config, options=serving.OPTIONS):
@@ -160,7 +152,7 @@ def serving_task(bert_config, options=serving.OPTIONS):
         log_probs, min(_NUM_CANDIDATES, bert_config.vocab_size))
     outputs = {
         serving.SIGNATURE: {"top_ids": top_ids, "top_log_probs": top_log_probs},
-        LOG_PROBS_SIGNATURE: {"masked_lm_log_probs": log_probs}}
+        served.LOG_PROBS_SIGNATURE: {"masked_lm_log_probs": log_probs}}
     return {signature: {name: cut(output, "masked_lm_positions")
                         for name, output in of_signature.items()}
             for signature, of_signature in outputs.items()}
@@ -278,7 +270,7 @@ class PreTrainingTask(tasks.Task):
   shared_flags = ()
   read_flags = ("bert_config_file", "vocab_file")
   how_to_train_more = "give a larger --num_train_steps"
-  never_split = (_MASK,)
+  never_split = (served.MASK,)
 
   def __init__(self, settings, config):
     super().__init__(settings, config, None)
@@ -358,50 +350,16 @@ class PreTrainingTask(tasks.Task):
   @classmethod
   def answer(cls, model, pairs):
     """Returns the candidates for each [MASK] of each text."""
-    def name_candidates(ids, log_probs):
-      return list(zip(model.tokenizer.convert_ids_to_tokens(ids.tolist()),
-                      [math.exp(x) for x in log_probs]))
-
-    inputs = model.make_inputs(pairs, kept=_MASK)
-    results = model.compute(inputs, _make_positions)
-    return [[name_candidates(result["top_ids"][i], result["top_log_probs"][i])
-             for i in range(len(_find_masks(one)))]
-            for one, result in zip(inputs, results)]
+    return served.guess(model, model.make_inputs(pairs, kept=served.MASK))
 
   @classmethod
   def score(cls, model, pairs):
-    mask_id, = model.tokenizer.convert_tokens_to_ids([_MASK])
-    scores = []
-    for index, one in enumerate(model.make_inputs(pairs)):
-      if _MASK in one.tokens:
+    inputs = model.make_inputs(pairs)
+    for index, one in enumerate(inputs):
+      if served.MASK in one.tokens:
         raise ValueError("texts[%d]: found a [MASK], expected a text whose "
                          "words are all known; predict guesses them" % index)
-      places = [i for i, token in enumerate(one.tokens)
-                if token not in ("[CLS]", "[SEP]")]
-      # One text at a time: each piece has a row of the whole vocabulary.
-      results = model.compute([one._replace(
-          tokens=one.tokens[:i] + [_MASK] + one.tokens[i + 1:],
-          input_ids=one.input_ids[:i] + [mask_id] + one.input_ids[i + 1:])
-                               for i in places],
-          _make_positions, LOG_PROBS_SIGNATURE)
-      scores.append([
-          (one.tokens[i], float(
-              result["masked_lm_log_probs"][0, one.input_ids[i]]))
-          for i, result in zip(places, results)])
-    return scores
-
-
-def _find_masks(model_input):
-  """Returns the positions, list of int, of [MASK] in a ModelInput."""
-  return [i for i, token in enumerate(model_input.tokens) if token == _MASK]
-
-
-def _make_positions(batch):
-  """Returns where a batch of ModelInputs has [MASK], as the model reads it."""
-  positions = [_find_masks(one) for one in batch]
-  most = max([1] + [len(found) for found in positions])
-  padded = [model_inputs.pad_to_length(found, most) for found in positions]
-  return {"masked_lm_positions": np.array(padded, np.int32)}
+    return served.score(model, inputs)
 
 
 @script_options.runs(Settings, REQUIRED_FLAGS)

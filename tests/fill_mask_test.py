@@ -59,6 +59,31 @@ def test_the_command_writes_a_line_for_each_text(model_dir, tmp_path):
   assert found[1]["pseudo_log_likelihood"] == pytest.approx(sum(values))
   assert found[1]["pseudo_perplexity"] == pytest.approx(
       math.exp(-sum(values) / 4))
+  # What is neither likely nor unlikely is no better than other texts.
+  assert found[3] == {"text": "", "pieces": [], "pseudo_log_likelihood": None,
+                      "pseudo_perplexity": None}
+
+
+def test_a_text_that_is_too_long_is_named_by_its_line(model_dir, tmp_path):
+  path = tmp_path / "texts"
+  path.write_text("tea\n\nthe [MASK]\na cat\n" + "tea " * LENGTH + "[MASK]\n")
+  with captured_log(), pytest.raises(cli.UserError) as error:
+    fill_mask.run_with(fill_mask.Settings(
+        model_dir=model_dir, input_file=str(path), batch_size=2,
+        output_file=str(tmp_path / "found")))
+  assert str(error.value).startswith("%s, line 5: 'tea tea" % path)
+  assert not (tmp_path / "found").exists()
+
+
+def test_a_program_hears_which_text_is_wrong(model_dir):
+  with captured_log(), fill_mask.load_model(
+      fill_mask.Settings(model_dir=model_dir)) as model:
+    for texts, message in (
+        (["tea", "a [MASK]", 7], r"texts\[2\]: found 7"),
+        (["tea", "tea " * LENGTH + "[MASK]"], r"texts\[1\]: 'tea tea"),
+        ("tea", "answer takes a list of texts")):
+      with pytest.raises(cli.UserError, match="^" + message):
+        fill_mask.answer(model, texts)
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -67,8 +92,9 @@ def test_the_command_writes_a_line_for_each_text(model_dir, tmp_path):
     (dict(text="a", model_dir=None),
      "^also pass --init_checkpoint, --bert_config_file, --vocab_file$"),
     (dict(input_file="none"), "^none: there is no such file"),
-    (dict(text="tea " * LENGTH + "[MASK]"), "is cut to max_seq_length=%d" %
-     LENGTH)])
+    (dict(text=" "), "^--text: is blank; give a text$"),
+    (dict(text="tea " * LENGTH + "[MASK]"),
+     "^--text: 'tea .* is cut to max_seq_length=%d" % LENGTH)])
 def test_mistakes_get_one_line(model_dir, changes, message):
   with captured_log(), pytest.raises(cli.UserError, match=message):
     fill_mask.run_with(fill_mask.Settings(

@@ -115,8 +115,8 @@ def test_accents_and_single_texts_are_those_of_the_training(tmp_path):
       assert asked.settings["strip_accents"] is False
       assert asked.tokenizer.basic_tokenizer.tokenize("\u00c9") == ["\u00e9"]
       assert asked.predict(["tea", ("tea", "")]).shape == (2, 2)
-      with pytest.raises(ValueError, match="^a text: is a pair of texts, but "
-                         "the model's type_vocab_size is 1"):
+      with pytest.raises(ValueError, match=r"^texts\[1\]: is a pair of texts, "
+                         "but the model's type_vocab_size is 1"):
         asked.predict(["tea", ("tea", "rains")])
   with pytest.raises(ValueError, match="^strip_accents: found true, but .* was "
                      "trained with false; leave it out$"):
