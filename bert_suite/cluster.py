@@ -8,6 +8,7 @@ saves, evaluates and predicts; the others write to a folder of their own, which
 is removed at the end.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import json
@@ -38,6 +39,7 @@ _INSTANCES = 1 << 16
 # take to answer, and a step to fail once one has ended: less than a minute.
 _PAUSE, _PATIENCE, _LAST_WORDS = 2.0, 10.0, 30.0
 
+_POLL = 0.1  # seconds between two looks for a message
 
 # What TensorFlow says of a lost worker, beside the one line that is raised.
 _NOISE_OF_LOSS = (
@@ -166,17 +168,29 @@ class Cluster:
   def receive(self, name, index):
     """Waits for a message; Ctrl-C ends that."""
     with self._queue(name, index) as (queue, session):
-      message = queue.dequeue()
-      while True:
+      size, message = queue.size(), queue.dequeue()
+      # A dequeue that runs into a time limit may lose the message.
+      while not session.run(size):
         self.check_others()
-        with contextlib.suppress(tf.errors.DeadlineExceededError):
-          return json.loads(session.run(
-              message, options=tf.RunOptions(timeout_in_ms=1000)))
+        time.sleep(_POLL)
+      return json.loads(session.run(message))
 
   def send_start(self, start):
-    """Has the chief tell all others where the training begins, a dict."""
-    for index in range(1, len(self.address.hosts)):
+    """Has the chief tell all others where the training begins.
+
+    Args:
+      start: dict.
+
+    Raises:
+      UserError: one of them is to train otherwise.
+    """
+    others = range(1, len(self.address.hosts))
+    for index in others:
       self.send("start", index, start)
+    for index in others:
+      fault = self.receive("agreed", index)
+      if fault:
+        raise UserError(fault)
 
   def receive_start(self, own):
     """Returns what the chief sent.
@@ -189,14 +203,16 @@ class Cluster:
     """
     found = self.receive("start", self.address.index)
     theirs = found["settings"]
-    different = ["%s (%s here, %s there)" % (name, own.get(name), value)
+    different = ["%s (%s, and %s of worker 0)" % (name, own.get(name), value)
                  for name, value in sorted(theirs.items())
                  if own.get(name) != value]
-    if different:
-      raise UserError(
-          "worker %d is to train otherwise than worker 0: %s; give all of them "
-          "the same data and flags" % (
-              self.address.index, ", ".join(different)))
+    fault = different and (
+        "worker %d is to train otherwise than worker 0: %s; give all of them "
+        "the same data and flags" % (
+            self.address.index, ", ".join(different)))
+    self.send("agreed", self.address.index, fault)
+    if fault:
+      raise UserError(fault)
     return found
 
   def end(self):
@@ -208,10 +224,16 @@ class Cluster:
       self._done.set()
       for index in others:
         self.send("end", index, True)
+      # Its server holds the messages, so it leaves last.
+      with contextlib.suppress(tf.errors.OpError):
+        for index in others:
+          self.receive("gone", index)
     else:
       self.send("done", self.address.index, True)
       self.receive("end", self.address.index)
       self._done.set()
+      with contextlib.suppress(tf.errors.OpError):  # the chief may have left
+        self.send("gone", self.address.index, True)
 
   # Looking after the others.
 
@@ -267,11 +289,12 @@ class Cluster:
     if self._done.is_set():
       return
     self._lost = (
-        "worker %d, %s, has ended or cannot be reached; when it can, the same "
-        "command on all resumes from the last checkpoint" % (
-            index, self.address.hosts[index]))
+        "worker %d, %s, has ended or cannot be reached: its own last line says "
+        "why; once that is mended, the same command on all resumes from the "
+        "last checkpoint" % (index, self.address.hosts[index]))
     if not self._done.wait(_LAST_WORDS):  # the main thread waits in TensorFlow
-      sys.stderr.write("%s\n" % self._lost)
+      sys.stderr.write("%s: %s\n" % (
+          os.path.basename(sys.argv[0]), self._lost))
       sys.stderr.flush()
       _remove_folders()
       os._exit(1)
@@ -329,6 +352,9 @@ def join(settings):
 def _remove_folders():
   while _folders:
     shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+atexit.register(_remove_folders)  # a mistake may end the process before `join`
 
 
 class _SessionLost(RuntimeError):

@@ -230,7 +230,7 @@ def run_with(asked):
         [("--output_file", path) for path in paths])
     run_tasks = workers.run
     if asked.beam_runner:
-      beam.check(asked.beam_runner, parts and [
+      beam.check(asked.beam_runner, asked.beam_args, parts and [
           span.path for span in spans] + paths)
       run_tasks = beam.make_runner(
           asked.beam_runner, asked.beam_args, output_files[0])

@@ -98,6 +98,22 @@ def test_two_processes_train_as_one_device_and_resume_after_a_kill(tmp_path):
   replicas_test.check_runs(tmp_path, "one", figures[0], "two", figures[1])
 
 
+@pytest.mark.slow
+def test_workers_that_are_to_train_otherwise_say_in_what(tmp_path):
+  hosts = find_hosts(2)
+  both = [start(replicas_test.make_settings(tmp_path, "out", **values), hosts, i)
+          for i, values in enumerate([{}, {"learning_rate": 5e-4}])]
+  for one in both:
+    status, stderr = end(one)
+    assert status == 1
+    last = stderr.splitlines()[-1]
+    assert last.startswith("FAILED: worker 1 is to train otherwise"), stderr
+    assert "--learning_rate (0.0005, and 0.001 of worker 0)" in last
+    assert last.endswith(" of worker 0); give all of them the same data and "
+                         "flags")
+  assert not list(tmp_path.glob("out/model.ckpt*"))
+
+
 def test_workers_see_every_record_once(tmp_path):
   path = str(tmp_path / "numbers.tf_record")
   input_pipeline.write_examples(path, ({"x": [i]} for i in range(24)))

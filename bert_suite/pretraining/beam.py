@@ -19,11 +19,12 @@ from .. import cli, files
 RUNNERS = ("DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner")
 
 
-def check(runner, paths):
+def check(runner, arguments, paths):
   """Raises ValueError if a runner is not known, or cannot be used.
 
   Args:
-    runner: str. The flag.
+    runner: str. The flag, as is the next.
+    arguments: str.
     paths: list of str. Files to read and write; None without shards.
   """
   if runner not in RUNNERS:
@@ -36,7 +37,13 @@ def check(runner, paths):
   if runner == "DataflowRunner" and local:
     raise ValueError("--beam_runner=%s: its workers cannot reach the local "
                      "file %s; use a bucket, gs://" % (runner, local[0]))
-  _import_beam()
+  beam = _import_beam()
+  try:
+    beam.options.pipeline_options.PipelineOptions(
+        _options(runner, arguments, 1)).get_all_options()
+  except SystemExit:  # of its parser, which has said what is wrong
+    raise ValueError("--beam_args=%s: Beam refuses them; the lines above say "
+                     "why" % arguments) from None
 
 
 def _import_beam():
@@ -63,7 +70,10 @@ def _options(runner, arguments, num_workers):
   if runner == "DirectRunner":
     options += ["--direct_running_mode=multi_processing",
                 "--direct_num_workers=%d" % num_workers]
-  return options + shlex.split(arguments or "")
+  try:
+    return options + shlex.split(arguments or "")
+  except ValueError as error:
+    raise ValueError("--beam_args=%s: %s" % (arguments, error)) from None
 
 
 def make_runner(runner, arguments, name):
@@ -97,7 +107,9 @@ def make_runner(runner, arguments, name):
           yield workers.Outcome(index, None, workers.Died(
               "the pipeline ended without a result of it"))
       if failure:  # after what was made is known
-        raise failure
+        lines = str(failure).strip().splitlines() or [""]
+        raise ValueError("--beam_runner=%s: the pipeline has failed: %s: %s" % (
+            runner, type(failure).__name__, lines[0])) from failure
     finally:
       tf.gfile.DeleteRecursively(folder)
 
