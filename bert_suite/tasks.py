@@ -263,8 +263,14 @@ class Task:
     if not self.settings.use_tpu:  # which takes full batches
       self.last_accumulation_steps = count % each
     if count:
-      self.steps_per_epoch = fractions.Fraction(
-          num_records, self.batch_size("train"))
+      size = self.batch_size("train")
+      if num_records < size:
+        tf.logging.warning(
+            "An update takes %d examples, and there are %d to train on: it has "
+            "some of them several times; make it smaller with "
+            "--train_batch_size or --gradient_accumulation_steps", size,
+            num_records)
+      self.steps_per_epoch = fractions.Fraction(num_records, size)
       if getattr(self.settings, "eval_each_epoch", False):
         self.eval_every = self.steps_per_epoch
     return -(-count // each)

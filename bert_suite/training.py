@@ -379,8 +379,12 @@ def _make_parts(build, features, batch_size, settings, placed):
             ["gradient_accumulation_steps=%d" % steps] * (steps > 1) +
             ["%d devices" % count] * (count > 1))))
   size = batch_size // (steps * count)
-  tf.logging.info("  Batch of a step = %d, in %s parts of %d", batch_size, (
-      "%d * %d" % (steps, count) if placed else steps), size)
+  each = "%d examples" % size
+  if count > 1:
+    each += " on each of %d devices" % count
+  if steps > 1:
+    each = "%d parts, each of %s" % (steps, each)
+  tf.logging.info("  Batch of a step = %d: %s", batch_size, each)
   at_end = settings.last_accumulation_steps
   num_parts = None
   if at_end % steps:

@@ -41,6 +41,18 @@ def test_a_mistake_in_a_shard_is_one_line(files):
   assert not list(files.glob(".*.beam"))
 
 
+def test_what_beam_refuses_is_one_line(files):
+  pytest.importorskip("apache_beam")
+  for arguments in ("--direct_num_workers=many", "--a='b"):
+    with pytest.raises(cli.UserError, match="^--beam_args=.*[^\n]*$"):
+      run(files, output="a@2", beam_runner="DirectRunner", beam_args=arguments)
+  with pytest.raises(cli.UserError, match=(
+      "^--beam_runner=FlinkRunner: the pipeline has failed: [^\n]*$")):
+    run(files, output="a@2", beam_runner="FlinkRunner",
+        beam_args="--flink_master=nowhere:1 --job_server_timeout=1")
+  assert not list(files.glob("a-0000?-of-00002"))
+
+
 def test_without_beam_its_pip_command_is_named(files, monkeypatch):
   monkeypatch.setitem(sys.modules, "apache_beam", None)
   with pytest.raises(cli.UserError) as error:

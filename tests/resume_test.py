@@ -183,7 +183,7 @@ def test_a_killed_run_of_accumulated_batches_resumes_alike(
   with helpers.captured_log() as lines:
     helpers.run_main(
         run_classifier, arguments + ["--output_dir=%s" % (tmp_path / "whole")])
-  assert "  Batch of a step = 4, in 2 parts of 2" in lines
+  assert "  Batch of a step = 4: 2 parts, each of 2 examples" in lines
   assert "  Num steps = 7" in lines
   expected = helpers.read_weights(str(tmp_path / "whole" / "model.ckpt-7"))
   assert sorted(expected) == sorted(trained)

@@ -285,8 +285,11 @@ def test_an_epoch_is_evaluated_at_the_step_that_ends_it(
       train_batch_size=batch_size, num_train_epochs=epochs)
   # Records, not examples, which may be read through several windows.
   monkeypatch.setattr(task, "count_records", lambda examples: num_records)
-  assert task.count_train_steps({"train": ["tea"]}) == int(
-      num_records / batch_size * epochs)
+  with helpers.captured_log() as lines:
+    assert task.count_train_steps({"train": ["tea"]}) == int(
+        num_records / batch_size * epochs)
+  assert bool([line for line in lines if "several times" in line]) == (
+      num_records < batch_size)
   assert float(task.steps_per_epoch) == num_records / batch_size
   found = [task.next_evaluation(0)]
   while len(found) < len(steps):
