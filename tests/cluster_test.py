@@ -101,8 +101,9 @@ def test_two_processes_train_as_one_device_and_resume_after_a_kill(tmp_path):
 @pytest.mark.slow
 def test_workers_that_are_to_train_otherwise_say_in_what(tmp_path):
   hosts = find_hosts(2)
-  both = [start(replicas_test.make_settings(tmp_path, "out", learning_rate=rate),
-                hosts, i) for i, rate in enumerate([1e-3, 5e-4])]
+  make = replicas_test.make_settings
+  both = [start(make(tmp_path, "out", learning_rate=rate), hosts, index)
+          for index, rate in enumerate([1e-3, 5e-4])]
   for one in both:
     status, stderr = end(one)
     assert status == 1
