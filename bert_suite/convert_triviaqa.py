@@ -73,6 +73,7 @@ def run_with(settings):
     paths = files.find_files(settings.input_file, "--input_file")
     files.check_outputs([("--input_file", path) for path in paths],
                         [("--output_file", settings.output_file)])
+    files.check_writable(settings.output_file, "--output_file")
     if not tf.gfile.IsDirectory(settings.evidence_dir):
       raise ValueError("--evidence_dir=%s: is no folder" %
                        settings.evidence_dir)

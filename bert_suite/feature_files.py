@@ -129,13 +129,8 @@ def check_paths(input_file, output_file):
       not tf.gfile.Exists(input_file) or tf.gfile.IsDirectory(input_file)):
     raise ValueError("%s: there is no such file; give the text to read, or - "
                      "for standard input" % input_file)
-  folder = os.path.dirname(_find_target(output_file) or "")
-  if output_file != STANDARD_OUTPUT and (
-      tf.gfile.IsDirectory(output_file) or
-      folder and not tf.gfile.IsDirectory(folder)):
-    raise ValueError("%s: cannot be written; give the name of a file in a "
-                     "folder that exists, or - for standard output" %
-                     output_file)
+  if _find_target(output_file) is not None:
+    files.check_writable(output_file, "--output_file")
 
 
 @contextlib.contextmanager

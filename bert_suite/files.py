@@ -302,6 +302,34 @@ def check_outputs(inputs, outputs):
       known[identity] = "%s (%s) too; use names that differ" % (path, flag)
 
 
+def check_writable(path, flag, makes_folders=False):
+  """Raises ValueError if something cannot be written, before the work is done.
+
+  Args:
+    path: str. A file, or a folder that is new or empty.
+    flag: str. The flag that names it, for the message.
+    makes_folders: bool. The folder that it is in may be missing.
+  """
+  target = find_target(path)
+  if target is None:  # a device
+    return
+  if tf.gfile.IsDirectory(target) and not makes_folders:
+    raise ValueError("%s=%s: is a folder; name a file" % (flag, path))
+  while makes_folders and "://" not in target and not tf.gfile.Exists(
+      os.path.dirname(target) or "."):
+    target = os.path.dirname(target)
+  temporary = _temporary_name(target)
+  try:
+    with tf.gfile.GFile(temporary, "w") as writer:
+      writer.write("")
+    tf.gfile.Remove(temporary)
+  except tf.errors.OpError as error:
+    raise ValueError(
+        "%s=%s: cannot be written (%s); name another place, in a folder that "
+        "exists and allows writing" % (
+            flag, path, error.message.split("; ")[-1])) from None
+
+
 def files_of_checkpoint(prefix):
   """Returns the paths of a checkpoint's files, and `prefix` itself."""
   if not prefix:

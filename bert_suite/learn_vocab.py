@@ -37,6 +37,8 @@ FLAGS = flags.FLAGS
 
 EXTENSIONS = ("unused", "append")
 
+_NUM_WORDS = 1000  # that --extend adds if not told otherwise
+
 
 @dataclasses.dataclass
 class Settings(run_settings.ModelSettings, run_settings.LoggingSettings):
@@ -70,8 +72,8 @@ class Settings(run_settings.ModelSettings, run_settings.LoggingSettings):
                            "line; before those of --input_file.")
   num_words: int = option(
       "integer", None, "Words to add, with --extend, at most.", lower_bound=1,
-      default_text="1000, or as many as --words_file has or --extend=unused "
-      "leaves room for")
+      default_text="%d, or as many as --words_file has or --extend=unused "
+      "leaves room for" % _NUM_WORDS)
   do_lower_case: bool = option(
       "bool", None, "Lower-case the text, for an uncased vocabulary.",
       flag_default=True, default_text="true; with --extend, found from the "
@@ -130,6 +132,7 @@ def learn(settings):
     learning.import_tokenizers()
     files.check_outputs(
         _texts_read(settings), [("--output_file", settings.output_file)])
+    files.check_writable(settings.output_file, "--output_file")
     tokenizer = tokenization.BasicTokenizer(
         settings.do_lower_case is not False,
         strip_accents=settings.strip_accents)
@@ -171,6 +174,10 @@ def extend(settings):
     model_files.check_new(settings.output_dir)
     config, checkpoint, tokenizer = _read_model(settings)
     tokens = vocab_files.read_tokens(settings.vocab_file)
+    if settings.extend == "unused" and not extension.find_unused(tokens):
+      raise ValueError("--extend=unused: %s has no entries [unusedN]; give "
+                       "--extend=append, which adds entries after the last" %
+                       settings.vocab_file)
     words = extension.read_words(settings.words_file, tokenizer.basic_tokenizer
                                  ) if settings.words_file else []
   words, found = _choose_words(settings, tokenizer, tokens, words)
@@ -186,7 +193,7 @@ def extend(settings):
     model_files.write_model(settings.output_dir, extended, config, values)
   tf.logging.info(
       "Added %d words, ids %d to %d: %s", len(entries), entries[0].id,
-      entries[-1].id, ", ".join(words[:8]) + ", ..." * (len(words) > 8))
+      entries[-1].id, _shorten(words))
   tf.logging.info("Wrote %s to %s", ", ".join(
       [model_files.VOCAB] + [model_files.CONFIG] * bool(config) +
       [model_files.CHECKPOINT] * bool(checkpoint)), settings.output_dir)
@@ -267,12 +274,11 @@ def _choose_words(settings, tokenizer, tokens, given):
     UserError: there are none to add, or no text could be read.
   """
   words = extension.find_split(given, tokenizer)
-  if len(words) < len(given):
-    tf.logging.info("%d of %d words of %s are entries already, or too long",
-                    len(given) - len(words), len(given), settings.words_file)
+  _log_skipped(given, words, tokenizer.vocab, settings.words_file)
   most, found = settings.num_words, None
-  if not most and settings.extend == "unused":
-    most = max(len(extension.find_unused(tokens)), len(words))
+  if not most:
+    most = max(len(words), len(extension.find_unused(tokens)) if
+               settings.extend == "unused" else _NUM_WORDS)
   if settings.input_file:
     found = count_words(settings, settings.input_file, "--input_file",
                         tokenizer.basic_tokenizer)
@@ -280,14 +286,45 @@ def _choose_words(settings, tokenizer, tokens, given):
     learned = extension.find_split(
         [word for word, count in found.sorted_words()
          if count >= settings.min_frequency and word not in known], tokenizer)
-    words += learned[:max(0, (most or max(1000, len(words))) - len(words))]
+    words += learned
   words = words[:most]
   if not words:
     raise cli.UserError(
         "there is no word to add: --vocab_file has all that occur %d times "
         "(--min_frequency)" % settings.min_frequency if settings.input_file else
         "there is no word to add: --vocab_file has all of --words_file")
+  if len(words) < most and (settings.num_words or settings.input_file):
+    log = tf.logging.warning if settings.num_words else tf.logging.info
+    log("%d words are added, not %d (--num_words): %s has no more that %s"
+        "--vocab_file lacks", len(words), most,
+        settings.input_file or settings.words_file,
+        "occur %d times (--min_frequency) and " % settings.min_frequency
+        if settings.input_file else "")
   return words, found
+
+
+def _log_skipped(given, words, vocab, path):
+  """Logs which words of a file are not added, and why.
+
+  Args:
+    given: list of str. The words of the file.
+    words: list of str. Those of them that are added.
+    vocab: dict whose keys are the entries there are.
+    path: str. The file.
+  """
+  skipped = [word for word in given if word not in set(words)]
+  for reason, some in (
+      ("are entries already", [one for one in skipped if one in vocab]),
+      ("are too long for a tokenizer, which takes them for [UNK]",
+       [one for one in skipped if one not in vocab])):
+    if some:
+      tf.logging.info("%d of %d words of %s %s: %s", len(some), len(given),
+                      path, reason, _shorten(some))
+
+
+def _shorten(words):
+  """Returns the first of some words as a text."""
+  return ", ".join(words[:8]) + ", ..." * (len(words) > 8)
 
 
 def _report(settings, tokenizer, found, vocabularies):

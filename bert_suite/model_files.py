@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -67,26 +66,29 @@ def new_folder(folder):
     str. The folder to write to; removed if that fails.
 
   Raises:
-    ValueError: there is something in `folder`.
+    ValueError: there is something in `folder`, or it cannot be made.
   """
   check_new(folder)
   with files.atomic_path(folder.rstrip("/")) as temporary:
     tf.gfile.MakeDirs(temporary)
     try:
       yield temporary
-      if os.path.isdir(folder):
-        os.rmdir(folder)  # a folder does not replace another one
+      check_new(folder)
+      if tf.gfile.IsDirectory(folder):  # a folder does not replace another one
+        tf.gfile.DeleteRecursively(folder)
     except BaseException:
-      shutil.rmtree(temporary, ignore_errors=True)
+      if tf.gfile.IsDirectory(temporary):
+        tf.gfile.DeleteRecursively(temporary)
       raise
 
 
 def check_new(folder):
-  """Raises ValueError if something is in a folder, or it is a file."""
+  """Raises ValueError if a folder has something in it, or cannot be made."""
   if tf.gfile.Exists(folder) and (
       not tf.gfile.IsDirectory(folder) or files.list_folder(folder)):
     raise ValueError("--output_dir=%s: is there already; name a folder that is "
                      "new" % folder)
+  files.check_writable(folder.rstrip("/"), "--output_dir", makes_folders=True)
 
 
 def save(prefix, values):

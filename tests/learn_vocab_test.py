@@ -192,14 +192,20 @@ def test_the_report_is_that_of_the_tokenizer(text, tmp_path):
     (dict(output_file="text.txt"), "is the file text.txt .--input_file., "
      "which it would replace"),
     (dict(heldout_file="none"), "--heldout_file=none: found no file"),
+    (dict(output_file="none/new.txt"),
+     r"^--output_file=none/new.txt: cannot be written \(No such file"),
+    (dict(output_file="text.txt/new.txt"), r"written \(Not a directory\)"),
+    (dict(output_file="."), "^--output_file=.: is a folder; name a file"),
 ])
 def test_mistakes_when_learning(text, monkeypatch, changes, message):
   pytest.importorskip("tokenizers")
   monkeypatch.chdir(os.path.dirname(text))
-  with captured_log(), pytest.raises(cli.UserError, match=message):
+  with captured_log() as log, pytest.raises(cli.UserError, match=message):
     learn_vocab.run_with(learn_vocab.Settings(**dict(
         dict(input_file="text.txt", output_file="new.txt"), **changes)))
   assert os.listdir(".") == ["text.txt"]
+  if "output_file" in changes:  # before the work
+    assert not log
 
 
 def test_without_the_library_a_line_says_what_to_install(text, monkeypatch):
@@ -337,6 +343,35 @@ def test_words_of_a_text_are_those_that_were_split_most_frequent_first(
   assert read_tokens(folder)[-4:] == NEW + ["once"]
 
 
+def test_the_log_says_which_words_are_not_added_and_why(tmp_path):
+  model = write_model(tmp_path)
+  text = write_lines(tmp_path / "text.txt", [["zebra zebra cats once"]])
+  words = write_lines(tmp_path / "some.txt", [
+      [word] for word in ("the", "sings", "Cat", "x" * 201)])
+  changes = dict(extend="append", input_file=text, words_file=words)
+  folder, log = extend(tmp_path, model, num_words=5, **changes)
+  assert read_tokens(folder)[-2:] == ["sings", "zebra"]
+  assert "2 of 4 words of %s are entries already: the, cat" % words in log
+  assert [line for line in log if line.startswith(
+      "1 of 4 words of %s are too long for a tokenizer" % words)
+          and line.endswith(": " + "x" * 201)]
+  assert ("2 words are added, not 5 (--num_words): %s has no more that occur 2 "
+          "times (--min_frequency) and --vocab_file lacks" % text) in log
+  _, log = extend(tmp_path, model, num_words=2, output_dir=str(
+      tmp_path / "as_many"), **changes)
+  assert not [line for line in log if "--num_words" in line]
+
+
+def test_a_mask_in_the_text_is_read_as_pre_training_reads_it(tmp_path):
+  text = write_lines(tmp_path / "text.txt", [["the [MASK] [MASK]"]])
+  found = counts.count_words([text], tokenization.BasicTokenizer(True))
+  assert found.words == {"the": 1, "[": 2, "mask": 2, "]": 2}
+  vocab = write_lines(
+      tmp_path / "vocab.txt", [[word] for word in helpers.WORDS + ["mask"]])
+  tokenizer = create_pretraining_data.make_tokenizer(vocab, True)
+  assert "mask" in tokenizer.tokenize("the [MASK]")
+
+
 def test_pre_training_and_fine_tuning_start_from_an_extended_model(tmp_path):
   model = write_model(tmp_path)
   folder, _ = extend(tmp_path, model, extend="append")
@@ -395,6 +430,11 @@ def test_pre_training_and_fine_tuning_start_from_an_extended_model(tmp_path):
     (dict(extend="unused", bert_config_file=None),
      "--init_checkpoint: also pass --bert_config_file"),
     (dict(extend="append", output_dir="{folder}"), "is there already"),
+    (dict(extend="append", output_dir="{folder}/vocab.txt/a/b"),
+     r"^--output_dir=.*/a/b: cannot be written \(Not a directory\)"),
+    (dict(extend="unused", vocab_file="{folder}/plain", bert_config_file=None,
+          init_checkpoint=None),
+     "^--extend=unused: .*plain has no entries .unusedN.; give --extend=app"),
     (dict(extend="append", words_file="{folder}/known"),
      "--vocab_file has all of --words_file"),
     (dict(extend="append", words_file="{folder}/split"),
@@ -404,6 +444,7 @@ def test_pre_training_and_fine_tuning_start_from_an_extended_model(tmp_path):
 def test_mistakes_when_extending(tmp_path, changes, message):
   model = write_model(tmp_path)
   write_lines(tmp_path / "known", [["the"], [""], ["Cat"]])
+  write_lines(tmp_path / "plain", [["[UNK]"], ["the"]])
   write_lines(tmp_path / "split", [["zebra"], ["covid-19"]])
   before = sorted(os.listdir(str(tmp_path)))
   with pytest.raises(cli.UserError, match=message):

@@ -1,7 +1,8 @@
 """Whole runs on files in a bucket: TensorFlow's ram:// stands in for gs://.
 
 Unlike gs://, it takes the beginning of a file's name for a folder's name, which
-the prefix of a checkpoint would be; `exact_names` corrects that.
+the prefix of a checkpoint would be, and renames and removes a folder without
+what is in it; `like_a_bucket` corrects that.
 """
 
 import json
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from bert_suite import model_files
 from bert_suite.pretraining import workers
 import create_pretraining_data
 import create_pretraining_data_test
 import export_model
 import extract_features
 import helpers
+import learn_vocab
 import run_classifier
 import run_pretraining
 import run_squad
@@ -43,7 +46,7 @@ def write(path, text):
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory, exact_names):
+def bucket(tmp_path_factory, like_a_bucket):
   """Fills the bucket; gives flags of a model's files there."""
   folder = tmp_path_factory.mktemp("local")
   helpers.write_vocab(folder)
@@ -62,10 +65,11 @@ def bucket(tmp_path_factory, exact_names):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def exact_names():
-  """Has ram:// find what has the whole of a name, as gs:// does."""
+def like_a_bucket():
+  """Has ram:// find what has the whole of a name, and take folders whole."""
   calls = tf.io.gfile.exists.__globals__["_pywrap_file_io"]
   is_directory, file_exists = calls.IsDirectory, calls.FileExists
+  rename, delete = calls.RenameFile, calls.DeleteFile
 
   def is_there(path):
     folder, name = os.path.split(path.decode("utf-8").rstrip("/"))
@@ -77,8 +81,23 @@ def exact_names():
     if path.startswith(b"ram://") and not is_there(path):
       raise tf.errors.NotFoundError(None, None, "there is no such file")
 
+  def rename_all(source, target, overwrite):
+    inside = [] if not source.startswith(b"ram://") else [
+        os.path.join(folder, name)[len(source):].encode("utf-8")
+        for folder, folders, names in tf.gfile.Walk(source.decode("utf-8"))
+        for name in folders + names]
+    for name in [b""] + inside:
+      rename(source + name, target + name, overwrite)
+
+  def delete_file(path):
+    if path.startswith(b"ram://") and is_directory(path):
+      raise tf.errors.NotFoundError(None, None, "a folder is no file")
+    delete(path)
+
   with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(calls, "DeleteFile", delete_file)
     patch.setattr(calls, "FileExists", exact_exists)
+    patch.setattr(calls, "RenameFile", rename_all)
     patch.setattr(calls, "IsDirectory", lambda path: is_directory(path) and (
         not path.startswith(b"ram://") or is_there(path)))
     yield
@@ -139,6 +158,34 @@ def test_records_and_pre_training(bucket, pretrained):
       num_train_steps=3, train_batch_size=2, max_seq_length=16,
       max_predictions_per_seq=4, output_dir=pretrained,
       bert_config_file=bucket["bert_config_file"])
+
+
+def test_a_model_with_more_words(bucket, pretrained):
+  words = write(BUCKET + "/words.txt", "zebra\ncats\n")
+  folder = BUCKET + "/new/extended"
+  tf.gfile.MakeDirs(folder)  # an empty one may be there
+  run(learn_vocab, extend="append", words_file=words, output_dir=folder + "/",
+      init_checkpoint=pretrained + "/model.ckpt-3", **bucket)
+  assert set(tf.gfile.ListDirectory(BUCKET + "/new")) == {"extended"}
+  assert {"vocab.txt", "bert_config.json", "bert_model.ckpt.index"} <= set(
+      tf.gfile.ListDirectory(folder))
+  assert read(folder + "/vocab.txt").endswith("zebra\ncats\n")
+  table = helpers.read_weights(folder + "/bert_model.ckpt")[
+      "bert/embeddings/word_embeddings"]
+  assert len(table) == len(helpers.WORDS) + 2
+  with pytest.raises(ValueError, match="is there already"):
+    model_files.check_new(folder)
+
+
+@pytest.mark.parametrize("parent", [BUCKET + "/failed", None])
+def test_nothing_is_left_of_a_folder_that_could_not_be_filled(
+    bucket, tmp_path_factory, parent):
+  parent = parent or str(tmp_path_factory.mktemp("local"))
+  with pytest.raises(OSError, match="^full$"):
+    with model_files.new_folder(os.path.join(parent, "new")) as temporary:
+      write(os.path.join(temporary, "a", "b"), "half")
+      raise OSError("full")
+  assert tf.gfile.ListDirectory(parent) == []
 
 
 @pytest.mark.slow
