@@ -15,7 +15,6 @@ repeated. Prints mean +- sample standard deviation (min to max) of each.
 """
 
 import os
-import subprocess
 import sys
 
 from absl import app, flags
@@ -23,6 +22,7 @@ from absl import app, flags
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import mrpc_seeds
+import suite_scripts
 
 FLAGS = flags.FLAGS
 
@@ -68,21 +68,13 @@ def train(task, folder, **values):
   """
   path = os.path.join(folder, "eval_results.txt")
   if not os.path.exists(path):
-    values = dict(
-        task_name=task, data_dir=os.path.join(FLAGS.data_dir, task),
+    suite_scripts.run(
+        "run_classifier.py", task_name=task,
+        data_dir=os.path.join(FLAGS.data_dir, task),
         vocab_file=FLAGS.vocab_file, max_seq_length=FLAGS.max_seq_length,
         do_train=True, do_eval=True, save_checkpoints_steps=1000000000,
         output_dir=folder, **values)
-    done = subprocess.run(
-        [sys.executable, mrpc_seeds.RUN_CLASSIFIER] + [
-            "--%s=%s" % item for item in values.items()],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-      sys.exit("run_classifier.py ended with status %d:\n%s" % (
-          done.returncode, done.stdout.decode(errors="replace")[-2000:]))
-  with open(path) as reader:
-    found = dict(line.rstrip("\n").split(" = ", 1) for line in reader)
-  return {name: float(value) for name, value in found.items()}
+  return suite_scripts.read_results(path)
 
 
 def students(teacher):

@@ -11,6 +11,18 @@ import transformers_peer
 
 FLAGS = flags.FLAGS
 
+# What transformers calls the forms of GELU; of the tanh form, the name under
+# which torch computes it fastest.
+ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "gelu_new": "gelu_pytorch_tanh",
+               "gelu_erf": "gelu"}
+
+
+def read_config(path):
+  """Returns a bert_config.json as transformers takes it, a dict."""
+  config = modeling.BertConfig.from_json_file(path).to_dict()
+  activation = config["hidden_act"]
+  return dict(config, hidden_act=ACTIVATIONS.get(activation, activation))
+
 
 class FineTuner:
   """transformers on one task; its process starts with the first run.
@@ -52,13 +64,9 @@ class FineTuner:
                      for name in ("data", "weights")]
     np.savez(data, **arrays)
     transformers_inference.write_weights(FLAGS.init_checkpoint, weights)
-    config = modeling.BertConfig.from_json_file(
-        FLAGS.bert_config_file).to_dict()
-    if config["hidden_act"] == "gelu":
-      # What transformers calls that form, where torch computes it fastest.
-      config["hidden_act"] = "gelu_pytorch_tanh"
     self._peer = transformers_peer.Peer(
         task="fine_tune", head=self._head, weights=weights, data=data,
-        config=dict(config, num_labels=self._num_labels),
+        config=dict(
+            read_config(FLAGS.bert_config_file), num_labels=self._num_labels),
         batch_size=FLAGS.train_batch_size, learning_rate=FLAGS.learning_rate,
         num_epochs=FLAGS.num_train_epochs)

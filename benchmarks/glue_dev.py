@@ -21,7 +21,6 @@ the first examples of each set.
 import collections
 import json
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -36,6 +35,7 @@ import tensorflow.compat.v1 as tf
 from bert_suite import problem_types, processors, serving, task_names
 import fine_tuner
 import mrpc_seeds
+import suite_scripts
 import tokenization
 import transformers_peer
 
@@ -120,21 +120,12 @@ def copy_data(source, folder, limit):
 def train_ours(task, seed, data_dir):
   """Trains and evaluates with run_classifier.py; returns its metrics."""
   with tempfile.TemporaryDirectory() as folder:
-    command = [
-        sys.executable, mrpc_seeds.RUN_CLASSIFIER, "--task_name=" + task,
-        "--do_train=true", "--do_eval=true", "--data_dir=" + data_dir,
-        "--output_dir=" + folder, "--tf_random_seed=%d" % seed,
-        # One checkpoint, at the end.
-        "--save_checkpoints_steps=1000000000"]
-    command += ["--%s=%s" % (name, FLAGS[name].value) for name in PASSED_ON]
-    done = subprocess.run(command, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-      sys.exit("run_classifier.py ended with status %d:\n%s" % (
-          done.returncode, done.stdout.decode(errors="replace")[-2000:]))
-    with open(os.path.join(folder, "eval_results.txt")) as reader:
-      found = dict(line.rstrip("\n").split(" = ", 1) for line in reader)
-  return {name: float(value) for name, value in found.items()}
+    suite_scripts.run(
+        "run_classifier.py", task_name=task, do_train=True, do_eval=True,
+        data_dir=data_dir, output_dir=folder, tf_random_seed=seed,
+        save_checkpoints_steps=1000000000,  # one, at the end
+        **{name: FLAGS[name].value for name in PASSED_ON})
+    return suite_scripts.read_results(os.path.join(folder, "eval_results.txt"))
 
 
 def measure(task, results):

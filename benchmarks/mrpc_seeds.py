@@ -136,10 +136,9 @@ def run_once(run_dir, start, padding, seed):
   return result
 
 
-def check_settings():
-  """Notes the settings in --output_dir; stops if others are noted there."""
-  settings = {name: FLAGS[name].value for name in PASSED_ON}
-  settings["init_checkpoint"] = FLAGS.init_checkpoint
+def check_settings(names):
+  """Notes flags in --output_dir; stops if other values are noted there."""
+  settings = {name: FLAGS[name].value for name in names}
   path = os.path.join(FLAGS.output_dir, "settings.json")
   if os.path.exists(path):
     with open(path) as reader:
@@ -198,7 +197,7 @@ def report(results):
 
 def main(_):
   """Runs every start and padding with every seed, then reports."""
-  check_settings()
+  check_settings(PASSED_ON + ("init_checkpoint",))
   results = collections.OrderedDict(
       ((start, padding), []) for start in STARTS for padding in PADDINGS)
   # By seed first: padded and packed runs take turns, so that a machine whose

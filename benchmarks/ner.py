@@ -22,7 +22,6 @@ on the first sentences of each file.
 import collections
 import json
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -37,6 +36,7 @@ import tensorflow.compat.v1 as tf
 from bert_suite.ner import data, reader, results, scores, tags
 import fine_tuner
 import mrpc_seeds
+import suite_scripts
 import tokenization
 import transformers_peer
 
@@ -45,8 +45,6 @@ FLAGS = flags.FLAGS
 SIDES = ("ours", "HF")
 METRICS = ("precision", "recall", "f1")
 SCHEME = "IOB2"
-RUN_NER = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "run_ner.py")
 
 # Flags that go to run_ner.py as they are.
 PASSED_ON = ("vocab_file", "bert_config_file", "init_checkpoint",
@@ -129,21 +127,14 @@ def score(sentences, logits, labels):
 def train_ours(seed, paths):
   """Trains and predicts with run_ner.py; returns its figures."""
   with tempfile.TemporaryDirectory() as folder:
-    command = [
-        sys.executable, RUN_NER, "--do_train=true", "--do_predict=true",
-        "--train_file=" + paths["train"], "--test_file=" + paths["dev"],
-        "--output_dir=" + folder, "--tf_random_seed=%d" % seed,
-        # One checkpoint, at the end.
-        "--save_checkpoints_steps=1000000000"]
-    command += ["--%s=%s" % (name, FLAGS[name].value) for name in PASSED_ON]
-    done = subprocess.run(command, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-      sys.exit("run_ner.py ended with status %d:\n%s" % (
-          done.returncode, done.stdout.decode(errors="replace")[-2000:]))
-    with open(os.path.join(folder, "test_results.txt")) as lines:
-      found = dict(line.rstrip("\n").split(" = ", 1) for line in lines)
-  return {name[len("test_"):]: float(value) for name, value in found.items()}
+    suite_scripts.run(
+        "run_ner.py", do_train=True, do_predict=True, train_file=paths["train"],
+        test_file=paths["dev"], output_dir=folder, tf_random_seed=seed,
+        save_checkpoints_steps=1000000000,  # one, at the end
+        **{name: FLAGS[name].value for name in PASSED_ON})
+    found = suite_scripts.read_results(
+        os.path.join(folder, "test_results.txt"))
+  return {name[len("test_"):]: value for name, value in found.items()}
 
 
 def measure(folder):

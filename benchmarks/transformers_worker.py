@@ -6,7 +6,7 @@ each: first the settings, then requests. To each it answers with a line of JSON
 on its output. It ends with its input.
 
 Settings:
-  task      "train", "answer" or "fine_tune"
+  task      "train", "answer", "fine_tune" or "encode"
   head      "classifier", "tagger", "squad" or "pretraining"
   config    what both libraries' BertConfig take; num_labels too, 1 for a
             regression
@@ -18,13 +18,16 @@ Settings:
   compile   bool. Uses torch.compile
   weights, vocab_file, max_seq_length, do_lower_case    to answer
   weights, data, batch_size, learning_rate, num_epochs  to fine-tune
+  model_dir, max_seq_length  to encode, with sentence-transformers; the task
+            needs no others but pause
 
 A request to train is a batch {name: list}, named as steps.py names it; the
 answer holds the seconds of the step, and the most bytes of a GPU in use so far.
 A request to answer is {"texts": list, "pairs": list or null}; the answer holds
 seconds and probabilities. A request to fine-tune is {"seed": int}: the model is
 trained, from the weights and a new head, and the answer holds the logits of the
-dev set; of a tagger, those of the positions whose label is not -100.
+dev set; of a tagger, those of the positions whose label is not -100. A request
+to encode is {"texts": list}, and the answer holds their vectors.
 
 "idle_cpu" in each answer are the seconds of CPU that this process used while it
 waited for the request, after the pause: near 0, or it slows down what runs
@@ -222,6 +225,21 @@ def make_fine_tuner(settings):
       torch.__version__, transformers.__version__)
 
 
+def make_encoder(settings):
+  """Makes the function that gives texts vectors, and says how it does it."""
+  import sentence_transformers  # which the other tasks do not need
+  model = sentence_transformers.SentenceTransformer(
+      settings["model_dir"], device="cpu")
+  model.max_seq_length = settings["max_seq_length"]
+
+  def encode(request):
+    vectors = model.encode(request["texts"], show_progress_bar=False)
+    return {"vectors": vectors.tolist()}
+
+  return encode, "torch %s, sentence-transformers %s" % (
+      torch.__version__, sentence_transformers.__version__)
+
+
 def load_weights(model, path, keep=()):
   """Takes the weights of our model.
 
@@ -270,8 +288,8 @@ def main():
     replies.flush()
 
   settings = json.loads(sys.stdin.readline())
-  make = {"train": make_trainer, "answer": make_answerer,
-          "fine_tune": make_fine_tuner}[settings["task"]]
+  make = {"train": make_trainer, "answer": make_answerer, "fine_tune":
+          make_fine_tuner, "encode": make_encoder}[settings["task"]]
   act, description = make(settings)
   reply(description=description)
   while True:

