@@ -120,7 +120,10 @@ show_next_steps() {
     --bert_config_file=$BERT_DIR/bert_config.json \
     --init_checkpoint=$BERT_DIR/bert_model.ckpt --learning_rate=2e-5 \
     --output_dir=/tmp/mrpc_output
+
 END
+  echo "A CSV of your own: \"Your own data\" in README.md. Labels, reports, long"
+  echo "texts: docs/classification.md. Odd results: docs/troubleshooting.md."
 }
 
 [ $# -eq 0 ] || die "takes no arguments, found: $*"
@@ -138,5 +141,8 @@ show_predictions
 echo
 printf '%-11s %7s  %-44s %s\n' step seconds "what was run" "what came out"
 printf '%s' "$TABLE"
+echo
+echo "Its files are in $RUN: the log, and in classifier/ the checkpoint,"
+echo "eval_results.txt and test_results.tsv, a row of probabilities per pair."
 echo
 show_next_steps

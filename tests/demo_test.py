@@ -58,19 +58,24 @@ def test_help_installs_nothing(folder, script, arguments):
   assert sorted(os.listdir(str(folder))) == before
 
 
-@pytest.fixture(scope="module")
-def demo(folder):
-  """Returns what the demo prints after its table's rows."""
+def write_environment(folder, python):
+  """Writes an environment `venv` whose interpreter is a script."""
   version = "%d.%d" % sys.version_info[:2]
   (folder / "venv" / "bin").mkdir(parents=True)
-  (folder / "venv" / "bin" / "python").write_text(FAKE_PYTHON)
+  (folder / "venv" / "bin" / "python").write_text(python)
   (folder / "venv" / "bin" / "python").chmod(0o755)
-  (folder / "venv" / "bin" / "activate").write_text(
-      "echo active in $PWD\n")
   checksum = subprocess.check_output(
       ["cksum"], stdin=open(str(folder / "requirements.txt"))).decode("utf-8")
   (folder / "venv" / ".setup_env").write_text(
       "python %s requirements %s\n" % (version, checksum.strip()))
+
+
+@pytest.fixture(scope="module")
+def demo(folder):
+  """Returns what the demo prints after its table's rows."""
+  write_environment(folder, FAKE_PYTHON)
+  (folder / "venv" / "bin" / "activate").write_text(
+      "echo active in $PWD\n")
   status, output = run(str(folder / "demo.sh"), PYTHON=sys.executable,
                        VENV="venv")
   assert status == 0, output
