@@ -13,6 +13,7 @@ Source: Joshi et al., arXiv 1705.03551.
 import collections
 import dataclasses
 import json
+import os
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -77,6 +78,12 @@ def run_with(settings):
     if not tf.gfile.IsDirectory(settings.evidence_dir):
       raise ValueError("--evidence_dir=%s: is no folder" %
                        settings.evidence_dir)
+    if not any(tf.gfile.IsDirectory(os.path.join(settings.evidence_dir, name))
+               for _, name in triviaqa.FOLDERS):
+      raise ValueError(
+          "--evidence_dir=%s: has neither wikipedia nor web; give the folder "
+          "of TriviaQA's evidence that these two are in" %
+          settings.evidence_dir)
     articles = triviaqa.convert(
         paths, settings.evidence_dir, settings.max_words,
         settings.version_2_with_negative, settings.sample_share,
@@ -122,14 +129,22 @@ def _write(path, articles, version):
 
 def _check(counts, settings):
   """Raises ValueError if nothing was written; warns of missing documents."""
-  missing = counts["without a document"]
+  missing, without = (counts["without a document"],
+                      counts["without the answer"])
   if not counts["written"]:
-    raise ValueError(
-        "--input_file=%s: no question has a document with its answer: %d of "
-        "%d have none in --evidence_dir=%s, which has the folders wikipedia "
-        "and web of TriviaQA's evidence" % (
-            settings.input_file, missing,
-            missing + counts["without the answer"], settings.evidence_dir))
+    if not missing + without:
+      found = "there is no question with a document" + (
+          "; give a greater --sample_share" * (settings.sample_share < 1))
+    elif not without:
+      found = ("none of the %d documents is in --evidence_dir=%s; give the "
+               "folder that they were unpacked to" % (
+                   missing, settings.evidence_dir))
+    else:
+      found = ("none of the %d documents has its answer among the first "
+               "--max_words=%d words; %d more are not in --evidence_dir=%s" % (
+                   without, settings.max_words, missing,
+                   settings.evidence_dir))
+    raise ValueError("--input_file=%s: %s" % (settings.input_file, found))
   if missing:
     tf.logging.warning("%d documents are not in %s, or empty", missing,
                        settings.evidence_dir)

@@ -8,7 +8,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import gzip_files
+from . import gzip_files, tokenization
 
 _BLOCK_BYTES = 2 ** 20
 _MOST_CHARS = 2 ** 26  # of a value
@@ -16,12 +16,14 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _AFTER_VALUE = frozenset(" \t\n\r,:]}")
 
 
-def iterate_list(path, name):
+def iterate_list(path, name, others=None):
   """Goes through a list that the object of a JSON file has under a name.
 
   Args:
     path: str. UTF-8, plain or gzip.
     name: str.
+    others: dict from other names, which files of another kind have, to what
+      such a file is, for the message.
 
   Yields:
     The list's elements, whatever they are. What follows the list is not read.
@@ -32,7 +34,8 @@ def iterate_list(path, name):
   """
   try:
     with tf.gfile.GFile(path, "rb") as file:
-      yield from _Window(gzip_files.unpacked(file, path), path).iterate(name)
+      yield from _Window(gzip_files.unpacked(file, path), path).iterate(
+          name, others or {})
   except tf.errors.OpError as error:
     raise ValueError("%s: cannot be read (%s)" % (
         path, error.message)) from None
@@ -47,16 +50,25 @@ class _Window:
     self._text, self._at, self._before = "", 0, 0
     self._is_at_end = False
 
-  def iterate(self, name):
+  def iterate(self, name, others):
     """Yields the elements; see `iterate_list`."""
     expected = "an object with a list \"%s\"" % name
     self._take("{", expected)
+    found = []
     while True:
+      if self._peek() != "\"":
+        raise self._error("found %s, expected %s" % (self._next(), expected))
       key = self._value()
       self._take(":", expected)
       if key == name:
         break
+      if key in others:
+        raise ValueError("%s: %s" % (self._path, others[key]))
+      found.append(key)
       self._value()
+      if self._peek() == "}":
+        raise ValueError("%s: found an object with %s, expected %s" % (
+            self._path, ", ".join(map(tokenization.shorten, found)), expected))
       self._take(",", expected)
     self._take("[", expected)
     while self._peek() != "]":
@@ -67,10 +79,13 @@ class _Window:
   def _take(self, char, expected):
     """Moves behind a character that must be next."""
     if self._peek() != char:
-      raise self._error("found %s, expected %s" % (
-          repr(self._text[self._at:self._at + 20]) if self._peek() else
-          "the end", expected))
+      raise self._error("found %s, expected %s" % (self._next(), expected))
     self._at += 1
+
+  def _next(self):
+    """Returns what follows, for a message."""
+    return repr(self._text[self._at:self._at + 20]) if self._peek() else (
+        "the end")
 
   def _peek(self):
     """Skips white space; returns the character there, "" at the end."""

@@ -163,16 +163,27 @@ def test_run_squad_reads_the_answers(folder):
 
 @pytest.mark.parametrize("changes, message", [
     (dict(evidence_dir="none"), "--evidence_dir=none: is no folder"),
-    (dict(evidence_dir="evidence/web"), "no question has a document with its "
-     "answer: 6 of 6 have none in --evidence_dir=evidence/web"),
+    (dict(evidence_dir="evidence/web"), "^--evidence_dir=evidence/web: has "
+     "neither wikipedia nor web; give the folder"),
+    (dict(evidence_dir="other"), "^--input_file=web-train.json: none of the 6 "
+     "documents is in --evidence_dir=other; give the folder"),
+    (dict(max_words=1), "none of the 5 documents has its answer among the "
+     "first --max_words=1 words; 1 more are not in --evidence_dir"),
+    (dict(sample_share=1e-9), "^--input_file=web-train.json: there is no "
+     "question with a document; give a greater --sample_share$"),
+    (dict(input_file="squad"), "^squad: is SQuAD's JSON already, which run_"),
+    (dict(output_file="none/x"), "^--output_file=none/x: cannot be written"),
     (dict(input_file="none.json"), "found no file"),
     (dict(output_file="web-train.json"), "which it would replace"),
     (dict(output_file=None), "also pass --output_file"),
 ])
 def test_mistakes(folder, changes, message):
+  (folder / "other" / "wikipedia").mkdir(parents=True)
+  (folder / "squad").write_text('{"version": "1.1", "data": [')
   with pytest.raises(cli.UserError, match=message):
     convert(**changes)
-  assert sorted(os.listdir(".")) == ["evidence", "web-train.json"]
+  assert sorted(os.listdir(".")) == [
+      "evidence", "other", "squad", "web-train.json"]
 
 
 @pytest.mark.parametrize("item, message", [
@@ -236,7 +247,10 @@ def test_only_a_part_of_a_file_is_in_memory(tmp_path, monkeypatch):
     ("", "near character 1: found the end, expected an object"),
     ("[1]", "found '\\[1\\]', expected an object with a list \"Data\""),
     ("{\"Data\": {}}", "found '{}}', expected an object with a list"),
-    ("{\"data\": [1]}", "found '}', expected an object with a list \"Data\""),
+    ("{\"data\": [1], \"b\": {}}", "found an object with 'data', 'b', expected "
+     "an object with a list \"Data\""),
+    ("{}", "character 2: found '}', expected an object with a list \"Data\""),
+    ("{[1]: 2}", "found '\\[1\\]: 2}', expected an object with a list"),
     ("{\"Data\": [1, 2", "found the end, expected a comma"),
     ("{\"Data\": [{\"a\": ", "is not JSON, or was cut off"),
     ("{\"Data\": [1 2]}", "found '2\\]}', expected a comma"),

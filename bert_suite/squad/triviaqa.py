@@ -52,7 +52,9 @@ def iterate_pairs(path, evidence_dir):
   Raises:
     ValueError: it is not TriviaQA.
   """
-  for number, item in enumerate(json_stream.iterate_list(path, "Data"), 1):
+  items = json_stream.iterate_list(path, "Data", {
+      "data": "is SQuAD's JSON already, which run_squad.py reads as it is"})
+  for number, item in enumerate(items, 1):
     where = "%s: question %d" % (path, number)
     texts = [item.get(name) if isinstance(item, dict) else None
              for name in ("QuestionId", "Question")]
