@@ -133,6 +133,7 @@ def learn(settings):
     files.check_outputs(
         _texts_read(settings), [("--output_file", settings.output_file)])
     files.check_writable(settings.output_file, "--output_file")
+    compared = _read_compared(settings)
     tokenizer = tokenization.BasicTokenizer(
         settings.do_lower_case is not False,
         strip_accents=settings.strip_accents)
@@ -150,7 +151,8 @@ def learn(settings):
         settings.vocab_size, settings.min_frequency)
   tf.logging.info("Wrote %s; the vocab_size of a model's config is %d",
                   settings.output_file, len(tokens))
-  _report(settings, tokenizer, found, [(settings.output_file, tokens)])
+  _report(settings, tokenizer, found,
+          [(settings.output_file, tokens)] + compared)
 
 
 def extend(settings):
@@ -162,6 +164,8 @@ def extend(settings):
   Raises:
     UserError: a mistake in the settings or in a file.
   """
+  with cli.user_errors():
+    model_inputs.check_choice("extend", settings.extend, EXTENSIONS)
   _refuse(settings, "learning a vocabulary; --output_dir is that of --extend",
           ("output_file",))
   cli.check_given(settings, ("vocab_file", "output_dir"))
@@ -170,8 +174,8 @@ def extend(settings):
   if settings.extend == "append":
     cli.check_given(settings, ("bert_config_file", "init_checkpoint"))
   with cli.user_errors():
-    model_inputs.check_choice("extend", settings.extend, EXTENSIONS)
     model_files.check_new(settings.output_dir)
+    compared = _read_compared(settings)
     config, checkpoint, tokenizer = _read_model(settings)
     tokens = vocab_files.read_tokens(settings.vocab_file)
     if settings.extend == "unused" and not extension.find_unused(tokens):
@@ -198,7 +202,8 @@ def extend(settings):
       [model_files.VOCAB] + [model_files.CONFIG] * bool(config) +
       [model_files.CHECKPOINT] * bool(checkpoint)), settings.output_dir)
   _report(settings, tokenizer.basic_tokenizer, found,
-          [(settings.output_dir, extended), (settings.vocab_file, tokens)])
+          [(settings.output_dir, extended), (settings.vocab_file, tokens)] +
+          compared)
 
 
 def _refuse(settings, instead, names):
@@ -327,6 +332,17 @@ def _shorten(words):
   return ", ".join(words[:8]) + ", ..." * (len(words) > 8)
 
 
+def _read_compared(settings):
+  """Returns (name, list of str) of each of --compare_vocab_file.
+
+  Raises:
+    ValueError: one cannot be read, or there is no --heldout_file.
+  """
+  return [(path, vocab_files.read_tokens(path))
+          for flag, path in _texts_read(settings)
+          if flag == "--compare_vocab_file"]
+
+
 def _report(settings, tokenizer, found, vocabularies):
   """Logs how vocabularies split the words of a text.
 
@@ -341,11 +357,6 @@ def _report(settings, tokenizer, found, vocabularies):
         settings, settings.heldout_file, "--heldout_file", tokenizer)
   if found is None:
     return
-  with cli.user_errors():
-    for path in files.find_files(
-        settings.compare_vocab_file, "--compare_vocab_file"
-    ) if settings.compare_vocab_file else []:
-      vocabularies.append((path, vocab_files.read_tokens(path)))
   report.log("Words of " + (settings.heldout_file or settings.input_file),
              found, vocabularies)
 

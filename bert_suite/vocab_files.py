@@ -24,7 +24,7 @@ _SPACE = "\u2581"  # what SentencePiece writes for a space
 _PIECE_AND_SCORE = re.compile(r"\S+\t-?\d+(\.\d+)?(e-?\d+)?$")
 
 
-def read_tokens(vocab_file):
+def read_tokens(vocab_file, kind="vocabulary"):
   """Reads the entries of a vocabulary, one a line.
 
   White space around an entry, a byte order mark and blank lines at the end are
@@ -33,6 +33,7 @@ def read_tokens(vocab_file):
 
   Args:
     vocab_file: str, path of a UTF-8 text file, local or remote.
+    kind: str. What the file is called in messages.
 
   Returns:
     list of str; the id of an entry is its index.
@@ -44,29 +45,29 @@ def read_tokens(vocab_file):
   try:
     data = json_files.read_small(path)
   except tf.errors.OpError as error:
-    raise ValueError("cannot read the vocabulary file %r: %s" % (
-        path, error.message.replace(path + "; ", ""))) from None
+    raise ValueError("cannot read the %s file %r: %s" % (
+        kind, path, error.message.replace(path + "; ", ""))) from None
   except ValueError as error:
-    raise ValueError("the vocabulary file %s %s" % (path, error)) from None
-  for beginning, kind in _BINARY:
+    raise ValueError("the %s file %s %s" % (kind, path, error)) from None
+  for beginning, found in _BINARY:
     if re.match(beginning, data, re.DOTALL):
-      raise ValueError("the vocabulary file %s %s" % (path, kind))
+      raise ValueError("the %s file %s %s" % (kind, path, found))
   try:
     # Other line ends are ordinary characters.
     tokens = [line.strip() for line in data.decode("utf-8-sig").split("\n")]
   except UnicodeDecodeError as error:
     raise ValueError(
-        "%s, line %d: found bytes %r, expected UTF-8 text; is this the "
-        "vocabulary file, and was it saved as UTF-8?" %
+        "%s, line %d: found bytes %r, expected UTF-8 text; is this the %s "
+        "file, and was it saved as UTF-8?" %
         (path, error.object.count(b"\n", 0, error.start) + 1,
-         error.object[error.start:error.end])) from None
+         error.object[error.start:error.end], kind)) from None
   while tokens and not tokens[-1]:
     tokens.pop()
   if not tokens:
-    raise ValueError("the vocabulary file %s is empty" % path)
-  kind = _other_kind(tokens)
-  if kind:
-    raise ValueError("the vocabulary file %s %s%s" % (path, kind, _EXPECTED))
+    raise ValueError("the %s file %s is empty" % (kind, path))
+  found = _other_kind(tokens)
+  if found:
+    raise ValueError("the %s file %s %s%s" % (kind, path, found, _EXPECTED))
   return tokens
 
 

@@ -196,6 +196,7 @@ def test_the_report_is_that_of_the_tokenizer(text, tmp_path):
      r"^--output_file=none/new.txt: cannot be written \(No such file"),
     (dict(output_file="text.txt/new.txt"), r"written \(Not a directory\)"),
     (dict(output_file="."), "^--output_file=.: is a folder; name a file"),
+    (dict(compare_vocab_file="text.txt/x"), "_file=text.txt/x: found no file"),
 ])
 def test_mistakes_when_learning(text, monkeypatch, changes, message):
   pytest.importorskip("tokenizers")
@@ -430,6 +431,13 @@ def test_pre_training_and_fine_tuning_start_from_an_extended_model(tmp_path):
     (dict(extend="unused", bert_config_file=None),
      "--init_checkpoint: also pass --bert_config_file"),
     (dict(extend="append", output_dir="{folder}"), "is there already"),
+    (dict(extend="append", heldout_file="none"), "^--heldout_file=none: found"),
+    (dict(extend="append", compare_vocab_file="{folder}/bert_config.json"),
+     "^the vocabulary file .*bert_config.json is JSON"),
+    (dict(extend="append", words_file="none"),
+     "^cannot read the words file 'none': No such file"),
+    (dict(extend="--input_file=x", words_file=None),
+     "^--extend=--input_file=x: expected one of unused, append$"),
     (dict(extend="append", output_dir="{folder}/vocab.txt/a/b"),
      r"^--output_dir=.*/a/b: cannot be written \(Not a directory\)"),
     (dict(extend="unused", vocab_file="{folder}/plain", bert_config_file=None,

@@ -44,7 +44,8 @@ def read_words(path, basic_tokenizer):
       tokenizer, so that no text would ever match it.
   """
   words = []
-  for number, line in enumerate(vocab_files.read_tokens(path), 1):
+  for number, line in enumerate(
+      vocab_files.read_tokens(path, "words"), 1):
     found = basic_tokenizer.tokenize(line)
     if line and len(found) != 1:
       raise ValueError(
@@ -52,7 +53,8 @@ def read_words(path, basic_tokenizer):
           "looked up and so can be no entry; expected one word without spaces "
           "and punctuation" % (
               path, number, tokenization.shorten(line),
-              " and ".join(map(repr, found)) or "nothing"))
+              " and ".join([repr(word) for word in found[:3]] +
+                           ["more"] * (len(found) > 3)) or "nothing"))
     words += found
   return list(collections.OrderedDict.fromkeys(words))
 
