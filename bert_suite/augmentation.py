@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import checkpoints, model_files, progress
+from .pretraining import served
 
-MASK = "[MASK]"
 _REPLACED = 0.4  # share of the words of a text, as in the paper
 _TEXTS_AT_ONCE = 128
 _SEED = 20190923
@@ -76,11 +76,8 @@ def find_checkpoint(settings):
                        "--init_checkpoint, whose masked LM replaces words")
     checkpoint = settings.init_checkpoint
   checkpoint = checkpoints.resolve(checkpoint)
-  if "cls/predictions/output_bias" not in checkpoints.check_readable(
-      checkpoint):
-    raise ValueError("--augment: %s has no masked LM (cls/predictions); pass "
-                     "--masked_lm_dir, the folder of a model that has" %
-                     checkpoint)
+  served.check_checkpoint(checkpoint, "--augment", "pass --masked_lm_dir, the "
+                          "folder of a model that has")
   return checkpoint
 
 
@@ -163,7 +160,7 @@ def _mask(words, place, max_seq_length):
   """
   index, word = place
   texts = [list(text) for text in words.texts]
-  texts[index][word] = MASK
+  texts[index][word] = served.MASK
   if sum(map(sum, words.num_pieces)) <= max_seq_length - 1 - len(texts):
     texts = [" ".join(text) for text in texts]
     return texts[0] if len(texts) == 1 else tuple(texts)

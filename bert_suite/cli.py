@@ -64,7 +64,7 @@ def user_errors():
       raise
     if str(error).endswith("Broken pipe"):  # as TensorFlow puts it
       raise BrokenPipeError(errno.EPIPE, "Broken pipe") from None
-    text = faults.describe(error) or faults.message_of(error)
+    text = faults.describe(error) or faults.describe_file(error)
     raise UserError(text) from None
 
 

@@ -54,6 +54,23 @@ def message_of(error):
   return getattr(error, "message", None) or str(error) or type(error).__name__
 
 
+def describe_file(error):
+  """Returns the message of an exception about a file, with the flag it is from.
+
+  Args:
+    error: Exception, of Python or of TensorFlow.
+  """
+  text = message_of(error)
+  path, _, reason = text.rpartition("; ")  # as TensorFlow puts it
+  if getattr(error, "filename", None):
+    path, reason = error.filename, error.strerror
+  known = run_flags.get() or {}
+  for name in known:
+    if path and known[name].value == path:
+      return "--%s=%s: %s" % (name, path, reason)
+  return text
+
+
 def is_for_memory(error):
   """Returns whether an exception is TensorFlow's for want of memory."""
   text = message_of(error)

@@ -122,10 +122,10 @@ def check_paths(input_file, output_file):
   """Raises ValueError if the input is missing or the output cannot be made.
 
   Args:
-    input_file: str, or `-` for the standard input.
+    input_file: str, or `-` for the standard input; None for no input.
     output_file: str, or `-` for the standard output.
   """
-  if input_file != "-" and (
+  if input_file not in (None, "-") and (
       not tf.gfile.Exists(input_file) or tf.gfile.IsDirectory(input_file)):
     raise ValueError("%s: there is no such file; give the text to read, or - "
                      "for standard input" % input_file)

@@ -25,7 +25,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from absl import flags
 
 from . import (
-    cli, feature_files, files, predictor, progress, run_settings,
+    checkpoints, cli, feature_files, files, predictor, progress, run_settings,
     script_options, text_lines, tokenization)
 from .pretraining import served
 from .script_options import option
@@ -84,6 +84,13 @@ def load_model(settings):
     cli.check_given(settings, (
         "init_checkpoint", "bert_config_file", "vocab_file"))
     parts["task"] = "masked_lm"
+    with cli.user_errors():
+      served.check_checkpoint(
+          checkpoints.resolve(settings.init_checkpoint), "--init_checkpoint",
+          "give a pre-trained model that has, not its encoder alone and no "
+          "fine-tuned one")
+  elif settings.init_checkpoint:
+    raise cli.UserError("give one of --model_dir and --init_checkpoint")
   model = predictor.Predictor(
       settings.model_dir or parts.pop("init_checkpoint"),
       batch_size=settings.batch_size, **parts)
@@ -155,8 +162,7 @@ def run_with(settings):
       raise ValueError("give one of --text and --input_file")
     if settings.text is not None and not settings.text.strip():
       raise ValueError("--text: is blank; give a text")
-    if settings.input_file:
-      feature_files.check_paths(settings.input_file, settings.output_file)
+    feature_files.check_paths(settings.input_file, settings.output_file)
     files.check_outputs(run_settings.files_read(
         settings, ("input_file", "vocab_file", "bert_config_file")), [
             ("--output_file", settings.output_file)])

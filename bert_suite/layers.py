@@ -259,7 +259,7 @@ def check_seq_length(seq_length, max_position_embeddings):
     ValueError: the sequence is too long.
   """
   message = ("The model reads at most %d positions (max_position_embeddings); "
-             "use a smaller max_seq_length" % max_position_embeddings)
+             "give a smaller --max_seq_length" % max_position_embeddings)
   if isinstance(seq_length, numbers.Integral):
     if seq_length > max_position_embeddings:
       raise ValueError("%s, found %d" % (message, seq_length))

@@ -200,9 +200,12 @@ class TaggingTask(tasks.Task):
       self.labels = record.get("labels")
       if not self.labels or not all(map(ner_tags.is_tag, self.labels)):
         raise ValueError(
-            "--output_dir=%s, --init_checkpoint=%s: found no run.json of a "
-            "training of this task, which has the tags; also pass --do_train" %
-            (settings.output_dir, settings.init_checkpoint))
+            "--%s: found no run.json of a training of this task, which has the "
+            "tags; also pass --do_train, or name the --output_dir of a "
+            "training" % (
+                "init_checkpoint=" + settings.init_checkpoint
+                if settings.init_checkpoint else "output_dir=" +
+                settings.output_dir))
     known = ner_tags.types_of(self.labels)
     for sentences in self._sentences.values():
       unknown = sorted(sentences.types() - known)

@@ -8,7 +8,7 @@ import pytest
 from bert_suite import cli
 from export_fixtures import LENGTH, write_model
 import fill_mask
-from helpers import captured_log, run_main
+from helpers import captured_log, run_main, write_config, write_vocab
 import predictor
 
 TEXTS = ["the [MASK] is near.", "the kettle sings", "a cat ||| is [MASK]", ""]
@@ -92,6 +92,9 @@ def test_a_program_hears_which_text_is_wrong(model_dir):
     (dict(text="a", model_dir=None),
      "^also pass --init_checkpoint, --bert_config_file, --vocab_file$"),
     (dict(input_file="none"), "^none: there is no such file"),
+    (dict(text="a", output_file="none/x"), "^--output_file=none/x: cannot be"),
+    (dict(text="a", init_checkpoint="x"),
+     "^give one of --model_dir and --init_checkpoint$"),
     (dict(text=" "), "^--text: is blank; give a text$"),
     (dict(text="tea " * LENGTH + "[MASK]"),
      "^--text: 'tea .* is cut to max_seq_length=%d" % LENGTH)])
@@ -103,6 +106,12 @@ def test_mistakes_get_one_line(model_dir, changes, message):
 
 def test_a_model_of_another_task_guesses_nothing(tmp_path):
   folder = write_model(tmp_path, "classifier", labels=["no", "yes"])
+  with pytest.raises(cli.UserError, match="^--init_checkpoint: .*model.ckpt-3 "
+                     "has no masked LM .cls/predictions.; give a pre-trained"):
+    fill_mask.run_with(fill_mask.Settings(
+        text="a", init_checkpoint=folder + "/model.ckpt-3",
+        bert_config_file=write_config(tmp_path),
+        vocab_file=write_vocab(tmp_path)))
   with captured_log():
     with pytest.raises(cli.UserError, match="is a model of the task classif"):
       fill_mask.run_with(fill_mask.Settings(model_dir=folder, text="a"))

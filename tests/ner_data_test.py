@@ -153,10 +153,13 @@ def test_a_break_within_a_token_does_not_break_a_row(tmp_path):
     ("x", "a\tB-\n", "line 1, column 2: found the tag 'B-', expected O, or B-"),
     ("x", "\na\tX-A\n", "line 2, column 2: found the tag 'X-A', expected O"),
     ("x", "\tO\n", "line 1, column 1: found an empty word"),
-    ("x", "a\n", "line 1: found 1 column, expected a word and its tag"),
+    ("x", "a\n", "line 1: found 1 column, 'a', expected a word and its tag"),
+    ("x", "This is a text.\n", "line 1, column 4: found the tag 'text.', .*; a "
+     "line is one word and its tag .--tag_column., as in CoNLL-2003$"),
+    ("x", '{"text": "a"}', "line 1: found JSON, .* name that ends with .jsonl"),
     ("x", "\n \n", "x: has no words"), ("x", "", "x: has no words"),
     ("x", "a O\nb\xffO\n", "line 2: byte 2 is not UTF-8"),
-    ("x.jsonl", '{"tokens": ["a"]}', "line 1: found no tags, expected them"),
+    ("x.jsonl", '{"tokens": ["a"]}', "found no tags, which only a file"),
     ("x.jsonl", '{"text": "a"}', "line 1: found no spans"),
     ("x.jsonl", '{"words": ["a"]}', "line 1: found the names 'words', expec"),
     ("x.jsonl", "[1]", 'found a JSON list, expected .* {"tokens"'),
@@ -183,6 +186,18 @@ def test_mistakes_in_files_are_named_with_their_place(
   with pytest.raises(ValueError, match=message) as error:
     reader.read(str(path), True)
   assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_texts_to_predict_are_told_where_to_go(tmp_path):
+  path = write(tmp_path / "x", "Rome fell.\n")
+  with pytest.raises(ValueError, match="word alone; whole texts go into a "
+                     "file named .jsonl"):
+    reader.read(path, False)
+  path = write(
+      tmp_path / "x.jsonl", '{"text": "a", "spans": []}\n{"text": "b"}')
+  with pytest.raises(ValueError, match="line 2: found no spans, which the "
+                     "lines above have"):
+    reader.read(path, False)
 
 
 def test_a_column_that_is_not_there(tmp_path):

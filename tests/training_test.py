@@ -522,7 +522,8 @@ if __name__ == "__main__":
   assert process.returncode == 1
   assert process.stdout == b""
   before, after = process.stderr.decode("utf-8").split("main runs with []\n")
-  assert after == "script.py: %s; No such file or directory\n" % table
+  assert after == (
+      "script.py: --table=%s: No such file or directory\n" % table)
   assert "Traceback" not in before
 
 

@@ -165,7 +165,7 @@ class _Columns:
     """Returns the word and the tag of a row; None for no tag."""
     where = "%s, line %d" % (self._path, number)
     if self._width is None:
-      self._check_width(len(columns), where)
+      self._check_width(columns, where)
       self._width, self._first = len(columns), number
     if len(columns) != self._width:
       raise ValueError(
@@ -182,18 +182,24 @@ class _Columns:
     tag = columns[column - 1]
     if not ner_tags.is_tag(tag):
       raise ValueError(
-          "%s, column %d: found the tag %s, expected %s; --tag_column names "
-          "another column%s" % (
+          "%s, column %d: found the tag %s, expected %s; a line is one word "
+          "and its tag (--tag_column)%s" % (
               where, column, tokenization.shorten(tag), ner_tags.EXPECTED,
-              "" if self._needs_tags else
-              ", and a file to predict may have the words alone"))
+              ", as in CoNLL-2003" if self._needs_tags else
+              ", or the word alone; whole texts go into a file named .jsonl"))
     return word, tag
 
-  def _check_width(self, width, where):
+  def _check_width(self, columns, where):
     """Raises ValueError if the first row lacks a column."""
+    width = len(columns)
+    if columns[0].startswith(('{"', '[{"')):
+      raise ValueError(
+          "%s: found JSON, expected a word and its tag; for an object on each "
+          "line, give the file a name that ends with .jsonl" % where)
     if self._needs_tags and width == 1:
-      raise ValueError("%s: found 1 column, expected a word and its tag, "
-                       "separated by a tab or by spaces" % where)
+      raise ValueError(
+          "%s: found 1 column, %s, expected a word and its tag, separated by a "
+          "tab or by spaces" % (where, tokenization.shorten(columns[0])))
     for flag, column in (("word_column", self._word_column),
                          ("tag_column", self._tag_column)):
       if column and column > width:
@@ -239,9 +245,10 @@ def _read_json(lines, path, needs_tags):
            _read_text(found, where, notes))
     if one.tags is None and needs_tags or (
         sentences and (one.tags is None) != (sentences[0].tags is None)):
-      raise ValueError("%s: found no %s, expected them as in the other lines" %
-                       (where, "tags" if "tokens" in found else "spans")
-                       if one.tags is None else
+      raise ValueError("%s: found no %s, which %s" % (
+          where, "tags" if "tokens" in found else "spans",
+          "only a file to predict may lack" if needs_tags else
+          "the lines above have") if one.tags is None else
                        "%s: found tags or spans, which the lines above lack; "
                        "give them to all or to none" % where)
     sentences.append(one._replace(document=document, line=number))

@@ -6,13 +6,27 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 
-from .. import model_inputs
+from .. import checkpoints, model_inputs
 
 MASK = "[MASK]"
 
 # The likeliest pieces are one signature and those of the whole vocabulary
 # another, because answers over HTTP contain all outputs of a signature.
 LOG_PROBS_SIGNATURE = "log_probs"
+
+
+def check_checkpoint(checkpoint, flag, advice):
+  """Raises ValueError if a checkpoint has no head that knows words.
+
+  Args:
+    checkpoint: str, its prefix.
+    flag: str. What it is for, for the message.
+    advice: str. What to do.
+  """
+  if "cls/predictions/output_bias" not in checkpoints.check_readable(
+      checkpoint):
+    raise ValueError("%s: %s has no masked LM (cls/predictions); %s" % (
+        flag, checkpoint, advice))
 
 
 def guess(model, inputs):
