@@ -91,6 +91,13 @@ def load_model(settings):
           "fine-tuned one")
   elif settings.init_checkpoint:
     raise cli.UserError("give one of --model_dir and --init_checkpoint")
+  elif not (predictor.find_saved_model(settings.model_dir) or
+            checkpoints.read_record(settings.model_dir)):
+    raise cli.UserError(
+        "--model_dir=%s: is neither the folder of a pre-training, with a "
+        "run.json, nor an exported model; give the files of another model as "
+        "--init_checkpoint, --bert_config_file and --vocab_file" %
+        settings.model_dir)
   model = predictor.Predictor(
       settings.model_dir or parts.pop("init_checkpoint"),
       batch_size=settings.batch_size, **parts)

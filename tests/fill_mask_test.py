@@ -93,6 +93,7 @@ def test_a_program_hears_which_text_is_wrong(model_dir):
      "^also pass --init_checkpoint, --bert_config_file, --vocab_file$"),
     (dict(input_file="none"), "^none: there is no such file"),
     (dict(text="a", output_file="none/x"), "^--output_file=none/x: cannot be"),
+    (dict(text="a", model_dir="."), "^--model_dir=.: is neither the folder of"),
     (dict(text="a", init_checkpoint="x"),
      "^give one of --model_dir and --init_checkpoint$"),
     (dict(text=" "), "^--text: is blank; give a text$"),
