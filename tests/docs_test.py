@@ -20,6 +20,7 @@ import tensorflow.compat.v1 as tf
 
 from bert_suite import script_options
 import convert_checkpoint
+import export_fixtures
 import helpers
 import run_classifier
 import run_squad_test
@@ -157,7 +158,7 @@ class Sandbox:
       writer.write(text)
 
   def _write_model(self):
-    helpers.write_model(self._path("bert"))
+    export_fixtures.write_pretrained(self._path("bert"))
     helpers.run_main(convert_checkpoint, [
         "--init_checkpoint=" + self._path("bert/bert_model.ckpt"),
         "--bert_config_file=" + self._path("bert/bert_config.json"),

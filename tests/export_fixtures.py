@@ -1,6 +1,8 @@
 """Trained models of each task, with random weights, for tests of exports."""
 
+import json
 import os
+import shutil
 
 import tensorflow.compat.v1 as tf
 
@@ -10,6 +12,33 @@ import modeling
 import tokenization
 
 LENGTH = 16
+
+
+def build(task, config, labels=None):
+  """Makes the graph of a task's model, and so its variables."""
+  served = trained_models.TASKS[task].serve(
+      config, {"labels": labels}, {}, None, serving.OPTIONS)
+  served.build({name: tf.placeholder(tf.int32, [None, None])
+                for name in serving.SEQUENCE_INPUTS + served.extra_inputs})
+
+
+def write_pretrained(folder):
+  """Writes a small model of the sample's words, with heads of pre-training.
+
+  Args:
+    folder: str. There, for vocab.txt, bert_config.json and bert_model.ckpt.
+  """
+  sample = os.path.join(helpers.TOP, "sample_data", "sample_")
+  shutil.copy(sample + "vocab.txt", os.path.join(folder, "vocab.txt"))
+  with open(sample + "config.json") as reader:
+    config = dict(json.load(reader), max_position_embeddings=512,
+                  hidden_size=16, intermediate_size=16, num_hidden_layers=4)
+  with open(os.path.join(folder, "bert_config.json"), "w") as writer:
+    json.dump(config, writer)
+  with tf.Graph().as_default(), tf.Session() as session:
+    build("masked_lm", modeling.BertConfig.from_dict(config))
+    session.run(tf.global_variables_initializer())
+    tf.train.Saver().save(session, os.path.join(folder, "bert_model.ckpt"))
 
 
 def write_model(folder, task, record_task=None, labels=None,
@@ -28,12 +57,8 @@ def write_model(folder, task, record_task=None, labels=None,
   output_dir = str(folder / ("trained_" + task))
   vocab_file = helpers.write_vocab(folder)
   config = modeling.BertConfig(**dict(helpers.CONFIG, **changes))
-  served = trained_models.TASKS[task].serve(
-      config, {"labels": labels}, {}, None, serving.OPTIONS)
   with tf.Graph().as_default(), tf.Session() as session:
-    served.build({name: tf.placeholder(tf.int32, [None, None])
-                  for name in ("input_ids", "input_mask", "segment_ids") +
-                  served.extra_inputs})
+    build(task, config, labels)
     variables = tf.global_variables()
     tf.train.get_or_create_global_step()
     for variable in variables:  # as an optimizer leaves them behind

@@ -15,22 +15,13 @@ from bert_suite import (
 from export_fixtures import LENGTH, MODELS, write_model
 import export_model
 import helpers
+from hub_module import hub, with_module, without_module
 import modeling
 import optimization
 import predictor
 import run_classifier
 import run_classifier_with_tfhub
 import run_squad
-
-try:
-  import tensorflow_hub as hub
-except ImportError:
-  hub = None
-
-with_module = pytest.mark.skipif(
-    not hasattr(hub, "Module"), reason="hub.Module is not there")
-without_module = pytest.mark.skipif(
-    hasattr(hub, "Module"), reason="hub.Module is there")
 
 # Runs without any module of ours; arguments: a folder of requests as JSON, by
 # the name of the model, and a folder for the answers.

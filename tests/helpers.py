@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 
@@ -15,8 +14,7 @@ from absl.testing import flagsaver
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bert_suite import (
-    cli, files, input_pipeline, modeling, serving, trained_models)
+from bert_suite import cli, files, input_pipeline
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the a kettle cat sing sleep ##s ##ing "
@@ -150,29 +148,6 @@ def write_vocab(folder):
 def write_config(folder, name="bert_config.json", **changes):
   text = json.dumps(dict(CONFIG, **changes))
   return write_lines(folder / name, [[text]])
-
-
-def write_model(folder):
-  """Writes a small model of the sample's words, with heads of pre-training.
-
-  Args:
-    folder: str. There, for vocab.txt, bert_config.json and bert_model.ckpt.
-  """
-  sample = os.path.join(TOP, "sample_data", "sample_")
-  shutil.copy(sample + "vocab.txt", os.path.join(folder, "vocab.txt"))
-  with open(sample + "config.json") as reader:
-    config = dict(json.load(reader), max_position_embeddings=512,
-                  hidden_size=16, intermediate_size=16, num_hidden_layers=4)
-  with open(os.path.join(folder, "bert_config.json"), "w") as writer:
-    json.dump(config, writer)
-  with tf.Graph().as_default(), tf.Session() as session:
-    served = trained_models.TASKS["masked_lm"].serve(
-        modeling.BertConfig.from_dict(config), {"labels": None}, {}, None,
-        serving.OPTIONS)
-    served.build({name: tf.placeholder(tf.int32, [None, None])
-                  for name in serving.SEQUENCE_INPUTS + served.extra_inputs})
-    session.run(tf.global_variables_initializer())
-    tf.train.Saver().save(session, os.path.join(folder, "bert_model.ckpt"))
 
 
 def run_script(name, arguments, **environment):

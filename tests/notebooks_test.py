@@ -16,18 +16,15 @@ import sys
 import pytest
 
 import create_pretraining_data
+from export_fixtures import write_pretrained
 import export_model
 import fill_mask
 import helpers
+from hub_module import with_module
 import run_classifier
 import run_classifier_with_tfhub
 import run_pretraining
 import run_squad
-
-try:
-  import tensorflow_hub as hub
-except ImportError:  # not installed, or not made for this TensorFlow
-  hub = None
 
 FOLDER = os.path.join(helpers.TOP, "notebooks")
 NOTEBOOKS = sorted(glob.glob(os.path.join(FOLDER, "*.ipynb")))
@@ -57,6 +54,11 @@ def read_cells(path, kind="code"):
             if cell["cell_type"] == kind]
 
 
+def run_cell(text, path, names):
+  """Runs a cell of the notebook of that path, which has these names."""
+  exec(compile(text, path, "exec"), names)  # pylint: disable=exec-used
+
+
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
   """Returns a function that runs a notebook and returns its names."""
@@ -77,7 +79,7 @@ def notebook(tmp_path, monkeypatch):
       for constant, smaller in SMALLER:
         text = text.replace(constant, smaller)
       for _ in range(2):
-        exec(compile(text, path, "exec"), names)  # pylint: disable=exec-used
+        run_cell(text, path, names)
     return names, shown
 
   yield run
@@ -98,7 +100,7 @@ def model_dir(tmp_path, monkeypatch):
   """A folder with a model; BERT_DIR names it."""
   folder = tmp_path / "model"
   folder.mkdir()
-  helpers.write_model(str(folder))
+  write_pretrained(str(folder))
   monkeypatch.setenv("BERT_DIR", str(folder))
   return str(folder)
 
@@ -128,7 +130,7 @@ def test_pretraining_and_a_look_inside(notebook, model_dir, monkeypatch):
   cells = read_cells(PRETRAINING)
   for text in cells[[i for i, text in enumerate(cells)
                      if "import fill_mask" in text][0]:]:
-    exec(compile(text, PRETRAINING, "exec"), names)  # pylint: disable=exec-used
+    run_cell(text, PRETRAINING, names)
   check_look_inside(names, model_dir)
 
 
@@ -150,7 +152,7 @@ def test_squad(notebook, model_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(hub, "Module"), reason="needs hub.Module")
+@with_module
 def test_hub_classifier(notebook, model_dir):
   names, _ = notebook(HUB)
   assert names["tokenizer"].tokenize("The old window.")[0] == "the"

@@ -8,19 +8,10 @@ import tensorflow.compat.v1 as tf
 
 from bert_suite import cli, several_runs
 import helpers
+from hub_module import hub, with_module, without_module
 import modeling
 import run_classifier_with_tfhub
 import tokenization
-
-try:
-  import tensorflow_hub as hub
-except ImportError:  # not installed, or not made for this TensorFlow
-  hub = None
-
-with_module = pytest.mark.skipif(
-    not hasattr(hub, "Module"), reason="hub.Module is not there")
-without_module = pytest.mark.skipif(
-    hasattr(hub, "Module"), reason="hub.Module is there")
 
 
 def make_module_fn(vocab_file, do_lower_case):
