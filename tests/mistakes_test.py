@@ -110,7 +110,7 @@ MISTAKES = {
         r"complete\?$"),
     "sequences beyond the position table": (
         lambda folder: dict(do_train=True, max_seq_length=21),
-        "at most 20 positions .* max_seq_length, found 21$"),
+        "at most 20 positions .* --max_seq_length, found 21$"),
     "vocabulary larger than vocab_size": (
         lambda folder: dict(do_train=True, bert_config_file=write_config(
             folder, vocab_size=21)),

@@ -461,7 +461,7 @@ MISTAKES = {
     "predictions": (dict(max_predictions_per_seq=2), r"/a\.tfrecord, record 1: "
                     "found 3 values of masked_lm_ids, expected 2; give "),
     "positions": (dict(max_seq_length=21),
-                  "at most 20 positions .* max_seq_length, found 21$"),
+                  "at most 20 positions .* --max_seq_length, found 21$"),
     "no file": (dict(input_file="none-*"), "^--input_file=none-.: found no "
                 "file for 'none-.'"),
     "nothing to do": (dict(do_train=False),
