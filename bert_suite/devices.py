@@ -10,20 +10,22 @@ from . import environment  # isort: skip  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import cli, xla
+from . import cli, int8, xla
 
-COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16", "int8")
 
 # Since when TensorFlow compiles functions, and keeps them in a folder: with
 # 2.15.1 the folder made every training on a CPU fail, with 2.20 none.
 _COMPILES, _KEEPS = (2, 5), (2, 20)
+_HAS_INT8 = (2, 9)  # since when releases compute with oneDNN
 
 # There with NVIDIA's driver; to ask TensorFlow would be too late.
 _DRIVER = "/dev/nvidiactl"
 
 # Compute capabilities from which a GPU has matrix units for a type.
 _LEAST_CAPABILITY = {"bfloat16": (8, 0), "float16": (7, 0)}
-_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
+_CPU_FLAGS = {"bfloat16": ("avx512_bf16", "amx_bf16"),
+              "int8": ("avx512_vnni", "avx_vnni", "amx_int8")}
 
 
 def _version():
@@ -139,24 +141,55 @@ def check_compute_dtype(settings):
     settings: Settings of a script.
   """
   name = settings.compute_dtype
+  if name == "int8" and getattr(settings, "do_train", False):
+    raise cli.UserError("--compute_dtype=int8: computes answers only; train "
+                        "without it, then predict with it")
+  try:
+    check_dtype(name, settings.use_tpu)
+  except ValueError as error:
+    raise cli.UserError("--%s" % error) from None
+
+
+def check_dtype(name, use_tpu=False):
+  """Raises ValueError for a data type that is not known, or slow here.
+
+  Args:
+    name: str. See `modeling.Options`.
+    use_tpu: bool.
+  """
   if name not in COMPUTE_DTYPES:
-    raise cli.UserError("--compute_dtype=%s: expected %s or %s" % (
+    raise ValueError("compute_dtype=%s: expected %s or %s" % (
         name, ", ".join(COMPUTE_DTYPES[:-1]), COMPUTE_DTYPES[-1]))
-  if name == "float32":
-    return
-  if settings.use_tpu:
-    reason = "" if name == "bfloat16" else "TPUs compute in bfloat16; use that"
-  elif _version() < _COMPILES:
-    reason = "needs TensorFlow 2.5 or later, this is %s" % tf.__version__
-  elif environment.find_gpus():
-    reason = _find_slow_gpu(name)
-  elif name == "float16":
-    reason = ("CPUs compute it slower than float32" if _find_slow_cpu() else
-              "CPUs compute it slower than float32; use bfloat16")
-  else:
-    reason = _find_slow_cpu()
+  reason = _why_slow(name, use_tpu)
   if reason:
-    raise cli.UserError("--compute_dtype=%s: %s" % (name, reason))
+    raise ValueError("compute_dtype=%s: %s" % (name, reason))
+
+
+def _why_slow(name, use_tpu):
+  """Returns why a data type would be slower than float32 here, or "".
+
+  Args:
+    name: str. One of COMPUTE_DTYPES.
+    use_tpu: bool.
+  """
+  if name == "float32":
+    return ""
+  if use_tpu:
+    return "" if name == "bfloat16" else "TPUs compute in bfloat16; use that"
+  least = _HAS_INT8 if name == "int8" else _COMPILES
+  if _version() < least:
+    return "needs TensorFlow %d.%d or later, this is %s" % (
+        least + (tf.__version__,))
+  if name == "int8":
+    return ("is computed on CPUs only; use bfloat16"
+            if environment.find_gpus() else
+            _find_slow_cpu(name) or int8.find_fault())
+  if environment.find_gpus():
+    return _find_slow_gpu(name)
+  if name == "float16":
+    return ("CPUs compute it slower than float32" +
+            "; use bfloat16" * (not _find_slow_cpu("bfloat16")))
+  return _find_slow_cpu(name)
 
 
 def _find_slow_gpu(name):
@@ -171,13 +204,13 @@ def _find_slow_gpu(name):
   return ""
 
 
-def _find_slow_cpu():
-  """Returns why bfloat16 is slow on this CPU, or ""."""
+def _find_slow_cpu(name):
+  """Returns why a data type is slow on this CPU, or ""."""
   if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
     return "on a CPU it needs oneDNN; leave TF_ENABLE_ONEDNN_OPTS=0 out"
   with contextlib.suppress(OSError), open("/proc/cpuinfo") as reader:
     flags = reader.read().split()
-    if "flags" in flags and not any(flag in flags for flag in _CPU_FLAGS):
-      return ("this CPU has none of %s, so that it computes bfloat16 slower "
-              "than float32" % ", ".join(_CPU_FLAGS))
+    if "flags" in flags and not any(flag in flags for flag in _CPU_FLAGS[name]):
+      return ("this CPU has none of %s, so that it computes %s slower than "
+              "float32" % (", ".join(_CPU_FLAGS[name]), name))
   return ""

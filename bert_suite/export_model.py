@@ -78,6 +78,7 @@ def find_model(settings):
       settings.bert_config_file, settings.vocab_file, settings.do_lower_case,
       settings.max_seq_length, settings.remove_padding,
       tokenization.parse_strip_accents(settings.strip_accents),
+      settings.compute_dtype,
       **dict({name: getattr(settings, name, None)
               for name in trained_models.tasks_of_options()},
              labels=settings.labels or None))
@@ -120,6 +121,9 @@ def run_with(settings):
       raise ValueError("give --model_dir, or --task with --init_checkpoint, "
                        "--bert_config_file and --vocab_file")
     check_folders(settings)
+    if settings.hub_dir and settings.compute_dtype != "float32":
+      raise ValueError("--compute_dtype: a Hub module computes in float32; "
+                       "leave it out, or --hub_dir")
     if settings.hub_dir:
       hub_modules.import_hub()
     model = find_model(settings)

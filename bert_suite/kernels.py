@@ -61,19 +61,36 @@ def computing_in(dtype):
   """Builds with the products of `matmul` in a data type.
 
   Args:
-    dtype: str or tf.DType. float32, bfloat16 or float16.
+    dtype: str or tf.DType. float32, bfloat16 or float16; or int8, in which only
+      dense layers are computed, see `int8`, and the rest in float32.
   """
-  before = compute_dtype()
-  _local.dtype = tf.as_dtype(dtype)
+  before = getattr(_local, "dtype", tf.float32)
+  _local.dtype = (
+      tf.float32 if getattr(_local, "exact", False) else tf.as_dtype(dtype))
   try:
     yield
   finally:
     _local.dtype = before
 
 
+@contextlib.contextmanager
+def computing_exactly():
+  """Builds in float32, whatever `computing_in` says inside."""
+  _local.exact = True
+  try:
+    yield
+  finally:
+    _local.exact = False
+
+
 def compute_dtype():
-  """Returns the tf.DType of `computing_in`; float32 outside."""
-  return getattr(_local, "dtype", tf.float32)
+  """Returns the tf.DType of `computing_in`; float32 outside, and with int8."""
+  return tf.float32 if has_integers() else getattr(_local, "dtype", tf.float32)
+
+
+def has_integers():
+  """Returns whether dense layers are computed in int8."""
+  return getattr(_local, "dtype", tf.float32) == tf.int8
 
 
 def matmul(a, b, dtype=None, **transposed):

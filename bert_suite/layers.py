@@ -9,7 +9,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from . import kernels, xla
+from . import int8, kernels, xla
 
 gelu = kernels.gelu
 
@@ -108,7 +108,10 @@ def dense(input_tensor, size, activation=None, initializer=None, name="dense"):
         "kernel", [get_shape_list(input_tensor, 2)[1], size],
         initializer=initializer)
     bias = tf.get_variable("bias", [size], initializer=tf.zeros_initializer())
-    output = tf.nn.bias_add(kernels.matmul(input_tensor, kernel), bias)
+    if kernels.has_integers():
+      output = int8.dense(input_tensor, kernel, bias)
+    else:
+      output = tf.nn.bias_add(kernels.matmul(input_tensor, kernel), bias)
     return activation(output) if activation else output
 
 

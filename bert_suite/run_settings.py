@@ -41,16 +41,17 @@ class EncoderSettings(LoggingSettings):
   remove_padding: bool = option(
       "bool", True, "Compute real tokens only: the same results in less time. "
       "Always off with --use_tpu, which needs fixed shapes.")
+  compute_dtype: str = option(
+      "string", "float32", "Data type of the encoder's matrix products: "
+      "float32, bfloat16, float16, or, for answers on a CPU, int8. The others "
+      "are faster where the hardware has them, and round more; checkpoints are "
+      "float32 with each.")
 
 
 @dataclasses.dataclass
 class ComputeSettings(EncoderSettings):
-  """How encoder and training are computed, and in what data type."""
+  """How encoder and training are compiled."""
 
-  compute_dtype: str = option(
-      "string", "float32", "Data type of the encoder's matrix products: "
-      "float32, bfloat16 or float16. The others are faster where the hardware "
-      "has them, and round more; checkpoints are float32 with each.")
   use_xla: object = option(
       "switch", "auto",
       "Compile layers and update with XLA; auto does so on GPUs.")
@@ -155,6 +156,13 @@ class EvaluationSettings(script_options.Settings):
   early_stopping_patience: int = option(
       "integer", None, "Stop training after N evaluations in a row that are no "
       "better than the best.", lower_bound=1)
+  calibrate_on: str = option(
+      "string", None, "dev: evaluate the dev set in float32 too, say what "
+      "--compute_dtype changes, and stop before predictions and export if it "
+      "loses more than --allowed_loss. Needs --do_eval.")
+  allowed_loss: float = option(
+      "float", 0.4, "Points of the task's figure, such as hundredths of an "
+      "accuracy, that --compute_dtype may lose.", lower_bound=0.0)
 
 
 @dataclasses.dataclass
@@ -274,15 +282,14 @@ def model_options(settings):
 def serving_options(settings):
   """Returns the `modeling.Options` of a model that answers requests.
 
-  They do not depend on what trains it: the answers come from CPU or GPU.
-
   Args:
     settings: Settings of a script.
   """
   values = fields_given(modeling.Options, settings)
-  # The machine that answers may not have what the one that trains has.
-  return dataclasses.replace(serving.OPTIONS, **dict(
-      values, compute_dtype="float32"))
+  if getattr(settings, "do_train", False):
+    # The machine that answers may not have what the one that trains has.
+    values["compute_dtype"] = "float32"
+  return dataclasses.replace(serving.OPTIONS, **values)
 
 
 def optimizer_values(settings):

@@ -1,9 +1,11 @@
 """A run of any task: it reads, trains, evaluates, predicts and exports."""
 
 import contextlib
+import copy
 import gc
 import json
 import os
+import tempfile
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -11,8 +13,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     accumulation, best_model, checkpoints, cli, cluster, devices, faults, hooks,
-    input_pipeline, placement, progress, record_order, run_settings, serving,
-    tasks, training, training_state)
+    input_pipeline, kernels, placement, progress, record_order, run_settings,
+    serving, tasks, training, training_state)
 
 
 def start(settings, computes=True):
@@ -49,6 +51,15 @@ def read(task):
   if getattr(task.settings, "export_dir", None) and not task.is_served():
     raise ValueError("--export_dir: the task %s cannot be served; leave the "
                      "flag out" % task.name)
+  calibrate_on = getattr(task.settings, "calibrate_on", None)
+  if calibrate_on not in (None, "dev"):
+    raise ValueError("--calibrate_on=%s: expected dev, the set of --do_eval" %
+                     calibrate_on)
+  if calibrate_on and (task.settings.do_train or "eval" not in task.asked() or
+                       task.settings.compute_dtype == "float32"):
+    raise ValueError("--calibrate_on=dev: compares --compute_dtype=int8 with "
+                     "float32 in an evaluation; also pass that and --do_eval, "
+                     "and leave --do_train out")
   task.check()
   return task.read_all()
 
@@ -86,6 +97,8 @@ def _run(task, examples, on_log, joined):
       if task.settings.do_train:
         current.train()
       checkpoint, results = current.evaluate_at_end()
+      if getattr(task.settings, "calibrate_on", None):
+        _check_loss(task, current.data["eval"], checkpoint, results)
       if "predict" in current.data:
         task.predict(current.estimator, current.data["predict"], checkpoint)
     results = task.finish() or results
@@ -337,6 +350,42 @@ class _Run:
     return checkpoint, results
 
 
+def _check_loss(task, data, checkpoint, results):
+  """Says what a data type changes; raises UserError if it loses too much.
+
+  Args:
+    task: tasks.Task.
+    data: tasks.Data of its dev set.
+    checkpoint: str.
+    results: dict from the name of a figure to its value, in that data type.
+  """
+  plain = copy.copy(task)
+  plain.settings = copy.copy(task.settings)
+  with tempfile.TemporaryDirectory() as folder, kernels.computing_exactly():
+    plain.settings.output_dir = folder  # its own results stay where they are
+    tf.logging.info("The same in float32:")
+    exact = plain.evaluate(
+        _make_estimator(
+            plain, 0, training_state.State(0), None, checkpoint,
+            placement.of_one_process(plain.settings)), data, checkpoint)
+  dtype, loss = task.settings.compute_dtype, 0.0
+  for name in sorted(set(results).intersection(exact) - {"global_step"}):
+    # Fractions of 1 but for SQuAD's, which are in percent.
+    points = (100 if name.startswith("eval_") else 1) * (
+        results[name] - exact[name])
+    if "loss" not in name:
+      tf.logging.info("%s: %.4f in %s, %.4f in float32, %+.2f points", name,
+                      results[name], dtype, exact[name], points)
+    if name == task.best_metric:
+      loss = -points
+  allowed = task.settings.allowed_loss
+  if loss > allowed:
+    raise cli.UserError(
+        "--compute_dtype=%s: loses %.2f points of %s on the dev set, more than "
+        "--allowed_loss=%g; use float32 or bfloat16, or allow more" % (
+            dtype, loss, task.best_metric, allowed))
+
+
 def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,
                     sessions, num_parts=1):
   """Makes the estimator of a task; see `training.make_estimator`.
@@ -413,12 +462,14 @@ def _train_for_chief(task, examples, on_log, joined):
 def _export(task, checkpoint):
   """Exports the model of a checkpoint into --export_dir."""
   settings, basic = task.settings, task.tokenizer.basic_tokenizer
+  options = run_settings.serving_options(settings)
   with cli.user_errors():
     served = task.serve(
         task.config, task.served_options(), task.training_values(),
-        checkpoint, run_settings.serving_options(settings))
+        checkpoint, options)
     serving.export_saved_model(
         served, checkpoint, settings.vocab_file, serving.make_settings(
             served, settings.max_seq_length, basic.do_lower_case,
-            basic.strip_accents, task.config.type_vocab_size),
+            basic.strip_accents, task.config.type_vocab_size,
+            options.compute_dtype),
         settings.export_dir)

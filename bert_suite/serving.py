@@ -15,8 +15,8 @@ from . import environment  # isort: skip  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, faults, files, json_files, modeling,
-    padding)
+    checkpoint_fit, checkpoints, cli, devices, faults, files, int8, json_files,
+    modeling, padding)
 
 # What every task reads, int32 [B, S] each.
 SEQUENCE_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -141,6 +141,7 @@ def open_session(task, checkpoint):
     with _closed_if_it_fails(session):
       try:
         saver.restore(session, files.literal(checkpoint))
+        session.run(tf.local_variables_initializer())
       except tf.errors.OpError as error:
         raise ValueError("%s: cannot be loaded (%s); is it whole, and is there "
                          "memory for it?" % (
@@ -179,7 +180,7 @@ def run(served, signature, arrays):
 
 
 def make_settings(task, max_seq_length, do_lower_case, strip_accents=None,
-                  type_vocab_size=None):
+                  type_vocab_size=None, compute_dtype="float32"):
   """Returns the content of a model's model.json, a dict.
 
   Args:
@@ -196,6 +197,8 @@ def make_settings(task, max_seq_length, do_lower_case, strip_accents=None,
     settings["strip_accents"] = bool(strip_accents)
   if type_vocab_size == 1:
     settings["type_vocab_size"] = type_vocab_size
+  if compute_dtype != "float32":
+    settings["compute_dtype"] = compute_dtype
   return settings
 
 
@@ -241,7 +244,7 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
             served.session, [tf.saved_model.tag_constants.SERVING],
             signature_def_map=signatures,
             assets_collection=[tf.constant(asset) for asset in assets],
-            saver=tf.train.Saver(tf.global_variables()),
+            saver=tf.train.Saver(int8.variables_to_save()),
             strip_default_attrs=True)
         builder.save()
 
@@ -269,6 +272,7 @@ def load_saved_model(path):
     checkpoints.check_fields(dict(settings, training=settings))
     for name in ("task", "do_lower_case", "max_seq_length"):
       settings[name]
+    devices.check_dtype(settings.get("compute_dtype", "float32"))
     with tf.Graph().as_default() as graph:
       session = _new_session()
       with _closed_if_it_fails(session):

@@ -15,8 +15,9 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_files, checkpoints, cli, features, model_inputs, modeling,
-    run_classifier, run_ner, run_pretraining, run_squad, serving, tokenization)
+    checkpoint_files, checkpoints, cli, devices, features, model_inputs,
+    modeling, run_classifier, run_ner, run_pretraining, run_squad, serving,
+    tokenization)
 
 
 class TrainedModel(collections.namedtuple(
@@ -54,7 +55,8 @@ def find_task(name, source=None):
 
 def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
          vocab_file=None, do_lower_case=None, max_seq_length=None,
-         remove_padding=True, strip_accents=None, **options):
+         remove_padding=True, strip_accents=None, compute_dtype="float32",
+         **options):
   """Finds the parts of a trained model.
 
   Args:
@@ -69,6 +71,7 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
     max_seq_length: int.
     remove_padding: bool. See `modeling.Options`.
     strip_accents: bool. See FullTokenizer; None for what was used in training.
+    compute_dtype: str. One of `devices.COMPUTE_DTYPES`.
     **options: "labels", list of str, or str with commas, of classifiers and
       ner, and "problem_type", one of problem_types.KINDS, of classifiers;
       "tag_scheme", str, and "valid_tags_only", bool, of ner;
@@ -87,6 +90,7 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
        "bert_config_file": bert_config_file, "vocab_file": vocab_file},
       {"do_lower_case": do_lower_case, "remove_padding": remove_padding,
        "strip_accents": strip_accents}, max_seq_length)
+  devices.check_dtype(compute_dtype)
   check_names(options, argument_names())
   options["labels"] = _split_labels(options.get("labels"))
   model_dir, init_checkpoint, bert_config_file, vocab_file = [
@@ -129,10 +133,12 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
     options[name] = options.get(name) or record.get(name)
   served = task_class.serve(
       config, options, training, init_checkpoint, dataclasses.replace(
-          serving.OPTIONS, remove_padding=remove_padding))
+          serving.OPTIONS, remove_padding=remove_padding,
+          compute_dtype=compute_dtype))
   return TrainedModel(
       served, init_checkpoint, config, vocab_file, serving.make_settings(
-          served, length, do_lower_case, strip_accents, config.type_vocab_size))
+          served, length, do_lower_case, strip_accents, config.type_vocab_size,
+          compute_dtype))
 
 
 def argument_names():

@@ -197,7 +197,7 @@ if __name__ == "__main__":
     ("run_ner", "eval_file", "use --dev_file and --test_file"),
     ("run_classifier", "fp16", "use --compute_dtype=bfloat16, or float16 on"),
     ("run_squad", "nobf16", "use --compute_dtype=bfloat16, or float16 on"),
-    ("export_model", "fp16", "leave it out: everything is computed in"),
+    ("fill_mask", "fp16", "leave it out: everything is computed in"),
     ("run_classifier", "weight_decay", "leave it out: it is 0.01"),
     ("run_classifier", "early_stopping", "use --early_stopping_patience"),
     ("run_squad", "metric_for_best_model", "use --best_metric"),
