@@ -11,17 +11,11 @@ import transformers_peer
 
 FLAGS = flags.FLAGS
 
-# What transformers calls the forms of GELU; of the tanh form, the name under
-# which torch computes it fastest.
-ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "gelu_new": "gelu_pytorch_tanh",
-               "gelu_erf": "gelu"}
-
 
 def read_config(path):
   """Returns a bert_config.json as transformers takes it, a dict."""
-  config = modeling.BertConfig.from_json_file(path).to_dict()
-  activation = config["hidden_act"]
-  return dict(config, hidden_act=ACTIVATIONS.get(activation, activation))
+  return transformers_peer.convert_config(
+      modeling.BertConfig.from_json_file(path))
 
 
 class FineTuner:

@@ -28,7 +28,7 @@ def define_flags(layers=12, hidden=768):
       "must be a multiple of %d, the size of a head" % SIZE_PER_HEAD)
 
 
-def make_config(layers, hidden, vocab_size):
+def make_config(layers, hidden, vocab_size, **changes):
   """Makes a BertConfig of the published models' proportions."""
   return modeling.BertConfig(
       vocab_size=vocab_size,
@@ -36,11 +36,11 @@ def make_config(layers, hidden, vocab_size):
       num_hidden_layers=layers,
       num_attention_heads=hidden // SIZE_PER_HEAD,
       intermediate_size=4 * hidden,
-      type_vocab_size=2)
+      type_vocab_size=2, **changes)
 
 
 def write_classifier(folder, config, labels, vocab_file, max_seq_length,
-                     seed=None):
+                     seed=None, init_checkpoint=None):
   """Writes what training a classifier leaves, with random weights.
 
   Args:
@@ -50,12 +50,17 @@ def write_classifier(folder, config, labels, vocab_file, max_seq_length,
     vocab_file: str. Uncased vocabulary.
     max_seq_length: int. S.
     seed: int. Seed of the weights, None for any.
+    init_checkpoint: str. Has weights of the encoder; None for random ones.
   """
   task = run_classifier.serving_task(config, labels)
   with tf.Graph().as_default(), tf.Session() as session:
     tf.set_random_seed(seed)
     task.build({name: tf.placeholder(tf.int32, [None, None])
                 for name in serving.SEQUENCE_INPUTS})
+    if init_checkpoint:
+      tf.train.init_from_checkpoint(
+          init_checkpoint, modeling.get_assignment_map_from_checkpoint(
+              tf.trainable_variables(), init_checkpoint)[0])
     tf.train.get_or_create_global_step()
     session.run(tf.global_variables_initializer())
     tf.train.Saver().save(

@@ -1,29 +1,37 @@
-"""Times predictions beside PyTorch and Hugging Face transformers.
+"""Times predictions beside PyTorch, Hugging Face transformers, ONNX Runtime.
 
   python benchmarks/transformers_inference.py --data_dir=glue \
     --vocab_file=vocab.txt --torch_python=/tmp/torch_env/bin/python
 
 Text in, probabilities out, tokenization included, by a classifier with the same
-random weights: ours through `Predictor.predict`, theirs with BertTokenizerFast,
-each batch padded to its longest sentence, and torch.inference_mode. torch is in
-an environment of its own, see transformers_peer.py. The sentences (or pairs)
-are those of --data_sets in the order of their file, --chunk at a time; each
-chunk is answered in three ways, whose order goes round from chunk to chunk:
+weights on all sides, random or with the encoder of --init_checkpoint and
+--bert_config_file. torch is in an environment of its own, see
+transformers_peer.py. The sentences (or pairs) are those of --data_sets in the
+order of their file, --chunk at a time. Each chunk is answered by every one of
+--sides, whose order goes round from chunk to chunk, in batches of --batch_size
+in the order of the file; --batch_size=1 times one text after the other.
 
-  HF           batches of --batch_size, in the order of the file
-  ours         the same batches, a call of `predict` each
-  ours sorted  the whole chunk in one call, which puts sentences of similar
-               lengths together
+  hf-float32     transformers: BertTokenizerFast, each batch padded to its
+  hf-bfloat16    longest sentence, torch.inference_mode; all of the model in
+                 bfloat16
+  onnx-int8      the same tokenizer and batches; the model exported and
+                 quantized by onnxruntime.quantization.quantize_dynamic. Needs
+                 `pip install onnx onnxruntime` there
+  ours-float32   `Predictor.predict`, a call for each batch
+  ours-bfloat16  and ours-int8: the same, with that compute_dtype
+  ... sorted     the whole chunk in one call, which puts sentences of similar
+                 lengths together
 
-The first --warmup chunks of a data set are not counted. Prints the environment
-of both; for each data set a table of the seconds of each chunk, how far the
-probabilities of both are apart at most; what waiting cost; and, last, for each
-data set, where sentences/s and ratios are medians over the chunks:
-
-  MRPC: HF <n> sentences/s, ours <n>, ratio <r> (<min> to <max>), ours sorted
-    <n>, ratio <r> (<min> to <max>)
+Without --sides, all that this machine can compute. The first --warmup chunks of
+a data set are not counted. Prints what each side is; a line per turn; what
+waiting cost; and, last, a table for each data set: sentences/s; with
+--batch_size=1 the milliseconds of a sentence, median and 99th percentile; how
+many times faster ours-int8 (else the last of ours) is, both in the order of the
+file unless it says sorted; all medians over the turns; and how far
+probabilities are from those of the first side at most.
 """
 
+import collections
 import os
 import sys
 import tempfile
@@ -37,6 +45,7 @@ import tensorflow.compat.v1 as tf
 
 from bert_suite import checkpoints
 import lengths
+import modeling
 import predictor
 import pretraining_data
 import tokenization
@@ -44,9 +53,22 @@ import transformers_peer
 
 FLAGS = flags.FLAGS
 
-SIDES = ("HF", "ours", "ours sorted")
-ROW = "%8s %9s %12s %12s %8s %8s"
+# From the name to the data type.
+PEERS = {"hf-float32": "float32", "hf-bfloat16": "bfloat16",
+         "onnx-int8": "int8"}
+OURS = {"ours-float32": "float32", "ours-bfloat16": "bfloat16",
+        "ours-int8": "int8"}
 SETS = {"train": "get_train_examples", "dev": "get_dev_examples"}
+
+
+class Side(collections.namedtuple("Side", "name answer")):
+  """One way to answer.
+
+  Attributes:
+    name: str.
+    answer: function of a list of (str, str or None) that returns probabilities
+      and the seconds of each batch, two arrays.
+  """
 
 
 def define_flags():
@@ -56,6 +78,12 @@ def define_flags():
   flags.DEFINE_string("data_dir", None, "Folder with a folder per data set.",
                       required=True)
   flags.DEFINE_string("vocab_file", None, "Uncased vocabulary.", required=True)
+  flags.DEFINE_list("sides", None, "Sides to time; all that this machine can "
+                    "compute without it.")
+  flags.DEFINE_string("init_checkpoint", None, "Checkpoint of the encoder; "
+                      "random weights without it.")
+  flags.DEFINE_string("bert_config_file", None, "Config of the model, instead "
+                      "of --layers and --hidden.")
   flags.DEFINE_list("data_sets", ["MRPC", "SST-2"], "Data sets: %s." %
                     ", ".join(sorted(lengths.PROCESSORS)))
   flags.DEFINE_enum("set", "train", sorted(SETS), "Which file of theirs.")
@@ -110,128 +138,167 @@ def as_texts(pairs):
   return [pair if pair[1] else pair[0] for pair in pairs]
 
 
-def ask_peer(peer, chunk):
-  """Returns the probabilities and the seconds of transformers."""
-  seconds, probabilities = 0.0, []
-  for batch in in_batches(chunk):
-    texts, others = zip(*batch)
-    answer = peer.ask(texts=texts, pairs=others if any(others) else None)
-    seconds += answer["seconds"]
-    probabilities += answer["probabilities"]
-  return np.array(probabilities), seconds
+def ask_peer(peer, batches):
+  """Returns the probabilities and the seconds of each batch of a peer."""
+  columns = [list(zip(*batch)) for batch in batches]
+  answer = peer.ask(batches=[
+      (texts, others if any(others) else None) for texts, others in columns])
+  return np.array(answer["probabilities"]), np.array(answer["seconds"])
 
 
 def predict(model, batches):
-  """Returns the probabilities and the seconds of a Predictor."""
-  began = time.perf_counter()
-  probabilities = [model.predict(as_texts(batch)) for batch in batches]
-  return np.concatenate(probabilities), time.perf_counter() - began
+  """Returns the probabilities and the seconds of each batch of a Predictor."""
+  probabilities, seconds = [], []
+  for batch in batches:
+    began = time.perf_counter()
+    probabilities.append(model.predict(as_texts(batch)))
+    seconds.append(time.perf_counter() - began)
+  return np.concatenate(probabilities), np.array(seconds)
 
 
-def take_turn(number, chunk, model, peer):
-  """Answers a chunk in three ways.
+def take_turn(number, chunk, sides):
+  """Answers a chunk in all ways.
 
   Args:
     number: int. Says which goes first.
     chunk: list of (str, str or None).
-    model: Predictor.
-    peer: transformers_peer.Peer.
+    sides: list of Side.
 
   Returns:
-    list of seconds, in the order of SIDES, and the largest difference between
-    the probabilities of any two.
+    list of the seconds of each side's batches, arrays, and of the largest
+    differences of its probabilities from those of the first side.
   """
-  ways = [lambda: ask_peer(peer, chunk),
-          lambda: predict(model, in_batches(chunk)),
-          lambda: predict(model, [chunk])]
-  seconds, answers = [None] * len(SIDES), [None] * len(SIDES)
-  for place in range(len(SIDES)):
-    side = (number + place) % len(SIDES)
-    answers[side], seconds[side] = ways[side]()
-  return seconds, np.max(np.ptp(answers, axis=0))
+  answers, seconds = [None] * len(sides), [None] * len(sides)
+  for place in range(len(sides)):
+    turn = (number + place) % len(sides)
+    answers[turn], seconds[turn] = sides[turn].answer(chunk)
+  return seconds, [np.abs(one - answers[0]).max() for one in answers]
 
 
-def measure(name, chunks, model, peer):
-  """Takes the turns of one data set and prints them as a table.
+def measure(name, chunks, sides):
+  """Takes the turns of one data set.
 
   Args:
     name: str. The data set.
     chunks: list, of `read_chunks`.
-    model: Predictor.
-    peer: transformers_peer.Peer.
+    sides: list of Side.
 
   Returns:
-    The line that sums it up, str, and the seconds of all turns, counted or not,
-    float [turns, SIDES].
+    The table that sums it up, str.
   """
-  print("\n%s: %s, chunks of %d\n" % (name, FLAGS.set, FLAGS.chunk) + ROW % (
-      ("turn",) + tuple(side + ", s" for side in SIDES) + ("ours", "sorted")))
+  print("\n%s, seconds:" % name)
   taken, apart = [], []
   for turn, chunk in enumerate(chunks, 1 - FLAGS.warmup):
-    seconds, difference = take_turn(turn, chunk, model, peer)
+    seconds, differences = take_turn(turn, chunk, sides)
+    print("%s: %s" % (turn if turn > 0 else "warm-up", ", ".join(
+        "%s %.3f" % (side.name, one.sum())
+        for side, one in zip(sides, seconds))), flush=True)
     taken.append(seconds)
-    apart.append(difference)
-    print_row(turn if turn > 0 else "warm-up", seconds)
-  taken = np.array(taken)
-  counted = taken[FLAGS.warmup:]
-  print_row("median", np.median(counted, axis=0))
-  print("Probabilities are apart by at most %.1g" % max(apart))
-  speeds = FLAGS.chunk / np.median(counted, axis=0)
-  ratios = counted[:, :1] / counted[:, 1:]
-  return "%s: HF %.4g sentences/s, %s" % (name, speeds[0], ", ".join(
-      "%s %.4g, ratio %.2f (%.2f to %.2f)" % (
-          side, speed, np.median(column), column.min(), column.max())
-      for side, speed, column in zip(SIDES[1:], speeds[1:], ratios.T))), taken
+    apart.append(differences)
+  return "%s, %s: %d turns of %d, batches of %d\n%s" % (
+      name, FLAGS.set, FLAGS.chunks, FLAGS.chunk, FLAGS.batch_size,
+      format_table([side.name for side in sides], taken[FLAGS.warmup:],
+                   np.max(apart, axis=0), FLAGS.chunk, FLAGS.batch_size == 1))
 
 
-def print_row(title, seconds):
-  """Prints a row of the table."""
-  theirs, ours, in_order = seconds
-  print(ROW % ((title,) + tuple("%.3f" % each for each in seconds) +
-               ("%.2f" % (theirs / ours), "%.2f" % (theirs / in_order))),
-        flush=True)
+def format_table(names, taken, apart, chunk, has_single):
+  """Formats what was measured.
+
+  Args:
+    names: list of str, of the sides.
+    taken: list, for each turn and side, of the seconds of its batches.
+    apart: list of float, for each side.
+    chunk: int. Sentences per turn.
+    has_single: bool. A batch is one sentence.
+
+  Returns:
+    str, a line for each side, as the top of this file says.
+  """
+  base = [name for name in names if name in OURS]
+  base = "ours-int8" if "ours-int8" in base else (base or names)[-1]
+  totals = np.array([[np.sum(one) for one in turn] for turn in taken])
+  ratios = totals / totals[:, names.index(base), np.newaxis]
+  lines = ["%-20s %11s %s %24s %8s" % (
+      "side", "sentences/s", "%8s %8s" % ("p50, ms", "p99, ms") * has_single,
+      base + " is faster", "apart")]
+  for i, name in enumerate(names):
+    ratio = ratios[:, i]
+    each = 1000 * np.concatenate([turn[i] for turn in taken])
+    lines.append("%-20s %11.4g %s %24s %8.1g" % (
+        name, chunk / np.median(totals[:, i]),
+        "%8.4g %8.4g" % tuple(np.percentile(each, [50, 99])) * has_single,
+        "%.2f (%.2f to %.2f)" % (np.median(ratio), ratio.min(), ratio.max()),
+        apart[i]))
+  return "\n".join(lines)
 
 
 def start(folder):
-  """Makes the models of both sides, with the same weights.
+  """Makes the models of all sides, with the same weights.
 
   Args:
     folder: str. For files on the way.
 
   Returns:
-    Predictor, transformers_peer.Peer.
+    list of Side; and a dict from name to transformers_peer.Peer.
   """
-  config = random_models.make_config(
-      FLAGS.layers, FLAGS.hidden,
-      len(tokenization.load_vocab(FLAGS.vocab_file)))
+  unknown = set(FLAGS.sides or []).difference(PEERS, OURS)
+  if unknown:
+    sys.exit("--sides: found %s, expected any of %s" % (
+        min(unknown), ", ".join([*PEERS, *OURS])))
+  vocab_size = len(tokenization.load_vocab(FLAGS.vocab_file))
+  # GELU as transformers has it, or its exports are slower.
+  config = (modeling.BertConfig.from_json_file(FLAGS.bert_config_file)
+            if FLAGS.bert_config_file else random_models.make_config(
+                FLAGS.layers, FLAGS.hidden, vocab_size, hidden_act="gelu_erf"))
   random_models.write_classifier(
       folder, config, ["0", "1"], FLAGS.vocab_file, FLAGS.max_seq_length,
-      FLAGS.seed)
+      FLAGS.seed, FLAGS.init_checkpoint)
   weights = os.path.join(folder, "weights.npz")
   write_weights(checkpoints.find_checkpoint(folder), weights)
-  peer = transformers_peer.Peer(
-      task="answer", head="classifier", config=config.to_dict(),
-      seed=FLAGS.seed, weights=weights, vocab_file=FLAGS.vocab_file,
-      max_seq_length=FLAGS.max_seq_length, do_lower_case=True)
-  return predictor.Predictor(folder, batch_size=FLAGS.batch_size), peer
+  print("%d layers, hidden size %d, length at most %d" % (
+      config.num_hidden_layers, config.hidden_size, FLAGS.max_seq_length))
+  sides, peers = [], {}
+  for name in FLAGS.sides or [*PEERS, *OURS]:
+    try:
+      if name in PEERS:
+        peers[name] = transformers_peer.Peer(
+            task="answer", head="classifier", dtype=PEERS[name],
+            config=transformers_peer.convert_config(config), seed=FLAGS.seed,
+            weights=weights, vocab_file=FLAGS.vocab_file, do_lower_case=True,
+            max_seq_length=FLAGS.max_seq_length)
+        sides.append(Side(name, lambda chunk, peer=peers[name]: ask_peer(
+            peer, in_batches(chunk))))
+        print("%s: %s" % (name, peers[name].description), flush=True)
+        continue
+      model = predictor.Predictor(folder, batch_size=FLAGS.batch_size,
+                                  compute_dtype=OURS[name])
+    except (ImportError, ValueError) as error:
+      if FLAGS.sides:
+        sys.exit(str(error))
+      print("%s left out: %s" % (name, error), flush=True)
+      continue
+    sides.append(Side(name, lambda chunk, model=model: predict(
+        model, in_batches(chunk))))
+    if FLAGS.batch_size > 1:
+      sides.append(Side(name + " sorted", lambda chunk, model=model: predict(
+          model, [chunk])))
+  return sides, peers
 
 
 def main(_):
-  """Makes both models, measures and sums up."""
+  """Makes the models, measures and sums up."""
   chunks = {name: read_chunks(name) for name in FLAGS.data_sets}
   pretraining_data.print_environment()
-  print("%d layers, hidden size %d, batch %d, length at most %d" % (
-      FLAGS.layers, FLAGS.hidden, FLAGS.batch_size, FLAGS.max_seq_length))
   with tempfile.TemporaryDirectory() as folder:
-    model, peer = start(folder)
-  print("Peer: " + peer.description, flush=True)
-  results = [measure(name, chunks[name], model, peer)
-             for name in FLAGS.data_sets]
-  peer.close()
-  theirs, ours, in_order = sum(taken.sum(axis=0) for _, taken in results)
-  print()
-  peer.print_waiting(ours + in_order, theirs)
-  print("\n" + "\n".join(summary for summary, _ in results))
+    sides, peers = start(folder)
+  results = [measure(name, chunks[name], sides) for name in FLAGS.data_sets]
+  print("\nCPU seconds that waiting took: %s" % ", ".join(
+      "%s %.2f, this process for it %.2f" % (
+          name, peer.idle_cpu, peer.waiting_cpu)
+      for name, peer in peers.items()))
+  for peer in peers.values():
+    peer.close()
+  print("\n" + "\n\n".join(results))
 
 
 if __name__ == "__main__":

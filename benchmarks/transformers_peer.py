@@ -23,6 +23,11 @@ from absl import flags
 
 FLAGS = flags.FLAGS
 
+# What transformers calls the forms of GELU; of the tanh form, the name under
+# which torch computes it fastest.
+ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "gelu_new": "gelu_pytorch_tanh",
+               "gelu_erf": "gelu"}
+
 PAUSE = 0.05  # seconds
 WORKER = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "transformers_worker.py")
@@ -35,6 +40,12 @@ def define_flags():
                       required=True)
 
 
+def convert_config(config):
+  """Returns a BertConfig as transformers takes it, a dict."""
+  return dict(config.to_dict(), hidden_act=ACTIVATIONS.get(
+      config.hidden_act, config.hidden_act))
+
+
 class Peer:
   """The process; see transformers_worker.py for settings and requests."""
 
@@ -43,6 +54,9 @@ class Peer:
 
     Args:
       **settings: values for JSON.
+
+    Raises:
+      ImportError: its environment lacks a package that the task needs.
     """
     # Weights are random and the vocabulary a file: nothing is downloaded.
     offline = dict(os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
@@ -55,7 +69,12 @@ class Peer:
           FLAGS.torch_python, error))
     self.idle_cpu = 0.0  # seconds of CPU that it used while it had to wait
     self.waiting_cpu = 0.0  # that this process used while it waited for it
-    self.description = self._ask(dict(settings, pause=PAUSE))["description"]
+    answer = self._ask(dict(settings, pause=PAUSE))
+    if "missing" in answer:
+      self.close()
+      raise ImportError("--torch_python=%s: %s" % (
+          FLAGS.torch_python, answer["missing"]))
+    self.description = answer["description"]
 
   def ask(self, **request):
     """Returns the answer to a request, a dict."""

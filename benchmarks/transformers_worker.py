@@ -14,7 +14,8 @@ Settings:
   pause     float, seconds in which its threads come to rest after an answer
   device    "cpu", which is the default, or "cuda"
   dtype     "float32", the default, whose products are TensorFloat-32 on a GPU,
-            or "bfloat16" to autocast to
+            or "bfloat16", to train to autocast to; to answer also "int8", which
+            is ONNX Runtime's dynamic quantization, needs onnx and onnxruntime
   compile   bool. Uses torch.compile
   weights, vocab_file, max_seq_length, do_lower_case    to answer
   weights, data, batch_size, learning_rate, num_epochs  to fine-tune
@@ -23,11 +24,12 @@ Settings:
 
 A request to train is a batch {name: list}, named as steps.py names it; the
 answer holds the seconds of the step, and the most bytes of a GPU in use so far.
-A request to answer is {"texts": list, "pairs": list or null}; the answer holds
-seconds and probabilities. A request to fine-tune is {"seed": int}: the model is
-trained, from the weights and a new head, and the answer holds the logits of the
-dev set; of a tagger, those of the positions whose label is not -100. A request
-to encode is {"texts": list}, and the answer holds their vectors.
+A request to answer is {"batches": list of (texts, pairs or null)}; the answer
+holds the probabilities of all texts and the seconds of each batch. A request to
+fine-tune is {"seed": int}: the model is trained, from the weights and a new
+head, and the answer holds the logits of the dev set; of a tagger, those of the
+positions whose label is not -100. A request to encode is {"texts": list}, and
+the answer holds their vectors.
 
 "idle_cpu" in each answer are the seconds of CPU that this process used while it
 waited for the request, after the pause: near 0, or it slows down what runs
@@ -35,10 +37,13 @@ meanwhile.
 """
 
 import json
+import logging
 import os
 import re
 import sys
+import tempfile
 import time
+import warnings
 
 import numpy as np
 import torch
@@ -50,6 +55,7 @@ MODELS = {
     "squad": transformers.BertForQuestionAnswering,
     "pretraining": transformers.BertForPreTraining,
 }
+INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 IGNORED = -100  # the label of tokens that are not to be predicted
 
 
@@ -142,26 +148,70 @@ def make_trainer(settings):
 
 def make_answerer(settings):
   """Makes the function that answers texts, and says how it does it."""
-  model = make_model(settings).eval()
+  is_onnx = settings["dtype"] == "int8"
+  model = make_model(dict(settings, config=dict(
+      settings["config"],
+      **{"attn_implementation": "eager"} if is_onnx else {}))).eval()
   load_weights(model, settings["weights"])
   with open(settings["vocab_file"], encoding="utf-8") as reader:
     vocab = {token.rstrip("\n"): i for i, token in enumerate(reader)}
   tokenizer = transformers.BertTokenizerFast(
       vocab, do_lower_case=settings["do_lower_case"])
+  if is_onnx:
+    compute, description = make_onnx_model(model)
+  else:
+    # Faster than autocast, which converts the weights each time.
+    model = model.to(getattr(torch, settings["dtype"]))
+    description = describe(model)
 
-  def answer(request):
+    def compute(inputs):
+      return model(**inputs).logits
+
+  def answer_batch(texts, pairs):
     start = time.perf_counter()
     inputs = tokenizer(
-        request["texts"], request["pairs"], padding=True, truncation=True,
+        texts, pairs, padding=True, truncation=True,
         max_length=settings["max_seq_length"], return_tensors="pt")
     with torch.inference_mode():
-      probabilities = torch.softmax(model(**inputs).logits, dim=-1).tolist()
-    return {"seconds": time.perf_counter() - start,
-            "probabilities": probabilities,
-            "tokens": int(inputs["attention_mask"].sum())}
+      probabilities = torch.softmax(compute(inputs).float(), dim=-1).tolist()
+    return probabilities, time.perf_counter() - start
 
-  return answer, "%s, %s tokenizer" % (
-      describe(model), "fast" if tokenizer.is_fast else "slow")
+  def answer(request):
+    probabilities, seconds = zip(*[
+        answer_batch(*batch) for batch in request["batches"]])
+    return {"probabilities": sum(probabilities, []), "seconds": seconds}
+
+  return answer, "%s, %s, %s tokenizer" % (
+      description, settings["dtype"],
+      "fast" if tokenizer.is_fast else "slow")
+
+
+def make_onnx_model(model):
+  """Exports a model and quantizes it; returns what computes it, as torch does.
+
+  ONNX Runtime fuses what it can when it loads a model. Its optimizer for
+  transformers, run before, fuses attention too, and was slower in 8 bits.
+  """
+  import onnxruntime  # which the other tasks do not need
+  from onnxruntime import quantization
+  inputs = torch.ones([2, 8], dtype=torch.int64)
+  logging.getLogger().setLevel(logging.ERROR)
+  with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    path, quantized = [os.path.join(folder, name) for name in ("a", "b")]
+    torch.onnx.export(
+        model, (dict.fromkeys(INPUTS, inputs),), path, input_names=INPUTS,
+        output_names=["logits"], dynamo=False, opset_version=20, dynamic_axes={
+            name: {0: "batch", 1: "length"} for name in INPUTS})
+    quantization.quantize_dynamic(path, quantized)
+    session = onnxruntime.InferenceSession(quantized)
+
+  def compute(inputs):
+    return torch.from_numpy(session.run(None, {
+        name: inputs[name].numpy() for name in INPUTS})[0])
+
+  return compute, "ONNX Runtime %s, exported by torch %s, transformers %s" % (
+      onnxruntime.__version__, torch.__version__, transformers.__version__)
 
 
 def make_fine_tuner(settings):
@@ -290,7 +340,11 @@ def main():
   settings = json.loads(sys.stdin.readline())
   make = {"train": make_trainer, "answer": make_answerer, "fine_tune":
           make_fine_tuner, "encode": make_encoder}[settings["task"]]
-  act, description = make(settings)
+  try:
+    act, description = make(settings)
+  except ImportError as error:
+    reply(missing=str(error))
+    return
   reply(description=description)
   while True:
     time.sleep(settings["pause"])

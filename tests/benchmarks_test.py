@@ -39,6 +39,7 @@ import sentence_vectors
 import soak
 import squad_dev
 import steps
+import transformers_inference
 
 
 class ArithmeticTest(unittest.TestCase):
@@ -354,3 +355,20 @@ def test_answering_nothing_is_right_where_there_is_no_answer():
   del articles[0]["paragraphs"][0]
   figures = squad_dev.answer_nothing(articles)
   assert (figures["exact"], figures["f1"]) == (60.0, 60.0)
+
+
+def test_answers_are_compared_side_by_side():
+  sides = [transformers_inference.Side(name, lambda chunk, error=error: (
+      np.array([[0.5 + error]] * len(chunk)), np.array([error] * len(chunk))))
+           for name, error in (("hf-float32", 0.0), ("ours-int8", 0.25))]
+  seconds, apart = transformers_inference.take_turn(1, ["a", "b"], sides)
+  assert ([list(one) for one in seconds], apart) == (
+      [[0.0] * 2, [0.25] * 2], [0.0, 0.25])
+  # Two turns of two sentences, of two sides.
+  taken = [[[0.5, 1.5], [0.5, 0.5]], [[1.0, 1.0], [0.25, 0.25]]]
+  lines = transformers_inference.format_table(
+      ["hf-float32", "ours-int8"], taken, apart, 2, True).split("\n")
+  assert [line.split() for line in lines[1:]] == [
+      ["hf-float32", "1", "1000", "1485", "3.00", "(2.00", "to", "4.00)", "0"],
+      ["ours-int8", "2.667", "375", "500", "1.00", "(1.00", "to", "1.00)",
+       "0.2"]]
