@@ -11,7 +11,7 @@ _MODULES = (
     "export_model", "extract_features", "fill_mask", "learn_vocab", "modeling",
     "optimization", "predictor", "run_classifier",
     "run_classifier_with_tfhub", "run_ner", "run_pretraining", "run_squad",
-    "squad_metrics", "tokenization")
+    "serve", "squad_metrics", "tokenization")
 
 
 def __getattr__(name):

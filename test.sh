@@ -13,6 +13,7 @@ source ./setup_env.sh
 help_if_asked "$@"
 
 setup_env pytest "setuptools>=64" wheel scikit-learn scipy matplotlib \
-  "tokenizers; python_version >= '3.9'"
+  "tokenizers; python_version >= '3.9'" "aiohttp; python_version >= '3.9'" \
+  "prometheus_client; python_version >= '3.9'"
 describe_env
 "$ENV_PYTHON" -m pytest tests -q --disable-warnings "$@"

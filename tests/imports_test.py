@@ -70,7 +70,8 @@ def test_the_top_level_has_the_names_of_the_reference_and_commands():
       "extract_features", "fill_mask", "learn_vocab", "modeling",
       "optimization", "predictor", "run_classifier",
       "run_classifier_with_tfhub", "run_ner",
-      "run_pretraining", "run_squad", "squad_metrics", "tokenization"]
+      "run_pretraining", "run_squad", "serve", "squad_metrics",
+      "tokenization"]
 
 
 def test_the_folder_on_the_path(tmp_path):

@@ -25,13 +25,14 @@ import run_classifier_with_tfhub
 import run_ner
 import run_pretraining
 import run_squad
+import serve
 import squad_metrics
 
 SCRIPTS = {script.__name__.split(".")[-1]: script for script in (
     convert_checkpoint, convert_triviaqa,
     create_pretraining_data, export_model, extract_features,
     fill_mask, learn_vocab, run_classifier, run_classifier_with_tfhub, run_ner,
-    run_pretraining, run_squad, squad_metrics)}
+    run_pretraining, run_squad, serve, squad_metrics)}
 EVERY_SCRIPT = pytest.mark.parametrize("name", sorted(SCRIPTS))
 
 

@@ -1,0 +1,1 @@
+"""A model behind HTTP: requests, batches of them, answers, figures."""

@@ -1,0 +1,221 @@
+"""Requests that arrive together are computed together, by one thread.
+
+Each request has a thread of its own, which tokenizes its texts, hands what the
+model reads to the Batcher, and makes answers of the results. So a text that
+cannot be answered fails its own request alone, whatever the model's task is.
+"""
+
+import collections
+import copy
+import functools
+import threading
+import time
+
+from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import tensorflow.compat.v1 as tf
+
+from .. import faults, serving
+
+
+class NotComputed(RuntimeError):
+  """A request has no results; the text says why.
+
+  Attributes:
+    status: int. Of HTTP.
+  """
+
+  def __init__(self, status, text):
+    super().__init__(text)
+    self.status = status
+
+
+class Ticket:
+  """A request, from its arrival to its end.
+
+  Attributes:
+    num_tokens: int. Word pieces to compute, [CLS] and [SEP] included.
+    results: list of dict from output name to array, for each input.
+    error: NotComputed, or None.
+    done: threading.Event. Results or error are there.
+  """
+
+  def __init__(self):
+    self.num_tokens, self.results, self.error = 0, [], None
+    self.done = threading.Event()
+    self.num_missing = 0
+
+  def fail(self, error):
+    """Ends it without results; the first error counts."""
+    self.error = self.error or error
+    self.done.set()
+
+
+# An input of a request: what to compute, with which arguments of
+# `Predictor.compute`, and where its results go.
+_Item = collections.namedtuple("_Item", "ticket index model_input how arrival")
+
+
+class Batcher:
+  """A queue of inputs and the thread that computes them."""
+
+  def __init__(self, compute, max_tokens, wait, max_queued,
+               observe=lambda num_tokens: None):
+    """Starts the thread.
+
+    Args:
+      compute: function, `predictor.Predictor.compute`.
+      max_tokens: int. Word pieces of a batch; one input may have more.
+      wait: float. Seconds that the first input of a batch waits for others.
+      max_queued: int. Word pieces that may wait.
+      observe: function of the word pieces of each batch.
+    """
+    self._compute, self._observe = compute, observe
+    self._max_tokens, self._wait = max_tokens, wait
+    self._max_queued = max_queued
+    self._items, self._queued, self._closed = collections.deque(), 0, None
+    self._changed = threading.Condition()
+    self._thread = threading.Thread(
+        target=self._run, name="batches", daemon=True)
+    self._thread.start()
+
+  @property
+  def num_queued(self):
+    """Word pieces that wait."""
+    return self._queued
+
+  def sharing(self, model, ticket):
+    """Returns a Predictor like another that computes here, for a Ticket."""
+    shared = copy.copy(model)
+    shared.compute = functools.partial(self.compute, ticket)
+    return shared
+
+  def compute(self, ticket, inputs, make_extra=None,
+              signature=serving.SIGNATURE):
+    """Waits for the results of inputs.
+
+    Args:
+      ticket: Ticket.
+      inputs: list of ModelInput.
+      make_extra: see `predictor.Predictor.compute`, as for the next.
+      signature: str.
+
+    Returns:
+      list of dict from output name to array, for each input.
+
+    Raises:
+      NotComputed: there is no room for them, they failed, or the request was
+        cancelled.
+    """
+    if not inputs:
+      return []
+    num_tokens = sum(len(one.tokens) for one in inputs)
+    how = {"signature": signature}
+    if make_extra is not None:
+      how["make_extra"] = make_extra
+    with self._changed:
+      if ticket.error or self._closed:
+        raise ticket.error or self._closed
+      if num_tokens > self._max_queued:
+        raise NotComputed(413, "the request has %d word pieces, more than the "
+                          "%d that may wait (--max_queue_tokens); send fewer "
+                          "texts at once" % (num_tokens, self._max_queued))
+      if self._queued + num_tokens > self._max_queued:
+        raise NotComputed(429, "too many requests: %d word pieces wait "
+                          "already; try again" % self._queued)
+      ticket.num_tokens += num_tokens
+      ticket.results = [None] * len(inputs)
+      ticket.num_missing = len(inputs)
+      ticket.done.clear()
+      arrival = time.monotonic()
+      self._items.extend(_Item(ticket, i, one, how, arrival)
+                         for i, one in enumerate(inputs))
+      self._queued += num_tokens
+      self._changed.notify()
+    ticket.done.wait()
+    if ticket.error:
+      raise ticket.error
+    return ticket.results
+
+  def cancel(self, ticket, error):
+    """Ends a request: what still waits of it is not computed.
+
+    Args:
+      ticket: Ticket.
+      error: NotComputed. What its thread gets.
+    """
+    with self._changed:
+      ticket.fail(error)
+      if ticket.num_missing:
+        self._set_items(
+            item for item in self._items if item.ticket is not ticket)
+
+  def close(self, error, seconds=5.0):
+    """Ends the thread after the batch it computes; what waits fails.
+
+    Args:
+      error: NotComputed. What the threads of requests get.
+      seconds: float. To wait for that batch at most.
+    """
+    with self._changed:
+      self._closed = error
+      for item in self._items:
+        item.ticket.fail(error)
+      self._set_items([])
+    self._thread.join(seconds)
+
+  def _set_items(self, items):
+    self._items = collections.deque(items)
+    self._queued = sum(len(item.model_input.tokens) for item in self._items)
+    self._changed.notify()
+
+  def _run(self):
+    """Computes batch after batch."""
+    while True:
+      batch = self._next_batch()
+      if batch is None:
+        return
+      inputs = [item.model_input for item in batch]
+      try:
+        results = self._compute(inputs, **batch[0].how)
+      except Exception as error:  # noqa: BLE001  # the next batch may do
+        tf.get_logger().exception("A batch of %d texts failed", len(batch))
+        failed = NotComputed(500, faults.one_line(
+            "the model failed: %s" % (
+                faults.describe(error) or faults.message_of(error))))
+        for item in batch:
+          self.cancel(item.ticket, failed)
+        continue
+      self._observe(sum(len(one.tokens) for one in inputs))
+      for item, result in zip(batch, results):
+        item.ticket.results[item.index] = result
+        item.ticket.num_missing -= 1
+        if not item.ticket.num_missing:
+          item.ticket.done.set()
+
+  def _next_batch(self):
+    """Waits for a batch; returns its items, or None after the last one."""
+    with self._changed:
+      while True:
+        if not self._items:
+          if self._closed:
+            return None
+          self._changed.wait()
+          continue
+        # Those that came while another batch was computed have waited enough.
+        left = self._items[0].arrival + self._wait - time.monotonic()
+        if left <= 0 or self._queued >= self._max_tokens:
+          return self._take()
+        self._changed.wait(left)
+
+  def _take(self):
+    """Returns the first items, those of a batch; the queue has some."""
+    batch, size = [], 0
+    while self._items:
+      item = self._items[0]
+      size += len(item.model_input.tokens)
+      if batch and (size > self._max_tokens or item.how != batch[0].how):
+        break
+      batch.append(self._items.popleft())
+      self._queued -= len(item.model_input.tokens)
+    return batch
