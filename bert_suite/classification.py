@@ -381,8 +381,7 @@ class ClassificationTask(tasks.Task):
         problem)
     report = classification_report.make_report(
         read_again(examples), logits, label_ids, self.labels, problem)
-    files.write_text(self.path("eval_report.txt"), report)
-    tf.logging.info("%s:\n%s", self.path("eval_report.txt"), report)
+    self.write_report("eval_report.txt", report)
     if self.settings.plots:
       plots.write(self.settings.output_dir, logits, label_ids, self.labels,
                   self.problem)

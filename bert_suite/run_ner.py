@@ -28,9 +28,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoint_fit, checkpoints, cli, files, label_weights, model_inputs,
-    modeling, problem_types, run_settings, runner, script_options, several_runs,
-    tasks, training)
+    checkpoint_fit, checkpoints, cli, label_weights, model_inputs, modeling,
+    problem_types, run_settings, runner, script_options, several_runs, tasks,
+    training)
 from .ner import (
     data as ner_data, head as ner_head, reader as ner_reader,
     results as ner_results, scores as ner_scores, served as ner_served,
@@ -305,9 +305,7 @@ class TaggingTask(tasks.Task):
     return figures
 
   def _report(self, name):
-    text = ner_scores.make_report(self._counts)
-    files.write_text(self.path(name), text)
-    tf.logging.info("%s:\n%s", self.path(name), text)
+    self.write_report(name, ner_scores.make_report(self._counts))
 
   # What it predicts.
 

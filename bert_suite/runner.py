@@ -302,9 +302,12 @@ class _Run:
 
   def _evaluate_latest(self):
     """Evaluates the latest checkpoint; returns whether to stop there."""
+    checkpoint = training.checkpoint_to_use(
+        self._settings.output_dir, self.begin, 0)
+    self._task.trains_on = checkpoints.read_step(checkpoint) < self._last_step
     with cli.described_faults():  # not to be taken for those of a step
-      self._evaluate(training.checkpoint_to_use(
-          self._settings.output_dir, self.begin, 0))
+      self._evaluate(checkpoint)
+    self._task.trains_on = False
     return self._stops_early()
 
   def _evaluate(self, checkpoint):

@@ -84,6 +84,7 @@ class Task:
     cuts: arguments of `model_inputs.CutCount` for what a served model reads.
     labels: list of str, or None.
     last_accumulation_steps: int. See `optimization.Settings`.
+    trains_on: bool. More of the training follows the current evaluation.
   """
 
   name = None
@@ -111,6 +112,7 @@ class Task:
   cuts = ("texts", "max_seq_length, [CLS] and [SEP] included,")
   labels = None
   last_accumulation_steps = 0
+  trains_on = False
 
   def __init__(self, settings, config, tokenizer):
     """Makes the task of a run.
@@ -336,6 +338,17 @@ class Task:
     training.write_results(
         self.path("eval_results.txt"), "Eval results", results)
     return {name: np.asarray(x).item() for name, x in results.items()}
+
+  def write_report(self, name, text):
+    """Writes a report and logs it; its path alone while the training goes on.
+
+    Args:
+      name: str. File in the output folder.
+      text: str.
+    """
+    files.write_text(self.path(name), text)
+    tf.logging.info("Wrote %s%s", self.path(name),
+                    "" if self.trains_on else ":\n" + text)
 
   def figures(self, results):
     """Returns the figures of an evaluation, of those of the Estimator."""

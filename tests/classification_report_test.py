@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from bert_suite import classification_report, problem_types
+import helpers
+import run_classifier
 from run_classifier import InputExample
 
 LABELS = ["no", "yes"]
@@ -163,3 +165,16 @@ def test_submissions_are_as_the_server_of_glue_takes_them(tmp_path):
     assert classification_report.submission_name(task) == name + ".tsv"
   with pytest.raises(ValueError, match="XNLI is no task of GLUE"):
     classification_report.submission_name("XNLI")
+
+
+def test_only_the_last_report_of_a_training_is_logged(tmp_path):
+  with helpers.captured_log() as lines:
+    run_classifier.run_with(run_classifier.Settings(
+        task_name="MRPC", data_dir=helpers.write_mrpc(tmp_path / "data"),
+        vocab_file=helpers.write_vocab(tmp_path), max_seq_length=16,
+        bert_config_file=helpers.write_config(tmp_path), train_batch_size=4,
+        num_train_epochs=1, do_train=True, do_eval=True, eval_steps=1,
+        output_dir=str(tmp_path / "out")))
+  said = [line for line in lines if "eval_report.txt" in line]
+  assert len(said) == 3
+  assert ["precision" in line for line in said] == [False, False, True]
