@@ -13,6 +13,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import urllib.request
 
 from absl import flags
 import pytest
@@ -24,6 +25,7 @@ import export_fixtures
 import helpers
 import run_classifier
 import run_squad_test
+import serve_test
 
 DOCS = os.path.join(helpers.TOP, "docs")
 PAGES = ["README.md"] + ["docs/%s.md" % name for name in (
@@ -38,6 +40,8 @@ OTHERS = {"git", "cd", "./demo.sh", "source", "pip", "curl", "unzip", "gcloud",
           "docker", "tensorflow_model_server"}
 HARDWARE = ("--use_tpu", "--num_gpus", "--worker_hosts")
 # Their flags are checked, but they are not run.
+
+SERVER = "localhost:8500"  # what serve.py is asked by, with curl
 
 # Numbers that only take time are lower.
 FEWER = {"num_train_steps": 2, "num_warmup_steps": 1, "num_train_epochs": 3,
@@ -140,10 +144,11 @@ class Sandbox:
   Attributes:
     folder: str. Stands for /tmp, and has the current folder, "here".
     names: dict from the name to the value of variables of the shell.
+    server: process of serve.py, and its port; None before there is one.
   """
 
   def __init__(self, folder):
-    self.folder, self.names = str(folder), {}
+    self.folder, self.names, self.server = str(folder), {}, None
     for name in ("bert", "MRPC", "SQuAD", "NER", "XNLI/multinli", "here",
                  "TriviaQA/qa", "TriviaQA/evidence/wikipedia"):
       os.makedirs(os.path.join(self.folder, name))
@@ -240,6 +245,9 @@ class Sandbox:
       self.names.update(word.split("=", 1) for word in words[1:]
                         if "/path/to" not in word and "$PWD" not in word)
       return
+    if words[0] == "curl" and SERVER in words[1]:
+      self._ask(*words[1:])
+      return
     if not words[0].startswith("python"):
       assert words[0] in OTHERS or "=" in words[0], words
       return
@@ -256,6 +264,11 @@ class Sandbox:
       exec(words[2], {})
       return
     name, arguments = words[1][:-3], words[2:]
+    if name == "serve":
+      self.end_server()
+      self.server = serve_test.start(*map(self.fill_in, (
+          arguments[0].split("=", 1)[1], *arguments[1:])))
+      return
     if "..." in arguments:
       arguments[:1] = LEFT_OUT[name]
       # Each run has a folder of its own.
@@ -267,6 +280,23 @@ class Sandbox:
     if not any(argument.startswith(HARDWARE) for argument in arguments):
       helpers.run_main(importlib.import_module(name), [
           self.fill_in(argument) for argument in arguments])
+
+  def _ask(self, url, *data):
+    """Sends a request to serve.py, as `curl URL -d DATA` does."""
+    assert data[:1] in ((), ("-d",)), data
+    with urllib.request.urlopen(
+        url.replace(SERVER, "127.0.0.1:%d" % self.server[1]),
+        data[1].encode("utf-8") if data else None) as reader:
+      assert reader.status == 200 and reader.read(), url
+
+  def end_server(self):
+    """Ends the server, if there is one."""
+    if self.server:
+      process, _ = self.server
+      with process:
+        process.terminate()
+      assert process.returncode == 0
+      self.server = None
 
   def run_program(self, text, names):
     """Runs a block of Python, in which an example may begin with ">>>"."""
@@ -283,17 +313,21 @@ class Sandbox:
 @pytest.mark.skipif(not hasattr(tf, "estimator"), reason=(
     "run_classifier_with_tfhub.py needs TensorFlow 2.15 or older"))
 def test_every_command_and_program_runs(tmp_path, monkeypatch):
-  pytest.importorskip("tokenizers")
+  for package in ("tokenizers", "aiohttp", "prometheus_client"):
+    pytest.importorskip(package)
   sandbox = Sandbox(tmp_path)
   monkeypatch.chdir(tmp_path / "here")
   monkeypatch.setattr(run_classifier, "PROCESSORS", dict(
       run_classifier.PROCESSORS))
-  for page in PAGES:
-    names = {"__name__": "docs", "texts": ["late and cold"]}
-    for kind, text in read_blocks(page):
-      print(page, text)  # which pytest shows of a failure
-      if kind == "python":
-        sandbox.run_program(text, names)
-      elif not text.startswith("  --"):  # flags to add to another command
-        for words, given in read_commands(text):
-          sandbox.run(words, given)
+  try:
+    for page in PAGES:
+      names = {"__name__": "docs", "texts": ["late and cold"]}
+      for kind, text in read_blocks(page):
+        print(page, text)  # which pytest shows of a failure
+        if kind == "python":
+          sandbox.run_program(text, names)
+        elif not text.startswith("  --"):  # flags to add to another command
+          for words, given in read_commands(text):
+            sandbox.run(words, given)
+  finally:
+    sandbox.end_server()

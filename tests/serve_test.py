@@ -17,7 +17,7 @@ import types
 import numpy as np
 import pytest
 
-from bert_suite import server as server_package
+from bert_suite import cli, server as server_package
 from bert_suite.server import replies
 from export_fixtures import MODELS, write_model
 import helpers
@@ -83,8 +83,13 @@ def ask(port, path, body=None, method=None, headers=None):
 def error_of(port, path, body=None, **more):
   """Returns the status of a request that is refused, and why."""
   status, found, _ = ask(port, path, body, **more)
-  assert list(found) == ["error"] and "\n" not in found["error"]
-  return status, found["error"]
+  assert list(found) == ["error"]
+  text = found["error"]
+  if path == "/v1/embeddings":
+    assert text["type"] == "invalid_request_error"
+    text = text["message"]
+  assert "\n" not in text
+  return status, text
 
 
 def load(folder, task, **parts):
@@ -481,6 +486,26 @@ def test_a_missing_package_is_one_line(tmp_path, monkeypatch):
   status, said = helpers.run_command(serve, ["--model_dir=%s" % tmp_path])
   assert status == 1 and said.count("\n") == 1
   assert "pip install aiohttp prometheus_client" in said
+
+
+def test_threads_are_set_before_tensorflow_looks_for_devices(
+    tmp_path, monkeypatch):
+  names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+  found = []
+  for name in names:
+    monkeypatch.setenv(name, "9")  # which is undone
+
+  def load_model(unused_settings):
+    found.append([os.environ[name] for name in names])
+    raise cli.UserError("enough")
+
+  monkeypatch.setattr(serve, "load_model", load_model)
+  monkeypatch.setattr(serve, "import_web_app", lambda: None)
+  for count in (0, 3):
+    with pytest.raises(cli.UserError, match="enough"):
+      serve.run_with(serve.Settings(
+          model_dir=str(tmp_path), port=0, num_threads=count))
+  assert found == [["9", "9"], ["3", "3"]]
 
 
 def start(model_dir, *more):

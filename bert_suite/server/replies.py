@@ -7,7 +7,7 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 
-from .. import problem_types, tokenization
+from .. import faults, problem_types, tokenization
 
 # From a path to the field with the texts and the fields that may stand beside.
 FIELDS = {
@@ -100,6 +100,21 @@ def to_json(value):
   except ValueError:
     raise ArithmeticError("the model computed NaN or infinity") from None
   return text.encode("utf-8")
+
+
+def refusal(status, text, path):
+  """Returns the body of a response that says in one line what is wrong.
+
+  Args:
+    status: int. Of HTTP.
+    text: str.
+    path: str. That of OpenAI has the error in OpenAI's form.
+  """
+  error = faults.one_line(text)
+  if path == "/v1/embeddings":
+    error = {"message": error, "type": (
+        "invalid_request_error" if status < 500 else "server_error")}
+  return to_json({"error": error})
 
 
 def describe(model, answers):

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import re
 import signal
 import threading
@@ -93,27 +94,35 @@ class Server:
 
   async def _respond(self, request, handler):
     """Returns the response of a handler, or one that says what is wrong."""
+    headers = {}
     try:
       self._check_name(request)
       return await handler(request)
     except web.HTTPException as error:
+      status, text = error.status, self._explain(error)
       headers = {name: error.headers[name] for name in ["Allow"]
                  if name in error.headers}
-      text = {
-          404: "no such path; there are POST /predict, /v1/models/%s:predict "
-          "and /v1/embeddings, GET /health, /metrics and /v1/models/%s" % (
-              self._name, self._name),
-          405: "expected the method %s" % headers.get("Allow"),
-          413: "the request has more than %d bytes (--max_request_bytes)" %
-          self._settings.max_request_bytes}.get(error.status, error.reason)
-      return _refuse(error.status, text, headers)
     except batching.NotComputed as error:
-      return _refuse(error.status, str(error))
+      status, text = error.status, str(error)
     except ValueError as error:
-      return _refuse(400, str(error))
+      status, text = 400, str(error)
     except Exception as error:  # noqa: BLE001  # the server goes on
       tf.get_logger().exception("A request failed")
-      return _refuse(500, faults.message_of(error))
+      status, text = 500, faults.message_of(error)
+    if status == 429:
+      headers["Retry-After"] = "1"
+    return _reply(replies.refusal(status, text, request["path"]),
+                  status, headers)
+
+  def _explain(self, error):
+    """Returns what to say of an HTTPException of aiohttp."""
+    return {
+        404: "no such path; there are POST /predict, /v1/models/%s:predict and "
+        "/v1/embeddings, GET /health, /metrics and /v1/models/%s" % (
+            self._name, self._name),
+        405: "expected the method %s" % error.headers.get("Allow"),
+        413: "the request has more than %d bytes (--max_request_bytes)" %
+        self._settings.max_request_bytes}.get(error.status, error.reason)
 
   def _check_name(self, request):
     name = request.match_info.get("name", self._name)
@@ -204,6 +213,8 @@ class Server:
     asyncio.run(self._serve(listener))
 
   async def _serve(self, listener):
+    # Of what is no HTTP, which gets status 400, it would show a stack trace.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         self.make_app(), access_log=None, handler_cancellation=True,
         auto_decompress=False, shutdown_timeout=1.0)
@@ -252,11 +263,3 @@ def _reply(body, status=200, headers=None):
   if status in _CLOSES:
     response.force_close()
   return response
-
-
-def _refuse(status, text, headers=None):
-  """Returns a response that says what is wrong in one line."""
-  if status == 429:
-    headers = {"Retry-After": "1"}
-  return _reply(
-      replies.to_json({"error": faults.one_line(text)}), status, headers)
