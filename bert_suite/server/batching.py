@@ -150,6 +150,12 @@ class Batcher:
         self._set_items(
             item for item in self._items if item.ticket is not ticket)
 
+  def hurry(self):
+    """Computes what is there from now on, without waiting for others."""
+    with self._changed:
+      self._wait = 0.0
+      self._changed.notify()
+
   def close(self, error, seconds=5.0):
     """Ends the thread after the batch it computes; what waits fails.
 

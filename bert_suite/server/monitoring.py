@@ -10,11 +10,12 @@ class Figures:
     num_texts, num_tokens: counters of what was answered.
   """
 
-  def __init__(self, count_queued):
+  def __init__(self, count_queued, count_open):
     """Starts at 0.
 
     Args:
       count_queued: function that returns the word pieces that wait.
+      count_open: function that returns the requests that have no answer yet.
     """
     self._registry = prometheus.CollectorRegistry()
     shared = {"namespace": "bert", "registry": self._registry}
@@ -35,6 +36,8 @@ class Figures:
         "batch_word_pieces", "Word pieces of all batches.", **shared)
     prometheus.Gauge("queued_word_pieces", "Word pieces that wait.",
                      **shared).set_function(count_queued)
+    prometheus.Gauge("open_requests", "Requests without an answer, this one "
+                     "included.", **shared).set_function(count_open)
     prometheus.ProcessCollector(registry=self._registry)  # memory, CPU time
 
   def count_batch(self, num_tokens):

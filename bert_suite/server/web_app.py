@@ -17,8 +17,8 @@ import tensorflow.compat.v1 as tf
 from . import batching, monitoring, replies
 from .. import cli, faults
 
-_ENDING = batching.NotComputed(503, "the server is ending; ask another one")
-# Of a request that has not come in whole, or whose client has gone.
+# After these the connection is closed: the body has not come in whole, or the
+# server ends.
 _CLOSES = (408, 413, 503)
 
 
@@ -46,7 +46,8 @@ class Server:
     self.batcher = batching.Batcher(
         model.compute, settings.batch_tokens, settings.batch_wait_ms / 1000,
         settings.max_queue_tokens, self._count_batch)
-    self.figures = monitoring.Figures(lambda: self.batcher.num_queued)
+    self.figures = monitoring.Figures(
+        lambda: self.batcher.num_queued, lambda: self._num_open)
     self._slots = threading.BoundedSemaphore(settings.max_requests)
     self._num_open = 0
     # A request waits in its thread, so there are as many.
@@ -138,7 +139,7 @@ class Server:
 
   async def _handle_health(self, unused_request):
     if self.is_ending:
-      raise _ENDING
+      raise _ending()
     return _reply(b'{"status": "ready"}')
 
   async def _handle_metrics(self, unused_request):
@@ -148,7 +149,7 @@ class Server:
   async def _handle_texts(self, request):
     """Answers texts: in a thread, after waiting with others for a batch."""
     if self.is_ending:
-      raise _ENDING
+      raise _ending()
     if not self._slots.acquire(blocking=False):
       raise batching.NotComputed(
           429, "too many requests: %d wait already; try again" %
@@ -162,7 +163,7 @@ class Server:
           408, "no answer within %g seconds (--timeout_s)" %
           self._settings.timeout_s) from None
     finally:  # also where the client has gone
-      self.batcher.cancel(ticket, _ENDING)
+      self.batcher.cancel(ticket, _ending())
 
   async def _run(self, request, ticket):
     """Reads a request and returns the answer of its thread, bytes."""
@@ -234,13 +235,14 @@ class Server:
         loop.remove_signal_handler(one)
       await self._drain(site)
     finally:
-      self.batcher.close(_ENDING)
+      self.batcher.close(_ending())
       await runner.cleanup()
 
   async def _drain(self, site):
     """Stops accepting, and waits for what has been accepted."""
     self.is_ending = True
     await site.stop()
+    self.batcher.hurry()
     tf.logging.info("Ending: %d requests are left", self._num_open)
     last = time.monotonic() + self._settings.drain_s
     while self._num_open and time.monotonic() < last:
@@ -248,6 +250,11 @@ class Server:
     if self._num_open:
       tf.logging.warning("%d requests had no answer within %g seconds "
                          "(--drain_s)", self._num_open, self._settings.drain_s)
+
+
+def _ending():
+  """Returns a new error: one that is raised twice keeps what both have seen."""
+  return batching.NotComputed(503, "the server is ending; ask another one")
 
 
 def url_of(listener):
