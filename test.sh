@@ -14,6 +14,8 @@ help_if_asked "$@"
 
 setup_env pytest "setuptools>=64" wheel scikit-learn scipy matplotlib \
   "tokenizers; python_version >= '3.9'" "aiohttp; python_version >= '3.9'" \
-  "prometheus_client; python_version >= '3.9'"
+  "prometheus_client; python_version >= '3.9'" \
+  "onnx<1.19; python_version >= '3.10'" \
+  "onnxruntime; python_version >= '3.10'"
 describe_env
 "$ENV_PYTHON" -m pytest tests -q --disable-warnings "$@"

@@ -1,4 +1,5 @@
-r"""Exports a trained model: a SavedModel to serve, a Hub module to train on.
+r"""Exports a trained model: a SavedModel or a file of ONNX to serve, a Hub
+module to train on.
 
   python export_model.py --model_dir=/tmp/mrpc_output --export_dir=/tmp/exported
 
@@ -27,11 +28,12 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from absl import flags
 
 from . import (
-    cli, hub_modules, progress, run_settings, script_options, serving,
-    tokenization, trained_models, training)
+    cli, hub_modules, model_inputs, onnx_export, progress, run_settings,
+    script_options, serving, tokenization, trained_models, training)
 from .script_options import option
 
 FLAGS = flags.FLAGS
+FORMATS = ("saved_model", "onnx")
 
 
 @dataclasses.dataclass
@@ -61,7 +63,11 @@ class Settings(run_settings.ModelSettings, run_settings.EncoderSettings):
       "string", None, "Layers of features, with commas.", flag_default="-1")
   pooling: str = option("string", None, "Pooling of features; see "
                         "extract_features.py.", flag_default="none")
-  export_dir: str = option("path", None, "Folder for versions of a SavedModel.")
+  export_dir: str = option("path", None, "Folder for versions of the model.")
+  format: str = option(
+      "string", "saved_model", "What --export_dir gets: saved_model, of "
+      "TensorFlow; onnx, for ONNX Runtime, needs `pip install \"onnx<1.19\" "
+      "onnxruntime`.")
   hub_dir: str = option(
       "path", None, "Folder for versions of a TF1 Hub module of the encoder.")
 
@@ -73,12 +79,14 @@ def define_flags():
 
 def find_model(settings):
   """Finds the model that the flags name; raises ValueError if there is none."""
+  # Of a file of ONNX only the file computes in another type.
+  is_onnx = settings.format == "onnx"
   return trained_models.find(
       settings.model_dir, settings.task, settings.init_checkpoint,
       settings.bert_config_file, settings.vocab_file, settings.do_lower_case,
-      settings.max_seq_length, settings.remove_padding,
+      settings.max_seq_length, settings.remove_padding or is_onnx,
       tokenization.parse_strip_accents(settings.strip_accents),
-      settings.compute_dtype,
+      "float32" if is_onnx else settings.compute_dtype,
       **dict({name: getattr(settings, name, None)
               for name in trained_models.tasks_of_options()},
              labels=settings.labels or None))
@@ -121,15 +129,24 @@ def run_with(settings):
       raise ValueError("give --model_dir, or --task with --init_checkpoint, "
                        "--bert_config_file and --vocab_file")
     check_folders(settings)
+    model_inputs.check_choice("format", settings.format, FORMATS)
+    if settings.format == "onnx":
+      if settings.hub_dir or not settings.export_dir:
+        raise ValueError("--format=onnx: give --export_dir, without --hub_dir")
+      onnx_export.import_packages()
     if settings.hub_dir and settings.compute_dtype != "float32":
       raise ValueError("--compute_dtype: a Hub module computes in float32; "
                        "leave it out, or --hub_dir")
     if settings.hub_dir:
       hub_modules.import_hub()
     model = find_model(settings)
+    if settings.format == "onnx":
+      onnx_export.check(settings.compute_dtype, model.task.name)
     for name in folders:
       training.check_output_dir(getattr(settings, name), name)
-    if settings.export_dir:
+    if settings.format == "onnx":
+      onnx_export.export(model, settings.compute_dtype, settings.export_dir)
+    elif settings.export_dir:
       serving.export_saved_model(model.task, model.checkpoint, model.vocab_file,
                                  model.settings, settings.export_dir)
     if settings.hub_dir:

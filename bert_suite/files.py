@@ -391,7 +391,11 @@ def atomic_path(path):
     raise
 
 
-def write_version(folder, write):
+# Files without which a version cannot be loaded.
+_MODEL_FILES = ("saved_model.pb", os.path.join("variables", "variables.index"))
+
+
+def write_version(folder, write, names=_MODEL_FILES):
   """Writes a folder whose name is a greater number than those there.
 
   TensorFlow Serving takes the greatest as the newest version. Existing versions
@@ -401,6 +405,7 @@ def write_version(folder, write):
     folder: str. Where the versions are; made if it does not exist.
     write: function of a path that writes a SavedModel, or a Hub module, which
       has the same files, into a folder of that name.
+    names: names of files without which it cannot be loaded.
 
   Returns:
     str. The path of the version: seconds since 1970, or one more than the
@@ -415,7 +420,7 @@ def write_version(folder, write):
   temporary = _temporary_name(base)
   try:
     write(temporary)
-    _check_model(temporary, folder)
+    _check_model(temporary, folder, names)
     sync(temporary)
     number = max([int(time.time())] + [
         int(os.path.basename(version)) + 1
@@ -441,13 +446,9 @@ def list_versions(folder):
       filter(str.isdigit, list_folder(folder)), key=int, reverse=True)]
 
 
-# Files without which a version cannot be loaded.
-_MODEL_FILES = ("saved_model.pb", os.path.join("variables", "variables.index"))
-
-
-def _check_model(temporary, folder):
+def _check_model(temporary, folder, names):
   """Raises OSError if a model in a temporary folder lacks a file."""
-  missing = [name for name in _MODEL_FILES
+  missing = [name for name in names
              if not tf.gfile.Exists(os.path.join(temporary, name))]
   if missing:
     raise OSError(

@@ -313,7 +313,8 @@ class Sandbox:
 @pytest.mark.skipif(not hasattr(tf, "estimator"), reason=(
     "run_classifier_with_tfhub.py needs TensorFlow 2.15 or older"))
 def test_every_command_and_program_runs(tmp_path, monkeypatch):
-  for package in ("tokenizers", "aiohttp", "prometheus_client"):
+  for package in ("tokenizers", "aiohttp", "prometheus_client", "onnx",
+                  "onnxruntime"):
     pytest.importorskip(package)
   sandbox = Sandbox(tmp_path)
   monkeypatch.chdir(tmp_path / "here")

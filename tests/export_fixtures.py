@@ -7,6 +7,7 @@ import shutil
 import tensorflow.compat.v1 as tf
 
 from bert_suite import checkpoints, serving, trained_models
+from bert_suite.ner import head as ner_head
 import helpers
 import modeling
 import tokenization
@@ -16,6 +17,11 @@ LENGTH = 16
 
 def build(task, config, labels=None):
   """Makes the graph of a task's model, and so its variables."""
+  if task == "ner":  # which wants a checkpoint first
+    ner_head.create_model(config, False, num_labels=len(labels), **{
+        name: tf.placeholder(tf.int32, [None, None])
+        for name in serving.SEQUENCE_INPUTS})
+    return
   served = trained_models.TASKS[task].serve(
       config, {"labels": labels}, {}, None, serving.OPTIONS)
   served.build({name: tf.placeholder(tf.int32, [None, None])

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from .. import modeling, training, xla
 
 # Logits at padding, with --remove_padding. Finite, or gradients would be NaN.
-_PADDING_LOGIT = -1e30
+PADDING_LOGIT = -1e30
 
 
 def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
@@ -48,7 +48,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
     if options.remove_padding:
       is_real = tf.equal(input_mask, 1)  # [B, S]
       logits = tf.where(tf.stack([is_real, is_real], axis=-1), logits,
-                        _PADDING_LOGIT * tf.ones_like(logits))
+                        PADDING_LOGIT * tf.ones_like(logits))
     return tuple(tf.unstack(logits, axis=-1))  # [B, S] each
 
   with xla.compiling(options.compiled):

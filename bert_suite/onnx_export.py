@@ -1,0 +1,325 @@
+"""Trained models as files of ONNX, which ONNX Runtime runs without TensorFlow.
+
+The graph is written here, of the weights of a checkpoint: by `onnx_graph` what
+all tasks have, by this module their heads. Each export is computed and compared
+with TensorFlow before anything is written.
+"""
+
+import os
+import statistics
+import time
+
+from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from . import checkpoints, cli, files, onnx_graph, problem_types, serving
+from .squad import head as squad_head
+
+MODEL_FILE = "model.onnx"
+COMPUTE_DTYPES = ("float32", "int8")
+_CURE = "pip install \"onnx<1.19\" onnxruntime"
+_POSITIONS = "masked_lm_positions"
+_TOLERANCE = 1e-5
+_MOST_BYTES = 2 ** 31 - 1  # of a file of ONNX
+
+
+def import_packages():
+  """Returns onnxruntime; raises ValueError where the packages are missing."""
+  try:
+    import onnx  # noqa: F401  # for `onnx_graph`
+    import onnxruntime
+    return onnxruntime
+  # Releases that do not go together fail with errors of many types.
+  except Exception as error:  # noqa: BLE001
+    raise ValueError(
+        "--format=onnx: the packages onnx and onnxruntime cannot be imported "
+        "(%s); %s" % (str(error).split("\n")[0], _CURE)) from None
+
+
+def check(compute_dtype, task):
+  """Raises ValueError for what cannot be exported.
+
+  Args:
+    compute_dtype: str.
+    task: str. Its name.
+  """
+  if compute_dtype not in COMPUTE_DTYPES:
+    raise ValueError("--compute_dtype=%s: a file of ONNX computes in %s" % (
+        compute_dtype, " or ".join(COMPUTE_DTYPES)))
+  if task not in _HEADS:
+    raise ValueError("--format=onnx: found the task %s, expected %s; leave it "
+                     "out" % (task, ", ".join(sorted(_HEADS))))
+
+
+def export(model, compute_dtype, export_dir):
+  """Writes a model as a version in a folder: model.onnx, vocab.txt, model.json.
+
+  Args:
+    model: trained_models.TrainedModel, that computes in float32.
+    compute_dtype: str. One of COMPUTE_DTYPES.
+    export_dir: str.
+
+  Returns:
+    str. The folder of the model.
+
+  Raises:
+    ValueError: it cannot be read or does not fit, or ONNX Runtime computes
+      something else than TensorFlow.
+  """
+  served = serving.open_session(model.task, model.checkpoint)
+  with served.session:
+    inputs = make_sample(model)
+    expected, seconds = _time(
+        lambda: serving.run(served, serving.SIGNATURE, inputs))
+  arrays = {name: array.astype(np.int64) for name, array in inputs.items()}
+  for dtype in dict.fromkeys(["float32", compute_dtype]):
+    content = make_content(model, dtype, list(expected))
+    session = open_session(content)
+    found, onnx_seconds = _time(lambda session=session: dict(
+        zip(expected, session.run(list(expected), arrays))))
+    difference, bound = compare(expected, found)
+    if dtype == "float32" and not difference <= bound:
+      raise ValueError(
+          "--format=onnx: ONNX Runtime's outputs differ from TensorFlow's by "
+          "%.2g, expected %.2g at most; nothing was written. Please report it, "
+          "with the versions of both" % (difference, bound))
+
+  def write(path):
+    tf.gfile.MakeDirs(path)
+    with tf.gfile.GFile(os.path.join(path, MODEL_FILE), "wb") as writer:
+      writer.write(content)
+    tf.gfile.Copy(cli.expand_home(model.vocab_file),
+                  os.path.join(path, serving.VOCAB_FILE))
+    files.write_json(os.path.join(path, serving.SETTINGS_FILE), dict(
+        model.settings, **{"compute_dtype": compute_dtype} if (
+            compute_dtype != "float32") else {}))
+
+  path = files.write_version(cli.expand_home(export_dir), write, (
+      MODEL_FILE, serving.VOCAB_FILE, serving.SETTINGS_FILE))
+  tf.logging.info("Exported the %s model to %s", model.task.name, path)
+  tf.logging.info(
+      "Outputs differ from TensorFlow's in float32 by %.2g at most; for %d "
+      "sequences TensorFlow took %.1f ms, ONNX Runtime in %s %.1f ms",
+      difference, len(arrays["input_ids"]), 1000 * seconds, compute_dtype,
+      1000 * onnx_seconds)
+  return path
+
+
+def make_sample(model):
+  """Makes inputs to compare with: sequences of several lengths.
+
+  Args:
+    model: trained_models.TrainedModel.
+
+  Returns:
+    dict from name to int32 [B, S].
+  """
+  random = np.random.RandomState(0)
+  longest = min(64, model.settings["max_seq_length"])
+  shape = (8, longest + 2)  # padding even after the longest
+  lengths = np.linspace(longest, 2, shape[0]).astype(np.int32)
+  mask = (np.arange(shape[1]) < lengths[:, np.newaxis]).astype(np.int32)
+  inputs = {
+      "input_ids": random.randint(0, model.config.vocab_size, shape) * mask,
+      "input_mask": mask,
+      "segment_ids": random.randint(
+          0, model.config.type_vocab_size, shape) * mask}
+  if _POSITIONS in model.task.extra_inputs:
+    inputs[_POSITIONS] = random.randint(0, lengths.min(), (shape[0], 3))
+  return {name: array.astype(np.int32) for name, array in inputs.items()}
+
+
+def compare(expected, found):
+  """Returns how far outputs are apart at most, and how far they may be.
+
+  Args:
+    expected: dict from name to array; those of integers are left out.
+    found: dict like it.
+  """
+  differences, largest = [], 1.0
+  for name, array in expected.items():
+    if array.dtype == np.float32:
+      # What squad has at padding is no size to measure by.
+      sizes = np.abs(array[array > squad_head.PADDING_LOGIT])
+      largest = max(largest, sizes.max() if sizes.size else 0.0)
+      differences.append(np.abs(array - found[name]).max())
+  return float(np.max(differences)), _TOLERANCE * float(largest)
+
+
+def open_session(content):
+  """Loads a file of ONNX.
+
+  Args:
+    content: bytes.
+
+  Returns:
+    onnxruntime.InferenceSession.
+  """
+  return import_packages().InferenceSession(
+      content, providers=["CPUExecutionProvider"])
+
+
+def _time(run):
+  """Returns what a function returns, and the median of its seconds."""
+  results = [run() for _ in range(2)]
+  seconds = []
+  for _ in range(5):
+    began = time.perf_counter()
+    run()
+    seconds.append(time.perf_counter() - began)
+  return results[-1], statistics.median(seconds)
+
+
+def make_content(model, compute_dtype, names):
+  """Writes the graph of a model.
+
+  Args:
+    model: trained_models.TrainedModel.
+    compute_dtype: str. One of COMPUTE_DTYPES.
+    names: names of the outputs to have.
+
+  Returns:
+    bytes. The content of the file.
+
+  Raises:
+    ValueError: it would be too large.
+  """
+  reader = tf.train.load_checkpoint(
+      files.literal(checkpoints.resolve(model.checkpoint)))
+  encoder = onnx_graph.Encoder(
+      onnx_graph.Graph(compute_dtype), model.config, reader.get_tensor)
+  outputs = _HEADS[model.task.name](encoder, model, names)
+  proto = encoder.graph.make_model(
+      dict({name: ["batch", "length"] for name in serving.SEQUENCE_INPUTS},
+           **{name: ["batch", "predictions"]
+              for name in model.task.extra_inputs}), outputs, "bert-suite")
+  if proto.ByteSize() > _MOST_BYTES:
+    raise ValueError(
+        "--format=onnx: %s makes a file of %.1f GB, and 2 is the most; try "
+        "--compute_dtype=int8" % (model.checkpoint, proto.ByteSize() / 1e9))
+  return proto.SerializeToString()
+
+
+def _add_layers(encoder, config, rows=None):
+  """Adds embeddings and layers; the last one for some rows, if given.
+
+  Returns:
+    list of float32 [R, W], for each layer; [B * P, W] of the last.
+  """
+  hidden, layers = encoder.embed(), []
+  for i in range(config.num_hidden_layers):
+    is_last = i == config.num_hidden_layers - 1
+    hidden = encoder.add_layer(i, hidden, rows if is_last else None)
+    layers.append(hidden)
+  return layers
+
+
+def _classifier(encoder, model, names):
+  """Adds the head of classifiers; returns outputs, see `Graph.make_model`."""
+  kind = model.settings.get("problem_type", problem_types.SINGLE_LABEL)
+  first = _add_layers(encoder, model.config, encoder.find_rows())[-1]
+  logits = _score(encoder, encoder.pool(first), "output_", "logits")
+  add = encoder.graph.add
+  shape = ["batch", len(encoder.weights("output_bias"))]
+  outputs = {"logits": (np.float32, shape)} if "logits" in names else {}
+  if kind == problem_types.REGRESSION:
+    add("Squeeze", logits, [1], outputs=["score"])
+    return dict(outputs, score=(np.float32, ["batch"]))
+  if kind == problem_types.MULTI_LABEL:
+    add("Sigmoid", logits, outputs=["probabilities"])
+  else:
+    add("Softmax", logits, axis=-1, outputs=["probabilities"])
+  return dict(outputs, probabilities=(np.float32, shape))
+
+
+def _score(encoder, vectors, scope, name=None):
+  """Adds the product with a head's weights, which are never in 8 bits."""
+  return encoder.graph.add(
+      "Gemm", vectors, encoder.weights(scope + "weights"),
+      encoder.weights(scope + "bias"), transB=1, outputs=name and [name])
+
+
+def _squad(encoder, model, unused_names):
+  """Adds the head of run_squad."""
+  add = encoder.graph.add
+  logits = encoder.unpack(
+      _score(encoder, _add_layers(encoder, model.config)[-1],
+             "cls/squad/output_"), np.float32(squad_head.PADDING_LOGIT))
+  names = ["start_logits", "end_logits"]
+  for i, name in enumerate(names):
+    add("Gather", logits, i, axis=2, outputs=[name])
+  return {name: (np.float32, ["batch", "length"]) for name in names}
+
+
+def _ner(encoder, model, unused_names):
+  """Adds the head of run_ner, which has the scores of zeros at padding."""
+  logits = _score(encoder, _add_layers(encoder, model.config)[-1],
+                  "cls/ner/output_")
+  bias = encoder.weights("cls/ner/output_bias")
+  encoder.graph.add(
+      "Identity", encoder.unpack(logits, bias), outputs=["logits"])
+  return {"logits": (np.float32, ["batch", "length", len(bias)])}
+
+
+def _features(encoder, model, unused_names):
+  """Adds what `features.serving_task` returns."""
+  add, settings, config = encoder.graph.add, model.settings, model.config
+  number, width = config.num_hidden_layers, config.hidden_size
+  chosen = [layer % number for layer in settings["layers"]]
+  rows = encoder.find_rows()
+  has_last = number - 1 in chosen
+  layers = _add_layers(encoder, config, None if has_last else rows)
+  first = encoder.take(layers[-1], rows) if has_last else layers[-1]
+  add("Identity", encoder.pool(first), outputs=["pooled_output"])
+  outputs = {"pooled_output": (np.float32, ["batch", width])}
+  if settings["pooling"] == "none":
+    for i, layer in enumerate(chosen):
+      name = "layer_output_%d" % i
+      add("Identity", encoder.unpack(layers[layer], np.float32(0)),
+          outputs=[name])
+      outputs[name] = np.float32, ["batch", "length", width]
+    return outputs
+  add("Concat", *[_pool(encoder, layers[layer], settings["pooling"])
+                  for layer in chosen], axis=1, outputs=["vector"])
+  return dict(outputs, vector=(np.float32, ["batch", len(chosen) * width]))
+
+
+def _pool(encoder, packed, pooling):
+  """Adds `features.pool` of one layer; returns float32 [B, W]."""
+  add = encoder.graph.add
+  if pooling == "max":
+    return add("ReduceMax", encoder.unpack(
+        packed, np.finfo(np.float32).min), axes=[1], keepdims=0)
+  vectors = encoder.unpack(packed, np.float32(0))
+  if pooling == "cls":
+    return add("Gather", vectors, 0, axis=1)
+  is_real = add("Cast", encoder.is_real, to=onnx_graph.type_of(np.float32))
+  number = add("ReduceSum", is_real, [1])  # [B, 1]
+  return add("Div", add("ReduceSum", vectors, [1], keepdims=0),
+             add("Max", number, np.float32(1)))
+
+
+def _masked_lm(encoder, model, unused_names):
+  """Adds the head of masked word pieces; the signature of the likeliest ten."""
+  add, scope = encoder.graph.add, "cls/predictions/"
+  rows = encoder.find_rows(_POSITIONS)
+  hidden = _add_layers(encoder, model.config, rows)[-1]
+  hidden = encoder.normalize(scope + "transform/", encoder.activate(
+      encoder.graph.dense(hidden, *encoder.dense_of(scope + "transform/"))))
+  scores = add("Gemm", hidden, encoder.table,
+               encoder.weights(scope + "output_bias"), transB=1)
+  number = min(10, model.config.vocab_size)
+  add("TopK", add("LogSoftmax", scores, axis=-1), [number],
+      outputs=["flat_log_probs", "flat_ids"])
+  shape = add("Concat", add("Shape", rows), [number], axis=0)
+  add("Reshape", "flat_log_probs", shape, outputs=["top_log_probs"])
+  add("Cast", add("Reshape", "flat_ids", shape),
+      to=onnx_graph.type_of(np.int32), outputs=["top_ids"])
+  shape = ["batch", "predictions", number]
+  return {"top_ids": (np.int32, shape), "top_log_probs": (np.float32, shape)}
+
+
+_HEADS = {"classifier": _classifier, "features": _features,
+          "masked_lm": _masked_lm, "ner": _ner, "squad": _squad}

@@ -1,0 +1,295 @@
+"""The encoder as a graph of ONNX, made of the weights of a checkpoint.
+
+For ONNX Runtime: GELU and products in 8 bits are operations of its own. Where
+it has one for what several do, attention and residual with layer norm, the
+several were faster on a CPU, and it leaves them as they are when it loads them.
+
+Sizes are named as in `modeling.py`. As there, everything but attention is
+computed for the R real tokens only, and attention for the T positions that the
+batch needs, however far it was padded.
+"""
+
+import numpy as np
+
+from . import config as config_module
+
+_OPSET = 17
+_MICROSOFT = "com.microsoft"
+_MICROSOFTS = frozenset((
+    "DynamicQuantizeMatMul", "FastGelu", "FusedMatMul", "Gelu"))
+# The forms of `layers.ACTIVATIONS`.
+_ACTIVATIONS = {"gelu": "FastGelu", "gelu_new": "FastGelu", "gelu_erf": "Gelu",
+                "relu": "Relu", "tanh": "Tanh"}
+_MASKED = 10000.0  # as in `padding`
+_LARGEST, _TINY = 127.0, 1e-30  # as in `int8`
+
+
+class Graph:
+  """Nodes and constants, as they are added."""
+
+  def __init__(self, compute_dtype):
+    """Starts an empty graph.
+
+    Args:
+      compute_dtype: str. "float32" or "int8", of dense layers.
+    """
+    self._has_integers = compute_dtype == "int8"
+    self._nodes, self._constants = [], []
+
+  def add(self, op, *inputs, outputs=None, **attributes):
+    """Adds a node.
+
+    Args:
+      op: str. Its operation.
+      *inputs: names of Tensors, or arrays or numbers that become constants, or
+        "" for those left out.
+      outputs: list of str. Names for its outputs; None for one, without.
+      **attributes: of the operation.
+
+    Returns:
+      str. The name of its first output.
+    """
+    from onnx import helper
+    names = outputs or ["%s_%d" % (op, len(self._nodes))]
+    self._nodes.append(helper.make_node(
+        op, [one if isinstance(one, str) else self.keep(one)
+             for one in inputs], names, name=names[0],
+        domain=_MICROSOFT if op in _MICROSOFTS else "", **attributes))
+    return names[0]
+
+  def keep(self, value):
+    """Adds a constant, a number or list of int64 or an array; its name."""
+    from onnx import numpy_helper
+    if not isinstance(value, (np.ndarray, np.generic)):
+      value = np.array(value, np.int64)
+    name = "constant_%d" % len(self._constants)
+    self._constants.append(numpy_helper.from_array(
+        np.asarray(value), name))
+    return name
+
+  def dense(self, x, kernel, bias):
+    """Adds a dense layer.
+
+    In 8 bits there is a scale for each column of the kernel and for each row
+    that comes in, as in `int8`. ONNX Runtime's product knows one scale for all
+    rows, so they are divided before and multiplied after: it takes a tenth of
+    the time and halves what is lost.
+
+    Args:
+      x: float32 [rows, in].
+      kernel: float32 array [in, out].
+      bias: float32 array [out].
+
+    Returns:
+      float32 [rows, out].
+    """
+    if not self._has_integers:
+      return self.add("Gemm", x, kernel, bias)
+    scales = np.maximum(np.abs(kernel).max(axis=0) / _LARGEST, _TINY)
+    largest = self.add("Max", self.add("ReduceMax", self.add(
+        "Abs", x), axes=[1]), np.float32(_TINY))  # [rows, 1]
+    product = self.add(
+        "DynamicQuantizeMatMul", self.add("Div", x, largest),
+        np.round(kernel / scales).astype(np.int8), scales.astype(np.float32),
+        np.zeros(scales.shape, np.int8))
+    return self.add("Add", self.add("Mul", product, largest), bias)
+
+  def make_model(self, inputs, outputs, producer):
+    """Makes the ModelProto.
+
+    Args:
+      inputs: dict from name to the names of its dimensions; they are int64.
+      outputs: dict from name to a pair: data type, such as np.float32, and
+        dimensions, names or int.
+      producer: str.
+    """
+    from onnx import helper
+    graph = helper.make_graph(
+        self._nodes, "bert",
+        [helper.make_tensor_value_info(
+            name, type_of(np.int64), shape)
+         for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(
+            name, type_of(dtype), shape)
+         for name, (dtype, shape) in outputs.items()], self._constants)
+    model = helper.make_model(
+        graph, producer_name=producer, opset_imports=[
+            helper.make_opsetid("", _OPSET),
+            helper.make_opsetid(_MICROSOFT, 1)])
+    model.ir_version = 8  # what this set of operations came with
+    return model
+
+
+class Encoder:
+  """The encoder in a Graph; its inputs are those of `serving`, int64.
+
+  Attributes:
+    graph: Graph.
+    weights: function of a variable's name that returns an array.
+    is_real: bool [B, S]. Where tokens are.
+    table: float32 [V, W]. The word embeddings.
+  """
+
+  def __init__(self, graph, config, weights):
+    """Adds what comes before the layers.
+
+    Args:
+      graph: Graph.
+      config: BertConfig.
+      weights: function of a variable's name that returns an array.
+    """
+    self.graph, self._config, self.weights = graph, config, weights
+    self._num_heads = config.num_attention_heads
+    self._size = config.hidden_size // self._num_heads
+    add = graph.add
+    self.is_real = add("Equal", "input_mask", 1)  # [B, S]
+    counts = add("Cast", self.is_real, to=type_of(np.int64))
+    cells = add("NonZero", self.is_real)  # [2, R]
+    # Of a batch of padding alone there is one row nevertheless.
+    missing = add("Max", add("Sub", 1, add("Gather", add(
+        "Shape", cells), [1])), [0])
+    cells = add("Pad", cells, add("Concat", [0, 0, 0], missing, axis=0))
+    sequence, position = [add("Gather", cells, row) for row in (0, 1)]  # [R]
+    length = add("Add", add("ReduceMax", position), [1])  # [1], T
+    before = add("CumSum", add("Reshape", counts, [-1]), 0)
+    # The row of each token, [B, S]; any will do where there is none.
+    self._rows = add("Max", add("Sub", add(
+        "Reshape", before, add("Shape", counts)), 1), 0)
+    mask = add("Cast", add("Slice", counts, [0], length, [1]),
+               to=type_of(np.float32))
+    self._bias = add("Unsqueeze", add("Mul", add("Sub", mask, np.float32(1)),
+                                      np.float32(_MASKED)), [1, 2])
+    # The row of each token among those of all heads and of the parts of a
+    # projection, and back. [B, 1, T]
+    self._attended = add("Unsqueeze", add(
+        "Slice", self._rows, [0], length, [1]), [1])
+    heads = np.arange(self._num_heads)
+    place = add("Add", add("Mul", add("Mul", sequence, length), len(heads)),
+                position)  # [R]
+    self._places = add("Add", add("Unsqueeze", place, [1]), add(
+        "Mul", length, heads))  # [R, N], in [B, N, T]
+    self._cells, self._position = add("Transpose", cells), position
+    self._heads = {}
+    self.table = graph.keep(weights("bert/embeddings/word_embeddings"))
+
+  def _find_heads(self, num_parts):
+    """Returns int64 [B, N, T] for each part of [R, parts, N]."""
+    if num_parts not in self._heads:
+      add, size = self.graph.add, self._num_heads
+      first = add("Mul", self._attended, num_parts * size)
+      self._heads[num_parts] = [
+          add("Add", first, np.arange(i * size, (i + 1) * size)[:, np.newaxis])
+          for i in range(num_parts)]
+    return self._heads[num_parts]
+
+  def embed(self):
+    """Adds the embeddings; returns float32 [R, W]."""
+    add, scope = self.graph.add, "bert/embeddings/"
+    word = add("Gather", self.table, add(
+        "GatherND", "input_ids", self._cells))
+    segment = add("Gather", self.weights(scope + "token_type_embeddings"),
+                  add("GatherND", "segment_ids", self._cells))
+    position = add("Gather", self.weights(scope + "position_embeddings"),
+                   self._position)
+    return self.normalize(scope, add("Add", word, segment), position)
+
+  def add_layer(self, index, hidden, rows=None):
+    """Adds a layer.
+
+    Args:
+      index: int.
+      hidden: float32 [R, W].
+      rows: int64 [B, P], from `find_rows`, of the tokens to compute; None for
+        all.
+
+    Returns:
+      float32 [R, W], or [B * P, W] with `rows`.
+    """
+    add, scope = self.graph.add, "bert/encoder/layer_%d/" % index
+    kernels, biases = [
+        [self.weights("%sattention/self/%s/%s" % (scope, one, kind))
+         for one in ("query", "key", "value")] for kind in ("kernel", "bias")]
+    # Scores are divided by sqrt(H).
+    for weights in (kernels, biases):
+      weights[0] = weights[0] * np.float32(self._size ** -0.5)
+    first = 0 if rows is None else 1
+    projected = self.graph.dense(
+        hidden, np.concatenate(kernels[first:], axis=1),
+        np.concatenate(biases[first:]))
+    projected = add("Reshape", projected, [-1, self._size])
+    heads = [add("Gather", projected, one)
+             for one in self._find_heads(3 - first)]  # [B, N, T, H]
+    if rows is not None:
+      hidden = self.take(hidden, rows)  # [B * P, W]
+      query = self.graph.dense(hidden, kernels[0], biases[0])
+      query = add("Reshape", query, add(
+          "Concat", add("Shape", rows), [self._num_heads, self._size], axis=0))
+      heads.insert(0, add("Transpose", query, perm=[0, 2, 1, 3]))
+    query, key, value = heads
+    scores = add("Add", add("FusedMatMul", query, key, transB=1), self._bias)
+    context = add("MatMul", add("Softmax", scores, axis=-1), value)
+    if rows is None:
+      context = add("Gather", add("Reshape", context, [-1, self._size]),
+                    self._places)  # [R, N, H]
+    else:
+      context = add("Transpose", context, perm=[0, 2, 1, 3])
+    context = add("Reshape", context, [-1, self._num_heads * self._size])
+    hidden = self._finish(scope + "attention/output/", context, hidden)
+    middle = self.activate(self.graph.dense(
+        hidden, *self.dense_of(scope + "intermediate/")))
+    return self._finish(scope + "output/", middle, hidden)
+
+  def find_rows(self, positions=None):
+    """Returns [B, P], the rows of tokens at int64 [B, P]; None for firsts."""
+    if positions is None:
+      return self.graph.add("Slice", self._rows, [0], [1], [1])  # [B, 1]
+    return self.graph.add("GatherElements", self._rows, positions, axis=1)
+
+  def take(self, packed, rows):
+    """Takes [B, P] rows of float32 [R, W]: [B * P, W]."""
+    return self.graph.add(
+        "Gather", packed, self.graph.add("Reshape", rows, [-1]))
+
+  def pool(self, first):
+    """Adds the pooler to the first tokens' [B, W]; zeros where it is none."""
+    pooled = self.graph.add("Tanh", self.graph.dense(
+        first, *self.dense_of("bert/pooler/")))
+    return self.graph.add("Mul", pooled, self.graph.add("Cast", self.graph.add(
+        "Slice", self.is_real, [0], [1], [1]), to=type_of(np.float32)))
+
+  def unpack(self, packed, filler):
+    """Lays float32 [R, W] out as [B, S, W]; an array [W] or [] at padding."""
+    return self.graph.add(
+        "Where", self.graph.add("Unsqueeze", self.is_real, [2]),
+        self.graph.add("Gather", packed, self._rows), filler)
+
+  def dense_of(self, scope):
+    """Returns the kernel and the bias of a dense layer."""
+    return [self.weights("%sdense/%s" % (scope, name))
+            for name in ("kernel", "bias")]
+
+  def _finish(self, scope, x, hidden):
+    """Adds a dense layer, the residual and layer norm."""
+    return self.normalize(
+        scope, self.graph.dense(x, *self.dense_of(scope)), hidden)
+
+  def normalize(self, scope, x, residual=None):
+    """Adds layer norm, of a sum where there is a residual."""
+    # SkipLayerNormalization, which is both, took seven times as long on a CPU.
+    return self.graph.add(
+        "LayerNormalization",
+        self.graph.add("Add", x, residual) if residual else x,
+        *[self.weights(scope + "LayerNorm/" + name)
+          for name in ("gamma", "beta")],
+        epsilon=config_module.get_layer_norm_eps(self._config))
+
+  def activate(self, x):
+    """Adds the activation of the config."""
+    op = _ACTIVATIONS.get((self._config.hidden_act or "").lower())
+    return self.graph.add(op, x) if op else x
+
+
+def type_of(dtype):
+  """Returns ONNX's number for a data type of NumPy."""
+  from onnx import helper
+  return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

@@ -1,0 +1,159 @@
+"""Tests of export_model --format=onnx."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from bert_suite import (
+    cli, onnx_export, onnx_graph, problem_types, serving, trained_models)
+from export_fixtures import LENGTH, MODELS, write_model
+import export_model
+import helpers
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+TASKS = dict(MODELS, ner=dict(labels=["O", "B-A", "I-A"]))
+
+
+def export(model_dir, export_dir, **flags):
+  helpers.run_main(export_model, ["--format=onnx"] + [
+      "--%s=%s" % item for item in sorted(dict(
+          flags, model_dir=model_dir, export_dir=export_dir).items())])
+  return helpers.newest_version(str(export_dir))
+
+
+def make_inputs(task, seed=1):
+  """Returns sequences with padding behind, before, between and alone."""
+  random = np.random.RandomState(seed)
+  mask = random.randint(0, 2, (7, 11))
+  mask[0] = 1
+  mask[1] = 0
+  mask[2, 4:] = 0
+  inputs = {"input_ids": random.randint(0, len(helpers.WORDS), mask.shape),
+            "input_mask": mask,
+            "segment_ids": random.randint(0, 2, mask.shape)}
+  if task == "masked_lm":
+    inputs["input_mask"] = np.where(np.arange(11) < 3, 1, mask)
+    inputs["masked_lm_positions"] = random.randint(0, 3, (7, 2))
+  return inputs
+
+
+def compute_both(model_dir, path, inputs, **options):
+  """Returns the outputs of TensorFlow and those of the file."""
+  model = trained_models.find(model_dir, **options)
+  served = serving.open_session(model.task, model.checkpoint)
+  with served.session:
+    expected = serving.run(served, serving.SIGNATURE, inputs)
+  session = onnxruntime.InferenceSession(os.path.join(path, "model.onnx"))
+  assert {one.name for one in session.get_outputs()} == set(expected)
+  return expected, dict(zip(expected, session.run(list(expected), {
+      name: array.astype(np.int64) for name, array in inputs.items()})))
+
+
+@pytest.mark.parametrize("task, options", [
+    ("classifier", {}), ("squad", {}), ("ner", {}), ("masked_lm", {}),
+    ("features", dict(task="features")),
+    ("features", dict(task="features", layers="-2,0")),
+    ("features", dict(task="features", layers="-1,0", pooling="max")),
+    ("features", dict(task="features", layers="0,-2", pooling="mean")),
+    ("features", dict(task="features", pooling="cls"))])
+def test_onnx_runtime_computes_what_tensorflow_does(tmp_path, task, options):
+  model_dir = write_model(tmp_path, task, num_hidden_layers=2, **TASKS[task])
+  path = export(model_dir, tmp_path / "exported", **options)
+  assert sorted(os.listdir(path)) == ["model.json", "model.onnx", "vocab.txt"]
+  with open(os.path.join(path, "model.json")) as reader:
+    settings = json.load(reader)
+  assert (settings["task"], settings["max_seq_length"]) == (task, LENGTH)
+  for inputs in (make_inputs(task), {
+      name: array[:1] for name, array in make_inputs(task).items()}):
+    expected, found = compute_both(model_dir, path, inputs, **options)
+    for name, array in expected.items():
+      assert array.dtype == found[name].dtype
+      np.testing.assert_allclose(array, found[name], atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [
+    problem_types.MULTI_LABEL, problem_types.REGRESSION])
+def test_other_problems_of_classifiers(tmp_path, kind):
+  is_number = kind == problem_types.REGRESSION
+  model_dir = write_model(tmp_path, "classifier", labels=(
+      ["only"] if is_number else ["no", "yes", "tea"]))
+  record = os.path.join(model_dir, "run.json")
+  with open(record) as reader:
+    values = json.load(reader)
+  values["problem_type"] = kind
+  if is_number:
+    del values["labels"]
+  with open(record, "w") as writer:
+    json.dump(values, writer)
+  expected, found = compute_both(
+      model_dir, export(model_dir, tmp_path / "exported", task="classifier"),
+      make_inputs("classifier"), task="classifier")
+  name, = expected
+  assert name == ("score" if is_number else "probabilities")
+  np.testing.assert_allclose(expected[name], found[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["gelu_erf", "relu", "tanh", ""])
+def test_other_activations(tmp_path, activation):
+  model_dir = write_model(tmp_path, "features", hidden_act=activation,
+                          num_hidden_layers=1, layer_norm_eps=1e-3)
+  expected, found = compute_both(
+      model_dir, export(model_dir, tmp_path / "exported", task="features"),
+      make_inputs("features"), task="features")
+  for name, array in expected.items():
+    np.testing.assert_allclose(array, found[name], atol=2e-5)
+
+
+def test_8_bits_take_a_quarter_and_compute_about_the_same(tmp_path):
+  model_dir = write_model(tmp_path, "features", hidden_size=64,
+                          intermediate_size=256)
+  paths = [export(model_dir, tmp_path / dtype, task="features",
+                  compute_dtype=dtype) for dtype in ("float32", "int8")]
+  sizes = [os.path.getsize(os.path.join(path, "model.onnx")) for path in paths]
+  assert sizes[1] < 0.5 * sizes[0]
+  with open(os.path.join(paths[1], "model.json")) as reader:
+    assert json.load(reader)["compute_dtype"] == "int8"
+  expected, found = compute_both(
+      model_dir, paths[1], make_inputs("features"), task="features")
+  error = np.abs(expected["layer_output_0"] - found["layer_output_0"])
+  assert 1e-4 < error.mean() < 0.05
+
+
+def test_an_export_that_computes_something_else_is_refused(
+    tmp_path, monkeypatch):
+  model_dir = write_model(tmp_path, "classifier", **MODELS["classifier"])
+  monkeypatch.setitem(onnx_graph._ACTIVATIONS, "gelu", "Relu")
+  with pytest.raises(cli.UserError, match="--format=onnx: .* differ from "
+                     "TensorFlow's by .*nothing was written"):
+    export(model_dir, tmp_path / "exported")
+  assert not os.path.exists(str(tmp_path / "exported")) or not os.listdir(
+      str(tmp_path / "exported"))
+
+
+@pytest.mark.parametrize("flags, expected", [
+    (dict(compute_dtype="bfloat16"), "--compute_dtype=bfloat16: .*float32 or"),
+    (dict(format="tflite"), "--format=tflite: expected one of saved_model, on"),
+    (dict(hub_dir="hub"), "--format=onnx: give --export_dir, without --hub")])
+def test_mistakes(tmp_path, flags, expected):
+  model_dir = write_model(tmp_path, "classifier", **MODELS["classifier"])
+  with pytest.raises(cli.UserError, match=expected):
+    export(model_dir, tmp_path / "exported", **flags)
+  assert not os.path.exists(str(tmp_path / "exported"))
+
+
+def test_without_the_packages_there_is_a_line(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "onnx", None)
+  with pytest.raises(cli.UserError, match="--format=onnx: .*pip install"):
+    export("trained", tmp_path / "exported")
+
+
+def test_a_file_that_would_be_too_large_is_refused(tmp_path, monkeypatch):
+  model_dir = write_model(tmp_path, "classifier", **MODELS["classifier"])
+  monkeypatch.setattr(onnx_export, "_MOST_BYTES", 1000)
+  with pytest.raises(cli.UserError, match="--format=onnx: .* makes a file of"):
+    export(model_dir, tmp_path / "exported")
