@@ -196,6 +196,7 @@ def test_the_teacher_is_asked_once_for_all_seeds(folder, tmp_path, asked):
              for name in ("seed-1", "seed-2"))
 
 
+@pytest.mark.slow
 def test_a_training_that_resumes_does_not_ask_again(folder, tmp_path, asked):
   train(folder, tmp_path)
   train(folder, tmp_path, num_train_epochs=2)

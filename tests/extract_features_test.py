@@ -349,6 +349,7 @@ def test_standard_input_and_output(model, tmp_path):
     assert process.stdout == reader.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_format", sorted(feature_files.WRITERS))
 def test_a_reader_that_leaves_ends_it_quietly(model, tmp_path, output_format):
   path = helpers.write_lines(tmp_path / "in.txt", [["the kettle sings"]] * 3000)

@@ -373,6 +373,7 @@ def test_a_mask_in_the_text_is_read_as_pre_training_reads_it(tmp_path):
   assert "mask" in tokenizer.tokenize("the [MASK]")
 
 
+@pytest.mark.slow
 def test_pre_training_and_fine_tuning_start_from_an_extended_model(tmp_path):
   model = write_model(tmp_path)
   folder, _ = extend(tmp_path, model, extend="append")

@@ -162,6 +162,7 @@ def test_without_the_flag_one_line_names_it(flags, tmp_path, monkeypatch):
           "--max_seq_length=16, or end" in line)
 
 
+@pytest.mark.slow
 def test_a_signal_in_a_step_without_memory_ends_the_run(
     flags, tmp_path, monkeypatch):
   limit_memory(monkeypatch, 2)
@@ -173,6 +174,7 @@ def test_a_signal_in_a_step_without_memory_ends_the_run(
         tmp_path)
 
 
+@pytest.mark.slow
 def test_one_example_is_not_halved(flags, tmp_path, monkeypatch):
   limit_memory(monkeypatch, 0)
   status, stderr = helpers.run_command(run_classifier, arguments_of(

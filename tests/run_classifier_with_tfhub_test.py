@@ -157,6 +157,7 @@ def test_the_script_trains_evaluates_and_predicts(exported, tmp_path):
   assert trained.has_tensor("module/%s/adam_m" % kernel)
 
 
+@pytest.mark.slow
 @with_module
 def test_parts_of_a_batch_train_a_module_like_the_whole(tmp_path, monkeypatch):
   monkeypatch.setattr(modeling, "dropout", lambda x, rate: x)  # of the head
@@ -264,6 +265,7 @@ def test_settings_that_a_module_has_no_use_for_are_refused(
     run_classifier_with_tfhub.run_with(settings)
 
 
+@pytest.mark.slow
 @with_module
 def test_two_seeds_are_trained_and_the_better_is_kept(exported, tmp_path):
   settings = run_classifier_with_tfhub.Settings(
