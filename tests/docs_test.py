@@ -29,16 +29,17 @@ import serve_test
 
 DOCS = os.path.join(helpers.TOP, "docs")
 PAGES = ["README.md"] + ["docs/%s.md" % name for name in (
-    "classification training squad words pretraining vocabulary tokenization "
-    "features hugging-face serving from-python out-of-memory several-devices "
-    "cloud-tpu speed multilingual differences troubleshooting faq security "
-    "citing"
+    "classification own-data training squad words pretraining vocabulary "
+    "tokenization features hugging-face serving from-python out-of-memory "
+    "several-devices cloud-tpu speed multilingual differences troubleshooting "
+    "faq security citing"
 ).split()]
 
 # Other tests run demo.sh and `pip install .`; the rest needs a network.
 OTHERS = {"git", "cd", "./demo.sh", "source", "pip", "curl", "unzip", "gcloud",
           "docker", "tensorflow_model_server"}
-HARDWARE = ("--use_tpu", "--num_gpus", "--worker_hosts")
+HARDWARE = ("--use_tpu", "--num_gpus", "--worker_hosts",
+            "--compute_dtype=int8")
 # Their flags are checked, but they are not run.
 
 SERVER = "localhost:8500"  # what serve.py is asked by, with curl
