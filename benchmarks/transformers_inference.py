@@ -19,6 +19,7 @@ in the order of the file; --batch_size=1 times one text after the other.
                  `pip install onnx onnxruntime` there
   ours-float32   `Predictor.predict`, a call for each batch
   ours-bfloat16  and ours-int8: the same, with that compute_dtype
+  ours-onnx-...  the same, of what export_model.py --format=onnx writes
   ... sorted     the whole chunk in one call, which puts sentences of similar
                  lengths together
 
@@ -43,7 +44,7 @@ import numpy as np
 import random_models  # isort: skip  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
-from bert_suite import checkpoints
+from bert_suite import checkpoints, onnx_export, trained_models
 import lengths
 import modeling
 import predictor
@@ -57,7 +58,8 @@ FLAGS = flags.FLAGS
 PEERS = {"hf-float32": "float32", "hf-bfloat16": "bfloat16",
          "onnx-int8": "int8"}
 OURS = {"ours-float32": "float32", "ours-bfloat16": "bfloat16",
-        "ours-int8": "int8"}
+        "ours-int8": "int8", "ours-onnx-float32": "float32",
+        "ours-onnx-int8": "int8"}
 SETS = {"train": "get_train_examples", "dev": "get_dev_examples"}
 
 
@@ -172,6 +174,7 @@ def take_turn(number, chunk, sides):
   for place in range(len(sides)):
     turn = (number + place) % len(sides)
     answers[turn], seconds[turn] = sides[turn].answer(chunk)
+    time.sleep(transformers_peer.PAUSE)  # until its threads are at rest
   return seconds, [np.abs(one - answers[0]).max() for one in answers]
 
 
@@ -232,6 +235,22 @@ def format_table(names, taken, apart, chunk, has_single):
   return "\n".join(lines)
 
 
+def open_own(name, folder):
+  """Returns the Predictor of a side of OURS.
+
+  Args:
+    name: str.
+    folder: str. Of the model, and for files on the way.
+  """
+  dtype = OURS[name]
+  if "-onnx-" not in name:
+    return predictor.Predictor(
+        folder, batch_size=FLAGS.batch_size, compute_dtype=dtype)
+  return predictor.Predictor(onnx_export.export(
+      trained_models.find(folder), dtype, os.path.join(folder, name)),
+                             batch_size=FLAGS.batch_size)
+
+
 def start(folder):
   """Makes the models of all sides, with the same weights.
 
@@ -270,8 +289,7 @@ def start(folder):
             peer, in_batches(chunk))))
         print("%s: %s" % (name, peers[name].description), flush=True)
         continue
-      model = predictor.Predictor(folder, batch_size=FLAGS.batch_size,
-                                  compute_dtype=OURS[name])
+      model = open_own(name, folder)
     except (ImportError, ValueError) as error:
       if FLAGS.sides:
         sys.exit(str(error))

@@ -5,6 +5,8 @@ all tasks have, by this module their heads. Each export is computed and compared
 with TensorFlow before anything is written.
 """
 
+import collections
+import importlib
 import os
 import statistics
 import time
@@ -25,17 +27,22 @@ _TOLERANCE = 1e-5
 _MOST_BYTES = 2 ** 31 - 1  # of a file of ONNX
 
 
-def import_packages():
-  """Returns onnxruntime; raises ValueError where the packages are missing."""
+def import_packages(needed=("onnx", "onnxruntime")):
+  """Imports packages; raises ValueError where they are missing.
+
+  Args:
+    needed: names of the packages.
+
+  Returns:
+    The last of them.
+  """
   try:
-    import onnx  # noqa: F401  # for `onnx_graph`
-    import onnxruntime
-    return onnxruntime
+    return [importlib.import_module(name) for name in needed][-1]
   # Releases that do not go together fail with errors of many types.
   except Exception as error:  # noqa: BLE001
     raise ValueError(
-        "--format=onnx: the packages onnx and onnxruntime cannot be imported "
-        "(%s); %s" % (str(error).split("\n")[0], _CURE)) from None
+        "files of ONNX need what cannot be imported here (%s); %s" % (
+            str(error).split("\n")[0], _CURE)) from None
 
 
 def check(compute_dtype, task):
@@ -73,12 +80,11 @@ def export(model, compute_dtype, export_dir):
     inputs = make_sample(model)
     expected, seconds = _time(
         lambda: serving.run(served, serving.SIGNATURE, inputs))
-  arrays = {name: array.astype(np.int64) for name, array in inputs.items()}
   for dtype in dict.fromkeys(["float32", compute_dtype]):
     content = make_content(model, dtype, list(expected))
-    session = open_session(content)
-    found, onnx_seconds = _time(lambda session=session: dict(
-        zip(expected, session.run(list(expected), arrays))))
+    session = Session(content)
+    found, onnx_seconds = _time(
+        lambda session=session: session.run(session.outputs, inputs))
     difference, bound = compare(expected, found)
     if dtype == "float32" and not difference <= bound:
       raise ValueError(
@@ -102,7 +108,7 @@ def export(model, compute_dtype, export_dir):
   tf.logging.info(
       "Outputs differ from TensorFlow's in float32 by %.2g at most; for %d "
       "sequences TensorFlow took %.1f ms, ONNX Runtime in %s %.1f ms",
-      difference, len(arrays["input_ids"]), 1000 * seconds, compute_dtype,
+      difference, len(inputs["input_ids"]), 1000 * seconds, compute_dtype,
       1000 * onnx_seconds)
   return path
 
@@ -148,17 +154,45 @@ def compare(expected, found):
   return float(np.max(differences)), _TOLERANCE * float(largest)
 
 
-def open_session(content):
-  """Loads a file of ONNX.
+class Session:
+  """A session of ONNX Runtime, with what is used of TensorFlow's."""
 
-  Args:
-    content: bytes.
+  def __init__(self, content):
+    """Loads the content of a file, bytes."""
+    self._session = import_packages(["onnxruntime"]).InferenceSession(
+        content, providers=["CPUExecutionProvider"])
+    self.outputs = {one.name: Output(tf.TensorShape([
+        size if isinstance(size, int) else None for size in one.shape]))
+                    for one in self._session.get_outputs()}
+    self.inputs = {one.name: one.name for one in self._session.get_inputs()}
 
-  Returns:
-    onnxruntime.InferenceSession.
-  """
-  return import_packages().InferenceSession(
-      content, providers=["CPUExecutionProvider"])
+  def run(self, outputs, feed):
+    """Computes outputs, a dict from their names; returns one of arrays."""
+    return dict(zip(outputs, self._session.run(list(outputs), {
+        name: np.asarray(array, np.int64) for name, array in feed.items()})))
+
+  def close(self):
+    """Frees the memory of the model."""
+    self._session = None
+
+
+# What Predictor wants to know of an output: its shape, a tf.TensorShape.
+Output = collections.namedtuple("Output", "shape")
+
+
+def load(path):
+  """Loads a version that `export` wrote; as `serving.load_saved_model`."""
+  with serving.loading(path):
+    settings = serving.read_settings(path)
+    with tf.gfile.GFile(os.path.join(path, MODEL_FILE), "rb") as reader:
+      content = reader.read()
+    try:
+      session = Session(content)
+    except Exception as error:  # noqa: BLE001  # ONNX Runtime's have no base
+      raise ValueError(str(error)) from None
+  return (serving.Served(session, session.inputs, {
+      serving.SIGNATURE: session.outputs}), settings,
+          os.path.join(path, serving.VOCAB_FILE))
 
 
 def _time(run):

@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    checkpoints, cli, files, long_texts, model_inputs, serving, squad_metrics,
-    tokenization, trained_models)
+    checkpoints, cli, files, long_texts, model_inputs, onnx_export, serving,
+    squad_metrics, tokenization, trained_models)
 from .squad import answers as squad_answers
 
 # Defaults; models of other tasks than squad accept no other values.
@@ -58,7 +58,7 @@ class Predictor:
     """Loads the model.
 
     Args:
-      path: str, required. A SavedModel of `export_model.py`, a folder with
+      path: str, required. A model of `export_model.py`, a folder with
         versions of one, of which the newest is taken, a training output
         directory, or the prefix of a checkpoint.
       vocab_file: str. Only where `path` is no SavedModel and does not record
@@ -86,11 +86,13 @@ class Predictor:
     saved_model = find_saved_model(path)
     if saved_model:
       if vocab_file or model_parts:
-        raise ValueError("%s: the SavedModel brings its own %s" % (
+        raise ValueError("%s: the exported model brings its own %s" % (
             saved_model, ", ".join(
                 sorted(model_parts) + ["vocab_file"] * bool(vocab_file))))
-      self.served, self.settings, vocab_file = serving.load_saved_model(
-          saved_model)
+      is_onnx = tf.gfile.Exists(
+          os.path.join(saved_model, onnx_export.MODEL_FILE))
+      read = onnx_export.load if is_onnx else serving.load_saved_model
+      self.served, self.settings, vocab_file = read(saved_model)
     else:
       is_folder = tf.gfile.IsDirectory(path)
       if not is_folder:
@@ -280,18 +282,20 @@ def _check_threshold(value):
 
 
 def find_saved_model(path):
-  """Returns the SavedModel that a path means, None if it means none.
+  """Returns the exported model that a path means, None if it means none.
 
-  Versions of something else, such as a Hub module, are skipped.
+  It is a SavedModel or has a file of ONNX. Versions of something else, such as
+  a Hub module, are skipped.
   """
   def has(folder, *names):
     return tf.gfile.Exists(os.path.join(folder, *names))
 
   if not tf.gfile.IsDirectory(path):
     return None
-  if has(path, "saved_model.pb"):
+  if has(path, "saved_model.pb") or has(path, onnx_export.MODEL_FILE):
     return path
   return next((version for version in files.list_versions(path) if
+               has(version, onnx_export.MODEL_FILE) or
                has(version, "saved_model.pb") and
                has(version, "assets", serving.SETTINGS_FILE) and
                not has(version, "tfhub_module.pb")), None)

@@ -265,13 +265,9 @@ def load_saved_model(path):
   Raises:
     ValueError: it is not such a model.
   """
-  settings_file = os.path.join(path, "assets", SETTINGS_FILE)
-  try:
-    settings = json_files.read(settings_file)
-    # Values have the names and types of those in run.json.
-    checkpoints.check_fields(dict(settings, training=settings))
-    for name in ("task", "do_lower_case", "max_seq_length"):
-      settings[name]
+  folder = os.path.join(path, "assets")
+  with loading(path):
+    settings = read_settings(folder)
     devices.check_dtype(settings.get("compute_dtype", "float32"))
     with tf.Graph().as_default() as graph:
       session = _new_session()
@@ -280,13 +276,30 @@ def load_saved_model(path):
             session, [tf.saved_model.tag_constants.SERVING],
             files.literal_folder(path))
         inputs, signatures = _find_tensors(graph, loaded)
+  return (Served(session, inputs, signatures), settings,
+          os.path.join(folder, VOCAB_FILE))
+
+
+@contextlib.contextmanager
+def loading(path):
+  """Turns what may go wrong with an exported model into a ValueError."""
+  try:
+    yield
   except (tf.errors.OpError, OSError, ValueError, KeyError, TypeError,
           RuntimeError) as error:
     raise ValueError(
         "%s: cannot be loaded (%s); give a folder that export_model.py or "
         "--export_dir wrote" % (path, _first_line(error))) from None
-  return (Served(session, inputs, signatures), settings,
-          os.path.join(path, "assets", VOCAB_FILE))
+
+
+def read_settings(folder):
+  """Reads and checks the model.json in a folder; see `make_settings`."""
+  settings = json_files.read(os.path.join(folder, SETTINGS_FILE))
+  # Values have the names and types of those in run.json.
+  checkpoints.check_fields(dict(settings, training=settings))
+  for name in ("task", "do_lower_case", "max_seq_length"):
+    settings[name]
+  return settings
 
 
 def _find_tensors(graph, loaded):

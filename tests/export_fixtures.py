@@ -80,7 +80,8 @@ def write_model(folder, task, record_task=None, labels=None,
           tokenization.load_vocab(vocab_file), do_lower_case=True,
           strip_accents=strip_accents),
       0, max_seq_length=LENGTH, vocab_file=vocab_file, doc_stride=4,
-      max_query_length=6, version_2_with_negative=version_2_with_negative)
+      max_query_length=6, version_2_with_negative=version_2_with_negative,
+      **{"window_stride": 4} if task == "ner" else {})
   return output_dir
 
 

@@ -12,6 +12,7 @@ from bert_suite import (
 from export_fixtures import LENGTH, MODELS, write_model
 import export_model
 import helpers
+import predictor
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -148,7 +149,7 @@ def test_mistakes(tmp_path, flags, expected):
 
 def test_without_the_packages_there_is_a_line(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "onnx", None)
-  with pytest.raises(cli.UserError, match="--format=onnx: .*pip install"):
+  with pytest.raises(cli.UserError, match="files of ONNX need .*pip inst"):
     export("trained", tmp_path / "exported")
 
 
@@ -157,3 +158,44 @@ def test_a_file_that_would_be_too_large_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(onnx_export, "_MOST_BYTES", 1000)
   with pytest.raises(cli.UserError, match="--format=onnx: .* makes a file of"):
     export(model_dir, tmp_path / "exported")
+
+
+def assert_close(expected, found):
+  """Compares what `predict` returned: numbers, and what has some."""
+  if isinstance(expected, dict):
+    expected, found = sorted(expected.items()), sorted(found.items())
+  if isinstance(expected, (list, tuple)):
+    assert len(expected) == len(found)
+    for pair in zip(expected, found):
+      assert_close(*pair)
+  elif isinstance(expected, (float, np.ndarray)):
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+  else:
+    assert expected == found
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_predictor_reads_the_file(tmp_path, task):
+  model_dir = write_model(tmp_path, task, **TASKS[task])
+  more = {"task": task, "pooling": "mean"} if task == "features" else {}
+  export(model_dir, tmp_path / "exported", **more)
+  texts = {"masked_lm": ["the [MASK] tea", "[MASK] [MASK]"],
+           "squad": [("tea", "the kettle sings"), ("the", "")]}.get(
+               task, ["the kettle", "tea", ""])
+  with predictor.Predictor(model_dir, **more) as ours, predictor.Predictor(
+      str(tmp_path / "exported"), batch_size=2) as model:
+    assert model.settings["task"] == task
+    for one in (texts, texts[:1], []):
+      assert_close(ours.predict(one), model.predict(one))
+    if task == "masked_lm":
+      with pytest.raises(cli.UserError, match="score: a file of ONNX"):
+        model.score(["tea"])
+
+
+def test_a_damaged_file_is_a_line(tmp_path):
+  model_dir = write_model(tmp_path, "classifier", **MODELS["classifier"])
+  path = export(model_dir, tmp_path / "exported")
+  with open(os.path.join(path, "model.onnx"), "r+b") as writer:
+    writer.truncate(1000)
+  with pytest.raises(cli.UserError, match=path + ": cannot be loaded .*; give"):
+    predictor.Predictor(path)

@@ -59,7 +59,13 @@ def score(model, inputs):
 
   Returns:
     For each of them a list of (word piece, logarithm of its probability).
+
+  Raises:
+    ValueError: the model does not give all probabilities.
   """
+  if LOG_PROBS_SIGNATURE not in model.served.signatures:
+    raise ValueError("score: a file of ONNX knows the likeliest word pieces "
+                     "only; load a SavedModel or the checkpoint")
   mask_id, = model.tokenizer.convert_tokens_to_ids([MASK])
   scores = []
   for one in inputs:
