@@ -22,8 +22,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-_LARGEST = 127.0
-_TINY = 1e-30  # the scale of what is all zeros
+LARGEST = 127.0
+TINY = 1e-30  # the scale of what is all zeros
 _KERNELS = "kernels_as_int8"  # collection
 
 
@@ -37,7 +37,7 @@ def quantize(kernel):
     int8 [in, out]; the scales, float32 [out], that bring it back; and the sums
     of the integers over `in`, float32 [out].
   """
-  scales = tf.reduce_max(tf.abs(kernel), axis=0) / _LARGEST + _TINY
+  scales = tf.reduce_max(tf.abs(kernel), axis=0) / LARGEST + TINY
   integers = tf.round(kernel / scales)
   return tf.cast(integers, tf.int8), scales, tf.reduce_sum(integers, axis=0)
 
@@ -92,14 +92,14 @@ def multiply(x, integers, scales, sums, bias):
     # After a GELU, whose values go far up but hardly down: the whole of the
     # range counts. What it costs is by the output, which is the smaller.
     least = tf.minimum(least, 0.0)
-    steps = (largest - least) / 255 + _TINY
+    steps = (largest - least) / 255 + TINY
     product = _multiply_integers(
         x / steps - least / steps, integers, tf.zeros_like(sums))
     offset = tf.matmul(
         tf.concat([least, tf.ones_like(least)], axis=1),  # [rows, 2]
         tf.stack([sums * scales, bias]))  # [2, out]
   else:
-    steps = tf.maximum(largest, -least) / _LARGEST + _TINY
+    steps = tf.maximum(largest, -least) / LARGEST + TINY
     product = _multiply_integers(x / steps + 128, integers, -128 * sums)
     offset = bias
   return product * tf.matmul(steps, scales[tf.newaxis]) + offset
@@ -110,7 +110,7 @@ def _multiply_integers(x, integers, bias):
   rounded = tf.bitcast(tf.cast(x + 0.5, tf.uint8), tf.quint8)
   return tf.raw_ops.QuantizedMatMulWithBiasAndDequantize(
       a=rounded, b=tf.bitcast(integers, tf.qint8), bias=bias,
-      min_a=0.0, max_a=255.0, min_b=-_LARGEST, max_b=_LARGEST,
+      min_a=0.0, max_a=255.0, min_b=-LARGEST, max_b=LARGEST,
       min_freezed_output=0.0, max_freezed_output=0.0, Toutput=tf.float32)
 
 

@@ -11,7 +11,7 @@ batch needs, however far it was padded.
 
 import numpy as np
 
-from . import config as config_module
+from . import config as config_module, int8, padding
 
 _OPSET = 17
 _MICROSOFT = "com.microsoft"
@@ -20,8 +20,6 @@ _MICROSOFTS = frozenset((
 # The forms of `layers.ACTIVATIONS`.
 _ACTIVATIONS = {"gelu": "FastGelu", "gelu_new": "FastGelu", "gelu_erf": "Gelu",
                 "relu": "Relu", "tanh": "Tanh"}
-_MASKED = 10000.0  # as in `padding`
-_LARGEST, _TINY = 127.0, 1e-30  # as in `int8`
 
 
 class Graph:
@@ -85,9 +83,9 @@ class Graph:
     """
     if not self._has_integers:
       return self.add("Gemm", x, kernel, bias)
-    scales = np.maximum(np.abs(kernel).max(axis=0) / _LARGEST, _TINY)
+    scales = np.maximum(np.abs(kernel).max(axis=0) / int8.LARGEST, int8.TINY)
     largest = self.add("Max", self.add("ReduceMax", self.add(
-        "Abs", x), axes=[1]), np.float32(_TINY))  # [rows, 1]
+        "Abs", x), axes=[1]), np.float32(int8.TINY))  # [rows, 1]
     product = self.add(
         "DynamicQuantizeMatMul", self.add("Div", x, largest),
         np.round(kernel / scales).astype(np.int8), scales.astype(np.float32),
@@ -158,7 +156,7 @@ class Encoder:
     mask = add("Cast", add("Slice", counts, [0], length, [1]),
                to=type_of(np.float32))
     self._bias = add("Unsqueeze", add("Mul", add("Sub", mask, np.float32(1)),
-                                      np.float32(_MASKED)), [1, 2])
+                                      np.float32(-padding.MASKED)), [1, 2])
     # The row of each token among those of all heads and of the parts of a
     # projection, and back. [B, 1, T]
     self._attended = add("Unsqueeze", add(

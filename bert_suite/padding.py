@@ -118,7 +118,7 @@ def count_groups(batch_size, is_training, few_shapes):
 
 # Added to scores. Far enough below any that the softmax is exactly 0 there, yet
 # finite, so that a sequence without any token gives no NaN.
-_MASKED = -10000.0
+MASKED = -10000.0
 
 
 class _Group:
@@ -141,7 +141,7 @@ class _Group:
     self.is_token = tf.sequence_mask(lengths, self.length)
     self.attention_bias = tf.cast(
         tf.logical_not(self.is_token), tf.float32)[
-            :, tf.newaxis, tf.newaxis] * _MASKED
+            :, tf.newaxis, tf.newaxis] * MASKED
 
 
 class Packing:
@@ -408,7 +408,7 @@ def _make_compiled_attention(packing, num_heads, dropout_prob, initializer):
     # No gradient may come from the arbitrary rows after a sequence's end.
     is_token = tf.cast(is_token, tf.float32)
     heads *= is_token[:, tf.newaxis, :, tf.newaxis]
-    bias = (1.0 - is_token)[:, tf.newaxis, tf.newaxis] * _MASKED
+    bias = (1.0 - is_token)[:, tf.newaxis, tf.newaxis] * MASKED
     context = kernels.attend(heads[0], heads[1], heads[2], bias, dropout_prob)
     context *= is_token[:, tf.newaxis, :, tf.newaxis]
     return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), sizes[:2] + [

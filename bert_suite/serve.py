@@ -15,7 +15,6 @@ install aiohttp prometheus_client`.
 
 import dataclasses
 import errno
-import importlib.util
 import os
 import socket
 
@@ -88,11 +87,6 @@ class Settings(run_settings.LoggingSettings):
 def define_flags():
   """Defines the flags; may be called again, see `cli.define_flag`."""
   script_options.define_flags(Settings)
-
-
-def is_installed(package):
-  """Returns whether a package can be imported."""
-  return importlib.util.find_spec(package) is not None
 
 
 def import_web_app():

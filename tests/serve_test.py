@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import http.client
+import importlib.util
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ import predictor
 import serve
 
 needs_packages = pytest.mark.skipif(
-    not all(map(serve.is_installed, ("aiohttp", "prometheus_client"))),
+    not all(map(importlib.util.find_spec, ("aiohttp", "prometheus_client"))),
     reason="needs aiohttp and prometheus_client")
 
 TEXTS = ["The kettle sings.", ["It rains.", "Tea is near."], "cat", ["a", ""],
@@ -100,8 +101,7 @@ def load(folder, task, **parts):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-  if not serve.is_installed("aiohttp"):
-    pytest.skip("needs aiohttp")
+  pytest.importorskip("aiohttp")
   with load(tmp_path_factory.mktemp("model"), "classifier") as model:
     yield model
 
