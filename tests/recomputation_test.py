@@ -51,14 +51,20 @@ def gradients_of(recompute_grad, remove_padding, compiled, rate,
     pytest.param(False, True, 0.3, None, marks=pytest.mark.slow)])
 def test_recomputed_layers_have_the_same_gradients(
     remove_padding, compiled, rate, num_positions):
-  """The dropout masks are the same too."""
+  """The dropout masks are the same too.
+
+  Sums that XLA compiles are rounded in another order the second time, by an
+  amount that goes with the largest values in them.
+  """
   if compiled and tf.__version__.startswith("1."):
     pytest.skip("compiles no functions")
   arguments = remove_padding, compiled, rate, num_positions
   kept, _ = gradients_of(False, *arguments)
   again, _ = gradients_of(True, *arguments)
   for one, other in zip(kept, again):
-    np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        other, one, rtol=1e-5,
+        atol=1e-5 * (np.max(np.abs(one)) if compiled else 1))
 
 
 @pytest.mark.slow
