@@ -62,7 +62,7 @@ def main(_):
   """Makes the folder, which appears once it is complete."""
   output_dir = os.path.abspath(FLAGS.output_dir)
   if os.path.exists(output_dir):
-    sys.exit("--output_dir=%s: is there already; name a folder that is new" %
+    sys.exit("--output_dir=%s: exists already; name a new folder" %
              FLAGS.output_dir)
   os.makedirs(os.path.dirname(output_dir), exist_ok=True)
   with tempfile.TemporaryDirectory(

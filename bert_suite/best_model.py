@@ -115,7 +115,7 @@ def read_history(output_dir):
           {name: float(text) for name, text in cells.items() if text}, data))
     except (ValueError, IndexError):
       raise ValueError(
-          "%s, row %d: not as a training writes it; remove the file, and the "
+          "%s, row %d: not what a training writes; remove the file, and the "
           "evaluations so far are forgotten" % (path, number)) from None
   return rows, header[-1][len("best "):]
 
@@ -295,7 +295,7 @@ class Evaluations:
     try:
       kept = checkpoints.find_checkpoint(os.path.join(self._folder, FOLDER))
     except ValueError as error:  # a kill while it was replaced leaves this
-      tf.logging.warning("%s; it is made again if it can be", error)
+      tf.logging.warning("%s; it will be made again if possible", error)
       kept = None
     while find_best(self.rows, self._metric):
       best = find_best(self.rows, self._metric)

@@ -29,7 +29,7 @@ _PREFIX = "pass the path up to and including \".ckpt\" or \".ckpt-<step>\""
 _CONVERT = "convert it, or download the model as bert_model.ckpt"
 # FOLDER stands for the folder that was found.
 _RUN_CONVERT = ("run `python convert_checkpoint.py --model_dir=FOLDER "
-                "--output_dir=NEW_FOLDER`, which makes bert_model.ckpt of it")
+                "--output_dir=NEW_FOLDER` to convert it to bert_model.ckpt")
 _UNPACK = ("unpack it and pass the path of the checkpoint in it, up to and "
            "including \".ckpt\"")
 _SOURCE = "pass the one that it was made from"

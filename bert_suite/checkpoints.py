@@ -165,8 +165,8 @@ def _find_listed(output_dir, state):
     passed_over.append((path, damage))
   if any(_has_files(path) for path, _ in passed_over):
     raise ValueError(
-        "%s holds no checkpoint that is whole: %s; copy one again, or remove "
-        "them all and %s to start from scratch" % (
+        "%s holds no complete checkpoint: %s; copy one again, or remove them "
+        "all and %s to start from scratch" % (
             output_dir, "; ".join(damage for _, damage in passed_over),
             os.path.join(output_dir, "checkpoint")))
   list_file = os.path.join(output_dir, "checkpoint")

@@ -358,8 +358,8 @@ class ClassificationTask(tasks.Task):
       self._read_thresholds(checkpoint)
     figures = super().evaluate(estimator, data, checkpoint)
     if self.evaluated is None:  # on a TPU, or another machine
-      tf.logging.info("There are no eval_report.txt and plots: figures are not "
-                      "computed in this process")
+      tf.logging.info("No eval_report.txt or plots are written: metrics are "
+                      "not computed in this process")
       return figures
     if self.settings.tune_thresholds:
       thresholds.write(
@@ -441,7 +441,8 @@ class ClassificationTask(tasks.Task):
     elif not labels:
       shapes = checkpoints.check_readable(checkpoint)
       if "output_weights" not in shapes:
-        raise ValueError("%s: has no output_weights, so it is no classifier" %
+        raise ValueError("%s: has no output_weights, so it is not a "
+                         "classifier" %
                          checkpoint)
       labels = [str(i) for i in range(shapes["output_weights"][0])]
     problem = kind(len(labels or ()))

@@ -142,7 +142,7 @@ class Cluster:
           if not is_waiting:
             tf.logging.warning(
                 "Worker %d, %s: nothing answers there yet (%s); waiting for "
-                "it, Ctrl-C ends that", index, host, error)
+                "it; Ctrl-C stops waiting", index, host, error)
           is_waiting = True
         time.sleep(1)
 
@@ -207,7 +207,7 @@ class Cluster:
                  for name, value in sorted(theirs.items())
                  if own.get(name) != value]
     fault = different and (
-        "worker %d is to train otherwise than worker 0: %s; give all of them "
+        "worker %d would train differently from worker 0: %s; give all workers "
         "the same data and flags" % (
             self.address.index, ", ".join(different)))
     self.send("agreed", self.address.index, fault)
@@ -290,8 +290,8 @@ class Cluster:
       return
     self._lost = (
         "worker %d, %s, has ended or cannot be reached: its own last line says "
-        "why; once that is mended, the same command on all resumes from the "
-        "last checkpoint" % (index, self.address.hosts[index]))
+        "why; once that is fixed, run the same command on all to resume from "
+        "the last checkpoint" % (index, self.address.hosts[index]))
     if not self._done.wait(_LAST_WORDS):  # the main thread waits in TensorFlow
       sys.stderr.write("%s: %s\n" % (
           os.path.basename(sys.argv[0]), self._lost))

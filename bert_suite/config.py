@@ -148,8 +148,8 @@ def check_config(config, is_complete=True):
       built: `vocab_size` may be None, and the heads need not fit.
   """
   if isinstance(config, dict):
-    raise ValueError("config: found a dict, expected a BertConfig; "
-                     "BertConfig.from_dict makes it one")
+    raise ValueError("config: found a dict, expected a BertConfig; use "
+                     "BertConfig.from_dict")
 
   def is_number(value, kind):
     return isinstance(value, kind) and not isinstance(value, bool)

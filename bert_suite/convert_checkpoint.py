@@ -40,11 +40,11 @@ class Settings(run_settings.LoggingSettings):
   """Settings of this script; each field is a flag."""
 
   model_dir: str = option(
-      "path", None, "Folder of the model: of Hugging Face, of a training "
-      "(its output_dir), or with bert_model.ckpt.")
+      "path", None, "Folder of the model: a Hugging Face model, the output_dir "
+      "of a training, or a folder with bert_model.ckpt.")
   init_checkpoint: str = option(
-      "path", None, "Checkpoint to convert.", default_text="that of "
-      "--model_dir, the latest")
+      "path", None, "Checkpoint to convert.", default_text="the latest in "
+      "--model_dir")
   bert_config_file: str = option(
       "path", None, "JSON file with the shape of the model.",
       default_text="that beside the checkpoint")
@@ -56,9 +56,9 @@ class Settings(run_settings.LoggingSettings):
       default_text="what its files say, or its vocabulary")
   labels: str = option(
       "string", None, "Labels of a classifier or tagger, with commas, in the "
-      "order of training, where no file has them.")
+      "order of training, if no file has them.")
   max_shard_mb: int = option(
-      "integer", 5000, "Weights in one file of safetensors, in units of 10^6 "
+      "integer", 5000, "Largest size of a safetensors file, in units of 10^6 "
       "bytes; larger models become several files and an index.", lower_bound=1)
   output_dir: str = option("path", None, "New folder for the converted model.")
 
@@ -138,11 +138,11 @@ def split_labels(settings, model):
                      "leave it out" % (settings.labels, ",".join(known)))
   head = model.heads[0] if model.heads else None
   if head not in (models.CLASSIFIER, models.NER):
-    raise ValueError("--labels: the model is no classifier and no tagger; "
-                     "leave it out")
+    raise ValueError("--labels: the model is neither a classifier nor a "
+                     "tagger; leave it out")
   count = len(model.weights[models.HEADS[head]])
   if len(labels) != count or len(set(labels)) < count or "" in labels:
-    raise ValueError("--labels=%s: expected %d labels that differ" % (
+    raise ValueError("--labels=%s: expected %d different labels" % (
         settings.labels, count))
   return labels
 

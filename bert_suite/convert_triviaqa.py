@@ -37,8 +37,8 @@ class Settings(run_settings.LoggingSettings):
 
   input_file: str = option(
       "paths", None, "TriviaQA's questions, such as wikipedia-train.json, "
-      "web-train.json or unfiltered-web-train.json: paths or patterns, commas "
-      "between them.")
+      "web-train.json or unfiltered-web-train.json: paths or patterns, "
+      "separated by commas.")
   evidence_dir: str = option(
       "path", None, "Folder of the documents, with \"wikipedia\" and \"web\".")
   output_file: str = option("path", None, "JSON file to write.")
@@ -49,7 +49,7 @@ class Settings(run_settings.LoggingSettings):
       "there, as unanswerable ones, as in SQuAD 2.0.")
   sample_share: float = option(
       "float", 1.0, "Share of the pairs of question and document to keep, "
-      "drawn by chance.", above=0.0, upper_bound=1.0)
+      "drawn at random.", above=0.0, upper_bound=1.0)
   random_seed: int = option("integer", 12345, "Seed of that.")
 
 
@@ -76,7 +76,7 @@ def run_with(settings):
                         [("--output_file", settings.output_file)])
     files.check_writable(settings.output_file, "--output_file")
     if not tf.gfile.IsDirectory(settings.evidence_dir):
-      raise ValueError("--evidence_dir=%s: is no folder" %
+      raise ValueError("--evidence_dir=%s: is not a folder" %
                        settings.evidence_dir)
     if not any(tf.gfile.IsDirectory(os.path.join(settings.evidence_dir, name))
                for _, name in triviaqa.FOLDERS):

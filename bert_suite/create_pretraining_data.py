@@ -52,11 +52,11 @@ class Settings(run_settings.CasingSettings, run_settings.LoggingSettings):
   """What this script is told; each field is a flag."""
 
   input_file: str = option("paths", None, "Text files, plain or gzip: paths or "
-                           "patterns, commas between them.")
+                           "patterns, separated by commas.")
   output_file: str = option(
       "paths", None,
-      "TFRecord file to write; several, with commas between them, are filled "
-      "in turn. NAME@16 makes 16 shards, NAME-00000-of-00016 and so on.")
+      "TFRecord file to write; several, separated by commas, are filled in "
+      "turn. NAME@16 makes 16 shards, NAME-00000-of-00016 and so on.")
   vocab_file: str = option(
       "path", None, "Vocabulary that the model will be trained with.")
   do_lower_case: bool = option(
@@ -76,7 +76,7 @@ class Settings(run_settings.CasingSettings, run_settings.LoggingSettings):
       "* masked_lm_prob. Training needs the same number.", lower_bound=1)
   random_seed: int = option("integer", 12345, "Seed of all random choices.")
   dupe_factor: int = option("integer", 10, "Passes over the text, each masking "
-                            "other words.", lower_bound=1)
+                            "different words.", lower_bound=1)
   masked_lm_prob: float = option("float", 0.15, "Share of tokens to mask.")
   short_seq_prob: float = option(
       "float", 0.1, "Share of documents to make shorter records from.")
@@ -91,7 +91,7 @@ class Settings(run_settings.CasingSettings, run_settings.LoggingSettings):
       "of text; 0 for none.", lower_bound=0)
   num_workers: int = option(
       "integer", 1, "Processes to use: each makes a shard; without shards they "
-      "tokenize. The records do not depend on it.", lower_bound=1)
+      "tokenize. The records do not depend on the number.", lower_bound=1)
   beam_runner: str = option(
       "string", None, "Make the shards in a pipeline of Apache Beam, with this "
       "runner: %s. Needs apache-beam." % ", ".join(beam.RUNNERS))
@@ -235,8 +235,8 @@ def run_with(asked):
       run_tasks = beam.make_runner(
           asked.beam_runner, asked.beam_args, output_files[0])
     elif asked.beam_args:
-      raise ValueError("--beam_args: is of use with --beam_runner only; pass "
-                       "that too, or leave it out")
+      raise ValueError("--beam_args: only works with --beam_runner; pass that "
+                       "too, or leave it out")
   tf.logging.info("*** Reading from input files ***")
   for span in spans:
     tf.logging.info("  %s", span.path)

@@ -79,7 +79,8 @@ def wait_for_server(master):
     except OSError as error:
       if not is_waiting:
         tf.logging.warning("--master=%s: nothing answers there yet (%s); "
-                           "waiting for it, Ctrl-C ends that", master, error)
+                           "waiting for it; Ctrl-C stops waiting", master,
+                           error)
     is_waiting = True
     time.sleep(1)
 
@@ -142,8 +143,9 @@ def check_compute_dtype(settings):
   """
   name = settings.compute_dtype
   if name == "int8" and getattr(settings, "do_train", False):
-    raise cli.UserError("--compute_dtype=int8: computes answers only; train "
-                        "without it, then predict with it")
+    raise cli.UserError("--compute_dtype=int8: is for evaluation and "
+                        "prediction only; train without it, then predict with "
+                        "it")
   try:
     check_dtype(name, settings.use_tpu)
   except ValueError as error:
@@ -198,8 +200,8 @@ def _find_slow_gpu(name):
     found = tf.config.experimental.get_device_details(gpu).get(
         "compute_capability")
     if found and found < _LEAST_CAPABILITY[name]:
-      return ("%s has compute capability %d.%d, which computes it slower than "
-              "float32; that takes %d.%d" % (
+      return ("%s has compute capability %d.%d, on which it is slower than "
+              "float32; it needs %d.%d" % (
                   (gpu.name,) + found + _LEAST_CAPABILITY[name]))
   return ""
 
@@ -211,6 +213,6 @@ def _find_slow_cpu(name):
   with contextlib.suppress(OSError), open("/proc/cpuinfo") as reader:
     flags = reader.read().split()
     if "flags" in flags and not any(flag in flags for flag in _CPU_FLAGS[name]):
-      return ("this CPU has none of %s, so that it computes %s slower than "
-              "float32" % (", ".join(_CPU_FLAGS[name]), name))
+      return "this CPU has none of %s, so %s is slower than float32 on it" % (
+          ", ".join(_CPU_FLAGS[name]), name)
   return ""

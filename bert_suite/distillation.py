@@ -36,19 +36,19 @@ class DistillationSettings(script_options.Settings):
 
   teacher_dir: str = option(
       "path", None, "Output directory of a training on the same labels, whose "
-      "model is the teacher: train on what it says of the training texts.")
+      "model is the teacher: train on its answers to the training texts.")
   temperature: float = option(
       "float", 1.0, "Temperature of the teacher's and the student's logits, "
       "with --teacher_dir.", above=0)
   label_share: float = option(
-      "float", 0.0, "Share of the labels' own loss beside that of the teacher, "
-      "with --teacher_dir.", lower_bound=0, upper_bound=1)
+      "float", 0.0, "Share of the loss on the labels, beside that against the "
+      "teacher, with --teacher_dir.", lower_bound=0, upper_bound=1)
   transfer_file: str = option(
-      "paths", None, "Further texts for the teacher, without labels: one a "
+      "paths", None, "Further texts for the teacher, without labels: one per "
       "line, pairs written `text a ||| text b`.")
   augment: int = option(
-      "integer", 0, "Further texts, N for each of training, in which a masked "
-      "LM has replaced words, with --teacher_dir.", lower_bound=0)
+      "integer", 0, "Further texts: N variants of each training text, in which "
+      "a masked LM has replaced words, with --teacher_dir.", lower_bound=0)
   masked_lm_dir: str = option(
       "path", None, "Folder of the model with that masked LM.",
       default_text="that of --init_checkpoint")
@@ -129,11 +129,11 @@ class Distiller:
     settings, self._problem = self._settings, problem
     for name in ("class_weights", "label_smoothing"):
       if getattr(settings, name, None):
-        raise ValueError("--%s: changes what is learnt of labels; leave it out "
+        raise ValueError("--%s: changes how labels are learnt; leave it out "
                          "with --teacher_dir" % name)
     if settings.masked_lm_dir and not settings.augment:
       raise ValueError("--masked_lm_dir: also pass --augment, the number of "
-                       "texts to make of each")
+                       "texts to make from each")
     self._teacher = find_teacher(settings, problem, labels)
     if settings.augment:
       self._masked_lm = augmentation.find_checkpoint(settings)
@@ -203,14 +203,14 @@ class Distiller:
     shape = (len(examples), self._problem.num_outputs)
     self._outputs = _read_outputs(path, shape)
     if self._outputs is not None:
-      tf.logging.info("What the teacher says is in %s", path)
+      tf.logging.info("Using the teacher's answers in %s", path)
       return
     tf.gfile.MakeDirs(self._folder)
     self._outputs = self._compute(examples).reshape(shape)
     with files.atomic_path(path) as temporary:
       with tf.gfile.GFile(temporary, "wb") as writer:
         np.save(writer, self._outputs)
-    tf.logging.info("Wrote what the teacher, %s, says of %d texts to %s",
+    tf.logging.info("Wrote the answers of the teacher, %s, for %d texts to %s",
                     model.checkpoint, len(examples), path)
 
   def _compute(self, examples):
@@ -312,7 +312,7 @@ def _read_texts(path, total):
       return texts
   except (ValueError, TypeError):
     pass
-  tf.logging.warning("%s is damaged, and made again", path)
+  tf.logging.warning("%s is damaged; making it again", path)
   return None
 
 
@@ -327,5 +327,5 @@ def _read_outputs(path, shape):
       return outputs
   except (ValueError, EOFError, OSError, tf.errors.OpError):
     pass
-  tf.logging.warning("%s is damaged, and made again", path)
+  tf.logging.warning("%s is damaged; making it again", path)
   return None

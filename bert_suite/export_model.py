@@ -40,14 +40,14 @@ FORMATS = ("saved_model", "onnx")
 class Settings(run_settings.ModelSettings, run_settings.EncoderSettings):
   """Settings of this script; each field is a flag."""
 
-  model_dir: str = option("path", None, "Output directory of a training. What "
-                          "follows need not be given then.")
+  model_dir: str = option("path", None, "Output directory of a training. It "
+                          "has the task, the checkpoint and its files.")
   task: str = option(
       "string", None,
-      lambda: "What to export: %s. Without it, what was trained." %
+      lambda: "What to export: %s; by default, what was trained." %
       ", ".join(sorted(trained_models.TASKS)))
-  init_checkpoint: str = option("path", None, "Checkpoint to export; the "
-                                "latest of --model_dir without it.")
+  init_checkpoint: str = option("path", None, "Checkpoint to export; by "
+                                "default, the latest in --model_dir.")
   do_lower_case: bool = option(
       "bool", None, "Lower-case the text: true for uncased models, false for "
       "cased ones.", flag_default=True, alias="do_lower",

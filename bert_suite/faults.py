@@ -98,7 +98,7 @@ def describe(error):
   full = may_be_of_disk and _FULL.search(text)
   if full or code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
     return ("no room to write to (%s); what was complete is still there: free "
-            "some space, or name a folder on another disk, and give the same "
+            "some space, or name a folder on another disk, and run the same "
             "command again" % (full.group().strip() if full else first_line))
   if isinstance(error, RuntimeError) and "Cannot find any TPU cores" in text:
     return ("--use_tpu: TensorFlow finds no TPU; name one with --tpu_name "
@@ -167,7 +167,7 @@ def _describe_memory(text):
              for name in names + ["max_seq_length"] if name in known]
   what = "out of memory"
   if not _NO_MEMORY.search(line):
-    what = "a library of the GPU did not start, usually for want of memory"
+    what = "a library of the GPU did not start, usually for lack of memory"
     saving = []
   return ("%s (%s); %slower %s, or end other programs on the device "
           "(nvidia-smi lists those on a GPU)" % (
@@ -193,6 +193,6 @@ def _describe_records(text):
   found = re.search(r"Key: (\w+).*(?:Can't parse serialized Example|"
                     r"values != expected)", text)
   if found:
-    return ("a record has not as many %s as the flags say; give the lengths "
-            "that the records were written with" % found.group(1))
+    return ("a record does not have as many %s as the flags say; give the "
+            "lengths that the records were written with" % found.group(1))
   return None

@@ -299,7 +299,7 @@ def check_outputs(inputs, outputs):
         raise ValueError("%s (%s) is the file %s" % (
             path, flag, known[identity]))
     for identity in identities:
-      known[identity] = "%s (%s) too; use names that differ" % (path, flag)
+      known[identity] = "%s (%s) too; use different names" % (path, flag)
 
 
 def check_writable(path, flag, makes_folders=False):
@@ -326,7 +326,7 @@ def check_writable(path, flag, makes_folders=False):
   except tf.errors.OpError as error:
     raise ValueError(
         "%s=%s: cannot be written (%s); name another place, in a folder that "
-        "exists and allows writing" % (
+        "exists and is writable" % (
             flag, path, error.message.split("; ")[-1])) from None
 
 
@@ -452,8 +452,8 @@ def _check_model(temporary, folder, names):
              if not tf.gfile.Exists(os.path.join(temporary, name))]
   if missing:
     raise OSError(
-        "%s: the model lost its %s while it was being written; let nothing "
-        "else remove files there, and export again" % (
+        "%s: the model lost its %s while it was being written; make sure that "
+        "nothing else removes files there, and export again" % (
             folder, ", ".join(missing)))
 
 

@@ -45,7 +45,8 @@ class Settings(run_settings.ModelSettings, run_settings.LoggingSettings):
   output_file: str = option(
       "path", "-", "File to write; - for standard output.")
   model_dir: str = option("path", None, "Output directory of a pre-training, "
-                          "or an exported model, instead of the files of one.")
+                          "or an exported model, instead of the files of a "
+                          "model.")
   num_guesses: int = option(
       "integer", 5, "Word pieces to name for each [MASK], at most 10.",
       lower_bound=1, upper_bound=10)
@@ -87,8 +88,8 @@ def load_model(settings):
     with cli.user_errors():
       served.check_checkpoint(
           checkpoints.resolve(settings.init_checkpoint), "--init_checkpoint",
-          "give a pre-trained model that has, not its encoder alone and no "
-          "fine-tuned one")
+          "give a pre-trained model that has one, not just its encoder or a "
+          "fine-tuned model")
   elif settings.init_checkpoint:
     raise cli.UserError("give one of --model_dir and --init_checkpoint")
   elif not (predictor.find_saved_model(settings.model_dir) or
@@ -104,8 +105,8 @@ def load_model(settings):
   if model.settings["task"] != "masked_lm":
     model.close()
     raise cli.UserError(
-        "--model_dir=%s: is a model of the task %s, expected one that was "
-        "pre-trained, which knows words for [MASK]" % (
+        "--model_dir=%s: is a model of the task %s, expected a pre-trained "
+        "one, which can fill in [MASK]" % (
             settings.model_dir, model.settings["task"]))
   return model
 

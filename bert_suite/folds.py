@@ -84,8 +84,8 @@ def report(output_dir, groups, problem):
             for group, names in groups.items()]
   except ValueError as error:
     tf.logging.warning(
-        "There are no figures of all folds together: %s; for those, run the "
-        "command again with another --output_dir", error)
+        "No metrics over all folds: %s; to get them, run the command again "
+        "with another --output_dir", error)
     return
   names = sorted(rows[0][1])
 

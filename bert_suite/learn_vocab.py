@@ -45,7 +45,7 @@ class Settings(run_settings.ModelSettings, run_settings.LoggingSettings):
   """Settings of this script; each field is a flag."""
 
   input_file: str = option("paths", None, "Text files, plain or gzip: paths or "
-                           "patterns, commas between them.")
+                           "patterns, separated by commas.")
   output_file: str = option("path", None, "Vocabulary to write.")
   vocab_size: int = option(
       "integer", 30000, "Entries of the vocabulary, the special tokens "
@@ -54,24 +54,25 @@ class Settings(run_settings.ModelSettings, run_settings.LoggingSettings):
       "integer", 2, "How often a pair of pieces must occur to be joined, or, "
       "with --extend, a word to be added.", lower_bound=1)
   character_coverage: float = option(
-      "float", 1.0, "Share of the text's characters that the vocabulary has, "
-      "the most frequent ones; words with others become [UNK].", above=0.0,
+      "float", 1.0, "Share of the text's characters to keep, the most frequent "
+      "first; words with others become [UNK].", above=0.0,
       upper_bound=1.0)
   heldout_file: str = option(
-      "paths", None, "Text files to count [UNK] and pieces per word on.",
+      "paths", None, "Text files in which to count [UNK] and pieces per word.",
       default_text="--input_file")
   compare_vocab_file: str = option(
-      "paths", None, "Vocabularies to count them with beside the new one.")
+      "paths", None, "Vocabularies to compare the new one with.")
   num_workers: int = option(
       "integer", 1, "Processes that count words. The vocabulary does not "
-      "depend on it.", lower_bound=1)
+      "depend on their number.", lower_bound=1)
   extend: str = option(
-      "string", None, "Add words to --vocab_file: in the place of its entries "
-      "[unusedN] (unused), or after the last, where the model grows (append).")
-  words_file: str = option("path", None, "Words to add, with --extend: one a "
-                           "line; before those of --input_file.")
+      "string", None, "Add words to --vocab_file: in place of its entries "
+      "[unusedN] (unused), or after the last one, which makes the model larger "
+      "(append).")
+  words_file: str = option("path", None, "Words to add, with --extend, one per "
+                           "line; they come before those of --input_file.")
   num_words: int = option(
-      "integer", None, "Words to add, with --extend, at most.", lower_bound=1,
+      "integer", None, "Most words to add, with --extend.", lower_bound=1,
       default_text="%d, or as many as --words_file has or --extend=unused "
       "leaves room for" % _NUM_WORDS)
   do_lower_case: bool = option(

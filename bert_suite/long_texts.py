@@ -82,8 +82,9 @@ class LongTexts(collections.namedtuple(
       return
     model_inputs.check_count("--window_stride", self.window_stride)
     if not self.has_windows:
-      raise ValueError("--window_stride=%s: is of --long_text=windows, found "
-                       "--long_text=%s; leave it out" % (
+      raise ValueError("--window_stride=%s: only applies to "
+                       "--long_text=windows, found --long_text=%s; leave it "
+                       "out" % (
                            self.window_stride, self.long_text))
     if self.window_stride > largest:
       raise ValueError(
@@ -252,9 +253,9 @@ class SetCounts(model_inputs.CutCount):
           self._num_windows / self._num_inputs, max(self._lengths))
       if self._num_cut:
         tf.logging.warning(
-            "%s are pairs of which the shorter text is longer than half a "
-            "window, and was cut to that; a larger --max_seq_length cuts "
-            "fewer", self._share(self._num_cut))
+            "%s are pairs whose shorter text is longer than half a window and "
+            "was cut to that; a larger --max_seq_length cuts fewer",
+            self._share(self._num_cut))
     elif self._num_cut:
       tf.logging.warning(
           "%s have more than the %s, and were cut%s; %s",

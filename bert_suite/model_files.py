@@ -86,8 +86,8 @@ def check_new(folder):
   """Raises ValueError if a folder has something in it, or cannot be made."""
   if tf.gfile.Exists(folder) and (
       not tf.gfile.IsDirectory(folder) or files.list_folder(folder)):
-    raise ValueError("--output_dir=%s: is there already; name a folder that is "
-                     "new" % folder)
+    raise ValueError("--output_dir=%s: exists already; name a new folder" %
+                     folder)
   files.check_writable(folder.rstrip("/"), "--output_dir", makes_folders=True)
 
 

@@ -267,8 +267,8 @@ def check_settings(settings, recorded):
   name = getattr(settings, "optimizer", ADAMW)
   check(name)
   if name != ADAMW and getattr(settings, "adam_bias_correction", False):
-    raise ValueError("--adam_bias_correction: --optimizer=%s does without it; "
-                     "leave it out" % name)
+    raise ValueError("--adam_bias_correction: --optimizer=%s has no use for "
+                     "it; leave it out" % name)
   if recorded and recorded != name:
     raise ValueError(
         "--optimizer=%s: the training in %s has the averages of %s; give "

@@ -111,8 +111,8 @@ def check_batch_size(settings, placement):
   size, count = settings.train_batch_size, placement.num_replicas
   if size % count:
     raise UserError(
-        "--train_batch_size=%d: expected a multiple of %d, for as many devices "
-        "have a share of each batch" % (size, count))
+        "--train_batch_size=%d: expected a multiple of %d, the number of "
+        "devices that share each batch" % (size, count))
 
 
 def session_config(placement):

@@ -117,8 +117,9 @@ class Predictor:
     if not task.searches and self.search != (
         _N_BEST_SIZE, _MAX_ANSWER_LENGTH, _THRESHOLD):
       raise ValueError(
-          "n_best_size, max_answer_length and null_score_diff_threshold are of "
-          "squad, the task of this model is %s; leave them out" % task.name)
+          "n_best_size, max_answer_length and null_score_diff_threshold are "
+          "for squad, but the task of this model is %s; leave them out" %
+          task.name)
     self.labels = self.settings.get("labels")
     self._task = task
     # One for all calls: a program is warned once, not at every request.

@@ -155,8 +155,8 @@ def _describe_bad_file(path, expected):
               "--skip_bad_records") % (
           path, "," if record else ":", problem,
           expected.cure if record else "write the file again")
-  return ("%s: holds more than TensorFlow %s reads of it; unpack it with gzip "
-          "-d" % (path, tf.__version__))
+  return ("%s: holds more than TensorFlow %s can read from a gzip file; unpack "
+          "it with gzip -d" % (path, tf.__version__))
 
 
 def _is_good(path, expected):

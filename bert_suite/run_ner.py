@@ -66,9 +66,9 @@ class Settings(run_settings.FineTuningSettings):
       default_text="that of the training, else " + _DEFAULT_SCHEME)
   context: str = option(
       "string", "sentence", "What is read at once: each sentence alone, or, "
-      "with document, as much as fits of all sentences of a document.")
+      "with document, as many sentences of a document as fit.")
   max_seq_length: int = option(
-      "integer", 128, "Word pieces that are read at once; what is longer is "
+      "integer", 128, "Word pieces that are read at once; longer sentences are "
       "read through several windows.", lower_bound=3)
   window_stride: int = option(
       "integer", None, "Word pieces from one window to the next.",

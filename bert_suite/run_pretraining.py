@@ -51,10 +51,10 @@ class Settings(
 
   bert_config_file: str = option(
       "path", None, "JSON file with the shape of the model.")
-  input_file: str = option("paths", None, "TFRecord files to learn from, or "
-                           "patterns of such, with commas.")
+  input_file: str = option("paths", None, "TFRecord files to learn from: paths "
+                           "or patterns, separated by commas.")
   init_checkpoint: str = option(
-      "path", None, "Checkpoint to start from; random weights without it.")
+      "path", None, "Checkpoint to start from; by default, random weights.")
   vocab_file: str = option(
       "path", None,
       "Vocabulary of the records, which run.json names for programs that "

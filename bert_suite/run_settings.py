@@ -30,7 +30,7 @@ class LoggingSettings(script_options.Settings):
   """How much a script logs."""
 
   verbose: bool = option(
-      "bool", False, "Log all there is: of each file five examples with their "
+      "bool", False, "Log everything: five examples of each file with their "
       "numbers, shapes, variables, the Estimator's messages.")
 
 
@@ -43,9 +43,9 @@ class EncoderSettings(LoggingSettings):
       "Always off with --use_tpu, which needs fixed shapes.")
   compute_dtype: str = option(
       "string", "float32", "Data type of the encoder's matrix products: "
-      "float32, bfloat16, float16, or, for answers on a CPU, int8. The others "
-      "are faster where the hardware has them, and round more; checkpoints are "
-      "float32 with each.")
+      "float32, bfloat16, float16, or, for evaluation and prediction on a CPU, "
+      "int8. All but float32 round more, and are faster on hardware that has "
+      "them. Checkpoints are always float32.")
 
 
 @dataclasses.dataclass
@@ -87,13 +87,13 @@ class TrainingSettings(DeviceSettings):
 
   devices: tuple = ()
   num_gpus: str = option(
-      "string", None, "GPUs that share out each batch: a number, or all; "
-      "--train_batch_size is that of all together.",
+      "string", None, "GPUs that share each batch: a number, or all; "
+      "--train_batch_size counts all of them together.",
       default_text="one, if TensorFlow finds any")
   worker_hosts: str = option(
-      "string", None, "Processes that train as one, host:port with commas "
-      "between them; each is started with the same flags and a --task_index of "
-      "its own, and the first saves, evaluates and predicts.",
+      "string", None, "Processes that train together, host:port separated by "
+      "commas. Start each with the same flags and its own --task_index; the "
+      "first one saves, evaluates and predicts.",
       default_text="those of TF_CONFIG, if any")
   task_index: int = option(
       "integer", None, "Number of this process among --worker_hosts.",
@@ -121,12 +121,12 @@ class OptimizationSettings(TrainingSettings):
       "integer", 32, "Batch size for training.", lower_bound=1)
   gradient_accumulation_steps: int = option(
       "integer", 1, "Batches of --train_batch_size that make one step: they "
-      "are computed one by one, in the memory of one; the update is that of "
-      "all as one batch.", lower_bound=1)
+      "are computed one by one, in the memory of one; the update is the same "
+      "as for one large batch.", lower_bound=1)
   auto_micro_batch: bool = option(
-      "bool", False, "Where memory runs out, compute each batch of "
+      "bool", False, "If memory runs out, compute each batch of "
       "--train_batch_size in parts half as large, one by one, and go on from "
-      "the last checkpoint: the update is still that of the batch asked for.")
+      "the last checkpoint: the update is still that of the whole batch.")
   learning_rate: float = option(
       "float", 5e-5, "Peak learning rate.", above=0)
   optimizer: str = option(
@@ -148,7 +148,7 @@ class EvaluationSettings(script_options.Settings):
       "checkpoint in --output_dir/best; 0 evaluates only at the end.",
       lower_bound=0)
   best_metric: str = option(
-      "string", None, "Figure of an evaluation that decides which is best.",
+      "string", None, "Metric that decides which checkpoint is best.",
       default_text="that of the task, such as eval_accuracy")
   use_best: bool = option(
       "bool", False, "Evaluate, predict and export with the best checkpoint "
@@ -161,7 +161,7 @@ class EvaluationSettings(script_options.Settings):
       "--compute_dtype changes, and stop before predictions and export if it "
       "loses more than --allowed_loss. Needs --do_eval.")
   allowed_loss: float = option(
-      "float", 0.4, "Points of the task's figure, such as hundredths of an "
+      "float", 0.4, "Points of the task's main metric, such as percent of "
       "accuracy, that --compute_dtype may lose.", lower_bound=0.0)
 
 
@@ -196,16 +196,16 @@ class FineTuningSettings(
   init_checkpoint: str = option(
       "path", None, "Checkpoint to start from, usually a pre-trained model.")
   init_head: str = option(
-      "string", "auto", "What becomes of a head in --init_checkpoint when "
-      "training starts: auto keeps it if it fits and else starts it anew, keep "
-      "insists on it, new never takes it.")
+      "string", "auto", "What to do with a head in --init_checkpoint when "
+      "training starts: auto keeps it if it fits and starts a new one if not, "
+      "keep insists on it, new always starts a new one.")
   predict_batch_size: int = option(
       "integer", None, "Batch size for prediction.", flag_default=8,
       lower_bound=1, default_text=BATCH_SIZE_DEFAULT)
   num_train_epochs: float = option(
       "float", 3.0, "Times to go through the data.", lower_bound=0.0)
   eval_each_epoch: bool = option(
-      "bool", False, "As --eval_steps, after each epoch.")
+      "bool", False, "Like --eval_steps, but after each epoch.")
   warmup_proportion: float = option(
       "float", 0.1, "Share of the training in which the learning rate rises "
       "from 0.", lower_bound=0, upper_bound=1)
@@ -225,7 +225,7 @@ class FineTuningSettings(
       "bool", False, "Start the pooler from new weights.")
   export_dir: str = option(
       "path", None, "Folder in which to export the model, for serving, after "
-      "all else is done; each export is a version there.")
+      "everything else; each export is a new version there.")
   num_seeds: int = option(
       "integer", None, "Train N times, with the seeds 1, 2 and so on, or "
       "--tf_random_seed and those after it; keep the best.", lower_bound=1)
@@ -234,7 +234,8 @@ class FineTuningSettings(
       "each learning rate of 3e-4, 1e-4, 5e-5 and 3e-5 for 4 epochs; keep the "
       "best.")
   keep_all_runs: bool = option(
-      "bool", False, "Keep the checkpoints of all runs, not the best one's.")
+      "bool", False, "Keep the checkpoints of all runs, not only those of the "
+      "best.")
 
 
 def accumulation_steps(settings):

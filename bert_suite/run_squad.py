@@ -77,8 +77,8 @@ class Settings(run_settings.FineTuningSettings):
   do_predict: bool = option(
       "bool", False, "Answer the questions of --predict_file.")
   do_eval: bool = option(
-      "bool", False, "Score predictions.json in --output_dir by the answers of "
-      "--predict_file, with --do_predict after writing it.")
+      "bool", False, "Score predictions.json in --output_dir against the "
+      "answers in --predict_file; with --do_predict, after writing it.")
   n_best_size: int = option("integer", 20, "Answers per question in "
                             "nbest_predictions.json.", lower_bound=1)
   max_answer_length: int = option(
@@ -88,9 +88,9 @@ class Settings(run_settings.FineTuningSettings):
       "Questions may have no answer, as in SQuAD 2.0.")
   null_score_diff_threshold: str = option(
       "string", None,
-      "With --version_2_with_negative: answer with nothing where its score "
-      "exceeds that of the best answer by more. A number, or \"best\" for the "
-      "one with the highest F1 on --predict_file.", flag_default="0.0")
+      "With --version_2_with_negative: answer with nothing if its score "
+      'exceeds that of the best answer by more than this. A number, or "best" '
+      "for the one with the highest F1 on --predict_file.", flag_default="0.0")
   verbose_logging: bool = option(
       "bool", False, "Log why a predicted answer was not found in the text.")
 

@@ -270,9 +270,9 @@ class _Run:
       is_left = state.step < self._last_step
       if is_left and not state.is_ordered:
         raise cli.UserError(
-            "--worker_hosts: several processes read only records that have an "
-            "order, uncompressed, and a training that began with it; "
-            "decompress them, or train in one process")
+            "--worker_hosts: several processes need uncompressed records, and "
+            "a training that began with them; decompress the records, or train "
+            "in one process")
       self._joined.send_start(dict(
           settings=_find_shared(task, self._num_train_steps, self.data),
           state=list(state) if is_left else None))

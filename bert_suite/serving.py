@@ -143,8 +143,8 @@ def open_session(task, checkpoint):
         saver.restore(session, files.literal(checkpoint))
         session.run(tf.local_variables_initializer())
       except tf.errors.OpError as error:
-        raise ValueError("%s: cannot be loaded (%s); is it whole, and is there "
-                         "memory for it?" % (
+        raise ValueError("%s: cannot be loaded (%s); is it complete, and is "
+                         "there enough memory?" % (
                              checkpoint, _first_line(error))) from None
   return Served(session, inputs, signatures)
 

@@ -228,8 +228,9 @@ def _leave_out(planned, settings, examples):
       (name, values) for name, values in planned.items() if has_a_step(values))
   if possible and len(possible) < len(planned):
     tf.logging.warning(
-        "%d training examples are less than a step of %d of the %d runs, which "
-        "are left out", len(examples["train"]), len(planned) - len(possible),
+        "%d training examples are less than one step for %d of the %d runs, "
+        "which are left out",
+        len(examples["train"]), len(planned) - len(possible),
         len(planned))
   return possible or planned
 

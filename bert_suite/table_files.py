@@ -217,7 +217,7 @@ def _check_widths(rows, path, table_format):
                            "remove it" if is_blank else
                            "put texts with commas in quotes"
                            if table_format == "csv" else
-                           "texts must not hold tabs"))
+                           "texts must not contain tabs"))
     yield number, columns
 
 

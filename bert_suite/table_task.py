@@ -41,12 +41,12 @@ class TableSettings(script_options.Settings):
   multi_label: bool = option(
       "bool", False, "A text has any number of labels: a JSON list.")
   label_separator: str = option(
-      "string", None, "What stands between the labels of a text, with "
+      "string", None, "Separator between the labels of a text, with "
       "--multi_label.", default_text="they are a JSON list")
   regression: bool = option("bool", False, "The labels are numbers to predict.")
   dev_share: float = option(
-      "float", None, "Share of --train_file to evaluate on instead of training "
-      "on it, where there is no --dev_file.", above=0, upper_bound=0.9)
+      "float", None, "Share of --train_file to set aside and evaluate on, if "
+      "there is no --dev_file.", above=0, upper_bound=0.9)
 
 
 class TableProcessor(processors.DataProcessor):

@@ -22,7 +22,7 @@ class DataSettings(table_task.TableSettings):
   """What a classifier reads."""
 
   data_dir: str = option("path", None, "Folder with the task's .tsv files; "
-                         "required but for --task_name=table.")
+                         "required except with --task_name=table.")
   task_name: str = option("string", None, lambda: "Task to train: %s." %
                           ", ".join(sorted(PROCESSORS)))
   xnli_language: str = option(
@@ -33,10 +33,11 @@ class DataSettings(table_task.TableSettings):
       default_text="that of --xnli_language")
   k_folds: int = option(
       "integer", None, "Cut the training set into N parts and train N times, "
-      "each time without another part, which is evaluated on.", lower_bound=2)
+      "each time on all parts but one, which is evaluated on.", lower_bound=2)
   split_seed: int = option(
       "integer", 0, "Seed of the examples that --dev_share and --k_folds set "
-      "aside. It does not follow --tf_random_seed, so that runs compare.")
+      "aside. It does not depend on --tf_random_seed, so that runs can be "
+      "compared.")
   fold: splits.Fold = None  # the part to evaluate on instead of the dev set
 
 
@@ -56,8 +57,8 @@ def make_processor(processor, settings=None):
       raise cli.UserError("processor: %s: %s; pass an object" % (
           processor.__name__, error)) from None
   if not hasattr(processor, "get_labels"):
-    raise cli.UserError("processor: found %r, expected a DataProcessor; the "
-                        "name of a task is task_name" % (processor,))
+    raise cli.UserError("processor: found %r, expected a DataProcessor; pass "
+                        "the name of a task as task_name" % (processor,))
   return processor
 
 
@@ -81,7 +82,7 @@ def find_task(task_name):
     raise ValueError(
         "--task_name=%s: unknown task, expected one of %s; for files of your "
         "own use --task_name=table --train_file=FILE, or add a task to "
-        "PROCESSORS (see README.md)" % (
+        "PROCESSORS (see docs/own-data.md)" % (
             task_name, ", ".join(sorted(PROCESSORS))))
   return found
 

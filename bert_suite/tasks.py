@@ -169,8 +169,9 @@ class Task:
         settings, "best_metric", None) or self.best_metric
     if getattr(settings, "use_best", False) and (
         settings.do_train and not self.eval_every):
-      raise ValueError("--use_best: which checkpoint of a training is the best "
-                       "is known from evaluations; also pass --eval_steps")
+      raise ValueError("--use_best: finding the best checkpoint takes "
+                       "evaluations during the training; also pass "
+                       "--eval_steps")
     if self.figure_names and self.best_metric not in self.figure_names:
       raise ValueError("--best_metric=%s: expected one of %s" % (
           self.best_metric, ", ".join(self.figure_names)))
@@ -268,8 +269,8 @@ class Task:
       size = self.batch_size("train")
       if num_records < size:
         tf.logging.warning(
-            "An update takes %d examples, and there are %d to train on: it has "
-            "some of them several times; make it smaller with "
+            "An update takes %d examples, but there are only %d to train on, "
+            "so it uses some of them several times; make it smaller with "
             "--train_batch_size or --gradient_accumulation_steps", size,
             num_records)
       self.steps_per_epoch = fractions.Fraction(num_records, size)

@@ -157,7 +157,7 @@ def find_start(settings, record, num_train_steps, task):
   init_head = getattr(settings, "init_head", "auto")
   checkpoint_fit.check_init_head(init_head)
   if init_head == "new" and not settings.do_train:
-    raise ValueError("--init_head=new: a new head is of use only with "
+    raise ValueError("--init_head=new: a new head only makes sense with "
                      "--do_train; leave it out")
   start = checkpoints.find_start(
       settings.output_dir, settings.init_checkpoint, record,
@@ -374,8 +374,8 @@ def _make_parts(build, features, batch_size, settings, placed):
   count = placed.num_replicas if placed else 1
   if batch_size % (steps * count):
     raise cli.UserError(
-        "train_batch_size=%d of the estimator: expected a multiple of %s, for "
-        "it is the batch of a step" % (batch_size, " * ".join(
+        "train_batch_size=%d of the estimator: expected a multiple of %s, "
+        "since it is the batch of a whole step" % (batch_size, " * ".join(
             ["gradient_accumulation_steps=%d" % steps] * (steps > 1) +
             ["%d devices" % count] * (count > 1))))
   size = batch_size // (steps * count)

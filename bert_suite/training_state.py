@@ -76,9 +76,9 @@ def find_state(checkpoint, new):
         "order of the data" % (checkpoint, _ENDING))
   else:
     before = saved["is_ordered"] and not new.is_ordered and (
-        "The data were read in an order that compressed files, TPUs and "
-        "--master do not have; they come in another one from here on, and this "
-        "epoch may repeat or lack some")
+        "So far the data was read in an order that compressed files, TPUs and "
+        "--master do not have; from here on the order is another, and this "
+        "epoch may repeat or miss some examples")
   state = new._replace(
       position=saved["position"], seed=saved["seed"],
       is_ordered=saved["is_ordered"] and new.is_ordered,

@@ -183,7 +183,7 @@ def format_help(program, description, required):
       parts.append("\n".join([title + ":"] + [
           _format_flag(name, name in required) for name in group]))
   parts.append(textwrap.fill(
-      "--flagfile=PATH reads flags from a file, one a line; --helpfull also "
+      "--flagfile=PATH reads flags from a file, one per line; --helpfull also "
       "lists the flags of absl and TensorFlow; --version prints the versions.",
       _WIDTH))
   return "\n\n".join(parts) + "\n"

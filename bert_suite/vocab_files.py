@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from . import json_files
 
-_EXPECTED = ("; expected a vocabulary of BERT, UTF-8 text with one entry a "
+_EXPECTED = ("; expected a vocabulary of BERT, UTF-8 text with one entry per "
              "line, often called vocab.txt")
 # Beginnings of files that are not text. A SentencePiece model begins with its
 # first piece, such as <unk>, as protocol buffers write it.

@@ -96,8 +96,8 @@ def _check(hosts, index, name, index_name):
       raise UserError("%s: found %r, expected host:port, the port from 1 to "
                       "65535" % (name, host))
   if len(set(hosts)) < len(hosts):
-    raise UserError("%s: found a host twice; each process has an address of "
-                    "its own, on one machine another port" % name)
+    raise UserError("%s: found a host twice; each process needs an address of "
+                    "its own, on the same machine another port" % name)
   if index >= len(hosts):
     raise UserError("%s: there are %d workers, 0 to %d" % (
         index_name, len(hosts), len(hosts) - 1))
@@ -119,7 +119,7 @@ def check(settings):
       "use_tpu", "master", "num_seeds", "search", "k_folds",
       "auto_micro_batch"):
     if getattr(settings, other, None):
-      raise UserError("%s: does not go together with --%s; leave one out" % (
+      raise UserError("%s: cannot be combined with --%s; leave one out" % (
           name, other))
   if not settings.do_train:
     raise UserError("%s: only a training has several processes; also pass "

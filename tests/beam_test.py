@@ -66,7 +66,7 @@ def test_without_beam_its_pip_command_is_named(files, monkeypatch):
      "--beam_runner=Direct: expected one of DirectRunner, Data"),
     ("a", dict(beam_runner="SparkRunner"), "a pipeline makes shards; pass"),
     ("a@2", dict(beam_runner="DataflowRunner"), "cannot reach the local file"),
-    ("a@2", dict(beam_args="--x=1"), "--beam_args: is of use with")])
+    ("a@2", dict(beam_args="--x=1"), "--beam_args: only works with")])
 def test_flags_that_do_not_go_together(files, output, values, message):
   with pytest.raises(cli.UserError, match=message):
     run(files, output=output, **values)

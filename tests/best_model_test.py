@@ -47,7 +47,7 @@ def test_no_history_has_no_best_row(tmp_path):
     "", "a\tb\n", "step\tepoch\tbest x\n1\n", "step\tepoch\tbest x\n1\t1"])
 def test_another_history_is_refused(tmp_path, text):
   (tmp_path / "history.tsv").write_text(text)
-  with pytest.raises(ValueError, match=r"history.tsv, row [12]: not as a"):
+  with pytest.raises(ValueError, match=r"history.tsv, row [12]: not what a"):
     best_model.read_history(str(tmp_path))
 
 
@@ -155,7 +155,7 @@ def test_a_damaged_best_is_made_again_from_a_whole_one_only(tmp_path):
   os.truncate(str(tmp_path / "best" / "model.ckpt-5.index"), 5)
   with helpers.captured_log() as lines:
     evaluations.keep_best()
-  assert "it is made again if it can be" in lines[0]
+  assert "it will be made again if possible" in lines[0]
   kept = best_model.find_checkpoint(str(tmp_path))
   assert helpers.read_weights(kept) == helpers.read_weights(path)
   expected = training_state.checksum_of_weights(kept)

@@ -15,8 +15,7 @@ CONVERT = ("expected a checkpoint of TensorFlow 1; convert it, or download the "
            "model as bert_model.ckpt")
 RUN_CONVERT = (
     "expected a checkpoint of TensorFlow 1; run `python convert_checkpoint.py "
-    "--model_dir=%s --output_dir=NEW_FOLDER`, which makes bert_model.ckpt of "
-    "it")
+    "--model_dir=%s --output_dir=NEW_FOLDER` to convert it to bert_model.ckpt")
 UNPACK = ("unpack it and pass the path of the checkpoint in it, up to and "
           "including \".ckpt\"")
 PREFIX = "pass the path up to and including \".ckpt\" or \".ckpt-<step>\""

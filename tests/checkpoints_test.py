@@ -425,7 +425,7 @@ def test_a_folder_without_a_whole_checkpoint_says_what_is_wrong(tmp_path):
   with pytest.raises(ValueError) as error:
     checkpoints.find_checkpoint(folder)
   assert str(error.value).startswith(
-      "%s holds no checkpoint that is whole: %s lacks model.ckpt-4." %
+      "%s holds no complete checkpoint: %s lacks model.ckpt-4." %
       (folder, latest))
 
 

@@ -293,13 +293,13 @@ OOM = ("OOM when allocating tensor with shape[64,12,512,512] and type float on "
     (tf.errors.InternalError, "CUDA runtime implicit initialization on GPU:0 "
      "failed. Status: out of memory", "out of memory (CUDA runtime"),
     (tf.errors.InternalError, "Failed to create cuBLAS handle: "
-     "CUBLAS_STATUS_NOT_INITIALIZED", "usually for want of memory (Failed to"),
+     "CUBLAS_STATUS_NOT_INITIALIZED", "usually for lack of memory (Failed to"),
     (tf.errors.InternalError, "Attempting to perform BLAS operation using "
-     "StreamExecutor without BLAS support", "usually for want of memory"),
+     "StreamExecutor without BLAS support", "usually for lack of memory"),
     (tf.errors.InternalError, "Blas xGEMM launch failed : a.shape=[1,4,5]",
-     "usually for want of memory"),
+     "usually for lack of memory"),
     (tf.errors.UnknownError, "Could not create cudnn handle: "
-     "CUDNN_STATUS_NOT_INITIALIZED", "usually for want of memory"),
+     "CUDNN_STATUS_NOT_INITIALIZED", "usually for lack of memory"),
 ])
 @pytest.mark.parametrize("in_user_errors", [True, False])
 def test_out_of_memory_names_the_figures_to_lower(
@@ -326,7 +326,7 @@ def test_out_of_memory_names_the_figures_to_lower(
     (tf.errors.InternalError, "Blas operations are not in this build"),
     (tf.errors.ResourceExhaustedError, "Too many open files"),
 ])
-def test_other_faults_of_a_step_are_not_taken_for_want_of_memory(kind, text):
+def test_other_faults_of_a_step_are_not_taken_for_lack_of_memory(kind, text):
   assert faults.describe(kind(None, None, text)) is None
 
 

@@ -108,9 +108,9 @@ def test_workers_that_are_to_train_otherwise_say_in_what(tmp_path):
     status, stderr = end(one)
     assert status == 1
     last = stderr.splitlines()[-1]
-    assert last.startswith("FAILED: worker 1 is to train otherwise"), stderr
+    assert last.startswith("FAILED: worker 1 would train different"), stderr
     assert "--learning_rate (0.0005, and 0.001 of worker 0)" in last
-    assert last.endswith(" of worker 0); give all of them the same data and "
+    assert last.endswith(" of worker 0); give all workers the same data and "
                          "flags")
   assert not list(tmp_path.glob("out/model.ckpt*"))
 
@@ -184,8 +184,8 @@ def test_workers_that_make_no_sense(monkeypatch, tf_config, values, message):
 
 
 @pytest.mark.parametrize("values, message", [
-    ({"use_tpu": True}, "does not go together with --use_tpu"),
-    ({"num_seeds": 3}, "does not go together with --num_seeds"),
+    ({"use_tpu": True}, "cannot be combined with --use_tpu"),
+    ({"num_seeds": 3}, "cannot be combined with --num_seeds"),
     ({"do_train": False}, "also pass --do_train")])
 def test_what_several_processes_cannot_do(values, message):
   with pytest.raises(cli.UserError) as error:

@@ -269,7 +269,8 @@ def test_half_precision_becomes_float32(tmp_path, encoder, dtype):
     ({"num_hidden_layers": 3},
      "there is no encoder.layer.2.attention.self.query.weight".replace(
          "encoder", "bert.encoder")),
-    ({"num_hidden_layers": 1}, "is no part of such a model; and 13 more"),
+    ({"num_hidden_layers": 1},
+     "is not part of this kind of model; and 13 more"),
     ({"intermediate_size": 25}, "is [24, 16], expected [25, 16]"),
     ({"vocab_size": 10}, "word_embeddings.weight is [22, 16], expected [10"),
     ({"architectures": ["BertForQuestionAnswering"]},
@@ -286,7 +287,7 @@ def test_what_is_no_bert_is_refused_with_the_reason(
 def test_extra_tensors_are_refused(tmp_path, encoder):
   rewrite(encoder, lambda arrays: dict(
       arrays, **{"bert.lora": np.ones([2], np.float32)}))
-  assert "bert.lora is no part of such a model" in find_mistake(
+  assert "bert.lora is not part of this kind of model" in find_mistake(
       encoder, tmp_path)
   rewrite(encoder, lambda arrays: {
       "classifier.bias": np.ones([2], np.float32)})
@@ -319,9 +320,9 @@ def change_entry(**changes):
     (lambda data: struct.pack("<Q", 2 ** 63) + data[8:], "length"),
     (lambda data: data[:8] + b"\xff" + data[9:], "utf-8"),
     (lambda data: data[:8] + b"[" + data[9:], "cannot be read as safetensors"),
-    (damage_header(lambda header: [1]), "no JSON object"),
+    (damage_header(lambda header: [1]), "not a JSON object"),
     (change_entry(dtype="F31"), "dtype 'F31' is not known"),
-    (change_entry(shape=[-16]), "no whole numbers"),
+    (change_entry(shape=[-16]), "not whole numbers"),
     (change_entry(shape=[2 ** 40, 2 ** 40]), "has 64 bytes, not"),
     (change_entry(data_offsets=[0, 64]), "expected"),
     (change_entry(data_offsets=[2 ** 60, 2 ** 60 + 64]), "expected"),
@@ -399,7 +400,7 @@ def test_nothing_is_written_over_and_nothing_half_written(
     tmp_path, encoder, monkeypatch):
   code, message = run_command(convert_checkpoint, [
       "--model_dir=" + encoder, "--output_dir=" + encoder])
-  assert code == 1 and "is there already" in message
+  assert code == 1 and "exists already" in message
 
   def fail(path, value):
     raise OSError(28, "No space left on device")

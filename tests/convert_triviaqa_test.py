@@ -162,7 +162,7 @@ def test_run_squad_reads_the_answers(folder):
 
 
 @pytest.mark.parametrize("changes, message", [
-    (dict(evidence_dir="none"), "--evidence_dir=none: is no folder"),
+    (dict(evidence_dir="none"), "--evidence_dir=none: is not a folder"),
     (dict(evidence_dir="evidence/web"), "^--evidence_dir=evidence/web: has "
      "neither wikipedia nor web; give the folder"),
     (dict(evidence_dir="other"), "^--input_file=web-train.json: none of the 6 "

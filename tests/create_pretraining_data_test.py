@@ -630,7 +630,7 @@ def test_memory_grows_by_a_tenth_of_what_strings_take(files):
     ({"short_seq_prob": "nan"}, "--short_seq_prob=nan: expected a share"),
     ({"truncate_segment_prob": -1}, "--truncate_segment_prob=-1.0: expected"),
     ({"output": "a,a"}, r"/a \(--output_file\) is the file .*/a "
-     r"\(--output_file\) too; use names that differ"),
+                        r"\(--output_file\) too; use different names"),
     ({"output": "folder"}, "folder is a folder, expected a file"),
     ({"output": "text.txt"}, r"text.txt \(--output_file\) is the file "
      r".*/text.txt \(--input_file\), which it would replace"),
@@ -641,8 +641,8 @@ def test_memory_grows_by_a_tenth_of_what_strings_take(files):
      r".*/wiki-00000-of-00002 \(--input_file\), which it would replace"),
     ({"output": "a@2,b"}, "shards have one name"),
     ({"output": "a@2", "shard_size": 3}, "shards have one name"),
-    ({"output": "a@99"}, "the text can be cut into 1 to 9 parts only"),
-    ({"output": "a@0"}, "the text can be cut into 1 to"),
+    ({"output": "a@99"}, "the text can only be cut into 1 to 9 parts"),
+    ({"output": "a@0"}, "the text can only be cut into 1 to"),
     ({"output": "text.txt/a"}, "text.txt"),
 ])
 def test_mistakes_are_one_line(files, changes, message):

@@ -236,7 +236,7 @@ def test_labels_of_the_teacher_may_be_in_another_order(folder, monkeypatch):
      "--temperature: also pass --teacher_dir"),
     ({"teacher_dir": None, "augment": 1}, "--augment: also pass --teacher_dir"),
     ({"teacher_dir": "/no/such"}, "--teacher_dir: /no/such: there is no such"),
-    ({"class_weights": "balanced"}, "--class_weights: changes what is learnt"),
+    ({"class_weights": "balanced"}, "--class_weights: changes how labels are"),
     ({"masked_lm_dir": "/tmp"}, "--masked_lm_dir: also pass --augment"),
     ({"augment": 1}, "--augment: pass --masked_lm_dir, or a pre-trained"),
     ({"augment": 1, "init_checkpoint": "teacher/bert_model.ckpt"},

@@ -357,7 +357,8 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
     (lambda trained, folder: dict(model_dir=trained["classifier"], layers="-1"),
      "^layers: the task classifier has none; leave it out, or give task=feat"),
     (lambda trained, folder: dict(
-        model_dir=trained["squad"], task="classifier"), "it is no classifier"),
+        model_dir=trained["squad"], task="classifier"),
+     "it is not a classifier"),
     (lambda trained, folder: dict(
         model_dir=trained["squad"], hub_dir=str(folder / "x" / ".." / "out")),
      "^--hub_dir=.*: is also --export_dir; give it a folder of its own$"),

@@ -179,7 +179,7 @@ def test_outputs_differ_from_each_other(text):
     with pytest.raises(ValueError) as error:
       files.check_outputs([], [("--output_file", first), ("--x", second)])
     assert str(error.value) == (
-        "%s (--x) is the file %s (--output_file) too; use names that differ" %
+        "%s (--x) is the file %s (--output_file) too; use different names" %
         (second, first))
 
 

@@ -431,7 +431,7 @@ def test_pre_training_and_fine_tuning_start_from_an_extended_model(tmp_path):
     (dict(extend="append", words_file=None), "also pass --input_file"),
     (dict(extend="unused", bert_config_file=None),
      "--init_checkpoint: also pass --bert_config_file"),
-    (dict(extend="append", output_dir="{folder}"), "is there already"),
+    (dict(extend="append", output_dir="{folder}"), "exists already"),
     (dict(extend="append", heldout_file="none"), "^--heldout_file=none: found"),
     (dict(extend="append", compare_vocab_file="{folder}/bert_config.json"),
      "^the vocabulary file .*bert_config.json is JSON"),

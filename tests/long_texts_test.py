@@ -77,8 +77,11 @@ def test_windows_leave_out_only_the_end_of_a_shorter_text(
     (windows(), 4, "^--long_text=windows: needs --max_seq_length=5 or more"),
     (windows(pooling="sum"), 10, "^--window_pooling=sum: expected one of mean"),
     (long_texts.LongTexts("split"), 10, "^--long_text=split: expected one of "),
-    (long_texts.LongTexts("head_tail", 4), 10, "^--window_stride=4: is of "
-     "--long_text=windows, found --long_text=head_tail; leave it out")])
+    (long_texts.LongTexts("head_tail", 4), 10, "^--window_stride=4: only "
+                                               "applies to "
+                                               "--long_text=windows, found "
+                                               "--long_text=head_tail; leave "
+                                               "it out")])
 def test_settings_that_are_wrong_are_named(policy, length, message):
   with pytest.raises(ValueError, match=message):
     policy.check(length)
@@ -140,9 +143,8 @@ def test_windows_are_counted_and_so_are_shorter_texts_that_are_cut():
       first % (LIMIT, 6, 2.0, 18)]
   assert count(windows(4), [(4, 3), (9, 2), (9, 4)]) == [
       first % (LIMIT, 6, 2.0, 16),
-      "1 of 3 examples (33.3%) are pairs of which the shorter text is longer "
-      "than half a window, and was cut to that; a larger --max_seq_length cuts "
-      "fewer"]
+      "1 of 3 examples (33.3%) are pairs whose shorter text is longer than "
+      "half a window and was cut to that; a larger --max_seq_length cuts fewer"]
 
 
 ARRAYS = {

@@ -160,7 +160,7 @@ MISTAKES = {
         lambda folder: dict(do_train=True, task_name="SST"),
         "^--task_name=SST: unknown task, expected one of ax, cola, .* xnli; "
         "for files of your own use --task_name=table --train_file=FILE, or add "
-        r"a task to PROCESSORS \(see README.md\)$"),
+        r"a task to PROCESSORS \(see docs/own-data.md\)$"),
     "nothing to do": (
         lambda folder: dict(do_train=False),
         "^nothing to do; give --do_train, --do_eval or --do_predict$"),
@@ -268,7 +268,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(task, tmp_path):
   assert "Traceback" not in stderr
   last = stderr.rstrip("\n").split("\n")[-1]
   assert re.match(r"run_classifier\.py: no room to write to \(.*\); what was "
-                  "complete is still there: free some space, or name a folder "
-                  "on another disk, and give the same command again$", last)
+                  r"complete is still there: free some space, or name a folder "
+                  r"on another disk, and run the same command again$", last)
   assert tf.train.latest_checkpoint(str(output_dir)) is None
   assert (output_dir / "eval_results.txt").read_bytes() == b"of an earlier run"

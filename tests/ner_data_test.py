@@ -170,7 +170,7 @@ def test_a_break_within_a_token_does_not_break_a_row(tmp_path):
     ("x.jsonl", '{"text": "a b", "spans": [[0, 4, "X"]]}',
      "line 1, span 1: found the characters from 0 up to 4, expected some of"),
     ("x.jsonl", '{"text": "a b", "spans": [[1, 2, "X"]]}',
-     "line 1, span 1: found ' ', expected a word at least"),
+     "line 1, span 1: found ' ', expected at least one word"),
     ("x.jsonl", '{"text": "a b", "spans": [[0, 1]]}', "span 1: found .0, 1."),
     ("x.jsonl", '{"text": "a b", "spans": [[0, 1, "X\\nY"]]}',
      "line 1, span 1: found the label 'X.*Y', expected one without tabs and"),
@@ -211,8 +211,8 @@ def test_tags_of_no_scheme_are_warned_of(tmp_path):
     reader.read(write(tmp_path / "x", "a B-A\nb O\nc I-A\n"), True)
     reader.read(write(tmp_path / "y", "a I-A\nb B-A\n\nc O\nc I-A\n"), True)
   line, = lines
-  assert "x: the tags are in none of the schemes IOB1, IOB2, IOBES" in line
-  assert "I-A, word 3 of the sentence in line 1" in line
+  assert "x: the tags follow none of the schemes IOB1, IOB2, IOBES" in line
+  assert "I-A, word 3 in the sentence in line 1" in line
 
 
 def test_json_lines_of_tokens_and_of_texts(tmp_path):

@@ -141,7 +141,7 @@ def test_a_script_trains_and_resumes_with_one_optimizer_only(tmp_path):
   arguments["num_train_epochs"] = 2
   del arguments["optimizer"]
   for optimizer, text in (
-      ("lamb --adam_bias_correction", "--optimizer=lamb does without it"),
+      ("lamb --adam_bias_correction", "--optimizer=lamb has no use for it"),
       ("adamw", "has the averages of adafactor; give --optimizer=adafactor, "),
       ("sgd", "--optimizer=sgd: expected one of adamw, adafactor, lamb")):
     with pytest.raises(cli.UserError) as error:

@@ -173,7 +173,7 @@ def test_a_model_with_more_words(bucket, pretrained):
   table = helpers.read_weights(folder + "/bert_model.ckpt")[
       "bert/embeddings/word_embeddings"]
   assert len(table) == len(helpers.WORDS) + 2
-  with pytest.raises(ValueError, match="is there already"):
+  with pytest.raises(ValueError, match="exists already"):
     model_files.check_new(folder)
 
 

@@ -588,7 +588,7 @@ def test_a_model_of_another_task_lends_its_encoder(
       (dict(init_head="keep"), "--init_head=keep: .* has another head: "),
       (dict(init_head="old"), "--init_head=old: expected one of auto, keep"),
       (dict(init_head="new", do_train=False, do_eval=True),
-       "--init_head=new: a new head is of use only with --do_train")):
+       "--init_head=new: a new head only makes sense with --do_train")):
     with pytest.raises(cli.UserError, match=message):
       run_main(run_classifier, arguments_for(
           output_dir=str(tmp_path / "other"), **dict(values, **changes)))

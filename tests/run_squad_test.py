@@ -329,7 +329,7 @@ def test_a_prediction_removes_what_it_outdates(
   results, log = predict(task, trained_dir, tmp_path, version=1)
   assert sorted(results) == ["nbest_predictions", "predictions"]
   for name in ("eval_results", "null_odds"):
-    assert "%s.json, which was of an earlier prediction" % name in log
+    assert "%s.json, which belonged to an earlier prediction" % name in log
   results, _ = predict(task, trained_dir, tmp_path)
   assert sorted(results) == ["nbest_predictions", "null_odds", "predictions"]
 

@@ -402,7 +402,7 @@ def test_batches_larger_than_the_data_are_left_out(
   monkeypatch.setattr(FakeTask, "num_examples", 10)
   _, lines = run(tmp_path, search=True)
   assert {one.train_batch_size for _, one in trainer.calls} == {8, 16, 32}
-  assert ("10 training examples are less than a step of 8 of the 20 runs, "
+  assert ("10 training examples are less than one step for 8 of the 20 runs, "
           "which are left out") in lines
 
 
@@ -502,7 +502,7 @@ def test_folds_whose_evaluation_is_gone_have_no_figures_together(
   with helpers.captured_log() as lines:
     run_classifier.run_with(settings)
   assert [line for line in lines if line.startswith(
-      "There are no figures of all folds together: %s" % (
+      "No metrics over all folds: %s" % (
           path + ": cannot be read"))]
   assert read_rows(settings.output_dir, "fold_results.tsv") == before
 

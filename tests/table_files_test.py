@@ -116,7 +116,8 @@ def test_a_column_may_be_missing_where_it_is_optional(tmp_path):
     ("a.csv", "text,label\na,b\na,b,c\n", "line 3: found 3 column(s), expected "
      "2 columns as in line 1; put texts with commas in quotes"),
     ("a.tsv", "text\tlabel\na\n", "line 2: found 1 column(s), expected 2 "
-     "columns as in line 1; texts must not hold tabs"),
+                                  "columns as in line 1; texts must not "
+                                  "contain tabs"),
     ("a.csv", "text,label\n\na,b\n", "line 2: found a blank line, expected 2 "),
     ("a.jsonl", '{"text": "a", "label": "b"}\n{"text" "a"}\n',
      "line 2, column 9: is not JSON (Expecting ':' delimiter); expected an "),

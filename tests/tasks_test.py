@@ -188,8 +188,8 @@ def test_options_of_a_task_are_exported(trained):
 def test_a_task_says_whether_it_searches_for_answers(trained, monkeypatch):
   folder = str(trained[0] / "out")
   with helpers.captured_log(), pytest.raises(
-      cli.UserError, match="n_best_size, .* are of squad, the task of this "
-      "model is length; leave them out"):
+      cli.UserError, match="n_best_size, .* are for squad, but the task of "
+      "this model is length; leave them out"):
     predictor.Predictor(folder, n_best_size=3)
   monkeypatch.setattr(LengthTask, "searches", True)
   with helpers.captured_log(), predictor.Predictor(

@@ -84,7 +84,7 @@ def test_a_change_of_how_data_are_read_is_said(tmp_path):
   new = training_state.State(12, 0, 8, 5, is_ordered=False)
   with helpers.captured_log() as lines:
     assert not training_state.find_state(checkpoint, new).is_ordered
-  assert "they come in another one from here on" in lines[0]
+  assert "from here on the order is another" in lines[0]
   state = json.loads((tmp_path / "model.ckpt-12.state.json").read_text())
   (tmp_path / "model.ckpt-12.state.json").write_text(
       json.dumps(dict(state, is_ordered=False)))

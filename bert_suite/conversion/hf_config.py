@@ -204,7 +204,7 @@ def from_reference(model, labels=None):
       model_type="bert", tie_word_embeddings=True, pad_token_id=0)
   if not values["architectures"]:
     raise ValueError("the model has only the head %s; transformers has no BERT "
-                     "to put it in" % ", ".join(model.heads))
+                     "model with only that head" % ", ".join(model.heads))
   if not model.heads or model.heads[0] not in models.TASKS:
     return values
   head, record = model.heads[0], model.record

@@ -131,7 +131,7 @@ def read_casing(folder):
       normalizer.get("handle_chinese_chars") is False):
     tf.logging.warning(
         "%s: its tokenizer does not split Chinese characters, as BERT's always "
-        "does; results on text with some will differ", folder)
+        "does; results on Chinese text will differ", folder)
   if isinstance(settings.get("do_lower_case"), bool):
     source, lower = SETTINGS, settings["do_lower_case"]
     accents = settings.get("strip_accents")

@@ -157,8 +157,8 @@ def read_pytorch(path):
     import torch
   except ImportError:
     raise ValueError(
-        "%s: is read with torch, which is not installed; run `pip install "
-        "torch`, or take the model's %s, for which nothing is needed" % (
+        "%s: needs torch, which is not installed; run `pip install torch`, or "
+        "use the model's %s, which needs nothing" % (
             path, safetensors_files.FILE_NAME)) from None
   try:
     # Tensors alone: a pickle may hold programs.
@@ -170,7 +170,7 @@ def read_pytorch(path):
   except Exception as error:  # noqa: BLE001  # of pickle, zip or torch
     raise ValueError(
         "%s: cannot be read as tensors of PyTorch (%s): it is damaged, or "
-        "holds more than tensors, which is not read" % (
+        "holds more than tensors, and nothing else is read" % (
             path, type(error).__name__)) from None
   types = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -287,7 +287,7 @@ def _read_weights(tensors, config, heads, num_labels, source):
     if name in decoder and not np.array_equal(
         decoder[name].read(), weights[ours]):
       raise ValueError("%s: %s is not %s, so the model is not BERT, whose "
-                       "output layer is its table of words" % (
+                       "output layer shares the word embeddings" % (
                            source, name, tensor_name(ours)))
   if not has_pooler:
     models.add_pooler(weights, config, source)

@@ -103,10 +103,10 @@ def read(checkpoint, bert_config_file=None, vocab_file=None,
   if not places:
     raise ValueError(
         "%s: found no layer_with_weights-0 and so on (the first names: %s), so "
-        "it is no encoder of the Model Garden" % (
+        "it is not an encoder of the Model Garden" % (
             checkpoint, ", ".join(others[:3])))
   if others:
-    tf.logging.warning("%s: left out, as no part of the encoder: %s%s",
+    tf.logging.warning("%s: left out, not part of the encoder: %s%s",
                        checkpoint, ", ".join(others[:5]),
                        ", ..." if len(others) > 5 else "")
   weights = _read_weights(checkpoint, config, shapes, places)

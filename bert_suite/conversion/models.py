@@ -104,10 +104,10 @@ def check_shapes(found, expected, source, names=None):
       names.get(name, name), list(found[name]), expected[name])
                for name in expected
                if name in found and list(found[name]) != expected[name]]
-  problems += ["%s is no part of such a model" % names.get(name, name)
+  problems += ["%s is not part of this kind of model" % names.get(name, name)
                for name in sorted(found) if name not in expected]
   if problems:
-    raise ValueError("%s is not the BERT that its config says: %s%s" % (
+    raise ValueError("%s does not match its config: %s%s" % (
         source, "; ".join(problems[:3]), "; and %d more" % (len(problems) - 3)
         if len(problems) > 3 else ""))
 
@@ -132,8 +132,8 @@ def add_pooler(weights, config, source):
   weights[POOLER[0]] = np.float32(kernel * deviation)
   weights[POOLER[1]] = np.zeros([width], np.float32)
   tf.logging.warning(
-      "%s has no pooler. The new one has random weights: train before you use "
-      "what reads it, which is classifiers and pooled_output", source)
+      "%s has no pooler. The new one has random weights: train it before you "
+      "use pooled_output or a classifier", source)
 
 
 def find_heads(names, source):

@@ -88,7 +88,7 @@ def _check_header(path, header, start, size):
     size: int. Bytes of the file.
   """
   if not isinstance(header, dict):
-    raise ValueError("the header is no JSON object")
+    raise ValueError("the header is not a JSON object")
   tensors, places = {}, []
   for name, entry in header.items():
     if name == _METADATA:
@@ -101,7 +101,7 @@ def _check_header(path, header, start, size):
     if not isinstance(dtype, str) or dtype not in _SIZES:
       raise ValueError("%s: dtype %.20r is not known" % (name, dtype))
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-      raise ValueError("%s: shape or data_offsets are no whole numbers" % name)
+      raise ValueError("%s: shape or data_offsets are not whole numbers" % name)
     expected = _SIZES[dtype]
     for dimension in shape:  # of Python, which do not overflow
       expected *= dimension

@@ -110,8 +110,8 @@ def _warn_of_mixtures(sentences):
   if len(illegal) == len(ner_tags.SCHEMES):
     line, word, tag = max(illegal.values())
     tf.logging.warning(
-        "%s: the tags are in none of the schemes %s throughout, for one at %s "
-        "of the sentence in line %d; entities are those that conlleval reads",
+        "%s: the tags follow none of the schemes %s throughout, for example at "
+        "%s in the sentence in line %d; entities are read as conlleval does",
         sentences.path, ", ".join(ner_tags.SCHEMES),
         "%s, word %d" % (tag, word + 1), line)
 
@@ -254,8 +254,8 @@ def _read_json(lines, path, needs_tags):
     sentences.append(one._replace(document=document, line=number))
   if notes:
     tf.logging.warning(
-        "%s: %d span(s) begin or end within a word, and stand for the whole "
-        "word; the first is at %s", path, sum(notes.values()),
+        "%s: %d span(s) begin or end within a word, and are extended to the "
+        "whole word; the first is at %s", path, sum(notes.values()),
         next(iter(notes)))
   return Sentences(path, sentences, has_documents)
 
@@ -308,8 +308,8 @@ def _read_text(found, where, notes):
   for before, one in zip(entities, entities[1:]):
     if one.start < before.end:
       raise ValueError(
-          "%s: two spans share the word %s; expected spans of words of their "
-          "own, so leave one of them out" % (
+          "%s: two spans share the word %s; expected spans that do not "
+          "overlap; leave one of them out" % (
               where, tokenization.shorten(words[one.start])))
   return Sentence(words, ner_tags.write_tags(entities, len(words), "IOB2"),
                   text=text, starts=starts)
@@ -339,7 +339,7 @@ def _read_span(span, text, words, starts, where, notes):
     first += 1
   last = bisect.bisect_left(starts, end)  # the word after it
   if first >= last:
-    raise ValueError("%s: found %s, expected a word at least" % (
+    raise ValueError("%s: found %s, expected at least one word" % (
         where, tokenization.shorten(text[start:end])))
   if starts[first] < start or starts[last - 1] + len(words[last - 1]) > end:
     notes[where] += 1

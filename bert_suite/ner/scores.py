@@ -88,5 +88,5 @@ def make_report(counts):
   lines += ["", "Tags that are right: %.4f" % overall["accuracy"]]
   lines += classification_report.show_confusion(
       counts.confusion, counts.types + [NONE])
-  lines.append("%s: there is no entity of just these words." % NONE)
+  lines.append("%s: no entity has exactly these words." % NONE)
   return "\n".join(lines) + "\n"

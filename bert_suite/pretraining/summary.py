@@ -120,15 +120,15 @@ def _warn_of_unused_text(counts, settings):
   if 2 * counts["unused_in_long_lines"] > counts["unused"]:
     text += (
         "%d of %d lines are longer than --max_seq_length=%d has room for (%d "
-        "word pieces), and of such a line a record takes only a part; put one "
+        "word pieces), and a record takes only a part of each; put one "
         "sentence on each line, or give --split_long_lines to have them cut "
         "into sentences" % (counts["long_lines"], counts["sentences"],
                             settings.max_seq_length, settings.room))
   else:
     text += (
-        "what exceeds the length of a record is cut off, in another place each "
-        "time; a larger --dupe_factor (now %d) or --max_seq_length (now %d) "
-        "uses more" % (settings.dupe_factor, settings.max_seq_length))
+        "what exceeds the length of a record is cut off, at a different place "
+        "each time; a larger --dupe_factor (now %d) or --max_seq_length (now "
+        "%d) uses more" % (settings.dupe_factor, settings.max_seq_length))
   tf.logging.warning("%s", text)
 
 

@@ -317,7 +317,7 @@ def plan_output(output_file, shard_size, spans):
   parts = corpus.split_text(spans, num_shards)
   if len(parts) != num_shards:
     raise ValueError(
-        "--output_file=%s: the text can be cut into 1 to %d parts only; cuts "
-        "are where documents end (at a blank line) or files, and not inside "
-        "gzip files" % (output_file, len(parts)))
+        "--output_file=%s: the text can only be cut into 1 to %d parts: "
+        "between documents (at a blank line) or files, and not inside gzip "
+        "files" % (output_file, len(parts)))
   return [name], parts

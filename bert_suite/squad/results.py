@@ -50,7 +50,7 @@ def write_predictions(output_dir, *arguments, **settings):
 def _remove(path):
   if tf.gfile.Exists(path):
     tf.gfile.Remove(path)
-    tf.logging.info("Removed %s, which was of an earlier prediction", path)
+    tf.logging.info("Removed %s, which belonged to an earlier prediction", path)
 
 
 def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,

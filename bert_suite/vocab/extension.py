@@ -50,8 +50,8 @@ def read_words(path, basic_tokenizer):
     if line and len(found) != 1:
       raise ValueError(
           "%s, line %d: found %s, which is split into %s before pieces are "
-          "looked up and so can be no entry; expected one word without spaces "
-          "and punctuation" % (
+          "looked up, so it cannot be an entry; expected one word without "
+          "spaces and punctuation" % (
               path, number, tokenization.shorten(line),
               " and ".join([repr(word) for word in found[:3]] +
                            ["more"] * (len(found) > 3)) or "nothing"))
