@@ -27,8 +27,8 @@ Without --sides, all that this machine can compute. The first --warmup chunks of
 a data set are not counted. Prints what each side is; a line per turn; what
 waiting cost; and, last, a table for each data set: sentences/s; with
 --batch_size=1 the milliseconds of a sentence, median and 99th percentile; how
-many times faster ours-int8 (else the last of ours) is, both in the order of the
-file unless it says sorted; all medians over the turns; and how far
+many times faster the last of ours is, both in the order of the file unless it
+says sorted; all medians over the turns; and how far
 probabilities are from those of the first side at most.
 """
 
@@ -217,17 +217,16 @@ def format_table(names, taken, apart, chunk, has_single):
   Returns:
     str, a line for each side, as the top of this file says.
   """
-  base = [name for name in names if name in OURS]
-  base = "ours-int8" if "ours-int8" in base else (base or names)[-1]
+  base = ([name for name in names if name in OURS] or names)[-1]
   totals = np.array([[np.sum(one) for one in turn] for turn in taken])
   ratios = totals / totals[:, names.index(base), np.newaxis]
-  lines = ["%-20s %11s %s %24s %8s" % (
+  lines = ["%-24s %11s %s %24s %8s" % (
       "side", "sentences/s", "%8s %8s" % ("p50, ms", "p99, ms") * has_single,
       base + " is faster", "apart")]
   for i, name in enumerate(names):
     ratio = ratios[:, i]
     each = 1000 * np.concatenate([turn[i] for turn in taken])
-    lines.append("%-20s %11.4g %s %24s %8.1g" % (
+    lines.append("%-24s %11.4g %s %24s %8.1g" % (
         name, chunk / np.median(totals[:, i]),
         "%8.4g %8.4g" % tuple(np.percentile(each, [50, 99])) * has_single,
         "%.2f (%.2f to %.2f)" % (np.median(ratio), ratio.min(), ratio.max()),

@@ -104,7 +104,7 @@ BAD_RECORDS = "a record does not fit the model:"
 def make_input_fn(input_files, name_to_features, is_training,
                   drop_remainder=False, shuffle_buffer_size=100,
                   num_skipped=0, num_parallel_files=1, file_seed=None,
-                  repeat=None, limits=None, order=None):
+                  repeat=None, limits=None, order=None, by_length=False):
   """Makes an Estimator's `input_fn` that reads TFRecord files.
 
   Args:
@@ -127,6 +127,10 @@ def make_input_fn(input_files, name_to_features, is_training,
     order: training_state.State, or what else has a `seed` and a `group_size`.
       Training reads in their order, see `record_order`, in this process; see
       `can_be_ordered`. None for TensorFlow's shuffling.
+    by_length: bool. Records of similar lengths come together, in batches of
+      about as many tokens as a full one of `batch_size` has; and with each its
+      place in the files, int64 [B], "place". For models that compute no
+      padding, and `in_order`.
 
   Returns:
     A function of `params`, whose "batch_size" it uses, and with `order` a
@@ -152,11 +156,67 @@ def make_input_fn(input_files, name_to_features, is_training,
               num_parallel_calls=min(num_parallel_files, len(paths)))
     else:
       dataset = read_records(paths)
+    if by_length:
+      return _batches_by_length(dataset, batch_size, decode).prefetch(2)
     dataset = _batches(dataset, batch_size, is_training, drop_remainder,
                        shuffle_buffer_size, num_skipped, repeat)
     return dataset.map(decode, num_parallel_calls=2).prefetch(2)
 
   return input_fn
+
+
+# Batches of full length whose records are sorted at once.
+_BATCHES_TO_SORT = 64
+
+
+def _batches_by_length(dataset, batch_size, decode):
+  """Returns a dataset of batches of records; see `make_input_fn`.
+
+  Args:
+    dataset: of records.
+    batch_size: int.
+    decode: function of a batch of records that returns the dict of it.
+  """
+  size = _BATCHES_TO_SORT * batch_size
+
+  def sort(index, records):
+    window = decode(records)
+    lengths = tf.reduce_sum(window["input_mask"], axis=1)
+    order = tf.argsort(lengths, stable=True)
+    window["place"] = index * size + tf.range(
+        tf.size(lengths, out_type=tf.int64))
+    # One record may reach into the next batch's share.
+    most = max((batch_size - 1) * window["input_mask"].shape.as_list()[1], 1)
+    ends = tf.cumsum(tf.gather(lengths, order))
+    return ({name: tf.gather(value, order) for name, value in window.items()},
+            tf.unique((ends - 1) // most)[1])
+
+  def cut(window, batches):
+    return tf.data.Dataset.range(
+        tf.cast(batches[-1] + 1, tf.int64)).map(lambda index: {
+            name: tf.boolean_mask(
+                value, tf.equal(tf.cast(batches, tf.int64), index))
+            for name, value in window.items()})
+
+  return dataset.batch(size).apply(
+      tf.data.experimental.enumerate_dataset()).map(sort).flat_map(cut)
+
+
+def in_order(results):
+  """Puts results of `make_input_fn`'s batches by length in order again.
+
+  Args:
+    results: iterable of dict with "place", which it takes out.
+
+  Yields:
+    The results, in the order of the files.
+  """
+  waiting, place = {}, 0  # at most one window waits
+  for result in results:
+    waiting[int(result.pop("place"))] = result
+    while place in waiting:
+      yield waiting.pop(place)
+      place += 1
 
 
 def can_be_ordered(paths):

@@ -206,7 +206,7 @@ def level_of_example(index):
   return tf.logging.DEBUG if index else tf.logging.INFO
 
 
-def batches_by_length(lengths, batch_size, max_tokens=None):
+def batches_by_length(lengths, batch_size, max_tokens):
   """Puts sequences of similar lengths together.
 
   Args:
@@ -224,12 +224,31 @@ def batches_by_length(lengths, batch_size, max_tokens=None):
              for start in range(0, len(order), batch_size)][::-1]
   while waiting:
     batch = waiting.pop()
-    if (max_tokens is None or len(batch) == 1 or
-        sum(lengths[i] for i in batch) <= max_tokens):
+    if len(batch) == 1 or sum(lengths[i] for i in batch) <= max_tokens:
       batches.append(batch)
     else:
       middle = (len(batch) + 1) // 2
       waiting += [batch[middle:], batch[:middle]]
+  return batches
+
+
+def batches_of_tokens(lengths, max_tokens):
+  """Puts sequences of similar lengths together, in batches of as many tokens.
+
+  Args:
+    lengths: list of int.
+    max_tokens: int. Of a batch; one sequence may have more.
+
+  Returns:
+    list of list of int: the sequences of each batch, by index.
+  """
+  batches, size = [], max_tokens + 1
+  for index in np.argsort(lengths, kind="stable"):
+    size += lengths[index]
+    if size > max_tokens:
+      batches.append([])
+      size = lengths[index]
+    batches[-1].append(index)
   return batches
 
 

@@ -340,8 +340,8 @@ def _masked_lm(encoder, model, unused_names):
   add, scope = encoder.graph.add, "cls/predictions/"
   rows = encoder.find_rows(_POSITIONS)
   hidden = _add_layers(encoder, model.config, rows)[-1]
-  hidden = encoder.normalize(scope + "transform/", encoder.activate(
-      encoder.graph.dense(hidden, *encoder.dense_of(scope + "transform/"))))
+  hidden = encoder.normalize(scope + "transform/", encoder.dense(
+      scope + "transform/", hidden, encoder.activation))
   scores = add("Gemm", hidden, encoder.table,
                encoder.weights(scope + "output_bias"), transB=1)
   number = min(10, model.config.vocab_size)

@@ -16,10 +16,12 @@ from . import config as config_module, int8, padding
 _OPSET = 17
 _MICROSOFT = "com.microsoft"
 _MICROSOFTS = frozenset((
-    "DynamicQuantizeMatMul", "FastGelu", "FusedMatMul", "Gelu"))
+    "BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "FusedMatMul", "Gelu"))
 # The forms of `layers.ACTIVATIONS`.
 _ACTIVATIONS = {"gelu": "FastGelu", "gelu_new": "FastGelu", "gelu_erf": "Gelu",
                 "relu": "Relu", "tanh": "Tanh"}
+# Those that add a bias in the same pass.
+_WITH_BIAS = {"FastGelu": "FastGelu", "Gelu": "BiasGelu"}
 
 
 class Graph:
@@ -65,32 +67,44 @@ class Graph:
         np.asarray(value), name))
     return name
 
-  def dense(self, x, kernel, bias):
+  def dense(self, x, kernel, bias, activation=None, has_scale_per_row=True):
     """Adds a dense layer.
 
     In 8 bits there is a scale for each column of the kernel and for each row
     that comes in, as in `int8`. ONNX Runtime's product knows one scale for all
-    rows, so they are divided before and multiplied after: it takes a tenth of
-    the time and halves what is lost.
+    rows, so they are divided before it and multiplied after it. The layers
+    around attention lose nothing without that (LOG.md, 2026-11-28).
 
     Args:
       x: float32 [rows, in].
       kernel: float32 array [in, out].
       bias: float32 array [out].
+      activation: str. An operation to apply, or None.
+      has_scale_per_row: bool. False where one scale for all rows is enough.
 
     Returns:
       float32 [rows, out].
     """
     if not self._has_integers:
-      return self.add("Gemm", x, kernel, bias)
+      return self._activate(self.add("Gemm", x, kernel, bias), activation)
     scales = np.maximum(np.abs(kernel).max(axis=0) / int8.LARGEST, int8.TINY)
+    quantized = [np.round(kernel / scales).astype(np.int8),
+                 scales.astype(np.float32), np.zeros(scales.shape, np.int8)]
+    if not has_scale_per_row:
+      return self._activate(
+          self.add("DynamicQuantizeMatMul", x, *quantized, bias), activation)
     largest = self.add("Max", self.add("ReduceMax", self.add(
         "Abs", x), axes=[1]), np.float32(int8.TINY))  # [rows, 1]
-    product = self.add(
-        "DynamicQuantizeMatMul", self.add("Div", x, largest),
-        np.round(kernel / scales).astype(np.int8), scales.astype(np.float32),
-        np.zeros(scales.shape, np.int8))
-    return self.add("Add", self.add("Mul", product, largest), bias)
+    product = self.add("Mul", self.add(
+        "DynamicQuantizeMatMul", self.add("Div", x, largest), *quantized),
+                       largest)
+    if activation in _WITH_BIAS:
+      return self.add(_WITH_BIAS[activation], product, bias)
+    return self._activate(self.add("Add", product, bias), activation)
+
+  def _activate(self, x, activation):
+    """Adds an activation, if there is one."""
+    return self.add(activation, x) if activation else x
 
   def make_model(self, inputs, outputs, producer):
     """Makes the ModelProto.
@@ -125,6 +139,7 @@ class Encoder:
     graph: Graph.
     weights: function of a variable's name that returns an array.
     is_real: bool [B, S]. Where tokens are.
+    activation: str. The operation of the config's hidden_act, or None.
     table: float32 [V, W]. The word embeddings.
   """
 
@@ -168,6 +183,7 @@ class Encoder:
         "Mul", length, heads))  # [R, N], in [B, N, T]
     self._cells, self._position = add("Transpose", cells), position
     self._heads = {}
+    self.activation = _ACTIVATIONS.get((config.hidden_act or "").lower())
     self.table = graph.keep(weights("bert/embeddings/word_embeddings"))
 
   def _find_heads(self, num_parts):
@@ -213,13 +229,14 @@ class Encoder:
     first = 0 if rows is None else 1
     projected = self.graph.dense(
         hidden, np.concatenate(kernels[first:], axis=1),
-        np.concatenate(biases[first:]))
+        np.concatenate(biases[first:]), has_scale_per_row=False)
     projected = add("Reshape", projected, [-1, self._size])
     heads = [add("Gather", projected, one)
              for one in self._find_heads(3 - first)]  # [B, N, T, H]
     if rows is not None:
       hidden = self.take(hidden, rows)  # [B * P, W]
-      query = self.graph.dense(hidden, kernels[0], biases[0])
+      query = self.graph.dense(
+          hidden, kernels[0], biases[0], has_scale_per_row=False)
       query = add("Reshape", query, add(
           "Concat", add("Shape", rows), [self._num_heads, self._size], axis=0))
       heads.insert(0, add("Transpose", query, perm=[0, 2, 1, 3]))
@@ -232,9 +249,9 @@ class Encoder:
     else:
       context = add("Transpose", context, perm=[0, 2, 1, 3])
     context = add("Reshape", context, [-1, self._num_heads * self._size])
-    hidden = self._finish(scope + "attention/output/", context, hidden)
-    middle = self.activate(self.graph.dense(
-        hidden, *self.dense_of(scope + "intermediate/")))
+    hidden = self._finish(scope + "attention/output/", context, hidden,
+                          has_scale_per_row=False)
+    middle = self.dense(scope + "intermediate/", hidden, self.activation)
     return self._finish(scope + "output/", middle, hidden)
 
   def find_rows(self, positions=None):
@@ -250,8 +267,7 @@ class Encoder:
 
   def pool(self, first):
     """Adds the pooler to the first tokens' [B, W]; zeros where it is none."""
-    pooled = self.graph.add("Tanh", self.graph.dense(
-        first, *self.dense_of("bert/pooler/")))
+    pooled = self.dense("bert/pooler/", first, "Tanh")
     return self.graph.add("Mul", pooled, self.graph.add("Cast", self.graph.add(
         "Slice", self.is_real, [0], [1], [1]), to=type_of(np.float32)))
 
@@ -261,15 +277,17 @@ class Encoder:
         "Where", self.graph.add("Unsqueeze", self.is_real, [2]),
         self.graph.add("Gather", packed, self._rows), filler)
 
-  def dense_of(self, scope):
-    """Returns the kernel and the bias of a dense layer."""
-    return [self.weights("%sdense/%s" % (scope, name))
-            for name in ("kernel", "bias")]
+  def dense(self, scope, x, activation=None, has_scale_per_row=True):
+    """Adds the dense layer of a scope, see `Graph.dense`."""
+    return self.graph.dense(
+        x, *[self.weights("%sdense/%s" % (scope, name))
+             for name in ("kernel", "bias")],
+        activation=activation, has_scale_per_row=has_scale_per_row)
 
-  def _finish(self, scope, x, hidden):
+  def _finish(self, scope, x, hidden, has_scale_per_row=True):
     """Adds a dense layer, the residual and layer norm."""
-    return self.normalize(
-        scope, self.graph.dense(x, *self.dense_of(scope)), hidden)
+    return self.normalize(scope, self.dense(
+        scope, x, has_scale_per_row=has_scale_per_row), hidden)
 
   def normalize(self, scope, x, residual=None):
     """Adds layer norm, of a sum where there is a residual."""
@@ -280,11 +298,6 @@ class Encoder:
         *[self.weights(scope + "LayerNorm/" + name)
           for name in ("gamma", "beta")],
         epsilon=config_module.get_layer_norm_eps(self._config))
-
-  def activate(self, x):
-    """Adds the activation of the config."""
-    op = _ACTIVATIONS.get((self._config.hidden_act or "").lower())
-    return self.graph.add(op, x) if op else x
 
 
 def type_of(dtype):

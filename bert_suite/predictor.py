@@ -11,7 +11,9 @@ print(model.labels[probabilities[0].argmax()])
 ```
 """
 
+import copy
 import inspect
+import itertools
 import os
 import threading
 
@@ -29,6 +31,8 @@ from .squad import answers as squad_answers
 _N_BEST_SIZE = 20
 _MAX_ANSWER_LENGTH = 30
 _THRESHOLD = 0.0
+
+_BATCHES_AT_ONCE = 64  # whose texts are tokenized and sorted together
 
 _NAME = "texts[%d]"  # of a text, for messages
 
@@ -49,7 +53,10 @@ class Predictor:
     cuts: model_inputs.CutCount.
     policy: long_texts.LongTexts.
     search: n_best_size, max_answer_length and null_score_diff_threshold.
+    first: int. The number of the first text, for messages.
   """
+
+  first = 0
 
   @cli.user_errors()
   def __init__(self, path=None, vocab_file=None, batch_size=32,
@@ -63,7 +70,8 @@ class Predictor:
         directory, or the prefix of a checkpoint.
       vocab_file: str. Only where `path` is no SavedModel and does not record
         it.
-      batch_size: int. Sequences to compute at once; more are cut into batches.
+      batch_size: int. Sequences of max_seq_length word pieces to compute at
+        once; of shorter ones, as many as have no more word pieces.
       n_best_size: int. Of squad, as for the two that follow: start and end
         positions to try per window.
       max_answer_length: int. In word pieces.
@@ -153,7 +161,7 @@ class Predictor:
         UTF-8, is a pair for a model that reads single texts only, or is so long
         that a [MASK] in it was cut off.
     """
-    return self._task.answer(self, self.as_pairs(texts, "predict"))
+    return self._in_windows(self._task.answer, texts, "predict")
 
   @cli.user_errors()
   def score(self, texts):
@@ -174,7 +182,27 @@ class Predictor:
       ValueError: as `predict`, or there is a [MASK] in a text.
       UserError: the model is of another task.
     """
-    return self._task.score(self, self.as_pairs(texts, "score"))
+    return self._in_windows(self._task.score, texts, "score")
+
+  def _in_windows(self, answer, texts, method):
+    """Answers some texts at a time: what is made of them takes memory.
+
+    Args:
+      answer: function of a Predictor and pairs that returns a list or array.
+      texts: see `predict`.
+      method: str. For messages.
+    """
+    pairs = self.as_pairs(texts, method)
+    size = _BATCHES_AT_ONCE * self._batch_size
+    if len(pairs) <= size:
+      return answer(self, pairs)
+    parts = []
+    for start in range(0, len(pairs), size):
+      part = copy.copy(self)
+      part.first = start
+      parts.append(answer(part, pairs[start:start + size]))
+    return (np.concatenate(parts) if isinstance(parts[0], np.ndarray) else
+            list(itertools.chain.from_iterable(parts)))
 
   def as_pairs(self, texts, method):
     """Returns a list of pairs, see `_as_pair`."""
@@ -216,7 +244,7 @@ class Predictor:
     inputs = []
     with self.tokenizer_lock:
       for i, (text_a, text_b) in enumerate(pairs):
-        name = names[i] if names else _NAME % i
+        name = names[i] if names else _NAME % (self.first + i)
         if text_b:
           model_inputs.check_pair(name, self.settings.get("type_vocab_size"))
         tokens_a = self.tokenizer.tokenize(text_a)
@@ -235,6 +263,8 @@ class Predictor:
               signature=serving.SIGNATURE):
     """Computes inputs, those of similar lengths together.
 
+    A batch has up to as many tokens as `batch_size` of the longest inputs.
+
     Args:
       inputs: list of ModelInput.
       make_extra: function of a list of ModelInput that returns a dict of the
@@ -245,8 +275,9 @@ class Predictor:
       list of dict from output name to array, for each input.
     """
     results = [None] * len(inputs)
-    for indexes in model_inputs.batches_by_length(
-        [len(one.tokens) for one in inputs], self._batch_size):
+    for indexes in model_inputs.batches_of_tokens(
+        [len(one.tokens) for one in inputs],
+        self._batch_size * self.settings["max_seq_length"]):
       batch = [inputs[i] for i in indexes]
       arrays = dict(model_inputs.stack_inputs(batch), **make_extra(batch))
       outputs = serving.run(self.served, signature, arrays)

@@ -219,14 +219,15 @@ class Task:
     count = input_pipeline.write_examples(path, self.features(split, examples))
     return Data(path, count, count)
 
-  def input_fn(self, split, data, num_skipped=0, order=None):
+  def input_fn(self, split, data, num_skipped=0, order=None, by_length=False):
     """Makes the `input_fn` of a split.
 
     Args:
       split: str.
       data: Data.
       num_skipped: int. Examples that training has used before.
-      order: State. See `input_pipeline.make_input_fn`.
+      order: State. See `input_pipeline.make_input_fn`, as for the next.
+      by_length: bool.
 
     Returns:
       A function of `params` that returns a `tf.data.Dataset` of batches.
@@ -238,7 +239,7 @@ class Task:
         drop_remainder=is_training or (
             self.settings.use_tpu and
             data.num_records % self.batch_size(split) == 0),
-        num_skipped=num_skipped, order=order)
+        num_skipped=num_skipped, order=order, by_length=by_length)
 
   # How it is trained.
 
@@ -376,9 +377,12 @@ class Task:
       checkpoint: str. None for the latest.
     """
     tf.logging.info("***** Running prediction *****")
-    results = self.answers(estimator.predict(
-        input_fn=self.input_fn("predict", data),
-        checkpoint_path=checkpoint and files.literal(checkpoint)))
+    by_length = self._can_sort()
+    results = estimator.predict(
+        input_fn=self.input_fn("predict", data, by_length=by_length),
+        checkpoint_path=checkpoint and files.literal(checkpoint))
+    results = self.answers(
+        input_pipeline.in_order(results) if by_length else results)
     path, count = self.path(self.predictions_file), 0
     with files.atomic_path(path) as temporary:
       with tf.gfile.GFile(temporary, "w") as writer, progress.Progress(
@@ -391,6 +395,14 @@ class Task:
         raise RuntimeError("%s: predicted %d of %d examples" % (
             data.files, count, data.num_examples))
     tf.logging.info("Wrote %d predictions to %s", count, path)
+
+  def _can_sort(self):
+    """Returns whether to predict records of similar lengths together."""
+    # Several devices share out a batch, and a Hub module computes padding.
+    if placement.find(self.settings) or self.config is None:
+      return False
+    options = run_settings.model_options(self.settings)
+    return options.remove_padding and not options.compiled  # for each shape
 
   def row(self, prediction):
     """Returns an example's row of `predictions_file`, without the line break.

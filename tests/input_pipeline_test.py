@@ -298,7 +298,6 @@ def test_log_example_shows_the_first_in_short_and_all_as_debug(tokenizer):
 
 
 @pytest.mark.parametrize("max_tokens, expected", [
-    (None, [[1, 3, 0, 4], [2]]),
     (100, [[1, 3, 0, 4], [2]]),
     (14, [[1, 3, 0, 4], [2]]),
     (13, [[1, 3], [0, 4], [2]]),
@@ -309,3 +308,44 @@ def test_batches_by_length_are_halved_until_they_are_small(
   batches = model_inputs.batches_by_length(
       [4, 1, 30, 3, 6], 4, max_tokens)
   assert [batch.tolist() for batch in batches] == expected
+
+
+@pytest.mark.parametrize("max_tokens, expected", [
+    (100, [[1, 3, 0, 4, 2]]),
+    (14, [[1, 3, 0, 4], [2]]),
+    (8, [[1, 3, 0], [4], [2]]),
+    (1, [[1], [3], [0], [4], [2]])])
+def test_batches_of_tokens_hold_no_more_than_they_may(max_tokens, expected):
+  assert model_inputs.batches_of_tokens(
+      [4, 1, 30, 3, 6], max_tokens) == expected
+  assert model_inputs.batches_of_tokens([], max_tokens) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_records_of_similar_lengths_come_together_and_go_in_order(
+    tmp_path, monkeypatch, batch_size):
+  monkeypatch.setattr(input_pipeline, "_BATCHES_TO_SORT", 5)
+  lengths = np.random.RandomState(0).randint(0, 9, 33)
+  path = str(tmp_path / "lengths.tf_record")
+  input_pipeline.write_examples(path, [
+      {"input_mask": [1] * length + [0] * (8 - length), "label": [i]}
+      for i, length in enumerate(lengths)])
+  batches = read_batches(input_pipeline.make_input_fn(
+      path, {"input_mask": tf.FixedLenFeature([8], tf.int64),
+             "label": tf.FixedLenFeature([], tf.int64)},
+      is_training=False, by_length=True), batch_size)
+  found = np.concatenate([batch["label"] for batch in batches])
+  # Each window is sorted, and its batches are as full as they may be.
+  size = 5 * batch_size
+  assert found.tolist() == [
+      start + i for start in range(0, 33, size)
+      for i in np.argsort(lengths[start:start + size], kind="stable")]
+  counts = [batch["input_mask"].sum() for batch in batches]
+  assert max(counts) <= batch_size * 8
+  if batch_size > 1:
+    assert len(batches) <= (
+        lengths.sum() / ((batch_size - 1) * 8) + 33 / size + 1)
+  results = [{"label": label, "place": place} for batch in batches
+             for label, place in zip(batch["label"], batch["place"])]
+  assert list(input_pipeline.in_order(results)) == [
+      {"label": label} for label in range(33)]

@@ -223,6 +223,45 @@ def test_squad_2_answers_with_nothing_beyond_the_threshold(
   assert model.predict([("a cat", "")])[0]["text"] == ""
 
 
+class Counted:
+  """A task that notes how many texts it answers at once."""
+
+  def __init__(self, task, sizes):
+    self._task, self._sizes = task, sizes
+
+  def __getattr__(self, name):
+    return getattr(self._task, name)
+
+  def answer(self, model, pairs):
+    self._sizes.append(len(pairs))
+    return self._task.answer(model, pairs)
+
+
+def test_many_texts_are_answered_some_at_a_time(folders, monkeypatch):
+  texts = [" ".join(["tea", "the", "rains"][:n % 3 + 1] * (n % 2 + 1))
+           for n in range(11)]
+  pairs = [(text, "Tea is near, " + text) for text in texts]
+  for task in ("classifier", "features", "squad"):
+    exported = both(folders, task)[1]
+    asked = pairs if task == "squad" else texts
+    expected, sizes = exported.predict(asked), []
+    with monkeypatch.context() as patch:
+      patch.setattr(predictor, "_BATCHES_AT_ONCE", 1)
+      patch.setattr(exported, "_task", Counted(exported._task, sizes))
+      found = exported.predict(asked)
+    assert sizes == [3, 3, 3, 2]  # of a batch_size of 3
+    assert len(found) == 11 and type(found) is type(expected)
+    if task == "squad":
+      assert [a["text"] for a in found] == [a["text"] for a in expected]
+    else:
+      for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+  model = both(folders, "masked_lm")[0]
+  monkeypatch.setattr(predictor, "_BATCHES_AT_ONCE", 1)
+  with pytest.raises(ValueError, match=r"^texts\[3\]: 'tea tea .* is cut to "):
+    model.predict(["tea"] * 3 + ["tea " * LENGTH + "[MASK]"])
+
+
 def test_threads_get_their_own_answers(folders):
   _, model = both(folders, "classifier")
   texts = ["the " * i + "cat sing" for i in range(12)]

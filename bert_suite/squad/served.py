@@ -45,7 +45,7 @@ def _make_windows(model, pairs):
     if context is None:
       raise ValueError(
           "texts[%d]: found the question %s alone, expected (question, "
-          "context)" % (index, tokenization.shorten(question)))
+          "context)" % (model.first + index, tokenization.shorten(question)))
     if context not in words_of:  # a book is tokenized once, not per question
       words_of[context] = squad_data.split_words(context)
     words, starts = words_of[context]
