@@ -1,5 +1,6 @@
 """Tests of predictor: models of every task, loaded once, asked many times."""
 
+import json
 import os
 import shutil
 import threading
@@ -221,6 +222,25 @@ def test_squad_2_answers_with_nothing_beyond_the_threshold(
     assert 0 < answer["probability"] <= 1
     assert (answer["start_char"] is None) == (not answer["text"])
   assert model.predict([("a cat", "")])[0]["text"] == ""
+
+
+def test_taggers_whose_run_json_has_no_stride_are_exported(tmp_path):
+  model_dir = write_model(tmp_path, "ner", labels=["O", "B-PER", "I-PER"])
+  path = os.path.join(model_dir, "run.json")
+  with open(path) as reader:
+    record = json.load(reader)
+  del record["training"]["window_stride"]
+  with open(path, "w") as writer:
+    json.dump(record, writer)
+  with helpers.captured_log():
+    model = trained_models.find(model_dir)
+    serving.export_saved_model(model.task, model.checkpoint, model.vocab_file,
+                               model.settings, str(tmp_path / "exported"))
+    ours = predictor.Predictor(model_dir)
+    exported = predictor.Predictor(str(tmp_path / "exported"))
+  texts = ["tea " * 20, "the cat"]
+  assert exported.predict(texts) == ours.predict(texts)
+  assert len(ours.predict(texts)[0]["tags"]) == 20
 
 
 class Counted:

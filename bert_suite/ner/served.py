@@ -51,10 +51,13 @@ def serving_task(name, bert_config, options, trained_with, checkpoint,
         **inputs)
     return {serving.SIGNATURE: {"logits": cut(logits, "input_ids")}}
 
-  return serving.ServingTask(name, build, settings={
+  served_settings = {
       "labels": list(labels), "tag_scheme": scheme,
-      "valid_tags_only": bool(legal_only),
-      "window_stride": trained_with.get("window_stride")})
+      "valid_tags_only": bool(legal_only)}
+  stride = trained_with.get("window_stride")
+  if stride:  # a converted model's run.json has none
+    served_settings["window_stride"] = stride
+  return serving.ServingTask(name, build, settings=served_settings)
 
 
 def answer(model, pairs):
@@ -76,7 +79,7 @@ def answer(model, pairs):
   for index, (text, second) in enumerate(pairs):
     if second is not None:
       raise ValueError("texts[%d]: found a pair of texts, expected one text, "
-                       "or the list of its words" % index)
+                       "or the list of its words" % (model.first + index))
     if isinstance(text, str):
       words, starts = reader.split_words(text)
       sentences.append(reader.Sentence(words, text=text, starts=starts))
