@@ -14,7 +14,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import files, gzip_files, record_order
+from . import files, gzip_files, model_inputs, record_order
 
 
 def create_int_feature(values):
@@ -128,7 +128,7 @@ def make_input_fn(input_files, name_to_features, is_training,
       Training reads in their order, see `record_order`, in this process; see
       `can_be_ordered`. None for TensorFlow's shuffling.
     by_length: bool. Records of similar lengths come together, in batches of
-      about as many tokens as a full one of `batch_size` has; and with each its
+      about as many tokens, see `model_inputs.most_tokens`; and with each its
       place in the files, int64 [B], "place". For models that compute no
       padding, and `in_order`.
 
@@ -185,8 +185,9 @@ def _batches_by_length(dataset, batch_size, decode):
     order = tf.argsort(lengths, stable=True)
     window["place"] = index * size + tf.range(
         tf.size(lengths, out_type=tf.int64))
-    # One record may reach into the next batch's share.
-    most = max((batch_size - 1) * window["input_mask"].shape.as_list()[1], 1)
+    # The last record of a batch may go beyond this, by less than its length.
+    length = window["input_mask"].shape.as_list()[1]
+    most = max(model_inputs.most_tokens(batch_size, length) - length, 1)
     ends = tf.cumsum(tf.gather(lengths, order))
     return ({name: tf.gather(value, order) for name, value in window.items()},
             tf.unique((ends - 1) // most)[1])

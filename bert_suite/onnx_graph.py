@@ -157,18 +157,15 @@ class Encoder:
     add = graph.add
     self.is_real = add("Equal", "input_mask", 1)  # [B, S]
     counts = add("Cast", self.is_real, to=type_of(np.int64))
-    cells = add("NonZero", self.is_real)  # [2, R]
-    # Of a batch of padding alone there is one row nevertheless.
-    missing = add("Max", add("Sub", 1, add("Gather", add(
-        "Shape", cells), [1])), [0])
-    cells = add("Pad", cells, add("Concat", [0, 0, 0], missing, axis=0))
+    # The first token always has a row: a batch of padding alone has one too.
+    counts = add("ScatterND", counts, [[0, 0]], [1])
+    cells = add("NonZero", counts)  # [2, R]
     sequence, position = [add("Gather", cells, row) for row in (0, 1)]  # [R]
     length = add("Add", add("ReduceMax", position), [1])  # [1], T
     before = add("CumSum", add("Reshape", counts, [-1]), 0)
-    # The row of each token, [B, S]; any will do where there is none.
-    self._rows = add("Max", add("Sub", add(
-        "Reshape", before, add("Shape", counts)), 1), 0)
-    mask = add("Cast", add("Slice", counts, [0], length, [1]),
+    # The row of each token, [B, S]; padding has that of the token before.
+    self._rows = add("Sub", add("Reshape", before, add("Shape", counts)), 1)
+    mask = add("Cast", add("Slice", self.is_real, [0], length, [1]),
                to=type_of(np.float32))
     self._bias = add("Unsqueeze", add("Mul", add("Sub", mask, np.float32(1)),
                                       np.float32(-padding.MASKED)), [1, 2])

@@ -137,8 +137,9 @@ class Predictor:
         never_split=task.never_split,
         strip_accents=self.settings.get("strip_accents"))
     self.tokenizer_lock = threading.Lock()
-    self.policy = long_texts.LongTexts.of(
-        self.settings, self.settings["max_seq_length"])
+    length = self.settings["max_seq_length"]
+    self.policy = long_texts.LongTexts.of(self.settings, length)
+    self._most_tokens = model_inputs.most_tokens(self._batch_size, length)
 
   @cli.user_errors()
   def predict(self, texts):
@@ -263,7 +264,7 @@ class Predictor:
               signature=serving.SIGNATURE):
     """Computes inputs, those of similar lengths together.
 
-    A batch has up to as many tokens as `batch_size` of the longest inputs.
+    Batches have about equal numbers of tokens, see `model_inputs.most_tokens`.
 
     Args:
       inputs: list of ModelInput.
@@ -276,8 +277,7 @@ class Predictor:
     """
     results = [None] * len(inputs)
     for indexes in model_inputs.batches_of_tokens(
-        [len(one.tokens) for one in inputs],
-        self._batch_size * self.settings["max_seq_length"]):
+        [len(one.tokens) for one in inputs], self._most_tokens):
       batch = [inputs[i] for i in indexes]
       arrays = dict(model_inputs.stack_inputs(batch), **make_extra(batch))
       outputs = serving.run(self.served, signature, arrays)
