@@ -74,7 +74,8 @@ class Settings(run_settings.LoggingSettings):
       "float", 30.0, "Seconds to answer what has come when the server is to "
       "end (SIGTERM, Ctrl-C).", lower_bound=0.0, group=_GROUP)
   batch_size: int = option(
-      "integer", 32, "Texts to compute at once.", lower_bound=1)
+      "integer", 32, "Texts of full length to compute at once, at most.",
+      lower_bound=1)
   compute_dtype: str = option(
       "string", None, "Data type of the encoder's matrix products, of a "
       "checkpoint: float32, bfloat16 or int8. An exported model has its own.",
