@@ -1,8 +1,8 @@
-"""What the commands and modules on the top level are made of.
+"""The code behind the commands and modules on the top level.
 
 It may be imported by two names, `bert_suite` with the top level on `sys.path`
-and `bert.bert_suite` with the top level as a package. In a process that does
-both, the second name is given the modules of the first.
+and `bert.bert_suite` with the top level as a package. If a process does both,
+the second name gets the modules of the first.
 """
 
 import sys
@@ -16,10 +16,10 @@ for _name, _module in list(sys.modules.items()):
 
 
 def open_door(name, module):
-  """Puts a module in place of the top-level file of its name, or runs it.
+  """Replaces the top-level file of a module's name with the module, or runs it.
 
   Args:
-    name: str. The file's `__name__`: "__main__" where it is run as a command.
+    name: str. The file's `__name__`: "__main__" if it is run as a command.
     module: module of this package.
   """
   if name != "__main__":

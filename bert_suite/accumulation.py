@@ -1,8 +1,8 @@
 """Gradients of a batch in parts: what --gradient_accumulation_steps asks for.
 
-A loop in the graph computes the gradients of one part after the other and adds
-them up, so that a step takes the memory of one part. Everything else is that of
-the whole batch: means, norm, update, and the count of steps.
+A loop in the graph computes the gradients of one part at a time and adds them
+up, so that a step needs the memory of one part. Everything else is done once
+per batch: means, norm, update, and the count of steps.
 """
 
 import contextlib
@@ -14,42 +14,42 @@ import tensorflow.compat.v1 as tf
 
 from . import xla
 
-# Collection that is not empty where functions cannot have what a head is made
-# of, such as a Hub module.
+# Collection that is not empty if the head cannot be built inside a function,
+# such as one with a Hub module.
 NOT_IN_FUNCTIONS = "not_in_functions"
 
 _local = threading.local()
 
 
 def smaller_parts(batch_size, num_parts):
-  """Returns into how many parts a batch goes whose parts are half as large.
+  """Returns how many parts a batch is split into to halve the size of a part.
 
   Args:
     batch_size: int.
-    num_parts: int. The parts that are too large.
+    num_parts: int. Number of parts so far, which are too large.
 
   Returns:
     int, the least divisor of `batch_size` that is at least twice `num_parts`;
-    None where a part is one example already.
+    None if a part is already one example.
   """
   return next((count for count in range(2 * num_parts, batch_size + 1)
                if batch_size % count == 0), None)
 
 
 def share(loss, sum_weights):
-  """Returns what the mean of a part adds to that of the whole batch.
+  """Returns what the mean over a part adds to the mean over the whole batch.
 
-  A head whose loss is not a mean over as many values in each example calls this
-  for each mean that its loss is the sum of. The means of all other heads weigh
-  as much as their part has examples.
+  A head calls this for each mean in its loss if examples differ in how many
+  values, or how much weight, they add to it. For all other heads, each part is
+  weighted by its number of examples.
 
   Args:
     loss: float32 scalar Tensor, a weighted mean over the examples at hand.
     sum_weights: function without arguments that returns the sum of the weights,
-      a scalar Tensor, from nothing but features.
+      a scalar Tensor, computed from features only.
 
   Returns:
-    float32 scalar Tensor; the loss itself where the batch is in one part.
+    float32 scalar Tensor; the loss itself if the batch is not split.
   """
   take_total = getattr(_local, "take_total", None)
   return take_total(loss, tf.cast(
@@ -58,7 +58,7 @@ def share(loss, sum_weights):
 
 @contextlib.contextmanager
 def sharing(take_total):
-  """Has `share` call a function of a loss and its sum of weights."""
+  """Makes `share` call a function of a loss and its sum of weights."""
   before = getattr(_local, "take_total", None)
   _local.take_total = take_total
   try:
@@ -69,15 +69,15 @@ def sharing(take_total):
 
 @contextlib.contextmanager
 def building(take_total, reuse):
-  """Builds under the names of the variables that are there.
+  """Builds a model in the current scope, so that variables keep their names.
 
-  What is built is not for the session to fetch, so it leaves no trace in
-  collections of what to fetch.
+  The session cannot fetch what is built here, so it is kept out of the
+  collections of Tensors to fetch.
 
   Args:
     take_total: function that `share` calls with loss and sum of weights, or
       None.
-    reuse: bool. The variables must be there.
+    reuse: bool. The variables must exist already.
   """
   refs = [tf.get_collection_ref(name)
           for name in (tf.GraphKeys.SUMMARIES, xla.SIZES)]
@@ -105,8 +105,8 @@ def _loops(as_functions):
 
 
 def is_rows(gradient):
-  """Returns whether a gradient is rows that enter the norm one by one."""
-  # TensorFlow 1.15 puts a dense gradient below the rows, if there are both.
+  """Returns whether a gradient is a set of rows, each added to the norm."""
+  # TensorFlow 1.15 appends a dense gradient to the rows if there are both.
   return isinstance(gradient, tf.IndexedSlices) and (
       gradient.values.op.type != "ConcatV2")
 
@@ -115,14 +115,14 @@ class Parts:
   """The parts of a batch.
 
   Attributes:
-    head: what `build` returned for the whole batch. It is not to be computed,
-      but the variables are made with it.
-    loss: float32 scalar Tensor, the loss of the whole batch. Known once the
-      gradients are.
+    head: what `build` returned for the whole batch. It creates the variables
+      and must not be computed.
+    loss: float32 scalar Tensor, the loss of the whole batch. Set once the
+      gradients are built.
   """
 
   def __init__(self, build, features, size, count=None, add_up=None):
-    """Takes a batch apart.
+    """Splits a batch.
 
     Args:
       build: function of features (dict from name to Tensor [B, ...]) and the
@@ -130,10 +130,10 @@ class Parts:
         with a `loss`.
       features: dict from name to Tensor [B, ...]. If B is known, `size` must
         divide it.
-      size: int. Examples of a part; the last has fewer if the batch ends.
+      size: int. Examples per part; the last part may have fewer.
       count: int32 scalar Tensor. How many parts to compute; None for all.
-      add_up: function of a total of this batch that returns that of the batches
-        of all replicas, see `replicas`; None where it is the only one.
+      add_up: function of a total over this batch that returns the total over
+        all replicas, see `replicas`; None if there is only one.
     """
     self._build, self._features, self._size = build, features, size
     if count is not None:
@@ -156,7 +156,7 @@ class Parts:
       self._num_examples = add_up(self._num_examples)
 
   def _take(self, part):
-    """Returns the features of a part; as much of the shapes as can be known."""
+    """Returns the features of a part, their shapes as static as possible."""
     def take(value):
       shape = value.shape.as_list()
       if shape[0] is None:
@@ -190,21 +190,21 @@ class Parts:
 
     Returns:
       Two lists: for each variable a Tensor of its shape, or None if the loss
-      does not depend on it; and Tensors that have together the norm that the
-      gradients of the whole batch would have in one piece, where rows of
-      IndexedSlices are not summed.
+      does not depend on it; and Tensors whose global norm is the one that the
+      gradients of the unsplit batch would have, where rows of IndexedSlices
+      are not summed.
     """
     sums, squares, of_rows = self.sums(variables, scale_up)
     return sums, [gradient for gradient, rows in zip(sums, of_rows)
                   if not rows] + [tf.sqrt(squares)] * any(of_rows)
 
   def sums(self, variables, scale_up):
-    """Computes the same; returns it as `replicas` adds it up.
+    """Computes the same as `gradients`, in a form that `replicas` can add up.
 
     Returns:
       The first list of `gradients`; the sum of the squares of all rows that
-      enter the norm one by one, a float32 scalar Tensor; and a list of bool,
-      for each variable whether its gradient is made of those.
+      are added to the norm one by one, a float32 scalar Tensor; and a list of
+      bool, for each variable whether its gradient is a set of such rows.
     """
     found = []
 
@@ -225,14 +225,14 @@ class Parts:
       return part + 1, loss + own, squares, sums, sizes
 
     zero = tf.constant(0.0)
-    # The gradients of programs can be built in functions only, in which there
-    # can be no variables of TensorFlow 1's kind.
+    # Gradients of compiled programs can only be built inside functions, which
+    # cannot have TensorFlow 1's kind of variables.
     with _loops(xla.has_programs() and not tf.get_collection(NOT_IN_FUNCTIONS)):
       _, self.loss, squares, sums, sizes = tf.while_loop(
           lambda part, *unused: part < self._count, add,
           [tf.constant(0), zero, zero,
            [tf.zeros(variable.shape) for variable in variables],
-           # Not even an unused one, of a size not known, compiles for a TPU.
+           # Of unknown size, even an unused one does not compile for a TPU.
            [tf.TensorArray(tf.int32, 0, dynamic_size=True, infer_shape=False)
             for _ in range(self._has_sizes)]],
           parallel_iterations=1, back_prop=False)

@@ -1,8 +1,8 @@
-"""More texts to learn from: words replaced by what a masked LM finds likely.
+"""Data augmentation: words replaced by what a masked LM finds likely.
 
 Source: Jiao et al., arXiv 1909.10351 (TinyBERT), section 3.3 and algorithm 1.
-There, words of several pieces are replaced by their neighbours among GloVe's
-vectors; here they stay.
+There, words of several pieces are replaced by their nearest neighbours among
+GloVe's vectors; here they stay.
 """
 
 import collections
@@ -23,17 +23,17 @@ _SEED = 20190923
 
 
 class _Words(collections.namedtuple("_Words", "texts num_pieces can_change")):
-  """The words of an example, those of its second text after the first's.
+  """The words of an example's one or two texts.
 
   Attributes:
     texts: list of list of str, one or two.
-    num_pieces: list of list of int. Word pieces of each.
-    can_change: list of (int, int): text and word of those of one piece.
+    num_pieces: list of list of int. Number of word pieces of each word.
+    can_change: list of (int, int): text and word of each word of one piece.
   """
 
 
 def load_model(settings):
-  """Loads the masked LM that --augment asks.
+  """Loads the masked LM that --augment uses.
 
   Args:
     settings: Settings of a script, with `masked_lm_dir`.
@@ -41,7 +41,7 @@ def load_model(settings):
   Returns:
     predictor.Predictor of the task masked_lm.
   """
-  from . import predictor  # here, since it has the scripts
+  from . import predictor  # here, since it imports the scripts
 
   folder = settings.masked_lm_dir
   if folder and not tf.gfile.Exists(os.path.join(folder, model_files.CONFIG)):
@@ -59,10 +59,10 @@ def load_model(settings):
 
 
 def find_checkpoint(settings):
-  """Returns the checkpoint of the masked LM, its prefix.
+  """Returns the prefix of the masked LM's checkpoint.
 
   Raises:
-    ValueError: there is none, or it is no masked LM's.
+    ValueError: there is no checkpoint, or it has no masked LM.
   """
   folder = settings.masked_lm_dir
   if folder:
@@ -82,18 +82,18 @@ def find_checkpoint(settings):
 
 
 def augment(examples, model, copies):
-  """Makes texts with other words of each example.
+  """Makes variants of each example, with some words replaced.
 
   The same texts give the same results.
 
   Args:
     examples: list or Stream of InputExample.
     model: predictor.Predictor of the task masked_lm.
-    copies: int. How many of each.
+    copies: int. Variants per example.
 
   Yields:
-    (str, str or None), those of an example after another. Words are those of
-    the model's BasicTokenizer, with spaces between them.
+    (str, str or None), all variants of an example before those of the next.
+    Words are those of the model's BasicTokenizer, joined by spaces.
   """
   random = np.random.RandomState(_SEED)
   examples = iter(examples)
@@ -140,7 +140,7 @@ def _split(example, model):
 
 
 def _choose(words, random):
-  """Returns the set of places to replace, one at least if there are any."""
+  """Returns the set of places to replace, at least one if there are any."""
   places = words.can_change
   drawn = random.random_sample(len(places)) < _REPLACED
   if places and not drawn.any():
@@ -151,12 +151,12 @@ def _choose(words, random):
 def _mask(words, place, max_seq_length):
   """Returns what the masked LM reads to replace a word: a text, or a pair.
 
-  Where the texts are too long, it reads what is around the word.
+  If the texts are too long, it reads only the words around the one to replace.
 
   Args:
     words: _Words.
     place: (int, int). Text and word.
-    max_seq_length: int. Of the masked LM.
+    max_seq_length: int. The masked LM's.
   """
   index, word = place
   texts = [list(text) for text in words.texts]
@@ -178,18 +178,19 @@ def _mask(words, place, max_seq_length):
 
 
 def _likely(guesses, word):
-  """Returns the words, list of str, that may stand for another.
+  """Returns the words, list of str, that may replace another.
 
   Args:
-    guesses: list, for the only [MASK], of (word piece, probability).
-    word: str. The word that was there.
+    guesses: list with one item, for the only [MASK]: a list of (word piece,
+      probability).
+    word: str. The word to replace.
   """
   return [piece for piece, _ in guesses[0]
           if piece != word and _is_word(piece)]
 
 
 def _is_word(piece):
-  """Returns whether a word piece is a word: no ending, mark or [PAD]."""
+  """Returns whether a word piece is a word, not an ending, mark or [PAD]."""
   return not piece.startswith(("##", "[")) and any(map(str.isalnum, piece))
 
 

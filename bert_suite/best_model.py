@@ -1,8 +1,8 @@
 """history.tsv, the evaluations of a training, and best/, the best checkpoint.
 
 Each evaluation is a row of output_dir/history.tsv, written before its
-checkpoint is copied to output_dir/best/. The file decides which is best: after
-a kill between the two, the next start copies again.
+checkpoint is copied to output_dir/best/. The file decides which is best: if a
+run is killed between the two, the next one copies again.
 """
 
 import collections
@@ -20,13 +20,13 @@ from . import (
 FILE_NAME = "history.tsv"
 FOLDER = "best"
 
-# One evaluation: its step, its epoch (float; None where there are none), a dict
-# from the name of a figure to its value, and the data, see `describe_data`.
+# One evaluation: its step, its epoch (float; None without epochs), a dict from
+# the name of a figure to its value, and the data, see `describe_data`.
 Row = collections.namedtuple("Row", "step epoch figures data", defaults=[None])
 
 
 def describe_data(data):
-  """Returns a str that is another one for other data of an evaluation.
+  """Returns a str that identifies the data of an evaluation.
 
   Args:
     data: tasks.Data.
@@ -38,16 +38,16 @@ def describe_data(data):
 
 
 def is_lower_better(metric):
-  """Returns whether a lower figure is the better one."""
+  """Returns whether a lower figure is better."""
   name = metric[len("eval_"):] if metric.startswith("eval_") else metric
   return name in ("loss", "perplexity", "mse") or name.endswith("_loss")
 
 
 def find_best(rows, metric):
-  """Returns the best Row, the earlier of equals; None without a number.
+  """Returns the best Row, the earliest of equals; None if none has a number.
 
   Args:
-    rows: list of Row, or of what else has a dict `figures`.
+    rows: list of Row, or of other objects with a dict `figures`.
     metric: str. A name in their figures.
   """
   sign = -1 if is_lower_better(metric) else 1
@@ -80,7 +80,7 @@ def read_history(output_dir):
 
   Returns:
     (list of Row, str): the evaluations and the metric they are compared by; an
-    empty list and None without the file.
+    empty list and None if there is no file.
 
   Raises:
     ValueError: it is not what `write_history` writes.
@@ -98,7 +98,7 @@ def read_history(output_dir):
   if lines[-1] == [""]:
     lines.pop()
   else:
-    lines[-1] = []  # is cut off
+    lines[-1] = []  # cut off
   for number, line in enumerate(lines or [[]], 1):
     try:
       if number == 1:
@@ -121,7 +121,7 @@ def read_history(output_dir):
 
 
 def best_row(output_dir):
-  """Returns the Row of a folder's best evaluation, None without one.
+  """Returns the Row of a folder's best evaluation, or None.
 
   Raises:
     ValueError: see `read_history`.
@@ -135,10 +135,10 @@ def find_checkpoint(output_dir, metric=None):
 
   Args:
     output_dir: str.
-    metric: str. The figure that it should be the best by; None for any.
+    metric: str. The figure that it should be best by; None for any.
 
   Raises:
-    ValueError: there is none, or it is the best by another figure.
+    ValueError: there is no checkpoint, or it was chosen by another figure.
   """
   found = checkpoints.find_checkpoint(os.path.join(output_dir, FOLDER))
   if not found:
@@ -153,15 +153,15 @@ def find_checkpoint(output_dir, metric=None):
 
 
 def copy_checkpoint(checkpoint, output_dir, model_files):
-  """Makes best/ hold a checkpoint, and what it is, instead of what it held.
+  """Replaces what best/ holds by a checkpoint and its model's files.
 
-  Its list of checkpoints names the new one only once that is whole, and only
-  then the old one is removed, so that best/ can be read at any moment. The
-  state file, whose checksums the copy is checked by, comes last.
+  The list of checkpoints in best/ names the new one only once it is complete,
+  and only then is the old one removed, so that best/ can be read at any moment.
+  The state file, with the checksums that verify the copy, comes last.
 
   Args:
     checkpoint: str. Prefix.
-    output_dir: str. Folder of `model_files`, in which best/ is.
+    output_dir: str. Folder that holds `model_files` and best/.
     model_files: see `tasks.Task`.
   """
   folder = os.path.join(output_dir, FOLDER)
@@ -173,7 +173,7 @@ def copy_checkpoint(checkpoint, output_dir, model_files):
     if tf.gfile.Exists(os.path.join(output_dir, one)):
       copies.append((os.path.join(output_dir, one), one))
   if set(names) & set(files.list_folder(folder)):
-    # Of an earlier training, or damaged. Half of it must not pass for whole.
+    # From an earlier training, or damaged. Half of it must not look complete.
     _remove(os.path.join(folder, "checkpoint"))
     _remove_checkpoint(os.path.join(folder, name))
   for path, one in copies:
@@ -193,7 +193,7 @@ def _remove(path):
 
 
 def _remove_checkpoint(prefix):
-  """Removes a checkpoint's files, first the one that makes it one."""
+  """Removes a checkpoint's files, first the one without which it is none."""
   _remove(prefix + ".index")
   for name in training_state.names_of(prefix):
     _remove(os.path.join(os.path.dirname(prefix), name))
@@ -209,23 +209,23 @@ def _is_whole(checkpoint):
 
 
 class Evaluations:
-  """The evaluations of a training that runs, kept in its output_dir."""
+  """The evaluations of a running training, kept in its output_dir."""
 
   def __init__(self, output_dir, metric, start_step, model_files=(),
                steps_per_epoch=None, data=None):
-    """Reads what there is up to the step that the training resumes from.
+    """Reads the evaluations up to the step that the training resumes from.
 
     Args:
       output_dir: str.
       metric: str. Name of the figure that says which is best.
       start_step: int.
       model_files: see `tasks.Task`.
-      steps_per_epoch: number, or None where there are no epochs.
+      steps_per_epoch: number, or None if there are no epochs.
       data: str. Identifies the data that is evaluated on, see `describe_data`.
 
     Raises:
-      ValueError: see `read_history`; or the evaluations there are of other
-        data, so that no figure of this run can be compared with theirs.
+      ValueError: see `read_history`; or the earlier evaluations used other
+        data, so that this run's figures cannot be compared with theirs.
     """
     self._folder, self._metric, self._data = output_dir, metric, data
     self._model_files, self._steps_per_epoch = model_files, steps_per_epoch
@@ -240,11 +240,11 @@ class Evaluations:
                 os.path.join(output_dir, FILE_NAME), row.data, data))
 
   def has(self, step):
-    """Returns whether a step is evaluated."""
+    """Returns whether a step has been evaluated."""
     return any(row.step == step for row in self.rows)
 
   def add(self, step, figures):
-    """Writes an evaluation down and keeps its checkpoint if it is the best.
+    """Records an evaluation and keeps its checkpoint if it is the best.
 
     Args:
       step: int. Of a checkpoint in output_dir.
@@ -262,7 +262,7 @@ class Evaluations:
                           if name != "global_step"}, self._data)]
     write_history(self._folder, self.rows, self._metric)
     if find_best(self.rows, self._metric) is self.rows[-1]:
-      # Always: best/ may be of an earlier training, with the same names.
+      # Always: best/ may be from an earlier training, with the same names.
       self._copy(step)
 
   def _copy(self, step):
@@ -291,23 +291,23 @@ class Evaluations:
     return None
 
   def keep_best(self):
-    """Makes best/ hold the best checkpoint; forgets those that are gone."""
+    """Makes best/ hold the best checkpoint that still exists."""
     try:
       kept = checkpoints.find_checkpoint(os.path.join(self._folder, FOLDER))
-    except ValueError as error:  # a kill while it was replaced leaves this
+    except ValueError as error:  # left by a kill while it was replaced
       tf.logging.warning("%s; it will be made again if possible", error)
       kept = None
     while find_best(self.rows, self._metric):
       best = find_best(self.rows, self._metric)
       path = os.path.join(self._folder, "model.ckpt-%d" % best.step)
-      # The list is written last: without it, the copy did not end.
+      # The list is written last: without it, the copy is incomplete.
       has_name = kept and os.path.basename(kept) == os.path.basename(
           path) and tf.gfile.Exists(os.path.join(os.path.dirname(
               kept), "checkpoint"))
       is_there = _is_whole(path)
       if has_name or is_there:
         write_history(self._folder, self.rows, self._metric)
-        # Of the same name may be one of an earlier training.
+        # One of the same name may be from an earlier training.
         if is_there and not (has_name and training_state.checksum_of_weights(
             kept) == training_state.checksum_of_weights(path)):
           self._copy(best.step)

@@ -22,7 +22,7 @@ def validate_case_matches_checkpoint(do_lower_case, init_checkpoint):
   Args:
     do_lower_case: bool, whether the text will be lower-cased.
     init_checkpoint: str or None, ".../cased_L-12_H-768_A-12/bert_model.ckpt";
-      a folder of any other name is not checked.
+      a folder with any other name is not checked.
 
   Raises:
     ValueError: that model was trained on the other kind of text.

@@ -50,7 +50,7 @@ def is_control(char):
 
 
 def is_punctuation(char):
-  """Returns whether it is punctuation, as which all ASCII symbols count."""
+  """Returns whether it is punctuation; all ASCII symbols count as such."""
   return char in string.punctuation or category(char).startswith("P")
 
 
@@ -83,7 +83,7 @@ def change_and_cut(text, lower, strip):
   """
   text = "".join(map(clean, text))
   if strip:
-    # Lower-casing a sigma looks past marks. Unicode 14 made this one a letter.
+    # Lower-casing a sigma skips marks, but not this one since Unicode 14.
     text = text.replace("\u1734", "")
   if lower:
     text = change_parts(str.lower, text)
@@ -99,7 +99,7 @@ decompose = functools.partial(unicodedata.normalize, "NFD")
 def change_parts(change, text):
   """Applies a function of str to the parts of a text that Unicode 11 knows.
 
-  Newer characters stay as they are; the function does not see past them.
+  Newer characters stay as they are; the function sees the parts between them.
   """
   parts = NEWER_THAN_UNICODE_11.split(text)
   parts[::2] = list(map(change, parts[::2]))
@@ -115,8 +115,8 @@ def strip_marks(text):
 def _change_and_cut_char(lower, strip, char):
   """Returns change_and_cut(char), or DEPENDS if neighbours may change that.
 
-  They may for the capital sigma, which has two lower-case forms, and where
-  decomposing may change the order of characters other than marks.
+  They may change the capital sigma, which has two lower-case forms, and any
+  text in which decomposing may reorder characters other than marks.
   """
   text = change_and_cut(char, lower, strip)
   if lower and char == "\u03a3" or (
@@ -126,7 +126,7 @@ def _change_and_cut_char(lower, strip, char):
 
 
 class _CharTable(dict):
-  """A table for str.translate, filled on first use, with up to 2 ** 16."""
+  """A table for str.translate, filled on demand, of up to 2 ** 16 entries."""
 
   def __init__(self, replace):
     super().__init__()

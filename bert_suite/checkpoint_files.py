@@ -3,8 +3,8 @@
 TensorFlow names a checkpoint by the prefix of its files, and there is no file
 of that name: `model.ckpt-100` means `model.ckpt-100.index` and
 `model.ckpt-100.data-00000-of-00001`. People also pass one of the files, the
-folder, or the weights of another library: a file of the checkpoint will do, and
-for the rest the message says what it is.
+folder, or the weights of another library: a file of the checkpoint is accepted,
+and for anything else the message says what it is.
 """
 
 import difflib
@@ -65,8 +65,8 @@ def resolve(path):
     path: str or os.PathLike. A prefix, or one of its files.
 
   Returns:
-    str. The prefix of files that are all there; `checkpoints.check_readable`
-    checks whether they can be read.
+    str. A prefix whose files all exist; `checkpoints.check_readable` checks
+    whether they can be read.
 
   Raises:
     ValueError: it is not a checkpoint; the message says what it is and what to

@@ -31,9 +31,9 @@ def find_new_head(variables, checkpoint, head, init_head):
   """Decides whether a task's head comes from a checkpoint, and logs it.
 
   Args:
-    variables: list of variables. Those of the model.
+    variables: list of variables of the model.
     checkpoint: str. Prefix of the checkpoint.
-    head: names of variables that only training on the task makes.
+    head: names of variables that only training on the task creates.
     init_head: str. "auto" takes the head if its names and shapes fit, "keep"
       requires that they do, "new" never takes it.
 
@@ -41,7 +41,7 @@ def find_new_head(variables, checkpoint, head, init_head):
     Set of the names that start from random weights: all of the head's, or none.
 
   Raises:
-    ValueError: the head does not fit and is to be kept.
+    ValueError: the head must be kept but does not fit.
   """
   check_init_head(init_head)
   ours = {v.op.name: v.shape.as_list() for v in variables if v.op.name in head}
@@ -88,7 +88,7 @@ def check_shapes(variables, checkpoint, must_have_all=False,
 
 
 def check_shapes_of(expected, checkpoint, must_have_all, cure):
-  """`check_shapes` of a dict from name in the checkpoint to list of int."""
+  """Like `check_shapes`, of a dict from name in the checkpoint to shape."""
   shapes = checkpoints.check_readable(checkpoint)
   # A head alone is not a model, and other models' heads have the same names.
   encoder = [name for name in expected if name.startswith("bert/")]
@@ -116,7 +116,7 @@ def check_shapes_of(expected, checkpoint, must_have_all, cure):
 def _describe_stranger(expected, checkpoint, shapes, cure):
   """Returns a message on a checkpoint with none of the model's variables."""
   names = sorted(name for name in shapes if not name.startswith("_"))
-  # The scope of variables whose names are right except for it.
+  # The scope, if that is all by which names differ from the model's.
   scope = next((name[:-len(ours)] for ours in expected for name in names
                 if "/" in ours and name.endswith("/" + ours)), None)
   if any(name.endswith(OBJECT_BASED) for name in names):

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from . import (
     checkpoint_files, files, json_files, run_record, training_lock,
     training_state)
-# What runs use of run.json, which lies beside the checkpoints it describes.
+# What runs use from `run_record`: run.json lies beside its checkpoints.
 from .run_record import (  # noqa: F401
     FILE_NAME, check_fields, check_record, describe_vocab, hash_vocab,
     make_record, read_record, read_training, warn_of_ignored_settings,
@@ -41,13 +41,13 @@ def find_start(output_dir, init_checkpoint, record, is_training,
   Args:
     output_dir: str. Its latest checkpoint comes first, if it is of the same
       run.
-    init_checkpoint: str. Checkpoint to start from without that, or None.
+    init_checkpoint: str. Checkpoint to start from otherwise, or None.
     record: dict, from `make_record`.
     is_training: bool. The run trains, so `init_checkpoint` may be of another
       task.
     brought_by: str. Where the weights come from instead of `init_checkpoint`;
       None if there is nothing else.
-    head: names of variables that only training on the task makes.
+    head: names of variables that only training on the task creates.
 
   Returns:
     Start.
@@ -99,7 +99,7 @@ def find_start(output_dir, init_checkpoint, record, is_training,
 
 
 def _warn_of_another_encoder(init_checkpoint, record):
-  """Warns of a checkpoint of another model, or of one for other text."""
+  """Warns if a checkpoint is of another model, or for other text."""
   there = read_record(os.path.dirname(init_checkpoint)) or {}
   differences = run_record.find_differences(
       {name: value for name, value in there.items() if name != "task"}, record)
@@ -114,10 +114,10 @@ def find_checkpoint(output_dir):
 
   The folder may have been moved or copied, so only the last part of the paths
   in its list of checkpoints is used. One whose files were removed or damaged is
-  passed over with a warning.
+  skipped with a warning.
 
   Raises:
-    ValueError: the list names checkpoints and none is there and whole.
+    ValueError: the list names checkpoints, but none is complete and undamaged.
   """
   state, is_listed = _read_list(output_dir)
   if not state:
@@ -134,14 +134,14 @@ def find_checkpoint(output_dir):
 
 
 def _find_listed(output_dir, state):
-  """Finds the latest checkpoint of a folder's list that is whole.
+  """Finds the latest intact checkpoint of a folder's list.
 
   Args:
     output_dir: str.
     state: CheckpointState proto, from `_read_list`.
 
   Returns:
-    str, and a list of (path, what is wrong with it) of later ones.
+    str, and a list of (path, what is wrong with it) for the later ones.
 
   Raises:
     ValueError: see `find_checkpoint`.
@@ -152,7 +152,7 @@ def _find_listed(output_dir, state):
 
   def candidates():
     yield from reversed(listed)
-    # Of a list that was changed or copied from elsewhere, none may be there.
+    # If the list was edited or copied from elsewhere, none of it may exist.
     for path in reversed(_find_unlisted(output_dir)):
       if path not in listed:
         yield path
@@ -182,7 +182,7 @@ def _find_listed(output_dir, state):
 
 
 def _find_damage(checkpoint):
-  """Returns what is wrong with a checkpoint's files, "" if they are whole."""
+  """Returns what is wrong with a checkpoint's files, "" if they are intact."""
   if not _has_files(checkpoint):
     return "%s has no files" % checkpoint
   missing = checkpoint_files.find_missing(checkpoint)
@@ -204,9 +204,9 @@ def _has_files(checkpoint):
 def _read_list(folder):
   """Reads a folder's list of checkpoints.
 
-  A full disk or an incomplete copy may leave a list missing or damaged. So that
-  no training then replaces the checkpoints that are there, their names become
-  the list.
+  A full disk or an incomplete copy may leave a list missing or damaged. Then
+  the names of the checkpoints in the folder become the list, so that no
+  training overwrites them.
 
   Args:
     folder: str.
@@ -229,14 +229,14 @@ def _read_list(folder):
       os.path.join(folder, name))] or names
   if not names:
     return None, False
-  # In an absolute folder, names are not changed.
+  # With an absolute folder, names are not changed.
   return tf.train.generate_checkpoint_state_proto("/", names[-1], names), False
 
 
 def _find_unlisted(folder):
   """Returns checkpoints that a training saved to a folder, listed or not.
 
-  Before its first checkpoint is whole, a run has no list.
+  A run has no list until its first checkpoint is complete.
   """
   paths = [os.path.join(folder, name)
            for name in checkpoint_files.prefixes_in(folder)
@@ -256,8 +256,8 @@ def repair_list(output_dir):
   """Makes TensorFlow find what `find_checkpoint` finds.
 
   Rewrites a folder's list of checkpoints if it names files that are gone, or
-  another folder, which a training would resume from and delete the oldest
-  checkpoints in. A list that a running training keeps is right, and left alone.
+  another folder: a training would resume from there and delete its oldest
+  checkpoints. The list of a running training is right, and left alone.
 
   Args:
     output_dir: str. A folder with or without checkpoints.
@@ -289,9 +289,9 @@ def repair_list(output_dir):
 
 
 def _is_pattern(path):
-  """Returns whether a checkpoint's name may stand for others.
+  """Returns whether a checkpoint's name may match others.
 
-  TensorFlow removes the oldest checkpoint of a list by its name as a pattern.
+  TensorFlow uses the name as a pattern when it removes the oldest checkpoint.
   """
   return bool(set("*?[\\") & set(os.path.basename(path)))
 
@@ -347,7 +347,7 @@ def check_readable(checkpoint, cure="copy it again, or pass another"):
       # usual damage, lacks. Reading everything would double the start-up time.
       reader.get_tensor(max(shapes))
   except (tf.errors.OpError, ValueError, IndexError, RuntimeError,
-          MemoryError) as error:  # the last of a size that is damaged
+          MemoryError) as error:  # the last if a size is damaged
     raise ValueError(
         checkpoint_files.explain_damage(checkpoint) or
         "%s: not a checkpoint that can be read (%s); %s" % (

@@ -1,7 +1,7 @@
-"""The checksum of TFRecord files, masked CRC-32C, and records that have it.
+"""The checksum of TFRecord files, masked CRC-32C, and records with it.
 
-A TFRecord file is a chain of records, each of them four parts: the length of
-the data (8 bytes), a checksum of those (4), the data, a checksum of the data.
+A TFRecord file is a sequence of records, each of four parts: the length of the
+data (8 bytes), a checksum of the length (4), the data, its checksum (4).
 """
 
 import functools
@@ -15,7 +15,7 @@ _ROW = 256  # bytes; rows of this length are summed side by side
 
 @functools.lru_cache(maxsize=None)
 def _make_tables():
-  """Returns what a byte makes of a sum, and what a row of zeros makes of it.
+  """Returns tables to update a sum by one byte, and by a row of zeros.
 
   Returns:
     table: list of 256 int, for the lowest byte of a sum.
@@ -52,21 +52,22 @@ def masked_crc(data):
 
 
 def _sum_rows(data, table):
-  """Sums each row of uint8 [rows * _ROW], from 0; returns a list of int."""
+  """Computes the CRC of each row, from 0, of uint8 [rows * _ROW]: list of int.
+  """
   columns = np.ascontiguousarray(data.reshape([-1, _ROW]).T)
   table = np.array(table, np.int64)
-  sums = np.zeros([columns.shape[1]], np.int64)  # as indexes are
+  sums = np.zeros([columns.shape[1]], np.int64)  # the type of indexes
   for column in columns:
     sums = np.take(table, (sums ^ column) & 0xFF) ^ sums >> 8
   return sums.tolist()
 
 
 def find_heads(content, begin):
-  """Yields places in bytes where a length is followed by its checksum.
+  """Yields the offsets at which a length is followed by its checksum.
 
   Args:
     content: bytes.
-    begin: int. The first place to look at.
+    begin: int. The first offset to look at.
   """
   table = np.array(_make_tables()[0], np.int64)
   size = _ROW  # few at first, as the next record is usually near
@@ -85,6 +86,6 @@ def find_heads(content, begin):
 
 
 def frame(data):
-  """Returns the four parts of a record of bytes, as a file has them."""
+  """Returns bytes as a record of a file: its four parts, joined."""
   length = struct.pack("<Q", len(data))
   return b"".join([length, masked_crc(length), data, masked_crc(data)])

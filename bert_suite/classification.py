@@ -88,7 +88,7 @@ def serving_task(bert_config, labels, options=serving.OPTIONS,
 
 
 def read_again(examples):
-  """Yields examples; files that have changed meanwhile are a user's mistake."""
+  """Yields examples; raises a UserError if their files have changed."""
   with cli.user_errors():
     yield from examples
 
@@ -109,11 +109,11 @@ class ClassificationTask(tasks.Task):
 
     Args:
       settings: object with the script's settings as attributes.
-      config: BertConfig, or None where the model is not made from one.
+      config: BertConfig, or None if the model is not made from one.
       tokenizer: FullTokenizer.
       encode: function, as `make_encoder` makes it.
       processor: DataProcessor; None for that of --task_name.
-      brought_by: str. What weights come from, if not from --init_checkpoint.
+      brought_by: str. Where weights come from, if not --init_checkpoint.
       type_vocab_size: int. Segments that the model knows; None if unknown.
     """
     super().__init__(settings, config, tokenizer)
@@ -124,7 +124,7 @@ class ClassificationTask(tasks.Task):
     self.problem, self.label_weights = None, None  # known once data are read
     self._examples = {}  # from split to what `read` returned
     self.evaluated = None  # arrays of the last evaluation, by name
-    self._figures = {}  # of the same
+    self._figures = {}  # of the last evaluation
     self._table, self._predicted = None, []  # while predicting
     self.distiller = distillation.make_distiller(settings)
     self.recorded_name = settings.task_name.lower()
@@ -145,7 +145,7 @@ class ClassificationTask(tasks.Task):
       self.read_flags += ("teacher_dir", "transfer_file", "masked_lm_dir")
     self.model_files += (thresholds.FILE_NAME,) + (
         (self.labels_file,) if self.labels_file else ())
-    # In --output_dir the files of a folder are those of earlier runs.
+    # If a folder to read is --output_dir, its files are those of earlier runs.
     self.read_flags += tuple(
         name for name in described.read_flags if os.path.realpath(
             getattr(self.settings, name) or "") != os.path.realpath(
@@ -185,7 +185,7 @@ class ClassificationTask(tasks.Task):
     training.check_output_dir(folder, "glue_submission_dir")
 
   def _check_tuning(self):
-    """Raises ValueError if thresholds cannot be tuned; else begins with 0.5."""
+    """Raises ValueError if thresholds cannot be tuned; else starts from 0.5."""
     if self.problem.name != problem_types.MULTI_LABEL:
       raise ValueError("--tune_thresholds: labels have thresholds only with "
                        "--multi_label; leave the flag out")
@@ -229,7 +229,7 @@ class ClassificationTask(tasks.Task):
     return self._with_teacher(features, examples) if learns else features
 
   def _with_labels(self, examples):
-    """Returns a Stream of examples, with labels that mean nothing for none."""
+    """Returns a Stream of examples, with placeholders for missing labels."""
     def iterate():
       for one in examples:
         yield one if one.label is not None else InputExample(
@@ -239,7 +239,7 @@ class ClassificationTask(tasks.Task):
     return Stream(iterate, len(examples))
 
   def _with_teacher(self, features, examples):
-    """Yields features with what the teacher says of them."""
+    """Yields features with the teacher's answers."""
     self.distiller.ask(examples)
     has_label = [one.label is not None for one in examples]
     for index, record in enumerate(features):
@@ -310,7 +310,7 @@ class ClassificationTask(tasks.Task):
         self.problem.losses_array)
 
   def figures(self, results):
-    # Those of the Estimator are float32, which losses are in any case.
+    # The Estimator's are float32; the loss is float32 in any case.
     results.update((name, self._figures[name]) for name in self.problem.figures
                    if name in self._figures and name != "eval_loss")
     if self.policy.has_windows:  # the Estimator's is a mean over windows
@@ -322,12 +322,12 @@ class ClassificationTask(tasks.Task):
         self.problem.encode(example.label, self.labels)
         for example in self._examples["eval"]], [-1] + self.problem.label_shape)
     problem = self._untuned_problem()
-    if self.settings.tune_thresholds:  # the best: each label for every text
+    if self.settings.tune_thresholds:  # the best: all labels for every text
       problem.use_thresholds(np.zeros([len(self.labels)]))
     return problem_types.constant_figures(problem, labels)
 
   def _untuned_problem(self):
-    """Returns another object like `problem`, without tuned thresholds."""
+    """Returns a new object like `problem`, without tuned thresholds."""
     return problem_types.KINDS[self.problem.name](len(self.labels or ()))
 
   def answers(self, predictions):
@@ -341,7 +341,7 @@ class ClassificationTask(tasks.Task):
     return checkpoint or checkpoints.resolve(self.settings.init_checkpoint)
 
   def _read_thresholds(self, checkpoint):
-    """Uses the thresholds that were tuned for a checkpoint, if there are."""
+    """Uses the thresholds that were tuned for a checkpoint, if any."""
     if self.problem.name == problem_types.MULTI_LABEL:
       weights = self._weights(checkpoint)
       folders = [os.path.dirname(weights)]
@@ -420,7 +420,7 @@ class ClassificationTask(tasks.Task):
     fold = getattr(self.settings, "fold", None)
     dev_share = getattr(self.settings, "dev_share", None)
     if dev_share or fold:
-      # In other parts an evaluation would read what was trained on.
+      # With another split, an evaluation would read training examples.
       record.update(
           dev_share=dev_share, split_seed=self.settings.split_seed,
           fold=fold and "%d of %d" % (fold.number + 1, fold.count))
@@ -432,7 +432,7 @@ class ClassificationTask(tasks.Task):
 
   @classmethod
   def serve(cls, config, options, trained_with, checkpoint, model_options):
-    """Makes its ServingTask; without labels, numbers stand for them."""
+    """Makes the ServingTask; without labels, numbers stand for them."""
     labels = options.get("labels")
     kind = problem_types.KINDS[
         options.get("problem_type") or problem_types.SINGLE_LABEL]

@@ -1,4 +1,4 @@
-"""What people read of a classifier: its predictions, and a report of them."""
+"""A classifier's results for people: its predictions, and a report on them."""
 
 import collections
 import contextlib
@@ -15,7 +15,7 @@ from . import files, metrics, problem_types, task_names
 
 _NUM_MISTAKES = 10
 _LONGEST_TEXT, _LONGEST_LABEL = 60, 16
-_LARGEST_MATRIX = 20  # labels; of more, those that are most confused are shown
+_LARGEST_MATRIX = 20  # labels; if there are more, shows the most confused
 
 
 def _one_line(text):
@@ -28,14 +28,14 @@ def _shorten(text, length):
 
 
 def show_name(label):
-  """Returns the name of a label, of `labels`, as narrow columns show it."""
+  """Returns the name of a label, one of `labels`, cut for narrow columns."""
   return _shorten(_one_line(label), _LONGEST_LABEL)
 
 
 def show_label(label):
   """Returns a label of an example as tables show it.
 
-  Several are joined with commas; they are a JSON list if one has a comma.
+  Several are joined with commas, or become a JSON list if one has a comma.
   """
   if isinstance(label, (list, tuple)):
     return json.dumps(label, ensure_ascii=False) if any(
@@ -44,7 +44,7 @@ def show_label(label):
 
 
 def predict_label(values, labels, problem):
-  """Returns the label that is predicted, str, or float of regression.
+  """Returns the predicted label, str; a list for several; float in regression.
 
   Args:
     values: float array [L], probabilities, or [1], the number.
@@ -63,24 +63,24 @@ class PredictionFile:
   """A table of predictions: id, texts, label, prediction, probabilities.
 
   Tabs, line breaks and runs of spaces in texts are written as one space. The
-  file is there once it is whole.
+  file appears once it is complete.
   """
 
   def __init__(self, path, examples, labels, problem, has_labels):
-    """Makes the writer, which is a context.
+    """Makes the writer, a context manager.
 
     Args:
       path: str.
       examples: iterable of InputExample, those of the predictions, in order.
       labels: list of str; None for regression.
       problem: one of the classes of `problem_types`.
-      has_labels: bool. Examples know their right label.
+      has_labels: bool. Examples have their true label.
     """
     self._path, self._labels, self._problem = path, labels, problem
     self._has_labels, self._stack = has_labels, contextlib.ExitStack()
     self._examples, ahead = itertools.tee(iter(examples))
     self._has_pairs = next(ahead).text_b is not None
-    del ahead  # or what was read would be kept
+    del ahead  # or everything read would be kept in memory
 
   def __enter__(self):
     temporary = self._stack.enter_context(files.atomic_path(self._path))
@@ -92,7 +92,7 @@ class PredictionFile:
     return self
 
   def _read_to_the_end(self, error, *_):
-    """Lets examples that are read again say that they are others by now."""
+    """Reads on, so that the examples can report that their files changed."""
     if error is None:
       collections.deque(self._examples, maxlen=0)
 
@@ -118,12 +118,12 @@ class PredictionFile:
 
 
 def write_predictions(path, examples, values, labels, problem):
-  """Writes the table of a whole set whose right labels are known.
+  """Writes the table of a whole set whose true labels are known.
 
   Args:
     path: str.
     examples: iterable of InputExample.
-    values: float array [N, L], or [N, 1] of regression.
+    values: float array [N, L], or [N, 1] for regression.
     labels: list of str; None for regression.
     problem: one of the classes of `problem_types`.
   """
@@ -138,7 +138,7 @@ def make_report(examples, logits, label_ids, labels, problem):
   Args:
     examples: iterable of InputExample.
     logits: float array [N, L].
-    label_ids: array [N, ...], as records have labels.
+    label_ids: array [N, ...], labels as in the records.
     labels: list of str; None for regression.
     problem: one of the classes of `problem_types`.
 
@@ -207,7 +207,7 @@ def _table(labels, hits, said, are):
 
 
 def show_confusion(confusion, labels):
-  """Returns lines: a row per right label, a column per prediction.
+  """Returns lines: a row per true label, a column per prediction.
 
   Args:
     confusion: int array [L, L], see `metrics.count_confusion`.
@@ -239,7 +239,7 @@ def _mistakes(examples, badness, values, labels, problem, title,
               show_how=lambda i: ""):
   """Returns lines: the examples of the greatest badness above 0.
 
-  Each says how it was predicted, by a function of its index.
+  `show_how`, a function of an example's index, says how it was predicted.
   """
   worst = [i for i in np.argsort(-badness, kind="stable")[:_NUM_MISTAKES]
            if badness[i] > 0]
@@ -256,7 +256,7 @@ def _mistakes(examples, badness, values, labels, problem, title,
   return lines
 
 
-# GLUE's server: names of its files, and of the tasks whose labels are words.
+# The names of the files that GLUE's server takes, by task.
 _SUBMISSIONS = {
     "cola": "CoLA", "sst-2": "SST-2", "mrpc": "MRPC", "sts-b": "STS-B",
     "qqp": "QQP", "mnli": "MNLI-m", "mnli-mm": "MNLI-mm", "qnli": "QNLI",

@@ -17,21 +17,21 @@ def classification_head(pooled_output, is_training, labels, num_labels,
 
   Args:
     pooled_output: float32 [B, W].
-    is_training: bool. Applies dropout, and the two last arguments to the loss.
-    labels: int32 [B], or as the problem has them.
+    is_training: bool. Applies dropout, and the last four arguments to the loss.
+    labels: int32 [B], or as the problem defines them.
     num_labels: int. L.
     problem: one of the classes of `problem_types`; None for one label of L.
-    label_weights: list of float [L]. See its `training_loss`, as for the next.
-    label_smoothing: float.
-    soft_targets: Tensors [B, ...] that the loss of training is of, too.
-    soft_loss: function (logits, labels, *soft_targets) that returns it, a
-      scalar; None for that of the problem.
+    label_weights: list of float [L]. See `training_loss` of the problem.
+    label_smoothing: float. See there, too.
+    soft_targets: Tensors [B, ...], further inputs of the training loss.
+    soft_loss: function (logits, labels, *soft_targets) that returns that loss,
+      a scalar; None for the problem's.
 
   Returns:
-    loss: float32 scalar, the mean of the next but in training.
+    loss: float32 scalar; except in training, the mean of the next.
     per_example_loss: float32 [B].
     logits: float32 [B, L].
-    predictions: float32 [B, L], probabilities; or as the problem has them.
+    predictions: float32 [B, L], probabilities; or as the problem defines them.
   """
   problem = problem or problem_types.SingleLabel(num_labels)
 
@@ -79,7 +79,7 @@ def make_head(encode, num_labels, use_tpu, loss_batch_size=None, problem=None,
     problem: See `classification_head`, as for the next two.
     label_weights: list of float.
     label_smoothing: float.
-    soft_names: names of features that the loss of training is of, too.
+    soft_names: names of features that are further inputs of the training loss.
     soft_loss: function. See `classification_head`.
   """
   def build_model(is_training, input_ids, input_mask, segment_ids, labels,
@@ -101,8 +101,8 @@ def make_head_fn(build_model, loss_batch_size=None, problem=None,
     build_model: function (is_training, input_ids, input_mask, segment_ids,
       labels) that returns what `classification_head` returns.
     loss_batch_size: int. An evaluation's `loss` is the mean of the mean losses
-      of batches, so it depends on their size; this reports that of batches of
-      this size where they are larger. None leaves it as it is; so must TPUs.
+      of batches, so it depends on their size; if they are larger than this, it
+      is reported as for batches of this size. None, needed on TPUs, leaves it.
     problem: See `classification_head`.
     soft_names: names of features that `build_model` takes after the labels, in
       training.
@@ -119,8 +119,8 @@ def make_head_fn(build_model, loss_batch_size=None, problem=None,
     else:
       is_real_example = tf.ones_like(per_example_loss)
     if loss_batch_size and not is_training:
-      # The Estimator takes the mean over all values that it is given; it asks
-      # for a scalar, but not where it does not know the shape.
+      # The Estimator takes the mean over all values that it is given; it
+      # insists on a scalar, but only if it knows the shape.
       batch = tf.range(tf.shape(per_example_loss)[0]) // loss_batch_size
       loss = tf.placeholder_with_default(
           tf.math.segment_mean(per_example_loss, batch), shape=None)
