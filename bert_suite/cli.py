@@ -71,17 +71,17 @@ def user_errors():
 def run(main, define_flags, required=(), argv=None):
   """Runs a script: defines and parses its flags, calls `main(argv)`, exits.
 
-  In a notebook, or with `argv`, it returns instead, and raises mistakes.
+  In a notebook, or with `argv`, it returns or raises instead of exiting.
 
   Args:
     main: function of the list of remaining arguments.
     define_flags: function that defines the script's flags.
     required: names of the flags that must be given.
-    argv: list of str. Flags; None for those of the command line, of which a
-      notebook has none.
+    argv: list of str. Flags; None for those of the command line, which a
+      notebook does not have.
 
   Raises:
-    UserError: a mistake in a flag or a file, where it does not exit.
+    UserError: a mistake in a flag or a file, if it does not exit.
   """
   define_flags()
   if argv is not None or hasattr(builtins, "__IPYTHON__"):
@@ -102,8 +102,8 @@ def run(main, define_flags, required=(), argv=None):
       _exit(program, "stopped; no file was left half-written, and the same "
             "command resumes from the last checkpoint, if any", 130)
     except BrokenPipeError:
-      # Nothing reads the output any longer, as behind `| head`: discard what
-      # is buffered, and exit with the shell's status for SIGPIPE.
+      # Nothing reads the output any longer, as with `| head`: discard what is
+      # buffered, and exit with the shell's status for SIGPIPE.
       os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
       sys.exit(141)
 
@@ -119,7 +119,7 @@ def run(main, define_flags, required=(), argv=None):
     _prepare_xla(flags.FLAGS)
     environment = _imported("environment")
     if environment:
-      # TensorFlow has absl call it before `main`, and looks for devices then.
+      # absl calls into TensorFlow before `main`, which then looks for devices.
       starting.enter_context(environment.quiet_start())
     return rest
 
@@ -218,7 +218,7 @@ def check_given(settings, required):
 
 def _prepare_xla(flag_values):
   if getattr(flag_values, "use_xla", False) and flag_values.xla_cache_dir:
-    from . import devices  # here, since it has TensorFlow
+    from . import devices  # here, since it imports TensorFlow
     devices.keep_programs(flag_values)  # before TensorFlow looks for devices
 
 
@@ -276,7 +276,7 @@ def _parse(argv):
 
 
 def assign(flag_values, values):
-  """Gives values to flags that are not the command line's.
+  """Sets flags other than the command line's.
 
   Args:
     flag_values: absl FlagValues.
@@ -311,7 +311,7 @@ def check_names(names, known):
 
 
 def _plain(value):
-  """Returns a path as str and a number of NumPy's as one of Python's."""
+  """Returns a path as str and a NumPy number as a Python number."""
   if isinstance(value, os.PathLike):
     return os.fspath(value)
   return value.item() if hasattr(value, "item") else value
@@ -325,7 +325,7 @@ def expand_home(path):
       as it is.
 
   Raises:
-    ValueError: there is neither such a user nor a file of that name.
+    ValueError: there is neither such a user nor a file with that name.
   """
   if path is None or not os.fspath(path).startswith("~"):
     return path
@@ -381,7 +381,7 @@ class _SwitchParser(_parser_of(flags.BooleanParser, "auto, true or false")):
     return argument if argument == "auto" else super().parse(argument)
 
 
-# From each kind of flag, see `define_flag`, to the class that parses it.
+# The parser class of each kind of flag, see `define_flag`.
 _PARSERS = {
     "string": flags.ArgumentParser,
     "integer": _parser_of(flags.IntegerParser, "a whole number"),
@@ -407,13 +407,13 @@ def define_flag(kind, name, default, help_text, lower_bound=None,
     name: str.
     default: the default, or None.
     help_text: str.
-    lower_bound: number. The least value of an integer or float.
-    upper_bound: number. The greatest value.
-    above: number. What the value must be greater than.
-    default_text: str. The default as --help describes it, where `default`
-      alone would not explain it.
-    group: str. The title in --help that it stands under, such as "Training",
-      where `usage` does not list it.
+    lower_bound: number. The smallest value of an integer or float.
+    upper_bound: number. The largest value.
+    above: number. The value must be greater than this.
+    default_text: str. The default as --help describes it, if `default` alone
+      would not explain it.
+    group: str. Its heading in --help, such as "Training", if `usage` does not
+      list it.
     flag_values: absl FlagValues to define it in.
   """
   parser = _PARSERS[kind]()
@@ -461,7 +461,7 @@ def define_flag_alias(name, original, flag_values=flags.FLAGS):
 
 
 def given(flag_values, name):
-  """Returns the value of a flag, None where it was not given."""
+  """Returns the value of a flag, None if it was not given."""
   flag = flag_values[name]
   return None if usage.is_default(flag) else flag.value
 

@@ -1,11 +1,11 @@
 """Several processes that train as one, see `workers`.
 
-Each process, a worker, has a server of TensorFlow, a graph of its own with all
+Each process, a worker, has a TensorFlow server, a graph of its own with all
 variables, and a share of each batch. The gradients are added up over all of
 them (`replicas`), so that all make the same updates. The first worker, the
-chief, says where the training begins, gives the others its weights, and alone
-saves, evaluates and predicts; the others write to a folder of their own, which
-is removed at the end.
+chief, decides where the training begins, sends the others its weights, and is
+the only one to save, evaluate and predict; the others write to folders of their
+own, which are removed at the end.
 """
 
 import atexit
@@ -30,18 +30,18 @@ from . import hooks, input_pipeline, placement, run_settings, workers
 from .cli import Interrupted, UserError
 
 _JOB = "/job:worker/replica:0/task:%d"
-_GROUP_KEY = 2  # of a CPU of each worker; 1 is that of the replicas
+_GROUP_KEY = 2  # one CPU of each worker; 1 is the group of the replicas
 
-# Collectives of one graph, at most. No two graphs of a server share a number.
+# Most collectives in a graph. No two graphs of a server may share a number.
 _INSTANCES = 1 << 16
 
-# How often each worker looks after the others, and how long one of them may
-# take to answer, and a step to fail once one has ended: less than a minute.
+# Seconds between a worker's checks of the others, that one of them may take to
+# answer, and that a step may take to fail once one has ended: under a minute.
 _PAUSE, _PATIENCE, _LAST_WORDS = 2.0, 10.0, 30.0
 
-_POLL = 0.1  # seconds between two looks for a message
+_POLL = 0.1  # seconds between checks for a message
 
-# What TensorFlow says of a lost worker, beside the one line that is raised.
+# What TensorFlow prints about a lost worker, besides the one line of the error.
 _NOISE_OF_LOSS = (
     "Aborting Ring(Reduce|Gather)|BaseCollectiveExecutor::StartAbort|"
     "^Additional GRPC error information|Error received from peer|"
@@ -49,16 +49,16 @@ _NOISE_OF_LOSS = (
 logging.getLogger("tensorflow").addFilter(
     lambda record: not record.getMessage().startswith("An error was raised. "))
 
-_servers = {}  # from workers.Address to tf.train.Server, which stays
+_servers = {}  # from workers.Address to tf.train.Server; never removed
 
 
 class Cluster:
-  """This process among the workers of a training.
+  """This process as one of the workers of a training.
 
   Attributes:
     address: workers.Address.
     is_chief: bool.
-    training: placement.Sessions of the training, those of this worker.
+    training: placement.Sessions of this worker's training.
     evaluation: placement.Sessions of the chief's evaluations and predictions,
       which compute on the devices of all workers.
     target: str. The address of this process's server, for sessions.
@@ -77,7 +77,7 @@ class Cluster:
     """
     self.address = workers.find(settings)
     self.is_chief = not self.address.index
-    # Each training makes a graph, all workers as many.
+    # Each training makes a graph, and all workers make equally many.
     Cluster._num_graphs += 1
     placed = dataclasses.replace(
         placement.find(settings),
@@ -92,7 +92,7 @@ class Cluster:
             run_settings.accumulation_steps(settings), placed.num_workers,
             placed.worker))
     self.evaluation = self._make_evaluation(placed)
-    self._lost = None  # what has become of another worker, str
+    self._lost = None  # str: what happened to another worker
     self._done = threading.Event()
     self._wait_for_others()
 
@@ -120,9 +120,9 @@ class Cluster:
     return config
 
   def _make_evaluation(self, placed):
-    """Makes the Sessions of evaluations, which see the devices of all."""
+    """Makes the Sessions of evaluations, which see all workers' devices."""
     config = placement.session_config(placed)
-    # Their variables have the names of the training's.
+    # Their variables have the same names as the training's.
     config.isolate_session_state = True
     devices = [_JOB % worker + device for worker in range(placed.num_workers)
                for device in placed.devices]
@@ -155,7 +155,7 @@ class Cluster:
       with tf.device(_JOB % 0):
         queue = tf.FIFOQueue(
             64, tf.string, [[]], shared_name="%s_%d" % (name, index))
-      # Not as a context: it would wait for half a minute if a worker is lost.
+      # Not in a `with`: it would wait for half a minute if a worker is lost.
       session = tf.Session(self.target)
       yield queue, session
       session.close()
@@ -166,23 +166,23 @@ class Cluster:
       session.run(queue.enqueue(json.dumps(message)))
 
   def receive(self, name, index):
-    """Waits for a message; Ctrl-C ends that."""
+    """Waits for a message; Ctrl-C stops waiting."""
     with self._queue(name, index) as (queue, session):
       size, message = queue.size(), queue.dequeue()
-      # A dequeue that runs into a time limit may lose the message.
+      # A dequeue that times out may lose the message.
       while not session.run(size):
         self.check_others()
         time.sleep(_POLL)
       return json.loads(session.run(message))
 
   def send_start(self, start):
-    """Has the chief tell all others where the training begins.
+    """Tells all other workers, from the chief, where the training begins.
 
     Args:
       start: dict.
 
     Raises:
-      UserError: one of them is to train otherwise.
+      UserError: one of them would train differently.
     """
     others = range(1, len(self.address.hosts))
     for index in others:
@@ -196,10 +196,10 @@ class Cluster:
     """Returns what the chief sent.
 
     Args:
-      own: dict. What has to be the same as there.
+      own: dict. Settings that have to be the same as the chief's.
 
     Raises:
-      UserError: it is not.
+      UserError: they are not.
     """
     found = self.receive("start", self.address.index)
     theirs = found["settings"]
@@ -216,7 +216,7 @@ class Cluster:
     return found
 
   def end(self):
-    """Waits until the chief needs the devices of the others no more."""
+    """Waits until the chief no longer needs the devices of the others."""
     others = range(1, len(self.address.hosts))
     if self.is_chief:
       for index in others:
@@ -235,7 +235,7 @@ class Cluster:
       with contextlib.suppress(tf.errors.OpError):  # the chief may have left
         self.send("gone", self.address.index, True)
 
-  # Looking after the others.
+  # Watching the others.
 
   def check_others(self):
     """Raises UserError if another worker has ended too early."""
@@ -243,18 +243,18 @@ class Cluster:
       raise UserError(self._lost)
 
   def wait_for_loss(self):
-    """Raises UserError if another worker is found to have ended by now."""
+    """Gives time to notice a lost worker; raises UserError if there is one."""
     for _ in range(int(_PAUSE + _PATIENCE) + 1):
       self.check_others()
       time.sleep(1)
 
   @contextlib.contextmanager
   def watching(self):
-    """Ends what is done within a `with` block if another worker is lost.
+    """Stops the work inside a `with` block if another worker is lost.
 
     Raises:
-      UserError: one is lost. Where the step that needs it does not fail by
-        itself, the process ends with the same message and exit status.
+      UserError: one is lost. If the step that needs it does not fail by itself,
+        the process ends with the same message and exit status.
     """
     self._done.clear()
     threads = [threading.Thread(target=self._watch, args=(index,), daemon=True)
@@ -274,7 +274,7 @@ class Cluster:
         thread.join(_PAUSE + _PATIENCE)
 
   def _watch(self, index):
-    """Asks another worker for a number again and again until it is lost."""
+    """Polls another worker for a number until that worker is lost."""
     with tf.Graph().as_default():
       with tf.device(_JOB % index):
         number = tf.placeholder_with_default(1, []) + 1
@@ -300,7 +300,7 @@ class Cluster:
       os._exit(1)
 
 
-_folders = []  # that workers write to that are not the chief
+_folders = []  # that workers other than the chief write to
 
 
 def prepare(settings):
@@ -322,7 +322,7 @@ def prepare(settings):
 
 @contextlib.contextmanager
 def join(settings):
-  """Has this process be a worker within a `with` block.
+  """Makes this process a worker inside a `with` block.
 
   Args:
     settings: Settings of a script.
@@ -354,7 +354,7 @@ def _remove_folders():
     shutil.rmtree(_folders.pop(), ignore_errors=True)
 
 
-atexit.register(_remove_folders)  # a mistake may end the process before `join`
+atexit.register(_remove_folders)  # an error may end the process before `join`
 
 
 class _SessionLost(RuntimeError):
@@ -362,10 +362,10 @@ class _SessionLost(RuntimeError):
 
 
 class TogetherHook(hooks.StopHook):
-  """Has all workers begin with the chief's weights, and stop at one step.
+  """Makes all workers start from the chief's weights and stop at the same step.
 
-  It takes the place of `hooks.StopHook`: a signal that one worker gets stops
-  them all after the current step.
+  It replaces `hooks.StopHook`: a signal to one worker stops them all after the
+  current step.
   """
 
   def __init__(self, joined):
@@ -396,11 +396,11 @@ class TogetherHook(hooks.StopHook):
     self._answer = self._add_up(self._says)
 
   def agree(self, session, stops):
-    """Returns whether one of the workers says that all should stop."""
+    """Returns whether any worker says that all should stop."""
     return session.run(self._answer, {self._says: float(stops)}) > 0
 
   def after_create_session(self, session, coord):
-    # TensorFlow would begin anew with a new session.
+    # TensorFlow would start over with a new session.
     if self._has_begun:
       raise _SessionLost("a session was lost")
     self._has_begun = True
@@ -414,10 +414,10 @@ class TogetherHook(hooks.StopHook):
 
 
 class WaitHook(tf.train.SessionRunHook):
-  """Has a worker wait while the chief evaluates; see `hooks.EvaluateHook`."""
+  """Makes a worker wait while the chief evaluates; see `hooks.EvaluateHook`."""
 
   def __init__(self, agree, next_evaluation, num_train_steps):
-    """Takes `TogetherHook.agree`, the others as EvaluateHook has them."""
+    """Takes `TogetherHook.agree`; the rest is as for EvaluateHook."""
     self._agree, self._next_evaluation = agree, next_evaluation
     self._num_train_steps = num_train_steps
 

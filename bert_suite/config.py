@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from . import json_files, kernels
 from .layers import ACTIVATIONS
 
-# Keys of config.json, of which Hugging Face writes one at least.
+# Keys of config.json, of which Hugging Face writes at least one.
 _HUGGING_FACE = {"architectures", "transformers_version", "model_type"}
 
 
@@ -72,7 +72,7 @@ class BertConfig:
 
   @classmethod
   def from_dict(cls, json_object):
-    """Makes a config from a dict; raises ValueError if it is not a BERT's.
+    """Makes a config from a dict; raises ValueError if it is not BERT's.
 
     The constructor of a subclass is called with `vocab_size` alone, or not at
     all if it needs more than that.
@@ -181,7 +181,7 @@ def check_config(config, is_complete=True):
   if hasattr(config, "layer_norm_eps"):
     check("layer_norm_eps", lambda v: is_number(v, numbers.Real) and
           0.0 < v < 1.0, "a number above 0 and below 1")
-  # Keys of other models' configs, which are computed in another way.
+  # Keys in the configs of other models, which are computed differently.
   for key, known in (("model_type", "bert"),
                      ("position_embedding_type", "absolute"),
                      ("embedding_size", config.hidden_size),
@@ -200,20 +200,20 @@ def check_config(config, is_complete=True):
 
 
 def get_layer_norm_eps(config):
-  """Returns a config's `layer_norm_eps`; 1e-12 where the object has none."""
+  """Returns a config's `layer_norm_eps`; 1e-12 if the object has none."""
   return getattr(config, "layer_norm_eps", kernels.LAYER_NORM_EPSILON)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How a BertModel is computed; outputs are the same but for `compute_dtype`.
+  """How a BertModel is computed; only `compute_dtype` changes the outputs.
 
   A new option is a field here, the line that uses it and, for the scripts, a
-  flag of the field's name, which `run_settings.model_options` finds.
+  flag of the same name, which `run_settings.model_options` finds.
 
   Attributes:
-    use_one_hot_embeddings: Looks words up by a matrix product with one-hot
-      rows instead of a gather, which suits TPUs.
+    use_one_hot_embeddings: Looks up words with a one-hot matrix product instead
+      of a gather, which suits TPUs.
     remove_padding: Computes real tokens only; outputs are zero at padding, and
       so is the pooled output where the first token is padding. At real tokens,
       and for gradients of losses that read only those, the result is the same.
@@ -226,8 +226,8 @@ class Options:
       variables, sums, softmax, layer norm, outputs.
     compiled: XLA compiles each kind of layer as one program, see `xla.call`.
       With `remove_padding` it implies `few_shapes`, and fewer of them.
-    recompute_grad: A training keeps the input of each layer alone and computes
-      the layer again for its gradient: less memory, a third more time.
+    recompute_grad: Training keeps only the input of each layer and computes the
+      layer again for its gradient: less memory, a third more time.
   """
   use_one_hot_embeddings: bool = False
   remove_padding: bool = False
@@ -239,7 +239,7 @@ class Options:
 
 def make_options(options=None, use_one_hot_embeddings=False,
                  remove_padding=False):
-  """Returns `options` with those switched on that the arguments ask for.
+  """Returns `options` with the ones that the arguments ask for switched on.
 
   Args:
     options: Options; None for the defaults.

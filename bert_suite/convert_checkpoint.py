@@ -1,19 +1,19 @@
-r"""Converts models of Hugging Face to the scripts' format, and back.
+r"""Converts Hugging Face models to the scripts' format, and back.
 
   python convert_checkpoint.py --model_dir=/path/to/bert-base-uncased \
     --output_dir=/tmp/bert_base
 
-Of a folder with config.json and model.safetensors it makes one with
-bert_config.json, vocab.txt and bert_model.ckpt. pytorch_model.bin is read, too,
-where torch is installed.
+From a folder with config.json and model.safetensors it makes one with
+bert_config.json, vocab.txt and bert_model.ckpt. It also reads
+pytorch_model.bin if torch is installed.
 
   python convert_checkpoint.py --model_dir=/tmp/mrpc_output \
     --output_dir=/tmp/mrpc_hugging_face
 
-Of the output_dir of a training, or the folder of a pre-trained model, it makes
-one that transformers loads. Labels, and what else a fine-tuned model is used
-with, go with it in both directions. The TensorFlow 2 checkpoints of the Model
-Garden become bert_model.ckpt too. Of a training only the weights are kept.
+From the output_dir of a training, or the folder of a pre-trained model, it
+makes one that transformers loads. Labels, and whatever else a fine-tuned model
+needs, are converted in both directions. The TensorFlow 2 checkpoints of the
+Model Garden become bert_model.ckpt too. Only weights are kept of a training.
 """
 
 import dataclasses
@@ -78,7 +78,7 @@ def read_model(settings):
     models.Model; bool, whether it is a Hugging Face one.
 
   Raises:
-    ValueError: it cannot be read, or is not one of BERT.
+    ValueError: it cannot be read, or is not a BERT model.
   """
   folder = settings.model_dir
   if folder and not settings.init_checkpoint and hugging_face.is_model(folder):
@@ -127,7 +127,7 @@ def split_labels(settings, model):
     model: models.Model.
 
   Raises:
-    ValueError: the model has others, or another number of them.
+    ValueError: the model has other labels, or another number of them.
   """
   if not settings.labels:
     return None
@@ -153,7 +153,7 @@ def write_reference(folder, model, labels=None):
   Args:
     folder: str.
     model: models.Model.
-    labels: list of str. Those that the model does not have; None for none.
+    labels: list of str. Labels that the model lacks; None for none.
 
   Returns:
     list of str, the names of what was written.

@@ -1,11 +1,11 @@
-r"""Makes SQuAD's JSON of TriviaQA, for run_squad.py to train on first.
+r"""Converts TriviaQA to SQuAD's JSON, for run_squad.py to train on first.
 
   python convert_triviaqa.py --input_file=qa/wikipedia-train.json \
     --evidence_dir=evidence --output_file=triviaqa-train.json
 
-Each question with each of its documents is a paragraph, the document's first
---max_words words; the first place that has the answer, in one of its spellings,
-is taken for it. Questions whose document does not have it there are left out.
+Each pair of a question and a document of it becomes a paragraph, the document's
+first --max_words words; the first occurrence of the answer, in one of its
+spellings, is taken. Pairs without one are left out.
 
 Source: Joshi et al., arXiv 1705.03551.
 """
@@ -106,7 +106,7 @@ def run_with(settings):
 
 
 def _write(path, articles, version):
-  """Writes articles, one a line, as they come; returns the size in bytes."""
+  """Writes articles, one per line, as they come; returns the size in bytes."""
   size = 0
   with tf.gfile.GFile(path, "wb") as writer:
 

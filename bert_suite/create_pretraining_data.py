@@ -1,4 +1,4 @@
-r"""Makes the records that BERT is pre-trained on, of plain text.
+r"""Makes the records that BERT is pre-trained on from plain text.
 
   python create_pretraining_data.py --input_file=sample_text.txt \
     --output_file=/tmp/sample.tfrecord \
@@ -6,8 +6,8 @@ r"""Makes the records that BERT is pre-trained on, of plain text.
     --max_seq_length=128 --max_predictions_per_seq=20
 
 The text has one sentence per line and a blank line between documents. A record
-is a pair of stretches of text of which some words are masked; the second one
-follows the first in the text, or is from elsewhere.
+is a pair of text segments with some words masked; the second one follows the
+first in the text, or is from elsewhere.
 
 --shard_size=100, or --output_file=text@16, makes several files from parts of
 the text, --num_workers of them at a time.
@@ -43,13 +43,13 @@ FLAGS = flags.FLAGS
 
 REQUIRED_FLAGS = ("input_file", "output_file", "vocab_file")
 
-# For programs that import it; here a label stands where its index does.
+# For programs that import it; here, indexes and labels are parallel lists.
 MaskedLmInstance = collections.namedtuple("MaskedLmInstance", "index label")
 
 
 @dataclasses.dataclass
 class Settings(run_settings.CasingSettings, run_settings.LoggingSettings):
-  """What this script is told; each field is a flag."""
+  """Settings of this script; each field is a flag."""
 
   input_file: str = option("paths", None, "Text files, plain or gzip: paths or "
                            "patterns, separated by commas.")
@@ -110,7 +110,7 @@ def create_training_instances(
     masked_lm_prob, max_predictions_per_seq, rng, do_whole_word_mask=False,
     truncate_segment_prob=0.0, whole_word_segmented=False,
     split_long_lines=False):
-  """Makes all records of a text, in memory.
+  """Makes all records from a text, in memory.
 
   Args:
     input_files: list of str. Files of text.
@@ -166,7 +166,7 @@ def write_instance_to_example_files(instances, tokenizer, max_seq_length,
     output_files: list of str.
 
   Raises:
-    ValueError: an instance is longer than it may be.
+    ValueError: an instance is too long.
   """
   serialize = example_writer.Serializer(max_seq_length, max_predictions_per_seq)
   tokens = {index: token for token, index in tokenizer.vocab.items()}
@@ -186,7 +186,7 @@ def make_tokenizer(vocab_file, do_lower_case, strip_accents=None):
 
   Args:
     vocab_file: str.
-    do_lower_case: bool; None for what the vocabulary calls for.
+    do_lower_case: bool; None to let the vocabulary decide.
     strip_accents: str, bool or None. See `tokenization.parse_strip_accents`.
 
   Raises:
@@ -203,7 +203,7 @@ def make_tokenizer(vocab_file, do_lower_case, strip_accents=None):
 
 @script_options.runs(Settings, REQUIRED_FLAGS)
 def run_with(asked):
-  """Makes records of text.
+  """Makes records from text.
 
   Args:
     asked: Settings.
@@ -258,7 +258,7 @@ def run_with(asked):
 
 
 def main(_):
-  """Makes records of text."""
+  """Makes records from text."""
   run_with(script_options.from_flags(Settings, FLAGS))
 
 

@@ -1,4 +1,4 @@
-"""What the machine computes fast: data types, and whether XLA pays."""
+"""What the machine computes fast: data types, and whether XLA pays off."""
 
 import contextlib
 import os
@@ -14,12 +14,12 @@ from . import cli, int8, xla
 
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16", "int8")
 
-# Since when TensorFlow compiles functions, and keeps them in a folder: with
+# First TensorFlow to compile functions, and to keep them in a folder: with
 # 2.15.1 the folder made every training on a CPU fail, with 2.20 none.
 _COMPILES, _KEEPS = (2, 5), (2, 20)
-_HAS_INT8 = (2, 9)  # since when releases compute with oneDNN
+_HAS_INT8 = (2, 9)  # first release to compute with oneDNN
 
-# There with NVIDIA's driver; to ask TensorFlow would be too late.
+# Exists with NVIDIA's driver; asking TensorFlow would be too late.
 _DRIVER = "/dev/nvidiactl"
 
 # Compute capabilities from which a GPU has matrix units for a type.
@@ -33,7 +33,7 @@ def _version():
 
 
 def check(settings):
-  """Warns of what the machine computes slowly; waits for --master's machine.
+  """Warns of settings with which this machine is slow.
 
   Args:
     settings: Settings of a script.
@@ -66,8 +66,8 @@ def wait_for_server(master):
   TensorFlow would wait too, but silently, and Ctrl-C would not end it.
 
   Args:
-    master: str, or None. Other names than grpc://HOST:PORT are TensorFlow's
-      to understand.
+    master: str, or None. Names other than grpc://HOST:PORT are left to
+      TensorFlow.
   """
   found = re.match(r"grpc://\[?([^,/]+?)\]?:(\d+)$", master or "")
   is_waiting = False
@@ -92,7 +92,7 @@ def uses_xla(settings):
     settings: Settings of a script.
 
   Raises:
-    UserError: it does where that cannot be.
+    UserError: it does, but they cannot be compiled.
   """
   if settings.use_xla == "auto":
     return _may_compile(settings) and not xla.find_fault(on_gpu=True)
@@ -111,10 +111,10 @@ def _may_compile(settings):
 
 
 def keep_programs(settings):
-  """Has TensorFlow keep what XLA compiles in a folder, for the next process.
+  """Makes TensorFlow keep what XLA compiles in a folder, for the next process.
 
-  To be called before TensorFlow looks for devices, when it reads its options.
-  Without effect where TensorFlow cannot do it, or was given a folder already.
+  Call it before TensorFlow looks for devices, when it reads its options. Does
+  nothing if TensorFlow cannot do it, or was given a folder already.
 
   Args:
     settings: Settings of a script.
@@ -126,7 +126,7 @@ def keep_programs(settings):
   if _version() < _KEEPS or name in options or (
       options and not options.startswith("-")):  # the name of a file
     return
-  # Programs of another version would not be found, but never be removed.
+  # Programs of another version would never be used, nor removed.
   folder = os.path.join(settings.xla_cache_dir, tf.__version__)
   with contextlib.suppress(OSError):
     os.makedirs(folder, exist_ok=True)
@@ -136,7 +136,7 @@ def keep_programs(settings):
 
 
 def check_compute_dtype(settings):
-  """Raises UserError where --compute_dtype would be slower than float32.
+  """Raises UserError if --compute_dtype would be slower than float32.
 
   Args:
     settings: Settings of a script.
@@ -153,7 +153,7 @@ def check_compute_dtype(settings):
 
 
 def check_dtype(name, use_tpu=False):
-  """Raises ValueError for a data type that is not known, or slow here.
+  """Raises ValueError for a data type that is unknown, or slow here.
 
   Args:
     name: str. See `modeling.Options`.

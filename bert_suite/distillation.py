@@ -1,10 +1,10 @@
-"""A small model that learns what a large one says: soft targets of a teacher.
+"""Distillation: a small model, the student, learns a large one's soft targets.
 
-What the teacher answers to each text is computed once, kept beside the
+The answers of the large model, the teacher, are computed once, kept beside the
 checkpoints, and written into the records that the student trains on.
 
 Sources: Hinton et al., arXiv 1503.02531 (soft targets, temperature); Turc et
-al., arXiv 1908.08962 (a student that was pre-trained, unlabelled texts).
+al., arXiv 1908.08962 (a pre-trained student, unlabelled texts).
 """
 
 import collections
@@ -24,7 +24,7 @@ from . import (
     script_options, text_lines, training_state)
 from .script_options import option
 
-# Features of records: what the teacher says, and 1 where there is a label, too.
+# Features of records: the teacher's answer, and 1 if there is a label too.
 OUTPUTS, HAS_LABEL = "teacher_outputs", "has_label"
 
 _TEXTS_AT_ONCE = 1024
@@ -32,7 +32,7 @@ _TEXTS_AT_ONCE = 1024
 
 @dataclasses.dataclass
 class DistillationSettings(script_options.Settings):
-  """From whom a classifier learns instead of from labels."""
+  """The teacher that a classifier learns from instead of labels."""
 
   teacher_dir: str = option(
       "path", None, "Output directory of a training on the same labels, whose "
@@ -52,7 +52,7 @@ class DistillationSettings(script_options.Settings):
   masked_lm_dir: str = option(
       "path", None, "Folder of the model with that masked LM.",
       default_text="that of --init_checkpoint")
-  cache_dir: str = None  # for what the teacher says; None for output_dir
+  cache_dir: str = None  # for the teacher's answers; None for output_dir
 
 
 NAMES = tuple(script_options.names_of(DistillationSettings))
@@ -64,8 +64,8 @@ class Teacher(collections.namedtuple("Teacher", "folder model order")):
   Attributes:
     folder: str.
     model: trained_models.TrainedModel.
-    order: list of int. Where it has each of the task's labels; None for a
-      number.
+    order: list of int. The teacher's index of each of the task's labels; None
+      for regression.
   """
 
 
@@ -74,16 +74,16 @@ def find_teacher(settings, problem, labels):
 
   Args:
     settings: DistillationSettings.
-    problem: one of the classes of `problem_types`, that of the student.
+    problem: one of the classes of `problem_types`, the student's.
     labels: list of str, or None.
 
   Returns:
     Teacher.
 
   Raises:
-    ValueError: there is none, or it does not know the student's labels.
+    ValueError: there is none, or it has other labels than the student.
   """
-  from . import trained_models  # here, since it has the scripts
+  from . import trained_models  # here, since it imports the scripts
 
   folder = settings.teacher_dir
   try:
@@ -124,7 +124,7 @@ class Distiller:
       labels: list of str, or None.
 
     Raises:
-      ValueError: settings do not go together, or a model is missing.
+      ValueError: settings contradict each other, or a model is missing.
     """
     settings, self._problem = self._settings, problem
     for name in ("class_weights", "label_smoothing"):
@@ -139,7 +139,7 @@ class Distiller:
       self._masked_lm = augmentation.find_checkpoint(settings)
 
   def extend(self, examples, type_vocab_size=None):
-    """Returns training examples with those that have no label after them.
+    """Returns training examples, followed by further ones without labels.
 
     Args:
       examples: list or Stream of InputExample.
@@ -191,7 +191,7 @@ class Distiller:
     return self._augmented
 
   def ask(self, examples):
-    """Computes what the teacher says of examples, or reads it.
+    """Computes the teacher's answers to examples, or reads them.
 
     Args:
       examples: Stream of InputExample, from `extend`.
@@ -215,7 +215,7 @@ class Distiller:
 
   def _compute(self, examples):
     """Returns the teacher's logits, float32 [N, L]."""
-    from . import predictor  # here, since it has the scripts
+    from . import predictor  # here, since it imports the scripts
 
     pairs, found = (
         (one.text_a, one.text_b) if one.text_b else one.text_a
@@ -233,23 +233,24 @@ class Distiller:
             outputs[:, self._teacher.order])
 
   def placeholder(self, labels):
-    """Returns what stands where an example has no label."""
+    """Returns the label to store for an example without one."""
     if self._problem.label_shape:
       return []
     return labels[0] if labels else 0.0
 
   def features(self, index, has_label):
-    """Returns the features of a record beside those of its text and label.
+    """Returns the features of a record besides those of its text and label.
 
     Args:
-      index: int. That of the example.
+      index: int. The example's.
       has_label: bool.
     """
     return {OUTPUTS: self._outputs[index].tolist(),
             HAS_LABEL: [float(has_label)]}
 
   def feature_spec(self):
-    """Returns a dict from the names of those to their `FixedLenFeature`."""
+    """Returns a dict from the names of `features` to their `FixedLenFeature`.
+    """
     return {OUTPUTS: tf.FixedLenFeature(
         [self._problem.num_outputs], tf.float32),
             HAS_LABEL: tf.FixedLenFeature([], tf.float32)}
@@ -281,7 +282,7 @@ def make_distiller(settings):
       DistillationSettings.
 
   Raises:
-    UserError: there is no teacher for what is said of one.
+    UserError: a setting of a teacher is given, but no teacher.
   """
   if not isinstance(settings, DistillationSettings):
     return None
@@ -294,7 +295,7 @@ def make_distiller(settings):
 
 
 def _hash(values, examples):
-  """Returns 16 characters that are others for other values or texts."""
+  """Returns 16 characters that identify values and texts."""
   found = hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8"))
   for one in examples:
     found.update(json.dumps([one.text_a, one.text_b or None]).encode("utf-8"))
@@ -302,7 +303,7 @@ def _hash(values, examples):
 
 
 def _read_texts(path, total):
-  """Returns the texts of a file that `Distiller` wrote, or None without it."""
+  """Returns the texts of a file that `Distiller` wrote, None if unusable."""
   if not tf.gfile.Exists(path):
     return None
   try:
@@ -317,7 +318,7 @@ def _read_texts(path, total):
 
 
 def _read_outputs(path, shape):
-  """Returns the array of a file that `Distiller` wrote, or None without it."""
+  """Returns the array of a file that `Distiller` wrote, None if unusable."""
   if not tf.gfile.Exists(path):
     return None
   try:

@@ -22,8 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # What TensorFlow's C++ writes when it is imported, and when it first looks for
-# devices, with any TF_CPP_MIN_LOG_LEVEL: infos and warnings of a logger that is
-# not ready yet, and errors that are harmless.
+# devices, at any TF_CPP_MIN_LOG_LEVEL: infos and warnings of a logger that is
+# not ready yet, and harmless errors.
 _NOISE = (
     "^[IW][0-9]{4} |All log messages before absl::InitializeLog|"
     "Unable to register cu[A-Z]+ factory|computation.placer already registered|"
@@ -54,7 +54,7 @@ def quiet_start(more=None):
       grep = subprocess.Popen(
           ["grep", "--line-buffered", "-avE",
            _NOISE + ("|" + more if more else "")], stdin=subprocess.PIPE,
-          stdout=stderr, start_new_session=True)  # Ctrl-C is not for it
+          stdout=stderr, start_new_session=True)  # Ctrl-C must not stop it
       os.dup2(grep.stdin.fileno(), 2)
   try:
     yield
@@ -65,7 +65,7 @@ def quiet_start(more=None):
       os.close(stderr)
       grep.stdin.close()
       with contextlib.suppress(subprocess.TimeoutExpired):
-        grep.wait(timeout=5)  # longer if a process begun above writes there
+        grep.wait(timeout=5)  # longer if a process started above writes to it
 
 
 def _flush():
@@ -76,7 +76,7 @@ def _flush():
 def open_first_session():
   """Opens and closes a session; the first one in TensorFlow 2.20 is noisy.
 
-  Call it within `quiet_start`. The session has no GPUs: it would take their
+  Call it within `quiet_start`. The session has no GPUs, as it would take their
   memory.
   """
   with tf.Graph().as_default(), tf.Session(
@@ -84,7 +84,7 @@ def open_first_session():
     session.run(tf.constant(0))
 
 
-@functools.lru_cache(maxsize=None)  # a session each time otherwise
+@functools.lru_cache(maxsize=None)  # or each call would open a session
 def find_gpus():
   """Returns the GPUs that TensorFlow finds; quiet if it is called first."""
   with quiet_start():
@@ -92,7 +92,7 @@ def find_gpus():
     return tf.config.experimental.list_physical_devices("GPU")
 
 
-# TensorFlow's logger, which need not exist yet. A program cannot change what
+# TensorFlow's logger, which may not exist yet. A program cannot change what
 # these modules use, and they run on TensorFlow 1.15 as well as on 2.21.
 logging.getLogger("tensorflow").addFilter(
     lambda record: not _DEPRECATION.match(record.getMessage()))

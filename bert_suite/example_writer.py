@@ -1,7 +1,7 @@
-"""Writes examples fast, and keeps many of them on disk until then.
+"""Writes examples fast, and can keep many of them on disk until then.
 
 `Serializer` makes the bytes of a padded pre-training record, `serialize_ints`
-those of a record of any whole numbers, `RecordWriter` writes them into files in
+those of a record of any whole numbers, `RecordWriter` writes them to files in
 turn, `Spill` holds them until their order is known.
 """
 
@@ -20,7 +20,7 @@ from . import files, model_inputs
 
 
 def encode_varint(number):
-  """Returns the bytes that protocol buffers store an int of 0 or more as."""
+  """Returns the bytes of an int, 0 or more, as a protocol buffer's varint."""
   encoded = bytearray()
   while number >= 128:
     encoded.append(number % 128 + 128)
@@ -30,10 +30,10 @@ def encode_varint(number):
 
 
 class _Varints(dict):
-  """Number to the bytes that protocol buffers store it as, filled on demand."""
+  """From a number to the bytes of its varint, filled on demand."""
 
   def __init__(self, modulus=None):
-    """With a modulus, the remainder of dividing by it is stored."""
+    """With a modulus, a number is reduced by it first."""
     super().__init__()
     self._modulus = modulus
 
@@ -90,8 +90,8 @@ class Serializer:
     Args:
       max_seq_length: int.
       max_predictions_per_seq: int.
-      vocab_range: int. If given, the remainder of dividing an id by it is
-        written, see `corpus.read_text`.
+      vocab_range: int. If given, ids are written modulo this number, see
+        `corpus.read_text`.
     """
     self._max_seq_length = max_seq_length
     self._max_predictions = max_predictions_per_seq
@@ -134,7 +134,7 @@ class Serializer:
 
 
 class RecordWriter:
-  """Writes records into files in turn, whole files or none; logs the first.
+  """Writes records to files in turn, whole files or none; logs the first.
 
   Use it in a `with` statement.
 
@@ -193,16 +193,16 @@ class RecordWriter:
 
 
 class Spill(contextlib.AbstractContextManager):
-  """Records in a file without a name, in any order, 8 bytes of memory each.
+  """Records in an unnamed file, in any order, at 8 bytes of memory each.
 
   Use it in a `with` statement.
 
   Attributes:
-    offsets: array, where in the file records are; iterating follows it.
+    offsets: array of the records' offsets in the file, in reading order.
   """
 
   def __init__(self, path):
-    """Makes the file beside `path`, or among temporary files if that is remote.
+    """Makes the file beside `path`, or in a temporary folder if that is remote.
     """
     folder = None if "://" in path else os.path.dirname(path) or "."
     self._file = tempfile.TemporaryFile(dir=folder)

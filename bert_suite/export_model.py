@@ -1,9 +1,9 @@
-r"""Exports a trained model: a SavedModel or a file of ONNX to serve, a Hub
-module to train on.
+r"""Exports a trained model: a SavedModel or an ONNX file to serve, a Hub module
+to train on.
 
   python export_model.py --model_dir=/tmp/mrpc_output --export_dir=/tmp/exported
 
-exports what was trained in an output directory, which records what it is.
+exports the model in a training's output directory, which records its task.
 
   export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
   python export_model.py --task=features --layers=-2 --pooling=mean \
@@ -12,12 +12,11 @@ exports what was trained in an output directory, which records what it is.
     --vocab_file=$BERT_DIR/vocab.txt --export_dir=/tmp/features \
     --hub_dir=/tmp/module
 
-A program with a Task of its own puts it into `trained_models.TASKS` and calls
-`run` of this module, or `run_with` and a subclass of `Settings` with the task's
-options.
+A program with its own Task adds it to `trained_models.TASKS` and calls `run` of
+this module, or `run_with` and a subclass of `Settings` with the task's options.
 
-Every export makes a new folder in --export_dir or --hub_dir, whose name is a
-number: the version, as TensorFlow Serving counts them.
+Every export makes a new folder in --export_dir or --hub_dir, named by a number:
+the version, as in TensorFlow Serving.
 """
 
 import dataclasses
@@ -79,7 +78,7 @@ def define_flags():
 
 def find_model(settings):
   """Finds the model that the flags name; raises ValueError if there is none."""
-  # Of a file of ONNX only the file computes in another type.
+  # With ONNX, only the exported file computes in another type.
   is_onnx = settings.format == "onnx"
   return trained_models.find(
       settings.model_dir, settings.task, settings.init_checkpoint,
@@ -93,9 +92,9 @@ def find_model(settings):
 
 
 def check_folders(settings):
-  """Raises ValueError if two flags name one folder.
+  """Raises ValueError if two flags name the same folder.
 
-  It would mix versions of two kinds, or exports with a training's files.
+  That would mix versions of two kinds, or exports with a training's files.
   """
   folders = {}
   for name in ("model_dir", "export_dir", "hub_dir"):

@@ -1,4 +1,4 @@
-r"""Writes the vectors that BERT gives the word pieces of texts.
+r"""Writes BERT's vectors of the word pieces of texts.
 
   export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
   python extract_features.py --input_file=sample_text.txt \
@@ -6,9 +6,9 @@ r"""Writes the vectors that BERT gives the word pieces of texts.
     --bert_config_file=$BERT_DIR/bert_config.json \
     --init_checkpoint=$BERT_DIR/bert_model.ckpt --layers=-1,-2,-3,-4
 
-A line of the input is a text, or two, written `text a ||| text b`. Lines are
-read, run and written as a stream, in order, in memory that does not grow with
-their number. --pooling=mean gives one vector per line instead.
+A line of the input is a text, or a pair, written `text a ||| text b`. Lines are
+processed as a stream, in order, in memory that does not grow with their number.
+--pooling=mean gives one vector per line instead.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ _BATCHES_PER_WINDOW = 8
 # halved. The largest batch decides how much memory is needed; without this, one
 # of long lines, somewhere in a long text, would be three times the average.
 _TOKENS_DIVISOR = 4
-# TPUs build the graph anew for each window.
+# TPUs rebuild the graph for each window.
 _BATCHES_PER_TPU_WINDOW = 512
 
 
@@ -138,9 +138,9 @@ def input_fn_builder(features, seq_length):
     seq_length: int. S.
 
   Returns:
-    A function of `params` that returns a `tf.data.Dataset` of batches. Where
-    the number of features is a multiple of the batch size, that is known to
-    the graph, as TPUs want it.
+    A function of `params` that returns a `tf.data.Dataset` of batches. If the
+    number of features is a multiple of the batch size, that size is static, as
+    TPUs require.
   """
   shape = [len(features), seq_length]
   arrays = {"unique_ids": np.array([f.unique_id for f in features], np.int32)}
@@ -164,7 +164,7 @@ def model_fn_builder(bert_config, init_checkpoint, layer_indexes, use_tpu,
     bert_config: BertConfig.
     init_checkpoint: str. Checkpoint of the model.
     layer_indexes: list of int. Layers to predict; 0 is the first, -1 the last.
-    use_tpu: bool. Not used: the estimator that calls it says so.
+    use_tpu: bool. Not used: the estimator decides.
     use_one_hot_embeddings: bool. See `modeling.make_options`.
     pooling: str. "none", or see `pool`.
     options: modeling.Options.
@@ -201,9 +201,9 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
     init_checkpoint: str. Checkpoint of the model.
     layer_indexes: list of int. L layers.
     pooling: str. One of POOLINGS.
-    batch_size: int. Sequences at a time, those of similar lengths; fewer
-      where they are long.
-    options: modeling.Options; a long text has batches of every shape.
+    batch_size: int. Sequences of similar lengths at a time; fewer if they are
+      long.
+    options: modeling.Options; a long file has batches of every shape.
 
   Returns:
     A function of a list of InputFeatures that returns, in their order, a list
@@ -249,7 +249,7 @@ def make_estimator_runner(model_fn, seq_length, batch_size, settings=None):
   Args:
     model_fn: function, from `model_fn_builder`.
     seq_length: int. S, to which sequences are padded.
-    batch_size: int. Sequences at a time; a last batch is filled up.
+    batch_size: int. Sequences at a time; the last batch is filled up.
     settings: Settings. See `training.make_estimator`.
   """
   estimator = training.make_estimator(
@@ -274,8 +274,8 @@ def make_estimator_runner(model_fn, seq_length, batch_size, settings=None):
 def extract(examples, seq_length, tokenizer, compute, window_size):
   """Computes the vectors of a stream of examples.
 
-  Tokenizing, computing and what is done with the results happen at the same
-  time. At most a few windows are in memory.
+  Tokenizing, computing and using the results overlap in time. At most a few
+  windows are in memory.
 
   Args:
     examples: iterable of InputExample.
@@ -371,7 +371,7 @@ def run_with(settings):
           bert_config, settings.init_checkpoint, layer_indexes,
           settings.pooling, settings.batch_size,
           run_settings.serving_options(settings))
-    # An error must end its threads here; they cannot end while Python exits.
+    # After an error, its threads must end here, before Python exits.
     with contextlib.closing(extract(
         check_pairs(
             stream_examples(settings.input_file), bert_config.type_vocab_size),

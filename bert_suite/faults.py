@@ -1,7 +1,7 @@
 """Faults of disk, memory and data: what an exception means, in one line.
 
-Nothing here imports TensorFlow: what knows its errors looks whether it has been
-imported.
+Nothing here imports TensorFlow first: code that handles its errors checks
+whether it has been imported.
 """
 
 import contextvars
@@ -11,7 +11,7 @@ import sys
 
 from . import usage
 
-# The flags of the run, set by `cli.call_here`; of each thread its own.
+# The flags of the run, set by `cli.call_here`, for each thread separately.
 run_flags = contextvars.ContextVar("run_flags", default=None)
 
 
@@ -22,8 +22,8 @@ _LONGEST_LINE = 40000  # the names of all variables of BERT-Large
 def one_line(text):
   """Returns a text as one line that a terminal can show.
 
-  What it tells of a file may be anything: line ends become spaces, other
-  characters that cannot be printed escapes, and too long a text is cut.
+  What it quotes from a file may be anything: line ends become spaces, other
+  unprintable characters become escapes, and a text that is too long is cut.
 
   Args:
     text: str.
@@ -48,8 +48,8 @@ def is_of_tensorflow(error):
 def message_of(error):
   """Returns the message of an exception of Python or TensorFlow.
 
-  Some of its file systems raise errors without a message: their kind is then
-  all that is known.
+  Some of its file systems raise errors without a message: then only their kind
+  is known.
   """
   return getattr(error, "message", None) or str(error) or type(error).__name__
 
@@ -72,21 +72,21 @@ def describe_file(error):
 
 
 def is_for_memory(error):
-  """Returns whether an exception is TensorFlow's for want of memory."""
+  """Returns whether an exception is TensorFlow running out of memory."""
   text = message_of(error)
   return is_of_tensorflow(error) and bool(
       _NO_MEMORY.search(text) and not _FULL.search(text))
 
 
 def describe(error):
-  """Returns one line for a fault of disk or data, None for one of the program.
+  """Returns one line for a fault of disk or data, None for a bug.
 
   Args:
     error: Exception, of Python or of TensorFlow.
   """
   text = message_of(error)
-  # TensorFlow 2 puts a title before the message itself, and where the
-  # operation was made.
+  # TensorFlow 2 puts a title, and where the op was created, before the message
+  # itself.
   lines = re.split(r"(?m)^Node: .*\n", text)[-1].split("\n")
   first_line = next(
       (line for line in lines
@@ -121,8 +121,8 @@ def describe(error):
 
 _FULL = re.compile(".*(No space left|Disk quota|File too large).*")
 
-# How TensorFlow says that memory ran out, and how it says that a library of the
-# GPU did not start, for which that is the usual reason.
+# How TensorFlow says that memory ran out, and that a GPU library did not start,
+# usually for the same reason.
 _NO_MEMORY = re.compile(
     "OOM when allocating|out.of.memory|failed to alloc|"
     "CU(DNN|BLAS)_STATUS_ALLOC_FAILED|Dst tensor is not initialized", re.I)
@@ -131,12 +131,12 @@ _NO_LIBRARY = re.compile(
     "without BLAS support|BLAS x?GEMM launch failed|(DNN|BLAS) library init",
     re.I)
 
-# The flags with which training has the same results in less memory, and with
-# what they do not go.
+# Flags with which training has the same results in less memory, each with a
+# flag that it does not work with.
 _SAVING = [("auto_micro_batch", "use_tpu"),
            ("recompute_grad", "bert_hub_module_handle")]
 
-# The flags that say how much is computed at once, and what asks for it.
+# Flags for how much is computed at once, each with the flag that asks for it.
 _BATCH_SIZES = [
     ("train_batch_size", "do_train"), ("eval_batch_size", "do_eval"),
     ("predict_batch_size", "do_predict"), ("batch_size", "batch_size")]
@@ -182,7 +182,7 @@ def _describe_records(text):
   Args:
     text: str. The message of TensorFlow's error.
   """
-  from . import input_pipeline, optimization  # here, since they have TensorFlow
+  from . import input_pipeline, optimization  # here: they import TensorFlow
 
   # tf.Assert puts each part of its message into brackets.
   found = re.search(r"\[((%s|%s).*)\]" % (
