@@ -69,7 +69,7 @@ def sharing(take_total):
 
 @contextlib.contextmanager
 def building(take_total, reuse):
-  """Makes variables in the current scope, so that they keep their names.
+  """Builds in the current scope, so that variables keep their names.
 
   The session cannot fetch what is built here, so it is kept out of the
   collections of Tensors to fetch.

@@ -36,7 +36,7 @@ class LineFeatures(collections.namedtuple(
   """
 
 
-# Numbers as JSON has them.
+# Numbers in JSON.
 
 # A float32 times 10**6 needs 24 + 14 bits and so is exact in a float64; its
 # nearest whole number, ties to even, is what round(x, 6) finds the long way.
@@ -55,7 +55,7 @@ class JsonNumbers:
 
   def __init__(self):
     wholes = [b"%d." % i for i in range(_MAX_WHOLE)]
-    # With their signs; then signs alone, for a tail that is the whole number.
+    # With their signs; then signs alone, for tails that are complete numbers.
     heads = wholes + [b"-" + whole for whole in wholes] + [b"", b"-"]
     self._next_heads = self._as_words([b", " + head for head in heads])
     self._first_heads = self._as_words([b"\n" + head for head in heads])
@@ -192,7 +192,7 @@ def json_writer(path, layers, is_pooled=False, width=None):
   Args:
     path: str.
     layers: list of int. Numbers of the layers, L.
-    is_pooled: bool. Not used, as for the next: each line shows it.
+    is_pooled: bool. Not used, nor is the next: each line shows it.
     width: int.
 
   Yields:
@@ -231,17 +231,17 @@ def npz_writer(path, layers, is_pooled=False, width=None):
 
   * `values`, float32 [N, W], one vector for each of N lines; or
   * `values`, float32 [tokens of all lines, L, W], `tokens`, str [tokens], and
-    `line_starts`, int64 [N + 1]: line i has those from line_starts[i] up to,
-    but without, line_starts[i + 1].
+    `line_starts`, int64 [N + 1]: line i has those from line_starts[i] to
+    line_starts[i + 1] - 1.
 
-  The file has the sizes of arrays first, which are known only at the end, so
-  the arrays are written to unnamed files first, beside the archive.
+  The archive begins with the sizes of arrays, which are known only at the end,
+  so the arrays are first written to unnamed files beside it.
 
   Args:
     path: str.
     layers: list of int. Numbers of the layers, L.
     is_pooled: bool. Lines have one vector each.
-    width: int. W, of a layer; without it `values` of no line has the shape [0].
+    width: int. W, of a layer; without it, `values` of no lines have shape [0].
 
   Yields:
     The function.
@@ -281,7 +281,7 @@ def npz_writer(path, layers, is_pooled=False, width=None):
 
 
 class _WriteOnly:
-  """A file in which zipfile does not seek, as a GFile for writing cannot."""
+  """A file that zipfile does not seek in, as a GFile for writing cannot."""
 
   def __init__(self, writer):
     self._writer = writer
@@ -300,8 +300,8 @@ class _Spool:
 
     Args:
       spool: a file to keep it in.
-      dtype: str; None where it holds texts.
-      shape: tuple of int. That of one item, if nothing is appended.
+      dtype: str; None for texts.
+      shape: tuple of int. Shape of an item, for when nothing is appended.
     """
     self._spool = spool
     self._dtype, self._shape = dtype, shape
@@ -346,7 +346,7 @@ def record_writer(path, layers, is_pooled=False, width=None):
   Args:
     path: str.
     layers: list of int. Numbers of the layers, L.
-    is_pooled: bool. Not used, as for the next: each line shows it.
+    is_pooled: bool. Not used, nor is the next: each line shows it.
     width: int.
 
   Yields:

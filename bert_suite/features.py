@@ -125,7 +125,7 @@ def serving_task(bert_config, layer_indexes, pooling="none",
 
 
 class FeaturesTask(tasks.Task):
-  """The encoder's own vectors, which is served but not trained."""
+  """The encoder's own vectors, which are served but not trained."""
 
   name = "features"
   options = ("layers", "pooling")
@@ -137,7 +137,7 @@ class FeaturesTask(tasks.Task):
     layers = options.get("layers")
     if layers is None:
       layers = "-1"
-    elif not isinstance(layers, str):  # numbers, as a program has them
+    elif not isinstance(layers, str):  # numbers, from a program
       layers = ",".join(
           map(str, layers if isinstance(layers, (list, tuple)) else [layers]))
     layers = parse_layers(layers, config.num_hidden_layers)

@@ -1,8 +1,8 @@
 """Files: finding them by name, and writing them whole or not at all.
 
 A name is taken literally if there is such a file, then as a pattern, then as a
-list. TensorFlow takes the names of checkpoints and SavedModels for patterns in
-any case; where that matters, `literal` returns another name of the same place.
+list. TensorFlow always takes the names of checkpoints and SavedModels for
+patterns; where that matters, `literal` returns another name for the same place.
 """
 
 import atexit
@@ -100,7 +100,7 @@ def match(pattern):
   try:
     found = _match_parts(pattern)
     if not found and "\\" in pattern:
-      # To TensorFlow it makes the next character an ordinary one.
+      # In TensorFlow it escapes the next character.
       found = sorted(tf.gfile.Glob(pattern))
     return found
   except tf.errors.OpError:  # its folder is not there
@@ -113,7 +113,7 @@ def _match_parts(pattern):
   folder, name = os.path.split(pattern)
   if not name or not has_wildcards(pattern):
     return []
-  name = name.replace("[^", "[!")  # fnmatch's way to write the same
+  name = name.replace("[^", "[!")  # fnmatch's syntax
   # Hidden files are those that are being written.
   return sorted(os.path.join(parent, entry)
                 for parent in (_match_parts(folder) if folder else [""])
@@ -125,8 +125,8 @@ def _match_parts(pattern):
 def split_names(names):
   """Splits names of files to write, separated by commas.
 
-  A comma is taken as part of a name if the file, or else the folder that the
-  name is in, exists by that name.
+  A comma counts as part of a name if a file of that name, or else the folder
+  that it would be in, exists.
 
   Args:
     names: str.
@@ -171,8 +171,8 @@ def literal(prefix):
     when it ends.
 
   Raises:
-    ValueError: the name has wildcards and is remote, so that it can have no
-      link.
+    ValueError: the name has wildcards and is remote, so that it cannot be
+      linked.
   """
   if not has_wildcards(prefix):
     return prefix
@@ -194,7 +194,7 @@ def literal_folder(folder):
   """Returns a name of a folder that TensorFlow takes literally.
 
   Args:
-    folder: str. If it needs a link and does not exist, it is made.
+    folder: str. If it needs a link and does not exist, it is created.
 
   Returns:
     str, see `literal`.
@@ -275,13 +275,13 @@ def find_target(path):
 def check_outputs(inputs, outputs):
   """Raises ValueError if a file to write is one to read, or written twice.
 
-  Local files are compared as such, through symbolic and hard links. Remote
-  files are compared by name.
+  Local files are compared through symbolic and hard links, remote files by
+  name.
 
   Args:
-    inputs: list of (str, str): a flag and a path that it has read; `-` stands
+    inputs: list of (str, str): a flag and a path that is read; `-` stands
       for the standard input. Those whose path is None or empty are ignored.
-    outputs: list of (str, str): a flag and a path that it writes; `-` stands
+    outputs: list of (str, str): a flag and a path that is written; `-` stands
       for the standard output. Those whose path is None or empty are ignored.
   """
   known = {}
@@ -303,7 +303,7 @@ def check_outputs(inputs, outputs):
 
 
 def check_writable(path, flag, makes_folders=False):
-  """Raises ValueError if something cannot be written, before the work is done.
+  """Raises ValueError if a path cannot be written, before the work is done.
 
   Args:
     path: str. A file, or a folder that is new or empty.
@@ -365,9 +365,9 @@ def atomic_path(path):
   So `path` is a whole file or what was there before, never a part of one, even
   after a power cut. After an error the temporary file is removed; one that a
   killed process left behind is removed by the next that writes `path`. Its name
-  begins with a dot, so that patterns do not match it. A link remains one, and
-  the file that it points to is replaced. A device or a pipe, such as /dev/null,
-  is written to directly.
+  begins with a dot, so that patterns do not match it. A link stays a link: the
+  file that it points to is replaced. A device or a pipe, such as /dev/null, is
+  written to directly.
 
   Args:
     path: str. The file to write.
@@ -402,7 +402,7 @@ def write_version(folder, write, names=_MODEL_FILES):
   are left unchanged, and a folder with a number for a name is complete.
 
   Args:
-    folder: str. Where the versions are; made if it does not exist.
+    folder: str. Where the versions are; created if it does not exist.
     write: function of a path that writes a SavedModel, or a Hub module, which
       has the same files, into a folder of that name.
     names: names of files without which it cannot be loaded.
@@ -488,11 +488,11 @@ def sync_folder(path):
     except OSError as error:
       if error.errno in (errno.EIO, errno.ENOSPC):
         raise
-      # Others mean that this file system, or permission, does not allow it.
+      # Other errors mean that the file system or permissions do not allow it.
 
 
 def _place():
-  """Returns 8 characters for the host, or container, of this process.
+  """Returns 8 characters that identify this process's host, or container.
 
   Process ids are unique within it. A container may have the name of its host.
   """
@@ -512,7 +512,7 @@ def _temporary_name(path):
 
 
 def _remove_leftovers(path):
-  """Removes temporary files of `path` that a process which ended has left."""
+  """Removes temporary files of `path` that processes now ended left behind."""
   folder, name = os.path.split(path)
   if "://" in path:
     return

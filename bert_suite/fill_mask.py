@@ -6,11 +6,11 @@ r"""Guesses words for [MASK], and says how likely a text is.
     --bert_config_file=$BERT_DIR/bert_config.json \
     --vocab_file=$BERT_DIR/vocab.txt
 
-Writes a line of JSON for each text. One with [MASK] gets the likeliest word
-pieces of each; one without gets its pseudo-log-likelihood: the sum of the
-logarithms of the probabilities of its word pieces, each guessed from all
-others; one without words gets null. Texts are lines of --input_file too, pairs
-written `text a ||| text b`.
+Writes a line of JSON for each text. A text with [MASK] gets the most likely
+word pieces for each; one without gets its pseudo-log-likelihood: the sum of the
+log-probabilities of its word pieces, each predicted from all others; one
+without words gets null. Texts can also be lines of --input_file, pairs written
+`text a ||| text b`.
 
 Source: Salazar et al., arXiv 1910.14659.
 """
@@ -126,7 +126,7 @@ def answer(model, texts, num_guesses=5, names=None):
     list of dict: "text", and "guesses", for each [MASK] a list of (word piece,
     probability); or "pseudo_log_likelihood", a sum over "pieces", a list of
     (word piece, log probability), and "pseudo_perplexity" of a piece; these two
-    are None where there are no pieces.
+    are None if there are no pieces.
 
   Raises:
     ValueError: see `predictor.Predictor.predict`.
@@ -145,7 +145,7 @@ def answer(model, texts, num_guesses=5, names=None):
 
 
 def _add_up(pieces):
-  """Returns what `answer` does of a text whose pieces have been scored."""
+  """Returns what `answer` says about a text from the scores of its pieces."""
   total = mean = None
   if pieces:
     total = math.fsum(value for _, value in pieces)
@@ -188,7 +188,7 @@ def run_with(settings):
 
 
 def _read_texts(settings):
-  """Yields texts, str or pairs, each after what messages call it."""
+  """Yields (what messages call a text, the text or pair)."""
   if settings.text is not None:
     yield "--text", settings.text
     return

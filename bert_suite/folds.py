@@ -1,4 +1,5 @@
-"""All folds together: each example by the model that was trained without it."""
+"""All folds together: each example predicted by the model trained without it.
+"""
 
 import io
 import os
@@ -23,7 +24,7 @@ def keep(folder, arrays):
   """Keeps the evaluation of a fold.
 
   Args:
-    folder: str. The fold's.
+    folder: str. The fold's folder.
     arrays: dict, see `problem_types.compute_figures`.
   """
   content = io.BytesIO()
@@ -41,8 +42,8 @@ def compute_figures(folders, problem):
     problem: one of the classes of `problem_types`.
 
   Returns:
-    dict from name to float; "examples" is their number. Without those of
-    thresholds, which each fold has for itself.
+    dict from name to float; "examples" is their number. Figures of tuned
+    thresholds are left out, as each fold has its own.
 
   Raises:
     ValueError: an evaluation is missing or cannot be read.
@@ -73,7 +74,7 @@ def report(output_dir, groups, problem):
   """Writes and logs the figures of all folds, and writes their predictions.
 
   Args:
-    output_dir: str. The folds have folders in it.
+    output_dir: str. It holds the folders of the folds.
     groups: dict from the name of a group, such as a seed, to the names of its
       folds.
     problem: one of the classes of `problem_types`.
@@ -107,7 +108,7 @@ def report(output_dir, groups, problem):
 
 
 def _join(writer, output_dir, names):
-  """Writes the rows of the folds' tables as one, with the fold's name."""
+  """Writes the folds' tables as one, each row with its fold's name."""
   for number, name in enumerate(names):
     with tf.gfile.GFile(os.path.join(
         output_dir, name, _FOLD_PREDICTIONS)) as reader:

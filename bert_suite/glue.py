@@ -18,14 +18,14 @@ class GlueProcessor(DataProcessor):
 
   Attributes:
     dev_set: str. Name of the dev set's file, without its ending.
-    test_set: str. The same of the test set.
+    test_set: str. The same for the test set.
     labels: tuple of str, in order.
     texts: tuple of str. Names of the columns with the one or two texts.
     label: str. Name of the column with the label.
     positions: dict from the name of a column to its index in files whose header
-      calls it something else; empty where there is no such file.
+      calls it something else; empty if there is no such file.
     skips_short_rows: bool. Leaves out rows with too few columns, with a
-      warning, but for the test set, where each row needs an answer.
+      warning, except in the test set, where each row needs an answer.
   """
 
   dev_set = "dev"
@@ -102,13 +102,13 @@ class ColaProcessor(GlueProcessor):
 
 
 class Sst2Processor(GlueProcessor):
-  """SST-2: is what the sentence says of a film positive?"""
+  """SST-2: is the sentence, about a film, positive?"""
 
   texts = ("sentence",)
 
 
 class MrpcProcessor(GlueProcessor):
-  """MRPC: do both sentences say the same?"""
+  """MRPC: do both sentences mean the same?"""
 
   texts = ("#1 String", "#2 String")
   label = "Quality"
@@ -149,9 +149,9 @@ class MnliProcessor(GlueProcessor):
 
 
 class MnliMismatchedProcessor(MnliProcessor):
-  """MultiNLI, mismatched: dev and test sets are of other genres than train."""
+  """MultiNLI, mismatched: dev and test sets of other genres than train."""
 
-  recorded_name = "mnli"  # a model of which it evaluates
+  recorded_name = "mnli"  # whose models it evaluates
   dev_set = "dev_mismatched"
   test_set = "test_mismatched"
 
@@ -194,7 +194,7 @@ class RteProcessor(GlueProcessor):
 
 
 class WnliProcessor(GlueProcessor):
-  """WNLI: is the second sentence, where a pronoun is replaced, true?"""
+  """WNLI: is the second sentence, with a pronoun replaced, true?"""
 
 
 class XnliProcessor(DataProcessor):

@@ -1,8 +1,8 @@
-"""Reads files that may be gzip, as their first bytes show, not their names.
+"""Reads files that may be gzip, as told by their first bytes, not their names.
 
-Refuses those that are read at once and are too large for what they should be.
+A file that is read at once is refused if it is too large for what it should be.
 
-Knows nothing of TensorFlow, as `squad.reader` does not.
+Does not import TensorFlow, and neither does `squad.reader`.
 """
 
 import gzip
@@ -10,19 +10,19 @@ import io
 import os
 import zlib
 
-# The third byte is the only method that there is. No UTF-8 text begins with
+# The third byte is the only compression method. No UTF-8 text begins with
 # these, and no file of records either, unless its first record has 560 KB.
 _MAGIC = b"\x1f\x8b\x08"
 _BUFFER_BYTES = 2 ** 16
-_BLOCK_BYTES = 2 ** 20  # what is read at once, where it may be too much
+_BLOCK_BYTES = 2 ** 20  # to read at a time if the file may be too large
 
 
 def is_gzip(reader):
   """Returns whether a file is gzip.
 
   Args:
-    reader: binary file at its beginning, where it stays: one that has `peek`,
-      as a pipe must, or `seek`.
+    reader: binary file at its beginning, where it stays. It has `seek`, or, as
+      a pipe must, `peek`.
   """
   if hasattr(reader, "peek"):
     return reader.peek(len(_MAGIC))[:len(_MAGIC)] == _MAGIC
@@ -34,8 +34,8 @@ def is_gzip(reader):
 def unpacked(reader, name):
   """Returns an io.BufferedReader of what a file holds, unpacked if it is gzip.
 
-  Its lines end at "\\n" alone, which those of `tf.gfile.GFile` do not: that
-  drops carriage returns.
+  Its lines end at "\\n" alone, unlike those of `tf.gfile.GFile`, which drops
+  carriage returns.
 
   Args:
     reader: binary file at its beginning, see `is_gzip`.
@@ -86,11 +86,11 @@ def read(reader, name, limit):
 
 
 class _Raw(io.RawIOBase):
-  """What `io.BufferedReader` wants, of any reader."""
+  """Any reader in the form that `io.BufferedReader` needs."""
 
   def __init__(self, reader, name):
     super().__init__()
-    # On a pipe, `read` would wait until as much is there as asked for.
+    # On a pipe, `read` would wait for as many bytes as it is asked for.
     self._read = getattr(reader, "read1", reader.read)
     self._is_gzip = isinstance(reader, gzip.GzipFile)
     self._name = name

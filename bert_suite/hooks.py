@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from . import progress, xla
 
-# The least number of points that TensorBoard gets from a training.
+# The minimum number of points that TensorBoard gets from a training.
 _MIN_POINTS = 20
 
 _STEP = "step_after_run"
@@ -132,7 +132,7 @@ class QuietStepHook(tf.train.SessionRunHook):
     """Makes the hook.
 
     Args:
-      stack: contextlib.ExitStack, to be closed where the step is interrupted.
+      stack: contextlib.ExitStack, to be closed if the step is interrupted.
     """
     self._stack, self._started = stack, False
 
@@ -148,8 +148,8 @@ class QuietStepHook(tf.train.SessionRunHook):
 class CompilationHook(tf.train.SessionRunHook):
   """Logs how many sizes a training compiled programs for, and how long it took.
 
-  Steps that meet a size for the first time wait for the compiler; what they
-  take longer than the others is its time.
+  Steps that meet a size for the first time wait for the compiler; its time is
+  what they take longer than the others.
   """
 
   def begin(self):
@@ -220,7 +220,7 @@ class StartHook(tf.train.SessionRunHook):
 
 
 class EvaluateHook(tf.train.SessionRunHook):
-  """Saves a checkpoint and evaluates it now and then, except at the end."""
+  """Saves and evaluates a checkpoint now and then, except at the end."""
 
   def __init__(self, evaluate, model_dir, next_evaluation, num_train_steps,
                agree=None):
@@ -232,8 +232,8 @@ class EvaluateHook(tf.train.SessionRunHook):
       model_dir: str. Folder of the checkpoints.
       next_evaluation: function of a step that returns the next one to evaluate.
       num_train_steps: int. Steps of the whole training.
-      agree: function of the session and whether to stop that tells that to
-        other processes; None without any.
+      agree: function of the session and whether to stop that tells the other
+        processes; None if there are none.
     """
     self._evaluate, self._agree = evaluate, agree
     self._path = os.path.join(model_dir, "model.ckpt")
@@ -277,16 +277,16 @@ class SavingListener(tf.train.CheckpointSaverListener):
 class StopHook(tf.train.SessionRunHook):
   """Ends the training after the current step when a signal asks for it.
 
-  The Estimator then saves a checkpoint, as it does at every end. A second
+  The Estimator then saves a checkpoint, as it always does at the end. A second
   signal stops at once, as does one before the first step: nothing is lost then,
-  and TensorFlow may be waiting for another machine, where no handler of Python
-  is called. Signals come from Ctrl-C, or are the SIGTERM of a machine that is
+  and TensorFlow may be waiting for another machine, so that Python cannot call
+  a handler. Signals come from Ctrl-C, or are the SIGTERM of a machine that is
   about to be taken away.
   """
 
   def __init__(self):
-    self.step = None  # where a signal stopped it
-    self.asked = False  # whether there was one
+    self.step = None  # where a signal stopped the training
+    self.asked = False  # whether there was a signal
     self._numbers = ()
 
   @contextlib.contextmanager

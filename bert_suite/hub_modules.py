@@ -1,7 +1,7 @@
 """TF1 Hub modules: BERT encoders that `run_classifier_with_tfhub.py` reads.
 
-Needs `hub.Module`, which TensorFlow has up to 2.15 and tensorflow-hub up to
-0.15.
+Needs `hub.Module`, which works up to TensorFlow 2.15 and exists up to
+tensorflow-hub 0.15.
 """
 
 import os
@@ -15,7 +15,7 @@ from . import checkpoint_fit, checkpoints, cli, files, modeling, serving
 
 
 def import_hub(alternative="export a SavedModel only, without --hub_dir"):
-  """Imports tensorflow-hub; raises ValueError where it has no `hub.Module`.
+  """Imports tensorflow-hub; raises ValueError if it has no `hub.Module`.
 
   Args:
     alternative: str. What to do without it, for the message.
@@ -35,7 +35,7 @@ def import_hub(alternative="export a SavedModel only, without --hub_dir"):
 
 
 def check_module(handle):
-  """Raises ValueError if a folder is no Hub module; says what to give.
+  """Raises ValueError if a folder is not a Hub module; says what to give.
 
   Args:
     handle: str. Folder or address of a module; only folders are looked at.
@@ -69,8 +69,8 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
   It has the signatures `tokens`, from input_ids, input_mask and segment_ids,
   int32 [B, S], to pooled_output, float32 [B, W], and sequence_output, float32
   [B, S, W]; and `tokenization_info`, with vocab_file and do_lower_case, and
-  with strip_accents where that is not None. The graph with the tag "train" has
-  dropout, the one without tags has none.
+  with strip_accents if that is not None. The graph with the tag "train" has
+  dropout, the one without tags does not.
 
   Args:
     bert_config: BertConfig.
@@ -95,7 +95,7 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
     def module_fn(is_training):
       inputs = {name: tf.placeholder(tf.int32, [None, None], name)
                 for name in serving.SEQUENCE_INPUTS}
-      # With padding: its gradients are TensorFlow's, which any program that
+      # With padding: this uses TensorFlow's gradients, which any program that
       # trains the module has.
       model = modeling.BertModel(
           bert_config, is_training, inputs["input_ids"], inputs["input_mask"],
@@ -114,7 +114,7 @@ def export_module(bert_config, checkpoint, vocab_file, do_lower_case, hub_dir,
         (set(), {"is_training": False}), ({"train"}, {"is_training": True})])
 
   with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
-    # Assets keep the names of their files, and vocabularies have many.
+    # Assets keep the names of their files, and those of vocabularies vary.
     vocab_copy = os.path.join(folder, serving.VOCAB_FILE)
     tf.gfile.Copy(vocab_file, vocab_copy)
     module = hub.Module(make_spec(vocab_copy), trainable=True)

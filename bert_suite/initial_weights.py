@@ -1,4 +1,4 @@
-"""Starting a model's weights from a checkpoint, and what is said about it."""
+"""Starts a model's weights from a checkpoint, and logs which."""
 
 import os
 import re
@@ -22,10 +22,10 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
     must_have_all: bool. Every variable must be in the checkpoint.
     head: names of variables. See `checkpoint_fit.find_new_head`, as for the
       next.
-    init_head: str. Ignored where the checkpoint must have everything.
-    fresh: str. Regular expression that the names of variables begin with which
-      start from new values although the checkpoint has them; None for none.
-      Ignored where it must have everything.
+    init_head: str. Ignored if the checkpoint must have everything.
+    fresh: str. Regular expression. Variables whose names begin with a match
+      start from new values even if the checkpoint has them; None for none.
+      Ignored if the checkpoint must have everything.
 
   Returns:
     None, or the `scaffold_fn` that TPUs need.
@@ -73,7 +73,7 @@ def initialize_from_checkpoint(init_checkpoint, use_tpu=False,
 
 
 def _log_variables(variables, found, init_checkpoint):
-  """Logs how many variables there are, and as DEBUG each of them.
+  """Logs how many variables there are, and each of them as DEBUG.
 
   Args:
     variables: list of variables.
@@ -103,10 +103,10 @@ def _show_count(number):
 
 
 def warn_of_random_weights(variables, found, checkpoint):
-  """Warns of variables that a checkpoint should have and lacks.
+  """Warns of variables that a checkpoint should have but lacks.
 
-  A new head is no surprise; an encoder that is there only in part is, for
-  example with more layers in the config than in the checkpoint.
+  A new head is expected; an encoder of which parts are missing is not, as when
+  the config has more layers than the checkpoint.
   """
   scopes = {name.split("/")[0] for name in found}
   missing = [v.op.name for v in variables if v.op.name not in found and

@@ -18,13 +18,13 @@ from . import files, gzip_files, model_inputs, record_order
 
 
 def create_int_feature(values):
-  """Makes an int64 `tf.train.Feature` of a list of int."""
+  """Makes an int64 `tf.train.Feature` from a list of int."""
   return tf.train.Feature(
       int64_list=tf.train.Int64List(value=[int(v) for v in values]))
 
 
 def create_float_feature(values):
-  """Makes a float `tf.train.Feature` of a list of float."""
+  """Makes a float `tf.train.Feature` from a list of float."""
   return tf.train.Feature(
       float_list=tf.train.FloatList(value=[float(v) for v in values]))
 
@@ -56,8 +56,8 @@ def write_examples(path, examples):
   with files.atomic_path(path) as temporary:
     with tf.python_io.TFRecordWriter(temporary) as writer:
       for features in examples:
-        # Else each process may write the names in another order, and files
-        # of the same examples would differ.
+        # Otherwise each process may write the names in a different order, and
+        # files of the same examples would differ.
         writer.write(make_example(features).SerializeToString(
             deterministic=True))
         count += 1
@@ -114,9 +114,9 @@ def make_input_fn(input_files, name_to_features, is_training,
     drop_remainder: bool. Drops a last batch that is not full (TPUs need one
       size).
     shuffle_buffer_size: int. Records that shuffling chooses from.
-    num_skipped: int. Examples that training has already used, so that it
-      resumes in the data too. Without `order`, those that were left in the
-      shuffle buffer are skipped as well.
+    num_skipped: int. Examples that training has already used, so that it also
+      resumes in the data. Without `order`, those that were left in the shuffle
+      buffer are skipped as well.
     num_parallel_files: int. With more than one, training reads N files at a
       time, in a random order that differs each time through.
     file_seed: int. The seed of those orders, which has to be the same when
@@ -124,18 +124,18 @@ def make_input_fn(input_files, name_to_features, is_training,
     repeat: bool. Repeats without end; None for `is_training`.
     limits: dict from name to int. Values of a batch must be at least 0 and less
       than this, or the run stops with a message that begins with BAD_RECORDS.
-    order: training_state.State, or what else has a `seed` and a `group_size`.
-      Training reads in their order, see `record_order`, in this process; see
-      `can_be_ordered`. None for TensorFlow's shuffling.
-    by_length: bool. Records of similar lengths come together, in batches of
-      about as many tokens, see `model_inputs.most_tokens`; and with each its
-      place in the files, int64 [B], "place". For models that compute no
-      padding, and `in_order`.
+    order: training_state.State, or another object with a `seed` and a
+      `group_size`. Training reads in the order that they give, see
+      `record_order`, in this process; see `can_be_ordered`. None for
+      TensorFlow's shuffling.
+    by_length: bool. Batches records of similar lengths, with about equal
+      numbers of tokens (see `model_inputs.most_tokens`), and adds each record's
+      place in the files, "place", int64 [B]. For models that skip padding, and
+      `in_order`.
 
   Returns:
-    A function of `params`, whose "batch_size" it uses, and with `order` a
-    Share, "share", that returns a `tf.data.Dataset` of the dicts of
-    `decode_batch`.
+    A function of `params` that returns a `tf.data.Dataset` of the dicts of
+    `decode_batch`. It uses "batch_size" and, with `order`, "share", a Share.
   """
   def decode(records):
     return check_limits(decode_batch(records, name_to_features), limits or {})
@@ -165,7 +165,7 @@ def make_input_fn(input_files, name_to_features, is_training,
   return input_fn
 
 
-# Batches of full length whose records are sorted at once.
+# Full batches whose records are sorted together.
 _BATCHES_TO_SORT = 64
 
 
@@ -175,7 +175,7 @@ def _batches_by_length(dataset, batch_size, decode):
   Args:
     dataset: of records.
     batch_size: int.
-    decode: function of a batch of records that returns the dict of it.
+    decode: function of a batch of records that returns its dict.
   """
   size = _BATCHES_TO_SORT * batch_size
 
@@ -204,10 +204,10 @@ def _batches_by_length(dataset, batch_size, decode):
 
 
 def in_order(results):
-  """Puts results of `make_input_fn`'s batches by length in order again.
+  """Restores the order of results of `make_input_fn`'s batches by length.
 
   Args:
-    results: iterable of dict with "place", which it takes out.
+    results: iterable of dict with "place", which is removed.
 
   Yields:
     The results, in the order of the files.
@@ -231,7 +231,7 @@ class Share(collections.namedtuple("Share", "num_parts num_workers worker")):
 
   Attributes:
     num_parts: int. Parts of a batch, see `accumulation`.
-    num_workers: int. Processes that share out each part, evenly.
+    num_workers: int. Processes that share each part evenly.
     worker: int. Number of this process.
   """
 
@@ -302,12 +302,12 @@ def check_limits(batch, limits):
 
 
 def end_after(input_fn, num_batches, num_together):
-  """Ends the input of an `input_fn` that several devices share out.
+  """Ends the input of an `input_fn` whose batches several devices share.
 
   Args:
     input_fn: function of `params`, as `make_input_fn` returns it.
-    num_batches: int. Batches of a device to end after.
-    num_together: int. How many of those make one of `params`.
+    num_batches: int. Batches, each for one device, to end after.
+    num_together: int. How many of those make a batch of `params`.
 
   Returns:
     A function of `params` that returns a `tf.data.Dataset`.
@@ -364,8 +364,8 @@ def in_background(items, size, stop, waits_for_end=False):
     size: int. Number of items that may wait to be taken.
     stop: threading.Event. Set after an error, or when the caller stops taking
       items; all threads that share it then end.
-    waits_for_end: bool. Ends only after the thread has, which is in TensorFlow
-      and must not be there when Python exits.
+    waits_for_end: bool. Ends only after the thread has ended, since it runs
+      TensorFlow, which it must not do when Python exits.
 
   Yields:
     The items, in order. An exception of the iterable is raised here.

@@ -1,18 +1,17 @@
-"""Dense layers in 8-bit integers, for answers on a CPU.
+"""Dense layers in 8-bit integers, for inference on a CPU.
 
-A kernel's columns are rounded to -127..127 once, each with a scale of its own.
-The rows that come in, one for each word piece, are rounded to 0..255, each with
-the scale of the moment. The sums are exact, so all that is lost is the
-rounding. One scale for all rows of a batch is a little faster, but on MRPC it
-changed the logits three times as much: some pieces have values far beyond the
-others'.
+A kernel's columns are rounded to -127..127 once, each with its own scale. The
+rows of the input, one for each word piece, are rounded to 0..255, each with a
+scale computed on the fly. The sums are exact, so rounding is the only loss. One
+scale for all rows of a batch is a little faster, but on MRPC it changed the
+logits three times as much: some pieces have values far beyond the others'.
 
-oneDNN computes the sums, in QuantizedMatMulWithBiasAndDequantize, the one
-operation of stock releases that takes uint8 and int8 and gives float32. It
-knows one scale for the kernel and one for what comes in, and where the range of
-that does not begin at zero it makes up for it wrongly (seen with 2.15 and
-2.20). Here it is told ranges that make it a plain product of integers, and the
-scales are applied outside.
+oneDNN computes the sums, in QuantizedMatMulWithBiasAndDequantize, the only
+operation of stock releases that takes uint8 and int8 and returns float32. It
+takes one scale for the kernel and one for the input, and compensates wrongly
+for an input range that does not begin at zero (seen with 2.15 and 2.20). Here
+it is given ranges that make it a plain product of integers, and the scales are
+applied outside.
 """
 
 import functools
@@ -23,7 +22,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 LARGEST = 127.0
-TINY = 1e-30  # the scale of what is all zeros
+TINY = 1e-30  # the scale of all zeros
 _KERNELS = "kernels_as_int8"  # collection
 
 
@@ -34,8 +33,8 @@ def quantize(kernel):
     kernel: float32 [in, out].
 
   Returns:
-    int8 [in, out]; the scales, float32 [out], that bring it back; and the sums
-    of the integers over `in`, float32 [out].
+    int8 [in, out]; the scales, float32 [out], to multiply it by to undo that;
+    and the sums of the integers over `in`, float32 [out].
   """
   scales = tf.reduce_max(tf.abs(kernel), axis=0) / LARGEST + TINY
   integers = tf.round(kernel / scales)
@@ -45,8 +44,8 @@ def quantize(kernel):
 def dense(x, kernel, bias):
   """Returns `x @ kernel + bias`, computed in integers.
 
-  The integers are local variables beside the kernel, so they are made of it
-  when local variables are initialized, after a checkpoint has been restored.
+  The integers are local variables beside the kernel, so they are computed from
+  it when local variables are initialized, after a checkpoint has been restored.
 
   Args:
     x: float32 [rows, in].
@@ -73,7 +72,7 @@ def variables_to_save():
 
 
 def multiply(x, integers, scales, sums, bias):
-  """Rounds what comes in and multiplies it with what `quantize` made.
+  """Rounds the input and multiplies it with a kernel from `quantize`.
 
   Args:
     x: float32 [rows, in].
@@ -89,8 +88,8 @@ def multiply(x, integers, scales, sums, bias):
   largest = tf.reduce_max(x, axis=1, keepdims=True)  # [rows, 1]
   least = tf.reduce_min(x, axis=1, keepdims=True)  # [rows, 1]
   if num_in > num_out:
-    # After a GELU, whose values go far up but hardly down: the whole of the
-    # range counts. What it costs is by the output, which is the smaller.
+    # After a GELU, whose values go far up but hardly down: use the whole range.
+    # The extra cost depends on the size of the output, here the smaller one.
     least = tf.minimum(least, 0.0)
     steps = (largest - least) / 255 + TINY
     product = _multiply_integers(

@@ -1,4 +1,4 @@
-"""Reads small files whole, and JSON files that may come from anyone."""
+"""Reads small files whole, and JSON files from untrusted sources."""
 
 import json
 
@@ -27,7 +27,7 @@ def read_small(path):
 
 
 def read(path):
-  """Returns what a JSON file holds, of those that `read_small` reads.
+  """Returns the value in a JSON file that is not too large for `read_small`.
 
   Raises:
     ValueError: it is not JSON; or nested so deeply that handling it may fail.

@@ -1,4 +1,4 @@
-"""Reads a JSON file that is too large for memory, an element at a time."""
+"""Reads a JSON file that is too large for memory, one element at a time."""
 
 import codecs
 import json
@@ -17,16 +17,16 @@ _AFTER_VALUE = frozenset(" \t\n\r,:]}")
 
 
 def iterate_list(path, name, others=None):
-  """Goes through a list that the object of a JSON file has under a name.
+  """Iterates over a list that the object in a JSON file has under a name.
 
   Args:
     path: str. UTF-8, plain or gzip.
     name: str.
-    others: dict from other names, which files of another kind have, to what
-      such a file is, for the message.
+    others: dict from a name that other kinds of files have to what such a file
+      is, for the message.
 
   Yields:
-    The list's elements, whatever they are. What follows the list is not read.
+    The list's elements, of any type. What follows the list is not read.
 
   Raises:
     ValueError: it cannot be read, is not such a JSON file or is damaged, or an
@@ -77,7 +77,7 @@ class _Window:
         self._take(",", "a comma, or the end of the list")
 
   def _take(self, char, expected):
-    """Moves behind a character that must be next."""
+    """Moves past a character that must be next."""
     if self._peek() != char:
       raise self._error("found %s, expected %s" % (self._next(), expected))
     self._at += 1
@@ -96,12 +96,12 @@ class _Window:
       self._read()
 
   def _value(self):
-    """Returns the JSON value at this place and moves behind it."""
+    """Returns the JSON value at this place and moves past it."""
     self._peek()
     while True:
       try:
         value, end = json.JSONDecoder().raw_decode(self._text, self._at)
-        # In "1.", a number may go on.
+        # A number such as "1." may go on.
         if self._is_at_end or self._text[end:end + 1] in _AFTER_VALUE:
           self._at = end
           return value
@@ -117,7 +117,7 @@ class _Window:
       self._read()
 
   def _read(self):
-    """Reads a block, or as much as there is in the window, if that is more."""
+    """Reads a block, or as much as the window holds if that is more."""
     data = self._reader.read(max(_BLOCK_BYTES, len(self._text) - self._at))
     try:
       more = self._decoder.decode(data, not data)

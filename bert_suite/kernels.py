@@ -35,9 +35,8 @@ def gradients_by_hand(by_hand=True):
   """Builds with the gradients of this module, not those TensorFlow derives.
 
   A graph only names its gradient functions, and only the process that built it
-  knows them. So outside this context there are none: such a graph can be
-  written to a file and trained by programs without this module, as a Hub module
-  is.
+  knows them. So they are used in this context only: any other graph can be
+  saved and trained by programs without this module, as a Hub module is.
   """
   before = has_gradients_by_hand()
   _local.by_hand = by_hand
@@ -61,8 +60,8 @@ def computing_in(dtype):
   """Builds with the products of `matmul` in a data type.
 
   Args:
-    dtype: str or tf.DType. float32, bfloat16 or float16; or int8, in which only
-      dense layers are computed, see `int8`, and the rest in float32.
+    dtype: str or tf.DType. float32, bfloat16 or float16; or int8, which applies
+      to dense layers only, see `int8`, and leaves the rest in float32.
   """
   before = getattr(_local, "dtype", tf.float32)
   _local.dtype = (
@@ -103,7 +102,7 @@ def matmul(a, b, dtype=None, **transposed):
   Args:
     a: float32 Tensor.
     b: float32 Tensor.
-    dtype: tf.DType. Instead of that of `computing_in`.
+    dtype: tf.DType. Overrides that of `computing_in`.
     **transposed: `transpose_a` and `transpose_b` of `tf.matmul`.
 
   Returns:
@@ -125,7 +124,7 @@ def custom_gradient(function):
   Args:
     function: function of Tensors that returns a Tensor or a list of them, and a
       function that takes the gradients of the loss with respect to those and
-      returns the ones with respect to its arguments; None where there is none.
+      returns those with respect to its arguments; None for no gradient.
 
   Returns:
     A function of the same Tensors that returns the Tensor or the list.

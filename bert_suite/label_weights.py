@@ -1,4 +1,4 @@
-"""Weights of labels in the loss of training: what --class_weights asks for."""
+"""Weights of labels in the training loss: what --class_weights asks for."""
 
 import collections
 import math
@@ -41,7 +41,7 @@ def _weight_of(part):
 
 
 def _parse(text, labels):
-  """Returns the weights, list of float, that label:weight with commas gives."""
+  """Returns the weights, list of float, in a list of label:weight."""
   weights, parts = {}, []
   for piece in text.split(","):
     if parts and math.isnan(_weight_of(parts[-1])):
@@ -75,7 +75,7 @@ def _parse(text, labels):
 
 
 def find(class_weights, labels, problem, examples):
-  """Returns the weights of labels in the loss of training, and logs them.
+  """Returns the weights of labels in the training loss, and logs them.
 
   Args:
     class_weights: str, or None. See `balanced` for "balanced".
@@ -100,8 +100,8 @@ def find(class_weights, labels, problem, examples):
 def balanced(labels, problem, found):
   """Returns weights that make up for how often each label occurs.
 
-  Of N examples with one of L labels each, a label that occurs n times has the
-  weight N / (L * n), as scikit-learn's "balanced". Where examples have several
+  With N examples and one of L labels each, a label that occurs n times has the
+  weight N / (L * n), as in scikit-learn's "balanced". If examples have several
   labels it is (N - n) / n, so that having it counts as much as not having it.
 
   Args:

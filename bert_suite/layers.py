@@ -47,8 +47,8 @@ def dropout(input_tensor, dropout_prob, packed=False):
   Args:
     input_tensor: float Tensor of any shape.
     dropout_prob: float or None. Probability of *dropping* a value.
-    packed: bool. Draws bits rather than numbers, which is cheaper, as does a
-      training whose random numbers follow from its seed and step. TPUs, where
+    packed: bool. Draws bits rather than numbers, which is cheaper; so does a
+      training that derives random numbers from its seed and step. TPUs, where
       tokens are never packed, have no such generator.
 
   Returns:
@@ -117,7 +117,7 @@ def dense(input_tensor, size, activation=None, initializer=None, name="dense"):
 
 def dense_layer_2d(input_tensor, output_size, initializer, activation,
                    name=None):
-  """A `dense` layer of [B, F, W]; the PyPI release has it by this name.
+  """A `dense` layer of [B, F, W], as the PyPI release calls it.
 
   Args:
     input_tensor: float Tensor [B, F, W].
@@ -238,8 +238,8 @@ def embedding_postprocessor(
         output += tf.slice(table, [0, 0], [shape[1], -1])  # [S, W]
     else:
       # With two-column indices the gradient of gather_nd is one dense table.
-      # That of tf.gather would be rows not yet summed, each of which would
-      # count on its own in the global norm that gradients are clipped by.
+      # That of tf.gather would be rows not yet summed, each of which would be
+      # counted separately in the global norm for clipping.
       cells = tf.stack([tf.zeros_like(position_ids), position_ids], axis=1)
       output += tf.gather_nd(table[tf.newaxis], cells)  # [R, W]
 
@@ -367,7 +367,7 @@ def make_padded_layer(attention_mask, sizes, finish, attend):
   def build(hidden, attention_mask=None):
     batch_size, seq_length = sizes
     if xla.is_inside() and attention_mask is not None:
-      # A program may use no Tensor but its own.
+      # A program may only use its own Tensors.
       batch_size, _, seq_length = get_shape_list(attention_mask)
     with tf.variable_scope("attention/self"):
       attention = attend(
@@ -393,7 +393,7 @@ def finish_layer(attention, hidden, intermediate_size, activation,
     attention: float32 [rows, W]. The output of the self-attention.
     hidden: float32 [rows, W]. The input of the layer.
     intermediate_size: int. Width between the two feed-forward matrices.
-    activation: function, applied there.
+    activation: function, applied between them.
     dropout_prob: float. Dropout of both sublayers' outputs.
     initializer: initializer of the kernels.
     packed: bool. The rows are packed tokens.

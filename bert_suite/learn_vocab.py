@@ -4,7 +4,7 @@ r"""Learns a vocabulary from text, or gives a model's vocabulary more words.
     --vocab_size=30000
 
 The entries are those that published vocabularies begin with, the characters of
-the text, and word pieces, learnt from how often the text has each word.
+the text, and word pieces, learnt from how often each word occurs in the text.
 
   export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
   python learn_vocab.py --extend=append --input_file=domain.txt \
@@ -12,8 +12,8 @@ the text, and word pieces, learnt from how often the text has each word.
     --bert_config_file=$BERT_DIR/bert_config.json \
     --init_checkpoint=$BERT_DIR/bert_model.ckpt --output_dir=/tmp/domain_bert
 
-Words that the vocabulary splits become entries of it, the most frequent first,
-or those of --words_file do. The folder then has all three files of the model.
+Words that the vocabulary splits, the text's most frequent or --words_file's,
+become entries of it. The folder then has all three files of the model.
 
 Source: Wu et al., arXiv 1609.08144, section 4.1 (word pieces); Sennrich et al.,
 arXiv 1508.07909 (how they are learnt).
@@ -37,7 +37,7 @@ FLAGS = flags.FLAGS
 
 EXTENSIONS = ("unused", "append")
 
-_NUM_WORDS = 1000  # that --extend adds if not told otherwise
+_NUM_WORDS = 1000  # that --extend adds by default
 
 
 @dataclasses.dataclass
@@ -99,7 +99,7 @@ def count_words(settings, patterns, flag, tokenizer):
   Args:
     settings: Settings.
     patterns: str. Names of files.
-    flag: str. Where they are from.
+    flag: str. The flag that they are from.
     tokenizer: BasicTokenizer.
 
   Returns:
@@ -208,7 +208,7 @@ def extend(settings):
 
 
 def _refuse(settings, instead, names):
-  """Raises UserError if settings are given that another use of this has."""
+  """Raises UserError if settings are given that belong to another use."""
   given = ["--" + name for name in names
            if getattr(settings, name) not in (None, "")]
   if given:
@@ -315,7 +315,7 @@ def _log_skipped(given, words, vocab, path):
   Args:
     given: list of str. The words of the file.
     words: list of str. Those of them that are added.
-    vocab: dict whose keys are the entries there are.
+    vocab: dict whose keys are the existing entries.
     path: str. The file.
   """
   skipped = [word for word in given if word not in set(words)]
@@ -337,7 +337,7 @@ def _read_compared(settings):
   """Returns (name, list of str) of each of --compare_vocab_file.
 
   Raises:
-    ValueError: one cannot be read, or there is no --heldout_file.
+    ValueError: one cannot be read, or a file of texts is missing.
   """
   return [(path, vocab_files.read_tokens(path))
           for flag, path in _texts_read(settings)

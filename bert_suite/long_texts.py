@@ -27,7 +27,7 @@ MODES = ("truncate", "head_tail", "windows")
 POOLINGS = ("mean", "max")
 # The names of the settings of `LongTexts`, in scripts and in run.json.
 SETTINGS = ("long_text", "window_stride", "window_pooling")
-# The feature of records that says which example a window is of.
+# The feature of records that says which example a window belongs to.
 INDEX = "example_index"
 
 # Of the 510 word pieces that BERT reads of a single text, the first 128 and the
@@ -42,13 +42,13 @@ class LongTexts(collections.namedtuple(
   Attributes:
     long_text: str. One of MODES.
     window_stride: int. Word pieces from the start of a window to that of the
-      next; None where there are no windows to make.
+      next; None if there are no windows to make.
     window_pooling: str. One of POOLINGS.
   """
 
   @classmethod
   def of(cls, values, max_seq_length=None):
-    """Makes it from settings.
+    """Makes a LongTexts from settings.
 
     Args:
       values: dict from SETTINGS, among others, to their values; None, or left
@@ -93,7 +93,7 @@ class LongTexts(collections.namedtuple(
               self.window_stride, largest, max_seq_length))
 
   def check_device(self, settings, splits):
-    """Raises ValueError where windows cannot be pooled.
+    """Raises ValueError if windows cannot be pooled.
 
     Args:
       settings: Settings of a script.
@@ -152,8 +152,8 @@ def head_and_tail(tokens, length):
     length: int. Largest length of what stays.
 
   Returns:
-    list. All tokens if they fit; else the first 128 of 510, or the same share
-    of `length` up to 128, and the last ones.
+    list. All tokens if they fit; else the first ones, 128 / 510 of `length` but
+    at most 128, and the last ones.
   """
   if len(tokens) <= length:
     return tokens
@@ -164,19 +164,19 @@ def head_and_tail(tokens, length):
 def make_windows(tokens_a, tokens_b, room, stride):
   """Cuts a text, or the longer one of a pair, into overlapping windows.
 
-  The shorter text of a pair stands in every window. It is cut to half the room,
-  rounded down, where it is longer.
+  The shorter text of a pair is in every window, cut to at most half the room,
+  rounded down.
 
   Args:
     tokens_a: list of str.
     tokens_b: list of str, empty for a single text.
     room: int. Word pieces that fit, fewer than there are.
-    stride: int. Word pieces from one start to the next; all that a window holds
-      where that is less, so that none is left out.
+    stride: int. Word pieces from one start to the next, but never more than a
+      window holds, so that none is left out.
 
   Returns:
     list of (list of str, list of str). All windows are full: the last one ends
-    with the text, nearer to the one before.
+    with the text and may overlap the one before by more.
   """
   a_is_longer = len(tokens_a) >= len(tokens_b)
   longer, shorter = (
@@ -192,7 +192,7 @@ def make_windows(tokens_a, tokens_b, room, stride):
 
 def make_model_inputs(tokens_a, tokens_b, max_seq_length, tokenizer,
                       policy=TRUNCATE, counts=None):
-  """Wraps and pads what becomes of a text or a pair.
+  """Makes the wrapped and padded inputs of a text or a pair.
 
   Args:
     tokens_a: list of str.
@@ -326,12 +326,12 @@ def pool_set(arrays, pooling, losses):
 
 
 def pool_head(head, indexes, pooling, losses):
-  """Makes a head's metrics those of examples, and its predictions poolable.
+  """Makes a head's metrics count examples, and its predictions poolable.
 
   Args:
     head: training.Head, whose metrics get "logits" [B, L] and
       "per_example_loss" [B].
-    indexes: int32 Tensor [B]. The example that each window is of.
+    indexes: int32 Tensor [B]. The example that each window belongs to.
     pooling: str. One of POOLINGS.
     losses: function, see `pool_set`.
 
