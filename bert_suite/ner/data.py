@@ -1,9 +1,9 @@
-"""Words to records: word pieces, windows, and which piece speaks for a word.
+"""Words to records: word pieces, windows, and which piece stands for a word.
 
 The first piece of a word carries its tag, as in Devlin et al., arXiv
-1810.04805, section 5.3. What is too long for the model is read through windows
-that overlap; a word is learnt and predicted in the one that shows the most of
-the text around its first piece. So every word has one place.
+1810.04805, section 5.3. Texts that are too long for the model are read through
+overlapping windows; a word is learnt and predicted in the one with the most
+context around its first piece. So every word has one place.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from .. import model_inputs, text_windows
 CONTEXTS = ("sentence", "document")
 UNKNOWN = "[UNK]"
 
-_NUM_LOGGED = 5  # records shown in the log, so that a wrong vocabulary shows
+_NUM_LOGGED = 5  # records to log, so that a wrong vocabulary is noticed
 
 
 def check_documents(sentences):
@@ -31,7 +31,7 @@ def check_documents(sentences):
 
 
 def split_into_pieces(words, tokenizer):
-  """Splits words into word pieces; each has one at least.
+  """Splits words into word pieces; each has at least one.
 
   A word of which the tokenizer leaves nothing, such as a lone control
   character, is read as [UNK].
@@ -73,20 +73,20 @@ class Windows:
         sentences, lambda one: one.document))
 
   def make(self, sentences):
-    """Yields the windows in which a word at least has its place.
+    """Yields the windows in which at least one word has its place.
 
     Args:
       sentences: list of Sentence.
 
     Yields:
       A ModelInput, and the list of int of the positions of first pieces in it.
-      Words are in order, from a window to the next one.
+      Words are in order across windows.
     """
     for unit in self._units(sentences):
       yield from self._make_of(unit)
 
   def _make_of(self, unit):
-    """Yields what `make` does, of what is read at once."""
+    """Yields what `make` does, for one list of `_units`."""
     pieces, firsts = split_into_pieces(
         [word for one in unit for word in one.words], self._tokenizer)
     number = 0  # of the next word
@@ -95,7 +95,7 @@ class Windows:
       places = []
       while number < len(firsts) and (
           firsts[number] < stop and is_best[firsts[number] - start]):
-        places.append(firsts[number] - start + 1)  # behind [CLS]
+        places.append(firsts[number] - start + 1)  # after [CLS]
         number += 1
       if places:
         yield model_inputs.make_model_input(
@@ -126,15 +126,15 @@ def make_features(sentences, tags, labels, windows, name):
 
   Args:
     sentences: list of Sentence.
-    tags: iterable of list of str, those of each sentence; words whose tag is
-      none of `labels` count as the first of them.
+    tags: iterable of list of str, the tags of each sentence; a word whose tag
+      is not in `labels` counts as the first of them.
     labels: list of str.
     windows: Windows.
     name: str. What the windows are called in the log.
 
   Yields:
     dict from name to list of S int: input_ids, input_mask and segment_ids, and
-    of first pieces label_mask, 1, and label_ids.
+    for first pieces label_mask, 1, and label_ids.
   """
   ids = {label: i for i, label in enumerate(labels)}
   found = itertools.chain.from_iterable(tags)

@@ -77,8 +77,8 @@ def make_head(bert_config, options, features, is_training, num_labels,
 
   Returns:
     training.Head. Its metrics are None and a dict of the tensors that they are
-    made of: of the W words of the batch, in order, "logits", float32 [W, L],
-    and "label_ids", int32 [W]; `in_graph` both of all positions, and
+    computed from: "logits", float32 [W, L], and "label_ids", int32 [W], of the
+    W words of the batch, in order; with `in_graph`, both of all positions, and
     "label_mask".
   """
   logits = create_model(
@@ -107,7 +107,7 @@ def make_head(bert_config, options, features, is_training, num_labels,
 
 
 def tpu_metrics(logits, label_ids, label_mask):
-  """Returns a dict from name to `tf.metrics` pair, all but those of entities.
+  """Returns a dict from name to `tf.metrics` pair, without those of entities.
 
   Args:
     logits: float32 [B, S, L].

@@ -30,7 +30,7 @@ class Sentence(collections.namedtuple(
     words: list of str.
     tags: list of str, one for each word, as the file has them; or None.
     document: int. Which document of the file it is in.
-    text: str, or None for the words with spaces between.
+    text: str, or None for the words joined by spaces.
     starts: list of int, where in the text each word begins; or None.
     line: int. The line of the file with the first word.
   """
@@ -53,7 +53,7 @@ class Sentences(list):
     path: str.
     has_tags: bool. They have tags.
     has_documents: bool. The file says where a document begins.
-    language: str. What stood before each word in WikiANN, such as "en:".
+    language: str. The prefix of each word in WikiANN, such as "en:".
   """
 
   def __init__(self, path, sentences, has_documents, language=""):
@@ -97,7 +97,7 @@ def read(path, needs_tags, word_column=1, tag_column=None):
 
 
 def _warn_of_mixtures(sentences):
-  """Warns of tags that no scheme allows."""
+  """Warns if no scheme allows all the tags."""
   if not sentences.has_tags:
     return
   illegal = {}  # from a scheme to where it is first violated
@@ -208,7 +208,7 @@ class _Columns:
 
 
 def _take_language(sentences, has_documents):
-  """Takes away what WikiANN writes before each word.
+  """Removes the prefix that WikiANN writes before each word.
 
   Args:
     sentences: list of Sentence.
@@ -316,7 +316,7 @@ def _read_text(found, where, notes):
 
 
 def _read_span(span, text, words, starts, where, notes):
-  """Returns the Entity of a span: of all words of which it has a part."""
+  """Returns the Entity of a span: all words that it overlaps."""
   values = span
   if isinstance(span, dict):
     values = [span.get(name) for name in ("start", "end", "label")]
@@ -353,7 +353,7 @@ def split_words(text):
     text: str.
 
   Returns:
-    words, a list of str, and the list of where in the text they begin.
+    words, a list of str, and a list of int, where in the text they begin.
   """
   spans, is_open = [], False
   for i, char in enumerate(text):
@@ -367,7 +367,7 @@ def split_words(text):
     elif cut.strip():  # a character that is a word of its own
       spans.append([i, i + 1])
       is_open = False
-    elif cut:  # white space; a character that is dropped ends no word
+    elif cut:  # white space; a dropped character does not end a word
       is_open = False
   return ([text[start:end] for start, end in spans],
           [start for start, _ in spans])

@@ -43,7 +43,7 @@ def format_columns(sentences, index, tags):
   """Returns the rows of a sentence: word, tag in the file if any, prediction.
 
   Columns are separated by tabs, as words may have spaces. A tab or line end
-  within a word, which a row cannot hold, is a space.
+  within a word, which a row cannot hold, becomes a space.
 
   Args:
     sentences: reader.Sentences.
@@ -51,7 +51,7 @@ def format_columns(sentences, index, tags):
     tags: list of str.
 
   Returns:
-    str, with the row before it if a document begins, and a blank line.
+    str; if a document begins, that row and a blank line come first.
   """
   one, lines = sentences[index], []
   right = [[]] * len(tags) if one.tags is None else [[tag] for tag in one.tags]
@@ -79,7 +79,7 @@ def write_columns(path, sentences, predicted):
 
 
 class SpansFile(contextlib.AbstractContextManager):
-  """Writes predictions.jsonl, which is there once it is whole."""
+  """Writes predictions.jsonl, which appears once it is complete."""
 
   def __init__(self, path):
     self._path, self._stack = path, contextlib.ExitStack()

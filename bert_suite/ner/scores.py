@@ -11,21 +11,21 @@ import numpy as np
 from . import tags as ner_tags
 from .. import classification_report, metrics
 
-# Stands for the type where there is no entity.
+# Stands for the type if there is no entity.
 NONE = "none"
 
 
 class Counts(collections.namedtuple(
     "Counts", "types hits said are confusion accuracy")):
-  """What the figures of a set are made of.
+  """What the figures of a set are computed from.
 
   Attributes:
     types: list of str. T types, sorted.
     hits: int array [T]. How many entities were right.
     said: int array [T]. How many were predicted.
     are: int array [T]. How many there are.
-    confusion: int array [T + 1, T + 1], a row for each type that there is, a
-      column for each that was predicted of the same words, the last for none.
+    confusion: int array [T + 1, T + 1], a row for each true type, a column for
+      each type predicted for the same words, the last for none.
     accuracy: float. Share of the words whose tag was right.
   """
 
@@ -42,7 +42,7 @@ def count(right, predicted):
   """Counts entities.
 
   Args:
-    right: list of list of str, the tags of each sentence.
+    right: list of list of str, the true tags of each sentence.
     predicted: list of list of str.
 
   Returns:

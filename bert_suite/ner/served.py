@@ -13,7 +13,7 @@ def serving_task(name, bert_config, options, trained_with, checkpoint,
   """Makes the ServingTask of a model that tags words.
 
   Args:
-    name: str. That of the task.
+    name: str. The task's name.
     bert_config: BertConfig.
     options: dict with "labels", list of str, "tag_scheme" and
       "valid_tags_only".
@@ -25,7 +25,7 @@ def serving_task(name, bert_config, options, trained_with, checkpoint,
     ServingTask with the output "logits", float32 [B, S, L].
 
   Raises:
-    ValueError: labels are missing or are no tags.
+    ValueError: labels are missing or are not tags.
   """
   labels = options.get("labels")
   if not labels or not all(map(ner_tags.is_tag, labels)) or (
@@ -73,7 +73,7 @@ def answer(model, pairs):
     `results.describe`.
 
   Raises:
-    ValueError: something is a pair of texts.
+    ValueError: an input is a pair of texts.
   """
   settings, sentences = model.settings, []
   for index, (text, second) in enumerate(pairs):

@@ -1,10 +1,10 @@
 """Tags of words: three ways to write entities, and the best legal sequence.
 
-IOB2   B- begins each entity, I- goes on.
-IOB1   I- begins and goes on; B- begins one right after another of its type.
-IOBES  B- begins, I- goes on, E- ends; S- is an entity of one word.
+IOB2   B- begins each entity, I- continues it.
+IOB1   I- begins and continues; B- begins one right after another of its type.
+IOBES  B- begins, I- continues, E- ends; S- is an entity of one word.
 
-O is no part of an entity. Sources: Ramshaw and Marcus, arXiv cmp-lg/9505040;
+O is not part of an entity. Sources: Ramshaw and Marcus, arXiv cmp-lg/9505040;
 Tjong Kim Sang and Veenstra, arXiv cs/9907006. Sequences that are not legal in
 their scheme are read as conlleval, the scorer of CoNLL-2003, reads them.
 """
@@ -18,7 +18,7 @@ import numpy as np
 _LETTERS = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES"}
 SCHEMES = tuple(_LETTERS)
 OUTSIDE = "O"
-# What a message says about a tag that is none.
+# What a message expects instead of an invalid tag.
 EXPECTED = "O, or B-, I-, E- or S- with a type, such as B-PER"
 
 _TAG = re.compile(r"([BIES])-([^\t\r\n]*\S[^\t\r\n]*)")
@@ -40,7 +40,7 @@ def is_tag(text):
 
 @functools.lru_cache(maxsize=4096)
 def split_tag(tag):
-  """Returns the letter and the type of a tag; ("O", None) of O."""
+  """Returns the letter and the type of a tag; ("O", None) for O."""
   return (OUTSIDE, None) if tag == OUTSIDE else _TAG.fullmatch(tag).groups()
 
 
@@ -51,7 +51,7 @@ def _goes_on(before, tag):
 
 
 def read_entities(tags):
-  """Returns the list of Entity that tags of any scheme, a list of str, mean."""
+  """Returns the list of Entity in tags of any scheme, a list of str."""
   entities, start = [], None
   split = [split_tag(tag) for tag in tags] + [split_tag(OUTSIDE)]
   for i, tag in enumerate(split):
@@ -84,7 +84,7 @@ def write_tags(entities, length, scheme):
 
 
 def convert(tags, scheme):
-  """Returns tags of any scheme, a list of str, in another; None of None."""
+  """Returns tags of any scheme, a list of str, in another; None for None."""
   return tags and write_tags(read_entities(tags), len(tags), scheme)
 
 
@@ -102,7 +102,7 @@ def types_of(tags):
 def may_follow(before, tag, scheme):
   """Returns whether a tag may follow another in a scheme.
 
-  At both ends of a sentence there is, so to speak, an O.
+  Both ends of a sentence count as an O.
 
   Args:
     before: str. The tag of the word before.
@@ -119,7 +119,7 @@ def may_follow(before, tag, scheme):
 
 
 def find_illegal(tags, scheme):
-  """Returns the first word whose tag may not follow; None if all are legal.
+  """Returns the index of the first illegal tag; None if all are legal.
 
   Args:
     tags: list of str.
@@ -142,10 +142,10 @@ class Decoder:
     Args:
       labels: list of str. L tags.
       scheme: str. One of SCHEMES.
-      legal_only: bool. The tags of a sentence are those of the greatest sum of
-        logits among all sequences that the scheme allows, instead of each
-        word's best (Viterbi's algorithm; a softmax adds the same to all tags of
-        a word, so that it is the likeliest sequence too).
+      legal_only: bool. The tags of a sentence are the sequence with the
+        greatest sum of logits among those that the scheme allows, instead of
+        each word's best (Viterbi's algorithm; a log-softmax shifts all tags of
+        a word equally, so that it is also the most likely sequence).
     """
     self._labels, self._legal_only = labels, legal_only
     self._outside = labels.index(OUTSIDE)

@@ -24,7 +24,7 @@ RawResult = collections.namedtuple(
 Answer = collections.namedtuple("Answer", [
     "text", "start_logit", "end_logit", "start_char", "end_char"])
 
-# What the reference answers in SQuAD 1.1 where no window offers an answer.
+# What the reference answers in SQuAD 1.1 if no window offers an answer.
 _NONCE = Answer("empty", 0.0, 0.0, None, None)
 
 # The null score of a question without windows, whose context has no words.
@@ -32,8 +32,8 @@ _NULL_SCORE_WITHOUT_WINDOWS = 1000000.0
 
 _KEPT_WORDS = 2 ** 17
 
-# Spans of a question beyond which those that can no longer be an answer are
-# forgotten: a book has thousands of windows, each with hundreds of spans.
+# Number of a question's spans beyond which those that can no longer be an
+# answer are dropped: a book has thousands of windows, each with hundreds.
 _MANY_SPANS = 2 ** 16
 
 
@@ -49,7 +49,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
   their size.
 
   Args:
-    all_examples: list of SquadExample. Where several have the same id, the last
+    all_examples: list of SquadExample. If several have the same id, the last
       one counts.
     all_features: list of InputFeatures. Their windows.
     all_results: iterable of RawResult, one for every window.
@@ -63,8 +63,8 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
     output_null_log_odds_file: str. Gets {id: by how much the score of no
       answer exceeds that of the best answer}; SQuAD 2.0 only.
     version_2_with_negative: bool. Questions may be answered with "".
-    null_score_diff_threshold: float, or str of one. A question whose odds are
-      greater is answered with "". Or "best", for the one with the best F1.
+    null_score_diff_threshold: float, or a float as str. A question whose odds
+      are greater is answered with "". Or "best", for the one with the best F1.
     verbose_logging: bool. Logs why an answer could not be found in the text.
     dataset: list of dict. The articles of the file, with answers, for "best";
       or what `reader.read_questions` made of them.
@@ -103,7 +103,7 @@ def write_predictions(all_examples, all_features, all_results, n_best_size,
         best = answers[0]
         if version_2_with_negative:
           best = next((answer for answer in answers if answer.text), None)
-          # Where no window offers an answer, the answer is "", whatever the
+          # If no window offers an answer, the answer is "", whatever the
           # threshold, and its odds are those against an answer of score 0.
           null_odds[qas_id] = null_score - (
               best.start_logit + best.end_logit if best else 0.0)
@@ -151,7 +151,7 @@ def choose_texts(texts, null_odds, threshold, dataset,
 
 
 def apply_threshold(texts, null_odds, threshold):
-  """Answers questions with "" where no answer is likely enough.
+  """Answers questions with "" if no answer is likely enough.
 
   Args:
     texts: dict from id to the best answer that is not empty.
@@ -178,13 +178,13 @@ def get_final_text(pred_text, orig_text, do_lower_case, verbose_logging=False,
 
   Args:
     pred_text: str. Words as BasicTokenizer gives them, with spaces.
-    orig_text: str. The words of the context that they are from.
+    orig_text: str. The words of the context that it is from.
     do_lower_case: bool. As the tokenizer that made the prediction.
     verbose_logging: bool. Logs why there is no such part.
     strip_accents: bool or None. As the tokenizer that made the prediction.
 
   Returns:
-    str. The part, or all of `orig_text` where that cannot be determined.
+    str. The part, or all of `orig_text` if that cannot be determined.
   """
   words = orig_text.split(" ")
   context = _Context(words, None, None,
@@ -201,16 +201,16 @@ def _make_clean(do_lower_case, strip_accents):
 
 
 class _Context:
-  """The words of a context, beside what BasicTokenizer makes of them.
+  """The words of a context, and what BasicTokenizer makes of them.
 
-  Both texts have the same characters but for case and spaces, unless accents
+  Both texts have the same characters except for case and spaces, unless accents
   or control characters were dropped. So the number of characters before a
-  place, spaces not counted, maps one text to the other. They are counted once
+  place, not counting spaces, maps one text to the other. They are counted once
   per context and not once per answer.
   """
 
   def __init__(self, words, context, word_starts, clean, verbose_logging):
-    """Takes the texts apart.
+    """Counts the characters before each word.
 
     Args:
       words: list of str.
@@ -251,7 +251,7 @@ class _Context:
 
     Returns:
       (str, int, int). The text and its offsets in the context, from and to;
-      offsets are None where the context does not have the text as it is.
+      offsets are None if the context does not contain the text verbatim.
     """
     span = self._find(pred_text, first_word, last_word)
     if span is None:
@@ -271,7 +271,7 @@ class _Context:
     return (text, start, stop) if start >= 0 else (text, None, None)
 
   def _find(self, pred_text, first_word, last_word):
-    """Returns word and place in it of the first and of the last character.
+    """Returns (word, place in the word) of the first and last character.
 
     None if that cannot be determined.
     """
@@ -292,7 +292,7 @@ class _Context:
     return self._locate(first), self._locate(last)
 
   def _locate(self, number):
-    """Returns word and place of a character, given how many precede it."""
+    """Returns (word, place) of a character, given how many precede it."""
     word = bisect.bisect_right(self._counts, number) - 1
     return word, number - self._counts[word]
 
@@ -330,8 +330,8 @@ class AnswerFinder:
       results: dict from unique id to RawResult.
 
     Returns:
-      list of Answer, empty if the windows offer none, which in SQuAD 2.0 does
-      not happen; and the null score, float.
+      list of Answer, empty if the windows offer none, which does not happen in
+      SQuAD 2.0; and the null score, float.
     """
     null = _NULL_SCORE_WITHOUT_WINDOWS, 0.0, 0.0  # score, start and end logit
     found, num_spans, most = [], 0, _MANY_SPANS
@@ -352,7 +352,7 @@ class AnswerFinder:
         spans = np.concatenate(found, axis=1)
         _, used = self._take_best(example, windows, spans)
         found, num_spans = [spans[:, np.sort(used)]], len(used)
-        most = max(_MANY_SPANS, 2 * num_spans)  # many may have one text
+        most = max(_MANY_SPANS, 2 * num_spans)  # many may have the same text
     return self._choose(example, windows, found, null), null[0]
 
   def _find_spans(self, feature, index, start_logits, end_logits):
@@ -366,8 +366,8 @@ class AnswerFinder:
 
     Returns:
       float64 [6, spans]: scores, start positions, end positions, start logits,
-      end logits, `index`. In the order of the start positions' logits, then of
-      the end positions'.
+      end logits, `index`. Ordered by the start positions' logits, then by the
+      end positions'.
     """
     words = feature.token_to_orig_map
     is_max_context = feature.token_is_max_context
@@ -389,7 +389,7 @@ class AnswerFinder:
     answers = []
     if found:
       if self._version_2:
-        # No answer is one more span, which stands behind all others.
+        # "No answer" is one more span, after all others.
         found = found + [
             np.array([null[0], 0, 0, null[1], null[2], 0])[:, np.newaxis]]
       answers, _ = self._take_best(
@@ -408,7 +408,7 @@ class AnswerFinder:
 
     Returns:
       list of Answer, each text once; and int64 [spans looked at], their
-      indexes. Spans that come later can only move the others back.
+      indexes. Spans found later can only push others down the list.
     """
     answers, seen, num_used = [], set(), 0
     order = np.argsort(-spans[0], kind="mergesort")  # stable
@@ -454,7 +454,7 @@ def best_positions(logits, n_best_size):
 
   Args:
     logits: float [S], an array or a list.
-    n_best_size: int. Positions to return, of equal logits the first ones.
+    n_best_size: int. Positions to return; with equal logits, the first ones.
 
   Returns:
     list of int.

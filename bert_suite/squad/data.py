@@ -1,9 +1,9 @@
 """SQuAD: questions from JSON files, cut into windows that the model can read.
 
-A context is split into words at white space, the words into word pieces. Where
-a question and its context are longer than the model reads, the context is read
-through several windows that overlap. Every piece knows its word and every word
-its place in the context, which is the way back from a prediction to the text.
+A context is split into words at white space, the words into word pieces. If a
+question and its context are longer than the model can read, the context is read
+through several overlapping windows. Every piece knows its word and every word
+its place in the context, which maps predictions back to the text.
 """
 
 import bisect
@@ -24,7 +24,7 @@ FIRST_UNIQUE_ID = 1000000000
 # What the reference splits words at; other Unicode spaces stay inside.
 _WORD = re.compile("[^ \t\r\n\u202f]+")
 
-_NUM_LOGGED = 5  # windows shown in the log, so that a wrong vocabulary shows
+_NUM_LOGGED = 5  # windows to log, so that a wrong vocabulary is noticed
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -40,7 +40,7 @@ class SquadExample:
     start_position: int. Its first word; -1 if there is no answer.
     end_position: int. Its last word.
     is_impossible: bool. The context does not answer the question.
-    context: str, or None where answers need no offsets.
+    context: str, or None if answers need no offsets.
     word_starts: list of int. Where in `context` each word begins, or None.
   """
 
@@ -77,7 +77,7 @@ class InputFeatures:
     input_mask: list of S int.
     segment_ids: list of S int.
     start_position: int. Position of the answer's first piece, for training; 0,
-      which is [CLS], where the window does not hold the answer.
+      which is [CLS], if the window does not hold the answer.
     end_position: int. That of its last piece.
     is_impossible: bool. As in SquadExample.
   """
@@ -99,8 +99,8 @@ class InputFeatures:
 def read_squad_examples(input_file, is_training, version_2_with_negative=False):
   """Reads a SQuAD file.
 
-  Training needs one answer per question, or in SQuAD 2.0 an `is_impossible`;
-  where that is missing, a question without answers is taken for one. Questions
+  Training needs one answer per question, or in SQuAD 2.0 an `is_impossible`; if
+  that is missing, a question without answers counts as impossible. Questions
   whose answer is not where the file says are left out of training. Anything odd
   about a file is logged once, with the first ids.
 
@@ -181,7 +181,7 @@ def _read_text(value, name, where):
 
 
 def split_words(context):
-  """Returns the words of a context and the list of where they begin."""
+  """Returns the words of a context and a list of where they begin."""
   words, starts = [], []
   for match in _WORD.finditer(context):
     words.append(match.group())
@@ -190,7 +190,7 @@ def split_words(context):
 
 
 def _read_answer(example, question, version_2_with_negative, where):
-  """Sets the answer that an example teaches; returns what is odd about it."""
+  """Sets the answer of a training example; returns what is odd about it."""
   is_impossible = question.get("is_impossible")
   answers = question.get("answers")
   if answers is None and version_2_with_negative and is_impossible is not False:
@@ -258,7 +258,7 @@ def convert_examples_to_features(examples, tokenizer, max_seq_length,
   contexts = {}
   with progress.Progress("Making features", len(examples)) as shown:
     for example_index, example in enumerate(examples):
-      # The words are kept alive by their example, so their id() is theirs.
+      # The example keeps its words alive, so that their id() stays unique.
       pieces = contexts.get(id(example.doc_tokens))
       if pieces is None:
         pieces = _Pieces(example.doc_tokens, tokenizer)
@@ -294,8 +294,8 @@ def check_lengths(max_seq_length, doc_stride, max_query_length):
 def warn_of_long_stride(max_seq_length, doc_stride, max_query_length):
   """Warns of windows that may not overlap.
 
-  There is no gap between them then, see `text_windows`, but an answer on the
-  border of two is in neither.
+  Even then there is no gap between them, see `text_windows`, but an answer on
+  the border of two is in neither.
   """
   room = max_seq_length - max_query_length - 3
   if doc_stride > room:
@@ -333,7 +333,7 @@ class _Pieces:
 
 
 def check_is_max_context(doc_spans, cur_span_index, position):
-  """Returns whether a window is the one with the most context of a piece.
+  """Returns whether a window is the one with the most context around a piece.
 
   Args:
     doc_spans: list of objects with `start` and `length`. The windows.
@@ -356,7 +356,7 @@ def _make_feature(unique_id, example_index, window_index, window, query, pieces,
   start, stop, is_max_context = window
   model_input = model_inputs.make_model_input(
       query, pieces.pieces[start:stop], max_seq_length, tokenizer)
-  first = len(query) + 2  # behind [CLS] and [SEP]
+  first = len(query) + 2  # after [CLS] and [SEP]
   positions = range(first, first + stop - start)
   return InputFeatures(
       unique_id, example_index, window_index, model_input.tokens,
@@ -396,11 +396,11 @@ def _find_answer(example, pieces, tokenizer):
 def improve_answer_span(pieces, start, end, tokenizer, answer_text):
   """Finds the pieces of the answer inside those of its words.
 
-  Of "(1895-1943)" training learns the answer "1895", which is a piece; of
-  "Japanese" with the answer "Japan" it learns the whole word.
+  From "(1895-1943)" training learns the answer "1895", which is a piece; from
+  "Japanese", with the answer "Japan", it learns the whole word.
 
   Args:
-    pieces: list of str. Those of the context.
+    pieces: list of str. The pieces of the context.
     start: int. First piece of the answer's words.
     end: int. Last piece of the answer's words.
     tokenizer: FullTokenizer.

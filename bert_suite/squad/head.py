@@ -22,7 +22,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
     segment_ids: int32 [B, S].
     use_one_hot_embeddings: bool. See BertModel.
     options: modeling.Options. With `remove_padding` the logits at padding are
-      -1e30, so that neither a softmax nor an n-best list has it.
+      -1e30, so that softmax and n-best lists ignore it.
 
   Returns:
     start_logits: float32 [B, S].

@@ -136,7 +136,7 @@ def read_questions(dataset, source):
 
 
 def iterate_questions(dataset, source):
-  """Goes through the questions of a dataset.
+  """Iterates over the questions of a dataset.
 
   Args:
     dataset: list of dict. The articles.
@@ -175,7 +175,7 @@ def member(value, name, where):
 
 
 def text_id(key):
-  """Returns an id as JSON writes it as the key of an object."""
+  """Returns an id as JSON writes it as an object's key."""
   return key if isinstance(key, str) else json.dumps(key)
 
 

@@ -1,6 +1,6 @@
 """SQuAD: the files of answers in a folder, and their scores.
 
-predictions.json, nbest_predictions.json and, of SQuAD 2.0, null_odds.json come
+predictions.json, nbest_predictions.json and, for SQuAD 2.0, null_odds.json come
 from one prediction; eval_results.json has its scores.
 """
 
@@ -18,13 +18,13 @@ _THRESHOLD = "null_score_diff_threshold"
 
 
 def result_paths(output_dir):
-  """Returns predictions.json, nbest_predictions.json, null_odds.json there."""
+  """Returns the paths of a folder's prediction, n-best and null odds files."""
   return [os.path.join(output_dir, name) for name in (
       "predictions.json", "nbest_predictions.json", "null_odds.json")]
 
 
 def scores_path(output_dir):
-  """Returns the path of eval_results.json there."""
+  """Returns the path of a folder's eval_results.json."""
   return os.path.join(output_dir, "eval_results.json")
 
 
@@ -66,15 +66,15 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
     predict_file: str. Where they are from, for messages.
     output_dir: str.
     version_2: bool. Predictions were made for SQuAD 2.0.
-    threshold: float, or str of one, or "best". Rewrites predictions.json for
+    threshold: float, a float as str, or "best". Rewrites predictions.json for
       this null_score_diff_threshold; None scores it as it is.
-    applied_threshold: float. The one that it was written with, where known.
+    applied_threshold: float. The one that it was written with, if known.
 
   Returns:
-    dict, what eval_results.json has.
+    dict, the contents of eval_results.json.
 
   Raises:
-    ValueError: files are missing or do not go together.
+    ValueError: files are missing or do not match.
   """
   texts_path, nbest_path, odds_path = paths = result_paths(output_dir)
   if not tf.gfile.Exists(texts_path):
@@ -116,7 +116,7 @@ def evaluate(dataset, predict_file, output_dir, version_2, threshold=None,
 
 
 def _score(questions, texts, best_texts, null_odds, version_2, sources):
-  """Returns the figures of texts and, of the best texts, all `best_*`."""
+  """Returns the figures of texts and, for the best texts, all `best_*`."""
   results = squad_metrics.score(
       questions, texts, version_2=version_2 or None, sources=sources)
   if null_odds is not None:
@@ -130,7 +130,7 @@ def _score(questions, texts, best_texts, null_odds, version_2, sources):
 def _find_threshold(output_dir, texts, best_texts, null_odds):
   """Returns the threshold that texts were made with; None if it is not known.
 
-  It is that of eval_results.json or the default, if it gives these texts.
+  Tries the one in eval_results.json, then the default.
   """
   candidates = [0.0]
   if tf.gfile.Exists(scores_path(output_dir)):
@@ -149,7 +149,7 @@ def _find_threshold(output_dir, texts, best_texts, null_odds):
 
 
 def check_coverage(questions, texts, sources):
-  """Raises ValueError if predictions are of other questions, or of few.
+  """Raises ValueError if predictions are for other questions, or for few.
 
   `squad_metrics` scores those too; here they would replace other results.
 

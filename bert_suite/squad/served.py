@@ -66,9 +66,9 @@ def _choose(answers, null_score, threshold):
   """Returns an answer of an n-best list as a dict.
 
   Args:
-    answers: list of answers.Answer, the best first; for SQuAD 1.1 empty where
+    answers: list of answers.Answer, the best first; for SQuAD 1.1 empty if
       nothing can be an answer.
-    null_score: float. That of no answer.
+    null_score: float. The score of no answer.
     threshold: float, for SQuAD 2.0; None for the first answer.
   """
   answers = answers or [_NOTHING]

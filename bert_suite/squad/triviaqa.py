@@ -1,9 +1,9 @@
 """TriviaQA as SQuAD: where an evidence document has the answer.
 
 TriviaQA (Joshi et al., arXiv 1705.03551) has questions with answers, spelled in
-several ways, and documents that may have them. Here each question with each of
-its documents is a paragraph: the document's beginning, in which the first place
-that has an answer is taken for it.
+several ways, and documents that may have them. Here each pair of a question and
+a document becomes a paragraph: the document's beginning, in which the first
+occurrence of an answer is taken.
 """
 
 import collections
@@ -33,14 +33,14 @@ class Pair(collections.namedtuple("Pair", ["id", "question", "spellings",
   Attributes:
     id: str. "tc_1--Nobel_Prize.txt", as TriviaQA's evaluation names it.
     question: str.
-    spellings: list of str, ways to write the answer; None where the file has no
-      answers, as that of a test set.
+    spellings: list of str, ways to write the answer; None if the file has no
+      answers, as in a test set.
     path: str. The document's file.
   """
 
 
 def iterate_pairs(path, evidence_dir):
-  """Goes through the questions of a file, each with each of its documents.
+  """Iterates over the questions of a file, each with each of its documents.
 
   Args:
     path: str. A file such as wikipedia-train.json.
@@ -108,7 +108,7 @@ def read_beginning(path, num_words):
     num_words: int.
 
   Returns:
-    str; None where there is no such file.
+    str; None if there is no such file.
   """
   try:
     with tf.gfile.GFile(path, "rb") as file:
@@ -127,19 +127,19 @@ def read_beginning(path, num_words):
 def find_answers(text, spellings):
   """Finds an answer in a text.
 
-  Whole words count, as the answer is spelled, or else in any case.
+  Looks for whole words as the answer is spelled, or else in any case.
 
   Args:
     text: str.
     spellings: list of str.
 
   Returns:
-    list of (text as it is written, its offset): the first place of each, in
-    their order; empty if there is none.
+    list of (text as it is written, its offset): the first occurrence of each,
+    in order; empty if there is none.
   """
   if not spellings:
     return []
-  # Of those that begin at one place, the longest.
+  # Of those that begin at the same place, the longest.
   pattern = r"(?<!\w)(?:%s)(?!\w)" % "|".join(
       r"\s+".join(map(re.escape, one.split()))
       for one in sorted(spellings, key=len, reverse=True))
@@ -154,17 +154,17 @@ def find_answers(text, spellings):
 
 def convert(paths, evidence_dir, num_words, keeps_unanswered=False, share=1.0,
             seed=12345, counts=None):
-  """Makes SQuAD's articles, each with a paragraph, of TriviaQA.
+  """Converts TriviaQA to SQuAD's articles, each with one paragraph.
 
-  Memory holds a block of a file, a document, and 8 bytes of each id.
+  Memory holds a block of a file, a document, and 8 bytes per id.
 
   Args:
     paths: list of str. TriviaQA's files of questions.
     evidence_dir: str. See `iterate_pairs`.
-    num_words: int. Of a document.
+    num_words: int. Words of a document to keep.
     keeps_unanswered: bool. Keep pairs whose document does not have the answer
-      there, as in SQuAD 2.0. Those of a file without answers are kept always.
-    share: float. Share of the pairs to keep, drawn by chance.
+      there, as in SQuAD 2.0. Pairs of a file without answers are always kept.
+    share: float. Share of the pairs to keep, drawn at random.
     seed: int.
     counts: collections.Counter. What became of the pairs is added to it.
 
@@ -181,7 +181,7 @@ def convert(paths, evidence_dir, num_words, keeps_unanswered=False, share=1.0,
       if generator.random() >= share:
         continue
       key = hashlib.sha256(pair.id.encode("utf-8")).digest()[:8]
-      if key in seen:  # also where web and Wikipedia are converted together
+      if key in seen:  # also if web and Wikipedia are converted together
         counts["repeated"] += 1
         continue
       seen.add(key)
