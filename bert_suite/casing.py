@@ -80,7 +80,7 @@ def decide_casing(do_lower_case, vocab_file, init_checkpoint=None,
 
 
 def _has_upper_case(vocab_file):
-  """Returns whether a vocabulary is that of a cased model.
+  """Returns whether a vocabulary is a cased model's.
 
   A lower-cased one can hold a few entries with upper case, from text that
   lower-casing does not reach; in published cased ones they are over 10%.

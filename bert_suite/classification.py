@@ -432,7 +432,7 @@ class ClassificationTask(tasks.Task):
 
   @classmethod
   def serve(cls, config, options, trained_with, checkpoint, model_options):
-    """Makes the ServingTask; without labels, numbers stand for them."""
+    """Makes the ServingTask; if labels are missing, they are numbers."""
     labels = options.get("labels")
     kind = problem_types.KINDS[
         options.get("problem_type") or problem_types.SINGLE_LABEL]

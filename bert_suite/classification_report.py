@@ -71,7 +71,7 @@ class PredictionFile:
 
     Args:
       path: str.
-      examples: iterable of InputExample, those of the predictions, in order.
+      examples: iterable of InputExample, in the order of the predictions.
       labels: list of str; None for regression.
       problem: one of the classes of `problem_types`.
       has_labels: bool. Examples have their true label.

@@ -134,7 +134,7 @@ def _imported(name):
 def _own_argv():
   """Returns the arguments after a script's name in a notebook's `%run`.
 
-  A notebook's cells have none: sys.argv has those of the kernel.
+  A notebook's cells have none: sys.argv has the kernel's.
   """
   script = getattr(sys.modules["__main__"], "__file__", None)
   if script and os.path.basename(script) == os.path.basename(sys.argv[0]):

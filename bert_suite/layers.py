@@ -252,7 +252,7 @@ def check_seq_length(seq_length, max_position_embeddings):
   """Checks a sequence length against the rows of the position table.
 
   Args:
-    seq_length: int, or int32 scalar Tensor where it is not known yet.
+    seq_length: int, or int32 scalar Tensor if it is not known yet.
     max_position_embeddings: int.
 
   Returns:
@@ -386,8 +386,8 @@ def finish_layer(attention, hidden, intermediate_size, activation,
                  dropout_prob, initializer, packed, layer_norm_eps):
   """What follows the self-attention of a layer, one token at a time.
 
-  Its output is added to the layer's input, then that of the feed-forward
-  matrices to their input.
+  A residual connection goes around the self-attention, another one around the
+  feed-forward matrices.
 
   Args:
     attention: float32 [rows, W]. The output of the self-attention.

@@ -149,7 +149,7 @@ def head_and_tail(tokens, length):
 
   Args:
     tokens: list.
-    length: int. Largest length of what stays.
+    length: int. Most tokens to keep.
 
   Returns:
     list. All tokens if they fit; else the first ones, 128 / 510 of `length` but
@@ -304,7 +304,7 @@ def pool(logits, first, pooling):
 
 
 def pool_set(arrays, pooling, losses):
-  """Turns the arrays of the windows of a whole set into those of its examples.
+  """Turns arrays over the windows of a whole set into arrays over its examples.
 
   Args:
     arrays: dict from name to array [windows, ...], whose INDEX is the number of
@@ -351,7 +351,7 @@ def pool_head(head, indexes, pooling, losses):
 
 
 def pool_predictions(predictions, pooling, predict):
-  """Yields one prediction for each example, as those of its windows arrive.
+  """Yields one prediction for each example as its windows' predictions arrive.
 
   Args:
     predictions: iterable of dict from name to array, with "logits" [L] and

@@ -54,7 +54,7 @@ def tag_loss(logits, label_ids, weights):
   Args:
     logits: float32 [B, S, L].
     label_ids: int32 [B, S].
-    weights: float32 [B, S]; 0 where there is no word's first piece.
+    weights: float32 [B, S]; 0 except at the first pieces of words.
   """
   losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
       labels=label_ids, logits=logits)  # [B, S]

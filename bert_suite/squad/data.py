@@ -394,7 +394,7 @@ def _find_answer(example, pieces, tokenizer):
 
 
 def improve_answer_span(pieces, start, end, tokenizer, answer_text):
-  """Finds the pieces of the answer inside those of its words.
+  """Finds the answer's pieces within the pieces of its words.
 
   From "(1895-1943)" training learns the answer "1895", which is a piece; from
   "Japanese", with the answer "Japan", it learns the whole word.
