@@ -29,7 +29,7 @@ def mean(values, weights=None):
 
 
 def accuracy(labels, predictions, weights=None):
-  """Returns the share of predictions that are right.
+  """Returns the fraction of correct predictions.
 
   Args:
     labels: int array [N].
@@ -55,8 +55,7 @@ def f1(labels, predictions, weights=None, positive=1):
     float.
   """
   are, said = labels == positive, predictions == positive
-  # F1 is twice the hits, divided by twice the hits plus misses plus false
-  # alarms; `counts` adds up to the divisor.
+  # F1 = 2 TP / (2 TP + FN + FP); `counts` adds up to the denominator.
   counts = are.astype(np.float64) + said
   return mean(are & said, counts if weights is None else counts * weights)
 
@@ -69,15 +68,15 @@ def count_labels(labels, predictions):
     predictions: bool array [N, L].
 
   Returns:
-    Three int arrays [L]: how often it was right to predict it, how often it was
-    predicted, how often it is there.
+    Three int arrays [L]: how often each label was predicted correctly, how
+    often it was predicted, and how often it occurs.
   """
   return (np.sum(labels & predictions, axis=0), np.sum(predictions, axis=0),
           np.sum(labels, axis=0))
 
 
 def count_classes(labels, predictions, num_labels):
-  """Counts the same where each example has one label.
+  """Like `count_labels`, for examples with one label each.
 
   Args:
     labels: int array [N].
@@ -92,7 +91,7 @@ def count_classes(labels, predictions, num_labels):
 
 
 def count_confusion(labels, predictions, num_labels):
-  """Counts how often a label was predicted as another.
+  """Counts how often each label was predicted as which.
 
   Args:
     labels: int array [N].
@@ -100,7 +99,7 @@ def count_confusion(labels, predictions, num_labels):
     num_labels: int. L.
 
   Returns:
-    int array [L, L], a row for each right label.
+    int array [L, L], a row for each correct label.
   """
   counts = np.zeros([num_labels, num_labels], np.int64)
   np.add.at(counts, (labels, predictions), 1)
@@ -111,9 +110,9 @@ def precision_recall_f1(hits, said, are):
   """Returns precision, recall and F1 of labels, each 0 where it is undefined.
 
   Args:
-    hits: int array [L]. How often a label was right to be predicted.
+    hits: int array [L]. How often each label was predicted correctly.
     said: int array [L]. How often it was predicted.
-    are: int array [L]. How often it is there, its support.
+    are: int array [L]. How often it occurs, its support.
 
   Returns:
     Three float64 arrays [L].
@@ -125,10 +124,10 @@ def precision_recall_f1(hits, said, are):
 
 
 def matthews_correlation(labels, predictions):
-  """Returns the Matthews correlation, 0 if either is always the same.
+  """Returns the Matthews correlation, 0 if either array is constant.
 
-  Of more than two labels it is that of Gorodkin (Computational Biology and
-  Chemistry 28, 2004).
+  For more than two labels it is Gorodkin's generalization (Computational
+  Biology and Chemistry 28, 2004).
 
   Args:
     labels: int array [N].
@@ -148,7 +147,7 @@ def matthews_correlation(labels, predictions):
 
 
 def pearson(x, y):
-  """Returns Pearson's correlation, nan if either is always the same.
+  """Returns Pearson's correlation, nan if either array is constant.
 
   Args:
     x: array [N].
@@ -159,14 +158,14 @@ def pearson(x, y):
   """
   x, y = [np.asarray(values, np.float64) for values in (x, y)]
   if np.all(x == x[:1]) or np.all(y == y[:1]):
-    return float("nan")  # the mean need not be quite the same
+    return float("nan")  # their mean may be slightly off
   x, y = x - np.mean(x), y - np.mean(y)
   lengths = np.linalg.norm(x), np.linalg.norm(y)
   return float(np.clip((x / lengths[0]) @ (y / lengths[1]), -1.0, 1.0))
 
 
 def spearman(x, y):
-  """Returns Spearman's correlation: Pearson's of the ranks, ties averaged.
+  """Returns Spearman's correlation: Pearson's of ranks, with ties averaged.
 
   Args:
     x: array [N].
@@ -192,8 +191,8 @@ def whole_set(function, tensors, names):
   Args:
     function: function of arrays [N, ...] of the N examples of the whole set,
       named as in `tensors`; returns a dict from name to number.
-    tensors: dict from name to Tensor [B, ...], those of a batch.
-    names: list of str. Which of the metrics that it returns to report.
+    tensors: dict from name to Tensor [B, ...], for one batch.
+    names: list of str. Which of the function's metrics to report.
 
   Returns:
     dict from name to a pair like that of `tf.metrics`: the float32 value, 0
@@ -218,7 +217,7 @@ def whole_set(function, tensors, names):
     if not num_batches:
       return [np.float32(0)] * len(names)
     columns = zip(*batches[:num_batches])
-    with np.errstate(over="ignore", invalid="ignore"):  # inf and nan show it
+    with np.errstate(over="ignore", invalid="ignore"):  # shows as inf or nan
       found = function(**dict(zip(keys, map(np.concatenate, columns))))
       return [np.float32(found[name]) for name in names]
 

@@ -12,7 +12,7 @@ from . import checkpoints, files
 
 VOCAB, CONFIG, CHECKPOINT = "vocab.txt", "bert_config.json", "bert_model.ckpt"
 
-# A training's own variables: the step and what optimizers keep.
+# Variables of the training, not the model: the step and optimizer slots.
 _NOT_WEIGHTS = re.compile(
     r"global_step$|.*/(adam_[mv]|lamb_[mv]|adafactor_v[rc]?)$")
 
@@ -20,7 +20,7 @@ _NOT_WEIGHTS = re.compile(
 def read_weights(checkpoint):
   """Returns a dict from the names of a checkpoint's weights to their arrays.
 
-  What a training keeps beside them, such as Adam's averages, is left out.
+  Training state, such as Adam's averages, is left out.
   """
   reader = checkpoints.open_checkpoint(checkpoint)
   return {name: reader.get_tensor(name)
@@ -39,7 +39,7 @@ def write_model(folder, tokens, config=None, values=None):
       checkpoint.
 
   Raises:
-    ValueError: there is something in the folder.
+    ValueError: the folder is not empty.
   """
   with new_folder(folder) as temporary:
     write_vocab(temporary, tokens)
@@ -50,7 +50,7 @@ def write_model(folder, tokens, config=None, values=None):
 
 
 def write_vocab(folder, tokens):
-  """Writes vocab.txt, an entry a line."""
+  """Writes vocab.txt, one entry per line."""
   files.write_text(os.path.join(folder, VOCAB),
                    "".join(token + "\n" for token in tokens))
 
@@ -63,10 +63,10 @@ def new_folder(folder):
     folder: str. It must not exist, or be empty.
 
   Yields:
-    str. The folder to write to; removed if that fails.
+    str. The folder to write to; removed on failure.
 
   Raises:
-    ValueError: there is something in `folder`, or it cannot be made.
+    ValueError: `folder` is not empty, or cannot be created.
   """
   check_new(folder)
   with files.atomic_path(folder.rstrip("/")) as temporary:
@@ -83,7 +83,7 @@ def new_folder(folder):
 
 
 def check_new(folder):
-  """Raises ValueError if a folder has something in it, or cannot be made."""
+  """Raises ValueError if a folder is not empty or cannot be created."""
   if tf.gfile.Exists(folder) and (
       not tf.gfile.IsDirectory(folder) or files.list_folder(folder)):
     raise ValueError("--output_dir=%s: exists already; name a new folder" %

@@ -44,7 +44,7 @@ class CutCount:
 
     Args:
       inputs: str. What the inputs are called, such as "lines".
-      limit: str. What sets their largest length.
+      limit: str. What limits their length.
     """
     self._inputs, self._limit = inputs, limit
     self._num_inputs = self._num_cut = 0
@@ -55,9 +55,9 @@ class CutCount:
 
     Args:
       num_pieces: int. Its length.
-      max_pieces: int. The length of what is read at once.
-      is_cut: bool. None if all that is too long is cut.
-      num_windows: int. Parts that it is read in.
+      max_pieces: int. The most pieces that are read at once.
+      is_cut: bool. None if every input that is too long is cut.
+      num_windows: int. Number of windows that it is read in.
     """
     del num_windows
     self._num_inputs += 1
@@ -207,13 +207,12 @@ def level_of_example(index):
 
 
 def batches_by_length(lengths, batch_size, max_tokens):
-  """Puts sequences of similar lengths together.
-
+  """Groups sequences of similar lengths into batches.
   Args:
     lengths: list of int.
     batch_size: int.
     max_tokens: int. Batches with more are halved, down to single sequences.
-      Halving keeps the sizes few, for callers that keep something for each.
+      Halving keeps the sizes few, for callers that cache something per size.
 
   Returns:
     list of int64 [up to batch_size]: the sequences of each batch, by index.
@@ -251,11 +250,11 @@ def most_tokens(batch_size, seq_length):
 
 
 def batches_of_tokens(lengths, max_tokens):
-  """Puts sequences of similar lengths together, in batches of as many tokens.
+  """Groups sequences of similar lengths into batches of similar total size.
 
   Args:
     lengths: list of int.
-    max_tokens: int. Of a batch; one sequence may have more.
+    max_tokens: int. Limit of a batch; a single sequence may exceed it.
 
   Returns:
     list of list of int: the sequences of each batch, by index.
@@ -271,7 +270,7 @@ def batches_of_tokens(lengths, max_tokens):
 
 
 def stack_inputs(model_inputs):
-  """Makes arrays of model inputs, as long as the longest of them.
+  """Stacks model inputs into arrays, padded to the longest of them.
 
   Args:
     model_inputs: list of ModelInput, or of objects with its fields.

@@ -23,7 +23,7 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import tensorflow.compat.v1 as tf
 
 from . import files, kernels, padding, recomputation, xla
-# Programs use all these names as this module's.
+# Programs import all these names from this module.
 from .config import (  # noqa: F401
     BertConfig, Options, check_config, get_layer_norm_eps, make_options)
 from .layers import (  # noqa: F401
@@ -55,7 +55,7 @@ class BertModel:
     """Builds the graph.
 
     Args:
-      config: BertConfig; copied, so later changes do not reach the model.
+      config: BertConfig; copied, so later changes do not affect the model.
       is_training: bool. Applies dropout when True.
       input_ids: int32 [B, S]. Ids of the word pieces.
       input_mask: int32 [B, S]. 1 for real tokens, 0 for padding; all ones if
@@ -188,7 +188,7 @@ def _complete_inputs(config, is_training, input_ids, input_mask,
 
 
 def _pool(config, is_packed, first_token_output, input_mask):
-  """Puts `[B, W]` through a dense tanh layer; zeros where that is padding."""
+  """Applies a dense tanh layer to `[B, W]`; zeros where a token is padding."""
   pooled_output = dense(
       first_token_output, config.hidden_size, tf.tanh,
       create_initializer(config.initializer_range))
@@ -236,7 +236,7 @@ def _encode(config, embeddings, input_mask, packing, positions,
 
   Returns:
     list of float32 [B, S, W], one for each layer, and float32 [B, P, W], the
-    last one at `positions`, or None if they are None.
+    last layer at `positions`, or None without them.
   """
   with tf.variable_scope("encoder"):
     layers = transformer_model(
@@ -373,7 +373,7 @@ def attention_layer(
   scores = kernels.matmul(query, key, transpose_b=True)  # [B, N, F, T]
   if attention_mask is not None:
     # Far enough below any score that the softmax is exactly 0 there, yet
-    # finite, so that a row without any allowed position stays a number.
+    # finite, so that a row without any allowed position does not become NaN.
     bias = (1.0 - tf.cast(attention_mask, tf.float32)) * -10000.0
     scores += tf.expand_dims(bias, axis=1)  # [B, 1, F or 1, T]
   probs = dropout(tf.nn.softmax(scores), attention_probs_dropout_prob)
@@ -459,7 +459,7 @@ def transformer_model(
       hidden = add_layer(before)
     all_layers.append(hidden)
   if positions is not None and xla.is_compiling():
-    # One more shape to compile costs more than the rows that are not needed.
+    # Compiling one more shape costs more than computing the unneeded rows.
     at_positions = packing.take(hidden, positions)
   elif positions is not None:
     with tf.variable_scope(scope, reuse=True):

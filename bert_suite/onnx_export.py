@@ -1,7 +1,7 @@
-"""Trained models as files of ONNX, which ONNX Runtime runs without TensorFlow.
+"""Trained models as ONNX files, which ONNX Runtime runs without TensorFlow.
 
-The graph is written here, of the weights of a checkpoint: by `onnx_graph` what
-all tasks have, by this module their heads. Each export is computed and compared
+The graph is built from the weights of a checkpoint: `onnx_graph` builds the
+encoder, this module the heads of the tasks. Each export is run and compared
 with TensorFlow before anything is written.
 """
 
@@ -24,7 +24,7 @@ COMPUTE_DTYPES = ("float32", "int8")
 _CURE = "pip install \"onnx<1.19\" onnxruntime"
 _POSITIONS = "masked_lm_positions"
 _TOLERANCE = 1e-5
-_MOST_BYTES = 2 ** 31 - 1  # of a file of ONNX
+_MOST_BYTES = 2 ** 31 - 1  # of an ONNX file
 
 
 def import_packages(needed=("onnx", "onnxruntime")):
@@ -38,7 +38,7 @@ def import_packages(needed=("onnx", "onnxruntime")):
   """
   try:
     return [importlib.import_module(name) for name in needed][-1]
-  # Releases that do not go together fail with errors of many types.
+  # Incompatible releases fail with errors of many types.
   except Exception as error:  # noqa: BLE001
     raise ValueError(
         "files of ONNX need what cannot be imported here (%s); %s" % (
@@ -64,7 +64,7 @@ def export(model, compute_dtype, export_dir):
   """Writes a model as a version in a folder: model.onnx, vocab.txt, model.json.
 
   Args:
-    model: trained_models.TrainedModel, that computes in float32.
+    model: trained_models.TrainedModel that computes in float32.
     compute_dtype: str. One of COMPUTE_DTYPES.
     export_dir: str.
 
@@ -72,8 +72,8 @@ def export(model, compute_dtype, export_dir):
     str. The folder of the model.
 
   Raises:
-    ValueError: it cannot be read or does not fit, or ONNX Runtime computes
-      something else than TensorFlow.
+    ValueError: the model cannot be read or does not fit, or ONNX Runtime's
+      outputs differ from TensorFlow's.
   """
   served = serving.open_session(model.task, model.checkpoint)
   with served.session:
@@ -114,7 +114,7 @@ def export(model, compute_dtype, export_dir):
 
 
 def make_sample(model):
-  """Makes inputs to compare with: sequences of several lengths.
+  """Makes inputs for the comparison: sequences of several lengths.
 
   Args:
     model: trained_models.TrainedModel.
@@ -138,16 +138,16 @@ def make_sample(model):
 
 
 def compare(expected, found):
-  """Returns how far outputs are apart at most, and how far they may be.
+  """Returns the largest difference between outputs, and the largest allowed.
 
   Args:
-    expected: dict from name to array; those of integers are left out.
-    found: dict like it.
+    expected: dict from name to array; integer arrays are left out.
+    found: dict of the same form.
   """
   differences, largest = [], 1.0
   for name, array in expected.items():
     if array.dtype == np.float32:
-      # What squad has at padding is no size to measure by.
+      # Squad's logits at padding say nothing about the usual magnitude.
       sizes = np.abs(array[array > squad_head.PADDING_LOGIT])
       largest = max(largest, sizes.max() if sizes.size else 0.0)
       differences.append(np.abs(array - found[name]).max())
@@ -155,7 +155,7 @@ def compare(expected, found):
 
 
 class Session:
-  """A session of ONNX Runtime, with what is used of TensorFlow's."""
+  """An ONNX Runtime session with the methods we use of TensorFlow's."""
 
   def __init__(self, content):
     """Loads the content of a file, bytes."""
@@ -167,7 +167,7 @@ class Session:
     self.inputs = {one.name: one.name for one in self._session.get_inputs()}
 
   def run(self, outputs, feed):
-    """Computes outputs, a dict from their names; returns one of arrays."""
+    """Computes outputs, a dict keyed by name; returns a dict of arrays."""
     return dict(zip(outputs, self._session.run(list(outputs), {
         name: np.asarray(array, np.int64) for name, array in feed.items()})))
 
@@ -176,19 +176,19 @@ class Session:
     self._session = None
 
 
-# What Predictor wants to know of an output: its shape, a tf.TensorShape.
+# What Predictor needs to know about an output: its shape, a tf.TensorShape.
 Output = collections.namedtuple("Output", "shape")
 
 
 def load(path):
-  """Loads a version that `export` wrote; as `serving.load_saved_model`."""
+  """Loads a version that `export` wrote, like `serving.load_saved_model`."""
   with serving.loading(path):
     settings = serving.read_settings(path)
     with tf.gfile.GFile(os.path.join(path, MODEL_FILE), "rb") as reader:
       content = reader.read()
     try:
       session = Session(content)
-    except Exception as error:  # noqa: BLE001  # ONNX Runtime's have no base
+    except Exception as error:  # noqa: BLE001  # they share no base class
       raise ValueError(str(error)) from None
   return (serving.Served(session, session.inputs, {
       serving.SIGNATURE: session.outputs}), settings,
@@ -196,7 +196,7 @@ def load(path):
 
 
 def _time(run):
-  """Returns what a function returns, and the median of its seconds."""
+  """Returns a function's result and its median time in seconds."""
   results = [run() for _ in range(2)]
   seconds = []
   for _ in range(5):
@@ -207,12 +207,12 @@ def _time(run):
 
 
 def make_content(model, compute_dtype, names):
-  """Writes the graph of a model.
+  """Builds the graph of a model.
 
   Args:
     model: trained_models.TrainedModel.
     compute_dtype: str. One of COMPUTE_DTYPES.
-    names: names of the outputs to have.
+    names: names of the outputs to include.
 
   Returns:
     bytes. The content of the file.
@@ -237,10 +237,10 @@ def make_content(model, compute_dtype, names):
 
 
 def _add_layers(encoder, config, rows=None):
-  """Adds embeddings and layers; the last one for some rows, if given.
+  """Adds embeddings and layers, the last one only for `rows` if given.
 
   Returns:
-    list of float32 [R, W], for each layer; [B * P, W] of the last.
+    list of float32 [R, W], one per layer; with `rows` the last is [B * P, W].
   """
   hidden, layers = encoder.embed(), []
   for i in range(config.num_hidden_layers):
@@ -288,7 +288,7 @@ def _squad(encoder, model, unused_names):
 
 
 def _ner(encoder, model, unused_names):
-  """Adds the head of run_ner, which has the scores of zeros at padding."""
+  """Adds the head of run_ner; at padding its scores are those of zeros."""
   logits = _score(encoder, _add_layers(encoder, model.config)[-1],
                   "cls/ner/output_")
   bias = encoder.weights("cls/ner/output_bias")
@@ -336,7 +336,7 @@ def _pool(encoder, packed, pooling):
 
 
 def _masked_lm(encoder, model, unused_names):
-  """Adds the head of masked word pieces; the signature of the likeliest ten."""
+  """Adds the masked LM head, for the signature with the ten likeliest."""
   add, scope = encoder.graph.add, "cls/predictions/"
   rows = encoder.find_rows(_POSITIONS)
   hidden = _add_layers(encoder, model.config, rows)[-1]

@@ -1,8 +1,8 @@
-"""The encoder as a graph of ONNX, made of the weights of a checkpoint.
+"""The encoder as an ONNX graph, built from the weights of a checkpoint.
 
-For ONNX Runtime: GELU and products in 8 bits are operations of its own. Where
-it has one for what several do, attention and residual with layer norm, the
-several were faster on a CPU, and it leaves them as they are when it loads them.
+Made for ONNX Runtime: GELU and 8-bit products are its own operations. It also
+has fused operations for attention and for residual with layer norm, but on a
+CPU the separate ones were faster, and it does not fuse them on loading.
 
 Sizes are named as in `modeling.py`. As there, everything but attention is
 computed for the R real tokens only, and attention for the T positions that the
@@ -17,7 +17,7 @@ _OPSET = 17
 _MICROSOFT = "com.microsoft"
 _MICROSOFTS = frozenset((
     "BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "FusedMatMul", "Gelu"))
-# The forms of `layers.ACTIVATIONS`.
+# The operations for `layers.ACTIVATIONS`.
 _ACTIVATIONS = {"gelu": "FastGelu", "gelu_new": "FastGelu", "gelu_erf": "Gelu",
                 "relu": "Relu", "tanh": "Tanh"}
 # Those that add a bias in the same pass.
@@ -25,13 +25,13 @@ _WITH_BIAS = {"FastGelu": "FastGelu", "Gelu": "BiasGelu"}
 
 
 class Graph:
-  """Nodes and constants, as they are added."""
+  """The nodes and constants of a graph that is being built."""
 
   def __init__(self, compute_dtype):
     """Starts an empty graph.
 
     Args:
-      compute_dtype: str. "float32" or "int8", of dense layers.
+      compute_dtype: str. "float32" or "int8", for dense layers.
     """
     self._has_integers = compute_dtype == "int8"
     self._nodes, self._constants = [], []
@@ -43,7 +43,7 @@ class Graph:
       op: str. Its operation.
       *inputs: names of Tensors, or arrays or numbers that become constants, or
         "" for those left out.
-      outputs: list of str. Names for its outputs; None for one, without.
+      outputs: list of str. Names for its outputs; None for one, with any name.
       **attributes: of the operation.
 
     Returns:
@@ -58,7 +58,7 @@ class Graph:
     return names[0]
 
   def keep(self, value):
-    """Adds a constant, a number or list of int64 or an array; its name."""
+    """Adds an array, or int64 numbers, as a constant; returns its name."""
     from onnx import numpy_helper
     if not isinstance(value, (np.ndarray, np.generic)):
       value = np.array(value, np.int64)
@@ -70,9 +70,9 @@ class Graph:
   def dense(self, x, kernel, bias, activation=None, has_scale_per_row=True):
     """Adds a dense layer.
 
-    In 8 bits there is a scale for each column of the kernel and for each row
-    that comes in, as in `int8`. ONNX Runtime's product knows one scale for all
-    rows, so they are divided before it and multiplied after it. The layers
+    In 8 bits each column of the kernel and each input row has its own scale,
+    as in `int8`. ONNX Runtime's product supports one scale for all rows, so
+    rows are divided by theirs before it and multiplied after it. The layers
     around attention lose nothing without that (LOG.md, 2026-11-28).
 
     Args:
@@ -128,7 +128,7 @@ class Graph:
         graph, producer_name=producer, opset_imports=[
             helper.make_opsetid("", _OPSET),
             helper.make_opsetid(_MICROSOFT, 1)])
-    model.ir_version = 8  # what this set of operations came with
+    model.ir_version = 8  # the version that this opset came with
     return model
 
 
@@ -138,7 +138,7 @@ class Encoder:
   Attributes:
     graph: Graph.
     weights: function of a variable's name that returns an array.
-    is_real: bool [B, S]. Where tokens are.
+    is_real: bool [B, S]. True at tokens, False at padding.
     activation: str. The operation of the config's hidden_act, or None.
     table: float32 [V, W]. The word embeddings.
   """
@@ -169,8 +169,8 @@ class Encoder:
                to=type_of(np.float32))
     self._bias = add("Unsqueeze", add("Mul", add("Sub", mask, np.float32(1)),
                                       np.float32(-padding.MASKED)), [1, 2])
-    # The row of each token among those of all heads and of the parts of a
-    # projection, and back. [B, 1, T]
+    # Tokens' rows, to gather all heads of the parts of a projection, and back.
+    # [B, 1, T]
     self._attended = add("Unsqueeze", add(
         "Slice", self._rows, [0], length, [1]), [1])
     heads = np.arange(self._num_heads)
@@ -252,7 +252,7 @@ class Encoder:
     return self._finish(scope + "output/", middle, hidden)
 
   def find_rows(self, positions=None):
-    """Returns [B, P], the rows of tokens at int64 [B, P]; None for firsts."""
+    """Returns [B, P], rows of tokens at int64 [B, P]; None: of first tokens."""
     if positions is None:
       return self.graph.add("Slice", self._rows, [0], [1], [1])  # [B, 1]
     return self.graph.add("GatherElements", self._rows, positions, axis=1)
@@ -263,13 +263,13 @@ class Encoder:
         "Gather", packed, self.graph.add("Reshape", rows, [-1]))
 
   def pool(self, first):
-    """Adds the pooler to the first tokens' [B, W]; zeros where it is none."""
+    """Adds the pooler of first tokens, [B, W]; zeros where they are padding."""
     pooled = self.dense("bert/pooler/", first, "Tanh")
     return self.graph.add("Mul", pooled, self.graph.add("Cast", self.graph.add(
         "Slice", self.is_real, [0], [1], [1]), to=type_of(np.float32)))
 
   def unpack(self, packed, filler):
-    """Lays float32 [R, W] out as [B, S, W]; an array [W] or [] at padding."""
+    """Lays out float32 [R, W] as [B, S, W]; `filler`, [W] or [], at padding."""
     return self.graph.add(
         "Where", self.graph.add("Unsqueeze", self.is_real, [2]),
         self.graph.add("Gather", packed, self._rows), filler)
@@ -287,8 +287,8 @@ class Encoder:
         scope, x, has_scale_per_row=has_scale_per_row), hidden)
 
   def normalize(self, scope, x, residual=None):
-    """Adds layer norm, of a sum where there is a residual."""
-    # SkipLayerNormalization, which is both, took seven times as long on a CPU.
+    """Adds layer norm, after adding the residual if there is one."""
+    # SkipLayerNormalization does both, but took seven times as long on a CPU.
     return self.graph.add(
         "LayerNormalization",
         self.graph.add("Add", x, residual) if residual else x,
@@ -298,6 +298,6 @@ class Encoder:
 
 
 def type_of(dtype):
-  """Returns ONNX's number for a data type of NumPy."""
+  """Returns ONNX's number for a NumPy data type."""
   from onnx import helper
   return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

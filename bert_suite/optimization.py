@@ -16,11 +16,11 @@ import tensorflow.compat.v1 as tf
 
 from . import optimizers, xla
 
-# Elements of a variable from which a compiled update pays. What is smaller fits
-# the cache of a CPU, where each pass over it costs little.
+# Variable size from which a compiled update pays off. Smaller variables fit in
+# a CPU's cache, where each pass over them costs little.
 _LARGE = 1 << 18
 
-# How the message of the error begins that stops a diverging training.
+# Start of the error message that stops a diverging training.
 NOT_FINITE = "The gradient norm is not finite at global step"
 
 
@@ -38,8 +38,8 @@ class Settings:
     use_tpu: Sums gradients over TPU cores.
     weight_decay_rate: See AdamWeightDecayOptimizer.
     clip_norm: Global norm that the gradients are clipped to.
-    compute_dtype: See `modeling.Options`. "float16", which ends at 65,504 and
-      6e-8, needs the loss scaled, see LossScale.
+    compute_dtype: See `modeling.Options`. "float16", whose range is 6e-8 to
+      65,504, needs loss scaling, see LossScale.
     compiled: XLA compiles the norm of all gradients as one program, and the
       update of all variables as another. They must be resource variables.
     adam_bias_correction: See AdamWeightDecayOptimizer.
@@ -47,7 +47,7 @@ class Settings:
       below it, see `layer_factors`.
     gradient_accumulation_steps: Parts that a batch is computed in, one after
       the other, see `accumulation`. `training.make_model_fn` makes them.
-    last_accumulation_steps: Those of the last step, if not as many.
+    last_accumulation_steps: The same for the last step, if it differs.
     optimizer: "adamw", or the name of one of `optimizers.OTHERS`.
     poly_power: See `learning_rate_schedule`.
   """
@@ -101,7 +101,7 @@ def make_train_op(loss, settings, parts=None):
     The training op. In the graph, "learning_rate:0" and "global_norm:0" are the
     step's values. Running it raises `tf.errors.InvalidArgumentError`, with
     NOT_FINITE and the step in its message, if the norm is not finite. While
-    a LossScale can become smaller, it does that instead, and changes neither
+    a LossScale can still shrink, the op shrinks it instead, and changes neither
     variables nor the global step.
   """
   _warn_of_long_warmup(settings)
@@ -178,7 +178,7 @@ def make_train_op(loss, settings, parts=None):
 
 
 def _make_optimizer(settings, step, **arguments):
-  """Makes the optimizer of a name; see `optimizers.DecayingOptimizer`."""
+  """Makes the settings' optimizer; see `optimizers.DecayingOptimizer`."""
   optimizers.check(settings.optimizer)
   if settings.optimizer != optimizers.ADAMW:
     return optimizers.OTHERS[settings.optimizer](step=step + 1, **arguments)
@@ -191,9 +191,9 @@ def _make_optimizer(settings, step, **arguments):
 def layer_factors(names, decay):
   """Returns a dict of factors of the learning rate, by name of variable.
 
-  The lower a layer is, the smaller (Clark et al., arXiv 2003.10555, appendix
+  Lower layers have smaller factors (Clark et al., arXiv 2003.10555, appendix
   B): `decay` for the last Transformer layer, its square for the one below, and
-  so on down to the embeddings. What is above the layers has 1 and is left out.
+  so on down to the embeddings. Those above the layers, all 1, are left out.
 
   Args:
     names: list of str. Names of variables.
@@ -210,10 +210,10 @@ def layer_factors(names, decay):
 
 
 def _global_norm(gradients, compiled):
-  """Returns the norm of all gradients, that of dense ones from one program.
+  """Returns the norm of all gradients; one program computes the dense ones.
 
-  The rows of words are as many as the batch has tokens: with them, the program
-  would be compiled again for each number.
+  The gradient of word embeddings has a row per token of the batch: with it, the
+  program would be compiled again for each number of tokens.
   """
   if not compiled:
     return tf.global_norm(gradients, name="gradient_norm")
@@ -235,7 +235,7 @@ def _sum_rows(gradient, variable):
 
 
 def _after(op):
-  """Returns a Tensor for an op, as programs have to return one."""
+  """Returns a Tensor that runs an op, as programs have to return a Tensor."""
   with tf.control_dependencies([op]):
     return tf.zeros([])
 
@@ -243,10 +243,10 @@ def _after(op):
 class LossScale:
   """Dynamic loss scaling (Micikevicius et al., arXiv 1710.03740, section 3.2).
 
-  The loss is multiplied so that small gradients stay above float16's least
+  The loss is multiplied so that small gradients stay above float16's smallest
   number. The factor is halved after a step whose gradients are not finite, and
-  doubled after 2,000 others in a row, up to a bound that keeps it finite where
-  gradients are 0. Checkpoints do not hold it.
+  doubled after 2,000 finite steps in a row, up to a bound that keeps it finite
+  if gradients are 0. It is not saved in checkpoints.
   """
 
   _INITIAL, _MAXIMUM, _STEPS_TO_GROW = 2.0 ** 15, 2.0 ** 24, 2000
@@ -259,14 +259,14 @@ class LossScale:
 
     self._factor = make("factor", self._INITIAL)
     self._num_good = make("num_good_steps", 0)
-    self._value = self._factor.read_value()  # that of the step
+    self._value = self._factor.read_value()  # for this step
 
   def up(self, loss):
     """Multiplies the loss; returns a scalar Tensor."""
     return loss * self._value
 
   def down(self, tensor):
-    """Divides what depends on the gradients."""
+    """Undoes the scaling of gradients, or of a value computed from them."""
     return tensor / self._value
 
   def can_shrink(self):
@@ -299,7 +299,7 @@ class LossScale:
 
 def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step,
                            power=1.0):
-  """The learning rate: linear from 0 over the warm-up, then to 0.
+  """The learning rate: linear from 0 over the warm-up, then back to 0.
 
   The decay counts from step 0, warm-up included: after w of n steps of warm-up
   the learning rate continues from `init_lr * (1 - w / n)`.
@@ -309,7 +309,7 @@ def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step,
     num_train_steps: int. Step at which the learning rate reaches 0.
     num_warmup_steps: int. Steps of warm-up; 0 or None for none.
     step: int scalar Tensor. Steps taken so far.
-    power: float. Of the share of steps that are left; 1 decays linearly.
+    power: float. Exponent of the fraction of steps left; 1 decays linearly.
 
   Returns:
     float32 scalar Tensor.
@@ -326,12 +326,12 @@ def learning_rate_schedule(init_lr, num_train_steps, num_warmup_steps, step,
 
 
 def _warn_of_long_warmup(settings):
-  """Warns of a training that ends before its warm-up does."""
+  """Warns if a training ends before its warm-up does."""
   num_train_steps = settings.num_train_steps
   num_warmup_steps = settings.num_warmup_steps
   if not num_warmup_steps or num_warmup_steps < num_train_steps:
     return
-  # The last step's learning rate is that of the count before it.
+  # The last step uses the learning rate of the step count before it.
   highest = (num_train_steps - 1) / float(num_warmup_steps)
   percent = "%.1f" if highest >= 0.001 else "%.1g"
   tf.logging.warning(
@@ -374,8 +374,8 @@ class AdamWeightDecayOptimizer(optimizers.DecayingOptimizer):
         of these regular expressions do not decay.
       name: str. Name scope of the update ops.
       gradient_scale: float or float32 scalar Tensor. Factor of the gradients.
-      in_one_pass: bool. One operation updates a small variable that does not
-        decay, and a compiled program a large one where there is no GPU. On a
+      in_one_pass: bool. One operation updates each small variable that does not
+        decay and, without a GPU, a compiled program each large variable. On a
         GPU, XLA may lack files; see `compiled` of Settings. TPUs compile
         everything.
       bias_correction_step: integer scalar Tensor. Number of the step, from 1
@@ -427,7 +427,7 @@ class AdamWeightDecayOptimizer(optimizers.DecayingOptimizer):
       decay: scalar Tensor.
       scale: scalar Tensor. Factor of the gradient.
       correction: scalar Tensor. Factor of m / (sqrt(v) + epsilon) that corrects
-        both averages, together with the next; None for none.
+        both averages, together with `epsilon`; None for none.
       epsilon: scalar Tensor.
     """
     gradient *= scale
@@ -452,8 +452,8 @@ class AdamWeightDecayOptimizer(optimizers.DecayingOptimizer):
         gradient, *self._read(gradient, variables) + scalars))
 
   def _run_kernel(self, gradient, var, m, v, rate, decay, scale, *corrections):
-    """Updates a variable as `_new_values` does, for which `decay` is 0."""
-    del decay, corrections  # the latter are those of the kernel
+    """Updates a variable that does not decay, as `_new_values` does."""
+    del decay, corrections  # the kernel corrects the averages itself
     scalars = {name: tf.cast(value, gradient.dtype)
                for name, value in self._kernel_scalars.items()}
     if hasattr(var, "handle"):

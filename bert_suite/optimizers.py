@@ -3,9 +3,8 @@
 Methods: You et al., "Large Batch Optimization for Deep Learning: Training BERT
 in 76 minutes" (arXiv 1904.00962, algorithm 2); Shazeer and Stern, "Adafactor:
 Adaptive Learning Rates with Sublinear Memory Cost" (arXiv 1804.04235,
-algorithms 4 and 5). Decay of the weights is that of AdamW in both, times the
-learning rate and apart from what the gradient adds (in LAMB, before the trust
-ratio).
+algorithms 4 and 5). Both have AdamW's weight decay, times the learning rate and
+separate from the gradient's update (in LAMB, before the trust ratio).
 """
 
 import re
@@ -20,7 +19,7 @@ ADAMW = "adamw"
 
 
 class DecayingOptimizer(tf.train.Optimizer):
-  """Base class: what varies between variables, and weights that decay.
+  """Base class: settings that vary between variables, and weight decay.
 
   A subclass defines `_update`, and `_create_slots` or `slot_names`. A gradient
   of IndexedSlices is summed into a dense one first: rows without a gradient
@@ -76,14 +75,14 @@ class DecayingOptimizer(tf.train.Optimizer):
     self._rate = tf.convert_to_tensor(
         self._call_if_callable(self.learning_rate), name="learning_rate")
     self._scale = tf.convert_to_tensor(self.gradient_scale)
-    # Made once: constants of each variable's own would be hundreds.
+    # Made once: separate constants for each variable would be hundreds.
     self._decays = {False: tf.constant(0.0),
                     True: tf.convert_to_tensor(self.weight_decay_rate)}
 
   def _create_slots(self, var_list):
     for variable in var_list:
       for name in self.slot_names:
-        # The second name is how the name of the slot's variable ends.
+        # The second name is the suffix of the slot variable's name.
         self._zeros_slot(variable, name, name)
 
   def _do_use_weight_decay(self, param_name):
@@ -143,7 +142,7 @@ class DecayingOptimizer(tf.train.Optimizer):
 
 
 class LambOptimizer(DecayingOptimizer):
-  """LAMB, with the norm itself as its function of the norm.
+  """LAMB, with the identity as its scaling function of the norm.
 
   ```
   m = beta_1 * m + (1 - beta_1) * gradient
@@ -184,7 +183,7 @@ class LambOptimizer(DecayingOptimizer):
 
 
 class AdafactorOptimizer(DecayingOptimizer):
-  """Adafactor without momentum, its step size from the learning rate.
+  """Adafactor without momentum; the learning rate sets its step size.
 
   ```
   beta = 1 - step ** -0.8
@@ -195,9 +194,9 @@ class AdafactorOptimizer(DecayingOptimizer):
       max(1e-3, rms(variable)) * change + decay * variable)
   ```
 
-  Of a matrix there are only the means of v over its last dimension and over the
-  one before, the slots `adafactor_vr` and `adafactor_vc`; their outer product
-  over the mean stands for v. Vectors have all of it, `adafactor_v`.
+  For a matrix, only the means of v over its last dimension and over the one
+  before are kept, in the slots `adafactor_vr` and `adafactor_vc`; their outer
+  product over the mean approximates v. Vectors keep all of v, `adafactor_v`.
   """
 
   _DECAY_POWER, _EPSILON_1, _EPSILON_2 = -0.8, 1e-30, 1e-3
@@ -252,12 +251,12 @@ OTHERS = {"lamb": LambOptimizer, "adafactor": AdafactorOptimizer}
 
 
 def check(name):
-  """Raises ValueError unless there is an optimizer of a name."""
+  """Raises ValueError unless an optimizer has that name."""
   model_inputs.check_choice("optimizer", name, [ADAMW] + sorted(OTHERS))
 
 
 def check_settings(settings, recorded):
-  """Raises ValueError if a training cannot have the optimizer it asks for.
+  """Raises ValueError if a training cannot use the optimizer it asks for.
 
   Args:
     settings: Settings of a script.
