@@ -21,13 +21,13 @@ from .layers import dense, get_shape_list
 # few even to a request of one short text.
 _ROW_STEPS = (8, 16)
 LENGTH_STEPS = (4, 4)
-# Of compiled programs there are at most so many sizes of R, and of T, each this
-# many times the next smaller one, and multiples of 8 and 16.
+# Compiled programs have at most this many sizes of R and of T, each this many
+# times the next smaller one, and multiples of 8 and 16.
 _MAX_SIZES, _RATIO = 12, 1.25
 
 
 def make_sizes(largest, multiple):
-  """Returns the few sizes that one of up to `largest` is rounded up to.
+  """Returns the few sizes that sizes up to `largest` are rounded up to.
 
   Args:
     largest: int, or int32 scalar Tensor where it is not known yet.
@@ -48,7 +48,7 @@ def make_sizes(largest, multiple):
 
 
 def choose_size(size, sizes):
-  """Returns the least of `sizes`, ascending, that an int32 scalar fits into."""
+  """Returns the smallest of ascending `sizes` that holds an int32 scalar."""
   sizes = tf.convert_to_tensor(sizes, tf.int32)
   too_small = sizes[:-1] < size
   return sizes[tf.reduce_sum(tf.cast(too_small, tf.int32))]
@@ -80,7 +80,7 @@ def find_cells(is_real, sizes=None):
 
   Args:
     is_real: bool [B, S].
-    sizes: those that R is one of, as `make_sizes` returns them.
+    sizes: those that R may have, from `make_sizes`.
 
   Returns:
     int32 [R, 2], the true cells in reading order, then (0, 0) repeated;
@@ -89,8 +89,8 @@ def find_cells(is_real, sizes=None):
   flat = tf.reshape(is_real, [-1])  # [B * S]
   size = tf.size(flat)
   rank = tf.cumsum(tf.cast(flat, tf.int32), exclusive=True)
-  # No shape may be the exact number, as that of tf.where(is_real) is. All false
-  # cells go to one place after the last, which is left out.
+  # No shape may contain the exact number, as that of tf.where(is_real) does.
+  # All false cells go to one place after the last, which is left out.
   place = tf.where(flat, rank, tf.fill([size], size))[:, tf.newaxis]
   number = num_real = tf.reduce_sum(tf.cast(flat, tf.int32))
   number = tf.maximum(number, 1)
@@ -108,8 +108,8 @@ def count_groups(batch_size, is_training, few_shapes):
   """Returns the number of groups of similar length for attention.
 
   With two, half of the sequences need not be as long as the longest; four were
-  no faster in training steps of BERT-Base's shape. Each group has shapes of its
-  own, so there is one group where shapes must be few, as in inference.
+  no faster in training steps of BERT-Base's shape. Each group has its own
+  shapes, so there is one group where shapes must be few, as in inference.
   """
   if few_shapes or not is_training or not isinstance(batch_size, int):
     return 1
@@ -125,7 +125,7 @@ class _Group:
   """Sequences of a batch that attend in one tensor, `[B, N, T, H]`.
 
   Attributes:
-    sequences: int32 [B of the group]. Which they are.
+    sequences: int32 [B of the group]. Their indices in the batch.
     length: int32 scalar Tensor. T, the most real tokens in one of them.
     is_token: bool [B of the group, T].
     attention_bias: float32 [B of the group, 1, 1, T], to add to scores.
@@ -152,14 +152,14 @@ class Packing:
   layers, GELU, dropout, residuals, layer norm) cost R rows instead of B * S.
   Attention mixes the tokens of a sequence, so for it the tokens are laid out
   again by sequence and head, `[B, N, T, H]`; the sequences may be in `groups`,
-  each with a T of its own.
+  each with its own T.
 
   With `few_shapes` both R and T are rounded up, and shapes depend on the data
   only through R and T. Without it, each batch brings a new R and a new T:
   oneDNN keeps what it has prepared for each shape, so memory grows with every
   batch, and XLA compiles again for each. The rows added to R are computed like
-  the others, never read, and have no gradient. A batch of padding alone has one
-  such row, because nothing can be gathered from none.
+  the others, never read, and have no gradient. A batch that is all padding has
+  one such row, because nothing can be gathered from zero rows.
   """
 
   def __init__(self, input_mask, batch_size, seq_length, few_shapes=False,
@@ -289,7 +289,7 @@ class Packing:
     return merge(*contexts)
 
   def split_rows(self, packed):
-    """Lays `[R, W]` out by sequence: `[B, T, W]`, where all are one group.
+    """Lays `[R, W]` out by sequence: `[B, T, W]`, if there is one group.
 
     After each sequence's end come arbitrary rows. The gradient of the rows
     added to R is arbitrary too.
@@ -304,7 +304,7 @@ class Packing:
 
   @staticmethod
   def _move_rows(packed, there, back):
-    """Gathers rows; those of the gradient are gathered `back`, not summed."""
+    """Gathers rows; the gradient gathers them `back` instead of summing."""
     @kernels.with_gradient
     def move(packed):
       width = packed.shape[-1]
@@ -334,8 +334,8 @@ class Packing:
     """Returns the rows that `split_heads` and `merge_heads` take.
 
     Returns:
-      For each group int32 [B, N, T], of rows of [R * N, H]; and int32 [R, N],
-      of rows of all groups' [B * N * T, H], one below the other.
+      For each group int32 [B, N, T], rows of [R * N, H]; and int32 [R, N], rows
+      of all groups' [B * N * T, H], stacked.
     """
     if num_heads not in self._indices:
       head = tf.range(num_heads)
@@ -359,7 +359,7 @@ class Packing:
 
 
 def _join(tensors, size):
-  """Puts tensors `[..., H]` one below the other, as `[rows, H]`."""
+  """Stacks tensors `[..., H]` as `[rows, H]`."""
   rows = [tf.reshape(tensor, [-1, size]) for tensor in tensors]
   return rows[0] if len(rows) == 1 else tf.concat(rows, axis=0)
 
@@ -376,7 +376,7 @@ def make_attention(packing, num_heads, dropout_prob, initializer):
   Returns:
     A function of float32 [R, W], and of int32 [B, P], the positions that
     attend, or None for all real tokens. Returns float32 [R, W], or [B * P, W].
-    Where XLA compiles, it has no positions.
+    Where XLA compiles, it ignores positions.
   """
   if xla.is_compiling():
     return _make_compiled_attention(

@@ -41,7 +41,7 @@ class Sessions:
     placed: Placement; None for one device.
     master: Address of the server that runs them; empty for this process alone.
     config: ConfigProto; None for the Estimator's own.
-    device: Name of the device of what says nothing else; None for any.
+    device: Name of the default device; None for any.
     share: input_pipeline.Share of this process while training; None for all.
     saves: Whether this process saves checkpoints.
   """
@@ -60,14 +60,14 @@ def of_one_process(settings):
 
 
 def find(settings):
-  """Returns the Placement that settings ask for; None for one device in all.
+  """Returns the Placement that settings ask for; None for a single device.
 
   Args:
     settings: Settings of a script: --num_gpus, or `devices`, the names of
       devices, such as ["/cpu:0", "/cpu:1"].
 
   Raises:
-    UserError: there are not so many GPUs, or the run computes elsewhere.
+    UserError: there are too few GPUs, or the run computes elsewhere.
   """
   devices = tuple(getattr(settings, "devices", None) or ())
   asked = getattr(settings, "num_gpus", None)
@@ -107,7 +107,7 @@ def _count_gpus(asked):
 
 
 def check_batch_size(settings, placement):
-  """Raises UserError unless all replicas get as many examples of a batch."""
+  """Raises UserError unless replicas get equal shares of a batch."""
   size, count = settings.train_batch_size, placement.num_replicas
   if size % count:
     raise UserError(
@@ -124,7 +124,7 @@ def session_config(placement):
   if not placement:
     return None
   config = tf.ConfigProto(allow_soft_placement=True)
-  # As the Estimator's own has it.
+  # As in the Estimator's own.
   config.graph_options.rewrite_options.meta_optimizer_iterations = 1
   for kind in ("CPU", "GPU"):
     numbers = [int(name.rsplit(":", 1)[1]) for name in placement.devices

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, as PNG; matplotlib is only imported for them."""
+"""Plots of an evaluation, as PNG; matplotlib is only imported for them."""
 
 import io
 import os
@@ -30,16 +30,16 @@ def import_matplotlib():
 
 
 def reliability_curve(right, probabilities, num_bins=10):
-  """Computes how often what is predicted with a probability is right.
+  """Computes how often predictions with a given probability are right.
 
   Args:
     right: bool array [N].
     probabilities: float array [N].
-    num_bins: int. Equal parts that the range from 0 to 1 is cut into.
+    num_bins: int. Number of equal bins from 0 to 1.
 
   Returns:
-    Two float64 arrays: of each part that is not empty the mean probability and
-    the share that is right.
+    Two float64 arrays: the mean probability of each bin that is not empty, and
+    the fraction that is right.
   """
   inner = np.linspace(0.0, 1.0, num_bins + 1)[1:-1]
   bins = np.searchsorted(inner, probabilities)
@@ -50,7 +50,7 @@ def reliability_curve(right, probabilities, num_bins=10):
 
 
 def precision_recall_curve(right, scores):
-  """Computes precision and recall of each threshold that makes a difference.
+  """Computes precision and recall at each threshold that makes a difference.
 
   Args:
     right: bool array [N], at least one of them True.
@@ -66,17 +66,17 @@ def precision_recall_curve(right, scores):
 
 
 def average_precision(precision, recall):
-  """Returns the mean precision, each weighted by what it adds to the recall."""
+  """Returns the mean precision, weighted by the increases of the recall."""
   return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def write(folder, logits, label_ids, labels, problem):
-  """Writes the pictures that there are for a kind of labels.
+  """Writes the plots for a kind of labels.
 
   Args:
     folder: str.
     logits: float array [N, L].
-    label_ids: array [N, ...], as records have labels.
+    label_ids: array [N, ...]. Labels as in records.
     labels: list of str; None for regression.
     problem: one of the classes of `problem_types`.
   """
@@ -130,7 +130,7 @@ def _select(are, probabilities, labels, problem):
 
 
 def _show(label):
-  """Returns a label that is short and no formula."""
+  """Returns a label, shortened and escaped so that it is not a formula."""
   name = classification_report.show_name(label).replace("$", r"\$")
   return " " * name.startswith("_") + name  # or a legend leaves it out
 

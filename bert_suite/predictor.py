@@ -1,4 +1,4 @@
-"""Answers of a trained model in Python; the model is loaded once.
+"""Predictions of a trained model in Python; the model is loaded once.
 
 ```python
 import predictor
@@ -27,7 +27,7 @@ from . import (
     squad_metrics, tokenization, trained_models)
 from .squad import answers as squad_answers
 
-# Defaults; models of other tasks than squad accept no other values.
+# Defaults; models of tasks other than squad accept no other values.
 _N_BEST_SIZE = 20
 _MAX_ANSWER_LENGTH = 30
 _THRESHOLD = 0.0
@@ -38,18 +38,18 @@ _NAME = "texts[%d]"  # of a text, for messages
 
 
 class Predictor:
-  """A model in memory; several threads may ask it at once.
+  """A model in memory; several threads may use it at once.
 
   `with Predictor(path) as model:` closes it at the end.
 
   Attributes:
-    settings: dict, what model.json holds of the model.
+    settings: dict, the content of the model's model.json.
     labels: list of str, or None.
-    served: serving.Served, as all that follows and the methods `make_inputs`
-      and `compute` for `tasks.Task.answer`.
+    served: serving.Served. It and all that follows are for `tasks.Task.answer`,
+      as are the methods `make_inputs` and `compute`.
     tokenizer: FullTokenizer.
-    tokenizer_lock: held while it is used: it remembers words, and two threads
-      must not do so at once.
+    tokenizer_lock: held while the tokenizer is used: its cache of words is not
+      thread-safe.
     cuts: model_inputs.CutCount.
     policy: long_texts.LongTexts.
     search: n_best_size, max_answer_length and null_score_diff_threshold.
@@ -65,23 +65,23 @@ class Predictor:
     """Loads the model.
 
     Args:
-      path: str, required. A model of `export_model.py`, a folder with
-        versions of one, of which the newest is taken, a training output
-        directory, or the prefix of a checkpoint.
-      vocab_file: str. Only where `path` is no SavedModel and does not record
+      path: str, required. A model from `export_model.py`, a folder of its
+        versions (the newest is used), a training output directory, or the
+        prefix of a checkpoint.
+      vocab_file: str. Only if `path` is not a SavedModel and does not record
         it.
       batch_size: int. Sequences of max_seq_length word pieces to compute at
-        once; of shorter ones, as many as have no more word pieces.
-      n_best_size: int. Of squad, as for the two that follow: start and end
+        once; of shorter ones, as many as have no more word pieces in total.
+      n_best_size: int. Only for squad, like the next two: start and end
         positions to try per window.
       max_answer_length: int. In word pieces.
-      null_score_diff_threshold: float. Where a model of SQuAD 2.0 answers with
-        nothing, see `squad_answers.write_predictions`.
+      null_score_diff_threshold: float. When a model of SQuAD 2.0 gives no
+        answer, see `squad_answers.write_predictions`.
       **model_parts: see `trained_models.find`, for checkpoints.
 
     Raises:
       ValueError: there is no such model, a part of it is missing, or an
-        argument is not known, has no use for the model's task or is wrong.
+        argument is unknown, does not apply to the model's task or is wrong.
     """
     _check_names(model_parts)
     trained_models.check_path("path", path)
@@ -120,7 +120,7 @@ class Predictor:
       raise
 
   def _prepare(self, vocab_file):
-    """Makes what surrounds the model, from its settings."""
+    """Sets up everything around the model, from its settings."""
     task = trained_models.find_task(self.settings["task"])
     if not task.searches and self.search != (
         _N_BEST_SIZE, _MAX_ANSWER_LENGTH, _THRESHOLD):
@@ -130,7 +130,7 @@ class Predictor:
           task.name)
     self.labels = self.settings.get("labels")
     self._task = task
-    # One for all calls: a program is warned once, not at every request.
+    # One for all calls: a program is warned once, not on every request.
     self.cuts = model_inputs.CutCount(*task.cuts)
     self.tokenizer = tokenization.FullTokenizer(
         vocab_file, self.settings["do_lower_case"],
@@ -158,19 +158,19 @@ class Predictor:
       probability), the likeliest first.
 
     Raises:
-      ValueError: `texts` is no list; a text is neither str nor a pair, is no
-        UTF-8, is a pair for a model that reads single texts only, or is so long
-        that a [MASK] in it was cut off.
+      ValueError: `texts` is not a list; a text is neither str nor a pair, is
+        not UTF-8, is a pair but the model only reads single texts, or is so
+        long that a [MASK] in it was cut off.
     """
     return self._in_windows(self._task.answer, texts, "predict")
 
   @cli.user_errors()
   def score(self, texts):
-    """Says how likely a model of the task masked_lm finds texts.
+    """Scores how likely a model of the task masked_lm finds texts.
 
-    Each word piece is masked in turn, and guessed from all others; the sum of
-    its logarithms is the text's pseudo-log-likelihood. Source: Salazar et al.,
-    arXiv 1910.14659, section 2.
+    Each word piece is masked in turn, and predicted from all others; the sum of
+    the log probabilities is the text's pseudo-log-likelihood. Source: Salazar
+    et al., arXiv 1910.14659, section 2.
 
     Args:
       texts: list of str, or of (str, str) for pairs.
@@ -180,13 +180,13 @@ class Predictor:
       probability).
 
     Raises:
-      ValueError: as `predict`, or there is a [MASK] in a text.
-      UserError: the model is of another task.
+      ValueError: as in `predict`, or a text contains [MASK].
+      UserError: the model is for another task.
     """
     return self._in_windows(self._task.score, texts, "score")
 
   def _in_windows(self, answer, texts, method):
-    """Answers some texts at a time: what is made of them takes memory.
+    """Answers a limited number of texts at a time, to save memory.
 
     Args:
       answer: function of a Predictor and pairs that returns a list or array.
@@ -209,7 +209,7 @@ class Predictor:
     """Returns a list of pairs, see `_as_pair`."""
     if isinstance(texts, (str, bytes)):
       raise ValueError("%s takes a list of texts, found one text" % method)
-    # A dict or a set has no order for the answers.
+    # A dict or a set gives the answers no order.
     if (isinstance(texts, (dict, set)) or not hasattr(texts, "__iter__") or
         getattr(texts, "ndim", 1) == 0):
       raise ValueError("%s takes a list of texts, found %s" % (
@@ -218,7 +218,7 @@ class Predictor:
             for i, text in enumerate(texts)]
 
   def close(self):
-    """Frees the model's memory; it can no longer answer."""
+    """Frees the memory of the model, which can no longer answer."""
     self.served.session.close()
 
   def __enter__(self):
@@ -262,7 +262,7 @@ class Predictor:
 
   def compute(self, inputs, make_extra=lambda batch: {},
               signature=serving.SIGNATURE):
-    """Computes inputs, those of similar lengths together.
+    """Computes outputs, batching inputs of similar lengths together.
 
     Batches have about equal numbers of tokens, see `model_inputs.most_tokens`.
 
@@ -297,7 +297,7 @@ def _check_names(model_parts):
 
 
 def _check_checkpoint(path):
-  """Raises ValueError if a path is no checkpoint; names what else it may be."""
+  """Raises ValueError, naming alternatives, unless a path is a checkpoint."""
   try:
     checkpoints.resolve(path)
   except ValueError as error:
@@ -314,10 +314,10 @@ def _check_threshold(value):
 
 
 def find_saved_model(path):
-  """Returns the exported model that a path means, None if it means none.
+  """Returns the folder of the exported model at a path, None without one.
 
-  It is a SavedModel or has a file of ONNX. Versions of something else, such as
-  a Hub module, are skipped.
+  It has a SavedModel or an ONNX file. Versions of anything else, such as a Hub
+  module, are skipped.
   """
   def has(folder, *names):
     return tf.gfile.Exists(os.path.join(folder, *names))
@@ -334,9 +334,9 @@ def find_saved_model(path):
 
 
 def _as_pair(text, where, reads_words=False):
-  """Returns (text, None) of a text, and a pair as a tuple, as str.
+  """Returns (text, None) for a text, or a pair as a tuple, as str.
 
-  With `reads_words`, a list of texts is the words of one: (list, None).
+  With `reads_words`, a list of str is the words of one text: (list, None).
   """
   if isinstance(text, (str, bytes)):
     return _decode(text, where), None

@@ -1,7 +1,7 @@
 """What a label is: one of several, any of several, or a number.
 
-Each kind says how a label is written into a record, and what the head makes of
-its logits: losses, predictions and figures.
+Each kind defines how a label is written to a record, and what the head computes
+from its logits: losses, predictions and figures.
 """
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -15,7 +15,7 @@ SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"
 
-THRESHOLD = 0.5  # probability from which on a label of several is predicted
+THRESHOLD = 0.5  # probability from which one of several labels is predicted
 TUNED = "_tuned"  # ends the names of figures with thresholds that were tuned
 
 
@@ -27,7 +27,7 @@ class SingleLabel:
 
   Attributes:
     name: str. The problem_type of a DataProcessor.
-    best_metric: str. The figure that says how good a model is.
+    best_metric: str. The figure that models are compared by.
     num_outputs: int. L.
     label_shape: list of int. The shape of a label in a record.
     label_dtype: tf.DType.
@@ -49,7 +49,7 @@ class SingleLabel:
             "eval_" + name for name in metric_names]
 
   def encode(self, label, labels):
-    """Returns what a record holds of a label, a list.
+    """Returns the list that a record holds for a label.
 
     Args:
       label: str, or None for an example without one.
@@ -78,7 +78,7 @@ class SingleLabel:
       weights: list of float [L]. The loss is the mean over examples, each
         weighted by its label's; None for equal weights.
       smoothing: float. This share of each label's probability is spread evenly
-        over all (Szegedy et al., arXiv 1512.00567, section 7).
+        over all labels (Szegedy et al., arXiv 1512.00567, section 7).
     """
     losses = self.losses(logits, labels)
     if smoothing:
@@ -90,13 +90,13 @@ class SingleLabel:
     return tf.reduce_sum(weights * losses) / tf.reduce_sum(weights)
 
   def soft_losses(self, logits, targets, temperature):
-    """Returns how far examples are from what a teacher says, float32 [N].
+    """Returns the distillation loss of each example, float32 [N].
 
     Args:
       logits: float32 [N, L].
       targets: float32 [N, L]. Logits of the teacher.
       temperature: float. Both are divided by it, and the losses multiplied by
-        its square, so that gradients stay as large (Hinton et al., arXiv
+        its square, so that gradients keep their scale (Hinton et al., arXiv
         1503.02531, section 2).
     """
     return temperature ** 2 * tf.nn.softmax_cross_entropy_with_logits_v2(
@@ -131,7 +131,7 @@ class SingleLabel:
             shifted[np.arange(len(labels)), labels])
 
   def constant_logits(self, labels):
-    """Returns the logits [L] whose predictions fit all labels best."""
+    """Returns the logits [L] of the best constant prediction for all labels."""
     counts = np.bincount(labels, minlength=self.num_outputs)
     return np.log(np.maximum(counts, 1e-6) / len(labels))
 
@@ -150,7 +150,7 @@ class SingleLabel:
     hits = tf.cast(labels * predictions, tf.float32)
     return {
         "eval_accuracy": tf.metrics.accuracy(labels, predictions, weights),
-        # See `metrics.f1`; both labels are 0 or 1 where it is asked for.
+        # See `metrics.f1`; labels are 0 or 1 where it is used.
         "eval_f1": tf.metrics.mean(
             hits, tf.cast(labels + predictions, tf.float32) * weights)}
 
@@ -172,7 +172,7 @@ class MultiLabel(SingleLabel):
     self.use_thresholds(None)
 
   def use_thresholds(self, thresholds):
-    """Predicts with tuned thresholds; figures with them are there too."""
+    """Predicts with tuned thresholds, and adds figures with them."""
     self.thresholds = thresholds
     names = ["eval_accuracy", "eval_f1_macro", "eval_f1_micro"]
     self.figures = names + ["eval_loss"] + [
@@ -207,7 +207,7 @@ class MultiLabel(SingleLabel):
       labels: float32 [B, L].
       weights: list of float [L]. Factors of the loss where an example has the
         label; None for 1.
-      smoothing: float. See `SingleLabel.training_loss`; a label has two values.
+      smoothing: float. See `SingleLabel.training_loss`; here over two values.
     """
     if smoothing:
       labels = (1.0 - smoothing) * labels + 0.5 * smoothing
@@ -341,18 +341,17 @@ def compute_figures(problem, arrays):
 
 
 def constant_figures(problem, labels):
-  """Computes the figures of predicting the same for every example.
+  """Computes the figures of a constant prediction for every example.
 
-  That is the most frequent label, each label that most examples have, or the
-  mean of the numbers.
+  It is the most frequent label, each label that most examples have, or the mean
+  of the numbers.
 
   Args:
     problem: SingleLabel, MultiLabel or Regression.
     labels: array [N, ...].
 
   Returns:
-    dict from name to float; of a correlation, which there is none with what is
-    always the same, 0.
+    dict from name to float; 0 for correlations, which are undefined here.
   """
   logits = np.tile(problem.constant_logits(labels), [len(labels), 1])
   figures = compute_figures(problem, {

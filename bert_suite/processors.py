@@ -1,4 +1,4 @@
-"""The data of classifiers: examples, what reads them, and their features."""
+"""The data of classifiers: examples, their readers, and their features."""
 
 import itertools
 import os
@@ -34,10 +34,10 @@ class InputExample:
 
 
 class PaddingInputExample:
-  """Fills the last batch on TPUs, which need all batches equally large.
+  """Fills the last batch on TPUs, which need all batches to have one size.
 
   It is left out of all results. (It is not None, so that a missing example is
-  not taken for one of these.)
+  not mistaken for padding.)
   """
 
 
@@ -55,7 +55,7 @@ class InputFeatures:
 
 
 class Stream:
-  """Items that are made anew each time they are iterated, so none is kept."""
+  """Items that are made again in each iteration, so that none are kept."""
 
   def __init__(self, iterate, length):
     """Makes a stream.
@@ -82,18 +82,18 @@ class DataProcessor:
   Attributes:
     problem_type: str. SINGLE_LABEL, MULTI_LABEL or REGRESSION.
     metric_names: tuple of str. Metrics besides accuracy, F1 and loss.
-    best_metric: str. The figure that says how good a model is; None for that
-      of the problem type.
+    best_metric: str. The figure that models are compared by; None for that of
+      the problem type.
     recorded_name: str. The task whose models it shares, as in run.json; None
       for its own.
     setting_names: tuple of str. Settings that say what it reads; run.json
       records them.
     shared_flags: tuple of str. Settings that evaluations and predictions should
-      share with the training, or a warning says so.
+      share with the training; a difference causes a warning.
     read_flags: tuple of str. Settings that name files or folders to read.
     labels_file: str. File in --output_dir that gets the labels; None for none.
-    knows_test_labels: bool. The labels of examples to predict are right, where
-      they have one.
+    knows_test_labels: bool. Labels of examples to predict, where there are any,
+      are correct.
   """
 
   problem_type = SINGLE_LABEL
@@ -121,7 +121,7 @@ class DataProcessor:
     self._miss("get_dev_examples", "--do_eval")
 
   def get_test_examples(self, data_dir):
-    """Returns the set to predict, a list of InputExample, labels or not."""
+    """Returns the set to predict, a list of InputExample; labels optional."""
     self._miss("get_test_examples", "--do_predict")
 
   def get_labels(self):
@@ -194,7 +194,7 @@ def read_examples(processor, split, data_dir, type_vocab_size=None):
     type_vocab_size: int. Segments that the model knows; None if unknown.
 
   Returns:
-    list of InputExample, or a Stream of them where the processor has one.
+    list of InputExample, or a Stream if the processor returns one.
 
   Raises:
     ValueError: they are missing or wrong.
@@ -212,7 +212,7 @@ def read_examples(processor, split, data_dir, type_vocab_size=None):
   if not len(examples):
     raise ValueError("%s: found no example to %s%s" % (
         name, split, " in --data_dir=" + data_dir if data_dir else ""))
-  # The rows of a stream are alike, and looking at all would read it once more.
+  # The rows of a stream are alike, and checking all would read it once more.
   looked_at = list(itertools.islice(
       examples, 1 if isinstance(examples, Stream) else None))
   wrong = [one for one in looked_at if not hasattr(one, "text_a")]
@@ -286,7 +286,7 @@ def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
 
 
 def _encode_label(example, label_list, problem):
-  """Returns what a record holds of an example's label, a list of numbers."""
+  """Returns the list of numbers that a record holds for an example's label."""
   where = "Example %s" % example.guid
   if example.label is None:
     raise wrong_label(where, None, label_list,
@@ -301,7 +301,7 @@ def _encode_label(example, label_list, problem):
 
 
 def tokenize_example(example, tokenizer):
-  """Returns the word pieces of an example's texts, list of str and maybe None.
+  """Returns the word pieces of an example's texts, lists of str; None for none.
 
   Raises:
     ValueError: a text cannot be tokenized; names the example.
@@ -346,7 +346,7 @@ def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
     problem: See `convert_example`.
 
   Yields:
-    dict from name to list of int, or float of labels that are.
+    dict from name to list of int, or of float for float labels.
   """
   for index, f in _features(examples, label_list, max_seq_length, tokenizer,
                             is_labelled, name, policy, largest, problem):
@@ -361,7 +361,7 @@ def feature_dicts(examples, label_list, max_seq_length, tokenizer, is_labelled,
 def _features(examples, label_list, max_seq_length, tokenizer, is_labelled,
               name="examples", policy=long_texts.TRUNCATE, largest=None,
               problem=None):
-  """Yields pairs of an example's index and InputFeatures, each window's."""
+  """Yields (index of the example, InputFeatures) for each window."""
   counts = long_texts.SetCounts(name, policy, largest)
   with progress.Progress("Writing features", len(examples)) as shown:
     for index, example in enumerate(examples):

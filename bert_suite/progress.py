@@ -14,7 +14,7 @@ from . import files
 
 _SECONDS_BETWEEN_LINES = 10
 
-# For callers that set `log_every`: their details include a speed.
+# For callers that set `log_every`, whose details include a speed.
 _FORMAT_WITH_DETAILS = (
     "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]")
 
@@ -39,8 +39,8 @@ _CHATTER = re.compile(
 def quiet_logging():
   """Logs each message once, and only those lines that a user needs.
 
-  Lines that mislead are never logged, and those of no interest only where DEBUG
-  messages are. Names in them are the ones that the user passed.
+  Misleading lines are never logged, and uninteresting ones only with DEBUG
+  messages. Names in them are the ones that the user passed.
   """
   logger = tf.get_logger()
   if logger.handlers:
@@ -79,7 +79,7 @@ _stopped_at = None
 
 
 def clock():
-  """Returns the time in seconds that speeds are measured by."""
+  """Returns the time in seconds that speeds are measured with."""
   return time.time() - _aside
 
 
@@ -104,7 +104,7 @@ def close_all():
 
 
 def _is_terminal(stream):
-  """Returns whether a bar can be seen; a terminal may have no size."""
+  """Returns whether a bar would be visible; a terminal may have no size."""
   try:
     return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
   except (OSError, ValueError):
@@ -130,7 +130,7 @@ class Progress:
 
     Args:
       title: str. What is being done.
-      total: int. Units of the whole job; None if not known.
+      total: int. Units of the whole job; None if unknown.
       unit: str. What is counted, in the plural.
       initial: int. Units that are already done.
       log_every: int. Units from one log line to the next; None for a line every
@@ -173,7 +173,7 @@ class Progress:
       self._log(details)
 
   def close(self):
-    """Closes the bar; without one, logs counts that no line has shown yet."""
+    """Closes the bar; without one, logs the count if no line has shown it."""
     if self._bar is not None:
       tf.get_logger().removeFilter(self._clear_for)
       self._bar.close()

@@ -15,7 +15,7 @@ from . import kernels, xla
 
 
 def recomputed(function, *tensors, **others):
-  """Calls a function of which only the inputs are kept for the gradient.
+  """Calls a function, keeping only its inputs for the gradient.
 
   The gradient calls it again, with the same values of its variables and the
   same random numbers.
@@ -26,7 +26,7 @@ def recomputed(function, *tensors, **others):
     **others: further arguments, which have no gradient.
 
   Returns:
-    What it returns.
+    What the function returns.
   """
   variables = collections.OrderedDict()
   scope = tf.get_variable_scope()
@@ -48,7 +48,7 @@ def recomputed(function, *tensors, **others):
   def call(*inputs):
     def gradient(upstream):
       with contextlib.ExitStack() as stack:
-        # Nothing may be computed before its turn: it would have to be kept.
+        # Nothing may be computed early: it would have to be kept in memory.
         stack.enter_context(tf.control_dependencies([upstream]))
         by_hand, dtype, compiling = settings
         stack.enter_context(kernels.gradients_by_hand(by_hand))

@@ -1,6 +1,6 @@
 """Finds what is wrong with files of examples.
 
-`checksums` says what a record is made of.
+`checksums` describes the format of a record.
 """
 
 import collections
@@ -19,13 +19,13 @@ import tensorflow.compat.v1 as tf
 from . import checksums, cli, files, gzip_files, input_pipeline, progress
 
 _OVERHEAD = 16  # bytes of a record that are not data
-_BLOCK_BYTES = 2 ** 20  # what is unpacked at once
+_BLOCK_BYTES = 2 ** 20  # unpacked at once
 _BATCH_SIZE = 1000  # records that are checked together
 _NUM_SHOWN = 3  # bad records to describe
 
 
 class DamagedRecords(cli.UserError):
-  """Records are damaged, or do not fit; the text says which and the cure."""
+  """Records are damaged, or do not fit; the text names them and the cure."""
 
 
 class Expected(collections.namedtuple(
@@ -40,7 +40,7 @@ class Expected(collections.namedtuple(
 
 
 def check_records(paths, expected, count):
-  """Checks the first records of files, the same number of each.
+  """Checks the first records of files, the same number from each.
 
   Args:
     paths: list of str. TFRecord files.
@@ -71,8 +71,8 @@ def _read_records(path):
   """Yields the records of a file.
 
   Raises:
-    tf.errors.DataLossError: one is damaged or cut off, even inside its length,
-      which TensorFlow takes for the end of the file.
+    tf.errors.DataLossError: one is damaged or cut off, even within its length
+      field, which TensorFlow takes for the end of the file.
   """
   end = 0
   for record in input_pipeline.iterate_records(path):
@@ -139,11 +139,11 @@ def naming_bad_records(paths, expected):
     for path in paths if is_of_records else []:
       if not _is_good(path, expected):
         raise DamagedRecords(_describe_bad_file(path, expected)) from None
-    raise  # it is about another file, such as a checkpoint
+    raise  # the error is about another file, such as a checkpoint
 
 
 def _describe_bad_file(path, expected):
-  """Returns the first thing that is wrong with a file, and the cure."""
+  """Returns the first problem of a file, and the cure."""
   try:
     _count_bytes(path)
   except tf.errors.DataLossError as error:
@@ -160,7 +160,7 @@ def _describe_bad_file(path, expected):
 
 
 def _is_good(path, expected):
-  """Returns whether all records of a file can be read and fit; fast."""
+  """Returns, quickly, whether all records of a file can be read and fit."""
   def measure(serialized):
     batch = input_pipeline.check_limits(
         input_pipeline.decode_batch(serialized, expected.name_to_features),
@@ -216,7 +216,7 @@ def _is_whole(path):
 def copy_good_records(paths, folder, expected):
   """Copies the good records of files with bad ones; counts and logs the bad.
 
-  Reads all files, and a damaged one slowly.
+  Reads all files, damaged ones slowly.
 
   Args:
     paths: list of str. TFRecord files.

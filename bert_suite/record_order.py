@@ -1,11 +1,11 @@
-"""The order in which training reads records: a seed and a position say it all.
+"""The order in which training reads records, given by a seed and a position.
 
-TensorFlow shuffles what waits in a buffer, whose content is lost when a
-training stops, and skips records by reading them. Here the order is computed:
+TensorFlow shuffles records in a buffer, whose content is lost when a training
+stops, and skips records by reading them. Here the order is computed:
 records next to each other in a file form blocks, the blocks of an epoch are
 permuted, and the records of each `_BLOCKS_TOGETHER` blocks are permuted among
 themselves. So reads are long, every record comes once per epoch, and any
-position of the order is found without reading what comes before it.
+position in the order is found without reading what comes before it.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from . import files, progress
 
 _BLOCKS_TOGETHER = 64
 
-# Records that an order permutes together, at least. They are held in memory.
+# The least records that an order permutes together. They are held in memory.
 LEAST_GROUP = 2 ** 14
 
 _HEAD_BYTES, _OVERHEAD = 12, 16  # of a record, see `checksums`
@@ -31,10 +31,10 @@ _HEAD_BYTES, _OVERHEAD = 12, 16  # of a record, see `checksums`
 def find_offsets(path):
   """Returns where the records of a TFRecord file begin, from an index.
 
-  The index is a file beside it, `.NAME.offsets`, made at the first call, which
-  reads all records and checks their checksums, and again when size or time of
-  the file have changed. Where the folder cannot be written to, each call makes
-  it.
+  The index is a file beside it, `.NAME.offsets`. The first call makes it, which
+  reads all records and verifies their checksums, and so does one after the
+  file's size or time has changed. If the folder is not writable, each call
+  computes the index.
 
   Args:
     path: str. A file that is not compressed.
@@ -49,7 +49,7 @@ def find_offsets(path):
   index = _index_path(path)
   if tf.gfile.Exists(index):
     with tf.gfile.GFile(index, "rb") as reader:
-      # No more than so large a file can need.
+      # No more than a file of this size can need.
       content = reader.read(8 * (3 + int(made_for[1]) // _OVERHEAD) + 1)
     if len(content) % 8 == 0 and len(content) >= 24:
       numbers = np.frombuffer(content, np.int64)
@@ -115,7 +115,7 @@ class Order:
     """Yields the numbers of records, int64 arrays, without end.
 
     Args:
-      position: int. Records that come before, over all epochs.
+      position: int. Records to skip, counted over all epochs.
     """
     first_epoch, done = divmod(position, self.num_records)
     for epoch in itertools.count(first_epoch):
@@ -143,7 +143,7 @@ def iterate_records(paths, seed, position, group_size):
     paths: list of str. Files that are not compressed.
     seed: int.
     position: int. Records that were read before.
-    group_size: int. See `Order`; so many are held in memory.
+    group_size: int. See `Order`; this many records are held in memory.
 
   Yields:
     bytes.
@@ -160,7 +160,7 @@ def iterate_records(paths, seed, position, group_size):
   with _Readers(paths) as readers:
     for numbers in Order(counts, seed, group_size).groups(position):
       records = [None] * len(numbers)
-      ranks = np.argsort(numbers)  # as files have them, for sequential reads
+      ranks = np.argsort(numbers)  # in file order, for sequential reads
       sources = np.searchsorted(first, numbers[ranks], side="right") - 1
       for rank, number, source in zip(
           ranks.tolist(), (numbers[ranks] - first[sources]).tolist(),
@@ -170,7 +170,7 @@ def iterate_records(paths, seed, position, group_size):
 
 
 class _Readers:
-  """Reads single records of files, and keeps the last of them open."""
+  """Reads single records of files, and keeps the last file open."""
 
   def __init__(self, paths):
     self._paths, self._index, self._reader = paths, None, None
@@ -183,7 +183,7 @@ class _Readers:
       self._reader.close()
 
   def read(self, index, offset):
-    """Returns the record, bytes, at an offset of the file of that index."""
+    """Returns the record, bytes, at an offset of the file with that index."""
     if index != self._index:
       self.__exit__()
       self._index, self._reader = index, _open(self._paths[index])

@@ -1,11 +1,11 @@
-"""The model several times in a graph: a device each, a share of the batch each.
+"""Replicas of the model in one graph, each on a device with a share of a batch.
 
 All replicas compute with the same variables, which are on the first device of
-each process, and each is read from there once in a step. What they have to add
-up, TensorFlow's collectives do (`collective_ops.all_reduce`, with NCCL between
-GPUs): the sums of weights that means are taken over, then the gradients. So
-that a step is the step of one device with the whole batch, the one norm is
-computed, and the one update made, from the sums.
+each process, and each is read from there once per step. TensorFlow's
+collectives (`collective_ops.all_reduce`, with NCCL between GPUs) add up the
+weights that means are taken over, then the gradients. From these sums the norm
+is computed and the update made, once, so that a step equals that of one device
+with the whole batch.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ from tensorflow.python.ops import collective_ops
 
 from . import accumulation
 
-# Elements of gradients that are added up in one operation, about: 16 MiB. What
-# is ready is on its way while the backward pass goes on.
+# About how many elements of gradients one operation adds up: 16 MiB. Gradients
+# that are ready are sent while the backward pass goes on.
 _BUCKET = 1 << 22
 
 _GROUP_KEY = 1  # of all replicas of a graph, and of all workers' graphs
 
 
 class _Member:
-  """A replica in the group of those that add up together.
+  """A replica in the group that adds up together.
 
-  Each of them makes the same collectives in the same order: they must not wait
-  for each other.
+  All members run the same collectives in the same order: in different orders
+  they would wait for each other.
   """
 
   def __init__(self, placement, device):
@@ -40,7 +40,7 @@ class _Member:
   def add_up(self, tensor):
     """Returns the sum of a Tensor over the replicas."""
     with tf.device(self._device), tf.control_dependencies(self._last):
-      # TensorFlow 1.15 asks for a Tensor that has a device itself.
+      # TensorFlow 1.15 needs a Tensor that has a device itself.
       total = collective_ops.all_reduce(
           tf.identity(tensor), self._size, _GROUP_KEY, next(self._instances),
           "Add", "Id")
@@ -50,14 +50,13 @@ class _Member:
 
 @contextlib.contextmanager
 def _reading_from(device, values, keeps=False):
-  """Has the variables of what is built, which are there, read once.
+  """Makes what is built within a `with` block read each variable only once.
 
   Args:
     device: str. Where the variables are.
-    values: dict, to which the Tensors that are read are added, by the names of
-      the variables.
-    keeps: bool. Reads once in a session, not once in a step: the variables will
-      not change.
+    values: dict, to which the Tensors read are added, by variable name.
+    keeps: bool. Reads once per session, not once per step, as for variables
+      that do not change.
   """
   def get(getter, name, *args, **kwargs):
     if name not in values:
@@ -87,7 +86,7 @@ def _without(*collections):
 
 
 def _make_variables(build, features, device):
-  """Makes the variables; returns the head of the whole batch, not to compute.
+  """Makes the variables; returns the head of the whole batch, never computed.
 
   They are made as without replicas, so that a seed gives them the same values.
   """
@@ -99,8 +98,8 @@ class _Replica:
   """The model on one device, with a share of the batch of a step.
 
   Attributes:
-    loss: float32 scalar Tensor. What it adds to the loss of the whole batch;
-      known once the gradients are.
+    loss: float32 scalar Tensor. Its part of the loss of the whole batch; known
+      once the gradients are.
   """
 
   def __init__(self, build, features, placement, index, size, count):
@@ -125,7 +124,7 @@ class _Replica:
         return
       with accumulation.sharing(of_all):
         self.loss = build_part(features, None).loss
-      if not shares:  # a mean over as many examples in each replica
+      if not shares:  # a mean; each replica has as many examples
         self.loss /= placement.num_replicas
 
   @contextlib.contextmanager
@@ -154,7 +153,7 @@ class _Replica:
           for gradient, variable in zip(gradients, sources)], squares, of_rows
 
   def add_up_all(self, tensors):
-    """Adds Tensors up over the replicas, the last first; returns a list."""
+    """Adds up Tensors over the replicas, the last first; returns a list."""
     results = []
     for bucket in _make_buckets(reversed(tensors)):
       with tf.device(self._device):
@@ -181,11 +180,11 @@ def _make_buckets(tensors):
 
 
 class Replicas:
-  """The replicas of this process, in the place of `accumulation.Parts`.
+  """The replicas of this process, in place of `accumulation.Parts`.
 
   Attributes:
-    head: what `build` returned for the whole batch. It is not to be computed,
-      but the variables are made with it.
+    head: what `build` returned for the whole batch. It makes the variables, and
+      is never computed.
     loss: float32 scalar Tensor, the loss of the whole batch. Known once the
       gradients are.
   """
@@ -199,9 +198,9 @@ class Replicas:
         object with a `loss`.
       features: dict from name to Tensor [B, ...], the batch of this process.
       placement: Placement.
-      size: int. Examples of a replica at a time: of a part of its batch.
-      num_parts: int. Parts of the batch, see `accumulation`, of each of which
-        each replica has its share.
+      size: int. Examples that a replica computes at a time, in one part.
+      num_parts: int. Parts of the batch, see `accumulation`; each replica has a
+        share of each.
       count: int32 scalar Tensor. How many parts to compute; None for all.
     """
     self.head = _make_variables(build, features, placement.devices[0])
@@ -241,10 +240,10 @@ class Replicas:
 
 
 def split_head(build, features, placement, batch_size):
-  """Builds the head of an evaluation or a prediction, of a batch per device.
+  """Builds the head of an evaluation or prediction, with a batch per device.
 
   The batches are those that one device would compute one after the other, so
-  that all results, and the mean of their losses, are the same.
+  all results, and the mean of their losses, are the same.
 
   Args:
     build: function of features and None that returns a training.Head.
@@ -265,7 +264,7 @@ def split_head(build, features, placement, batch_size):
     devices = [one for one in devices if one.rpartition("/")[0] == of_first]
   for index in range(len(placement.devices)):
     device = devices[index % len(devices)]
-    # Where no example is left, the last one is computed and not used.
+    # If no example is left, the last one is computed but not used.
     begin = index * batch_size
     first, is_used = tf.minimum(begin, total - 1), tf.cast(
         begin < total, tf.int32)
@@ -278,7 +277,7 @@ def split_head(build, features, placement, batch_size):
     return tf.concat(tensors, 0)
 
   with tf.device(placement.devices[0]):
-    # Its shape is hidden from the Estimator, which asks for a scalar.
+    # Its shape is hidden from the Estimator, which expects a scalar.
     loss = None if whole.loss is None else tf.placeholder_with_default(
         tf.concat([tf.reshape(head.loss, [-1]) for head in heads], 0), None)
     metrics = whole.metrics

@@ -1,4 +1,4 @@
-r"""Fine-tunes BERT on classifying sentences or pairs of sentences.
+r"""Fine-tunes BERT on the classification of sentences or pairs of sentences.
 
 On the sample data, from random weights:
 
@@ -57,7 +57,7 @@ FLAGS = flags.FLAGS
 
 REQUIRED_FLAGS = ("task_name", "vocab_file", "bert_config_file", "output_dir")
 
-# A name of the reference that programs use.
+# A name in the reference that programs use.
 _truncate_seq_pair = model_inputs.truncate_pair
 
 
@@ -112,7 +112,8 @@ def file_based_input_fn_builder(input_file, seq_length, is_training,
   Args:
     input_file: str. TFRecord file.
     seq_length: int. S.
-    is_training: bool. See `input_pipeline.make_input_fn`, as for the next two.
+    is_training: bool. See `input_pipeline.make_input_fn`, also for the next
+      two.
     drop_remainder: bool.
     num_skipped: int.
 
@@ -146,7 +147,7 @@ def create_model(bert_config, is_training, input_ids, input_mask, segment_ids,
     segment_ids: int32 [B, S].
     labels: int32 [B].
     num_labels: int. L.
-    use_one_hot_embeddings: bool. See BertModel, as for the next.
+    use_one_hot_embeddings: bool. See BertModel, also for the next.
     options: modeling.Options.
 
   Returns:
@@ -171,12 +172,12 @@ def model_fn_builder(bert_config, num_labels, init_checkpoint, learning_rate,
     bert_config: BertConfig.
     num_labels: int.
     init_checkpoint: str, or None.
-    learning_rate: float. See `optimization.Settings`, as for the three that
-      follow.
+    learning_rate: float. See `optimization.Settings`, also for the next three.
     num_train_steps: int.
     num_warmup_steps: int.
     use_tpu: bool.
-    use_one_hot_embeddings: bool. See `modeling.make_options`, as for the next.
+    use_one_hot_embeddings: bool. See `modeling.make_options`, also for the
+      next.
     options: modeling.Options.
     **others: further arguments of `make_model_fn`.
 
@@ -224,8 +225,8 @@ def run_with(settings, processor=None, on_log=None):
   Args:
     settings: Settings.
     processor: DataProcessor that reads the data, or its class; None for that of
-      `task_name`. With one, `data_dir` need not be given, and `task_name` is
-      the name of its class unless given.
+      `task_name`. With one, `data_dir` is optional, and `task_name` is the name
+      of its class unless given.
     on_log: function, see `training.make_estimator`.
 
   Returns:
@@ -244,7 +245,7 @@ def run_with(settings, processor=None, on_log=None):
     required = REQUIRED_FLAGS
   cli.check_given(settings, required)
   check_predicts(settings)
-  # One place for all of several runs.
+  # If there are several runs, they share one place.
   settings = dataclasses.replace(
       settings, cache_dir=settings.cache_dir or settings.output_dir)
   runner.start(settings)
@@ -265,14 +266,14 @@ class Training(collections.namedtuple(
 
   Attributes:
     history: list of dict, one for each logged step, in order: "step", "loss",
-      "learning_rate", "global_norm", "examples_per_second"; that of the step
-      that was evaluated also has the dev set's "eval_accuracy" and so on.
-      Empty where all steps were done before.
-    results: dict, what eval_results.txt has; None without an evaluation.
+      "learning_rate", "global_norm", "examples_per_second"; that of the
+      evaluated step also has the dev set's "eval_accuracy" and so on. Empty if
+      all steps were done before.
+    results: dict, as in eval_results.txt; None without an evaluation.
     output_dir: str. Folder with the model, which `predictor.Predictor` takes.
-    runs: list of several_runs.Run, with num_seeds, search or k_folds. The
-      others are then of the best of them, and each dict of the history also has
-      its name as "run".
+    runs: list of several_runs.Run, with num_seeds, search or k_folds. The other
+      attributes are then those of the best run, and each dict of the history
+      also has the run's name as "run".
   """
 
 
@@ -288,7 +289,7 @@ def train_and_evaluate(processor=None, **settings):
     Training.
 
   Raises:
-    UserError: what the script would print as one line.
+    UserError: with the line that the script would print.
   """
   settings = script_options.make(
       Settings, dict({"do_train": True, "do_eval": True}, **settings))

@@ -1,4 +1,4 @@
-r"""Fine-tunes a BERT module of TensorFlow Hub on classifying sentences.
+r"""Fine-tunes a BERT module of TensorFlow Hub to classify sentences.
 
   export MODULE_DIR=/path/to/module
   export GLUE_DIR=/path/to/glue
@@ -6,9 +6,9 @@ r"""Fine-tunes a BERT module of TensorFlow Hub on classifying sentences.
     --data_dir=$GLUE_DIR/MRPC --do_train=true --do_eval=true \
     --bert_hub_module_handle=$MODULE_DIR --output_dir=/tmp/module_output
 
-Data, head and results are those of `run_classifier.py`; the module brings the
-encoder, its weights and the vocabulary. Needs `hub.Module`, which TensorFlow
-has up to 2.15 and tensorflow-hub up to 0.15.
+Data, head and results are those of `run_classifier.py`; the module provides the
+encoder, its weights and the vocabulary. Needs `hub.Module`, which works up to
+TensorFlow 2.15 and tensorflow-hub 0.15.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ def define_flags():
 
 
 def import_hub():
-  """Imports tensorflow-hub; raises UserError where it has no `hub.Module`."""
+  """Imports tensorflow-hub; raises UserError if it has no `hub.Module`."""
   with cli.user_errors():
     return hub_modules.import_hub("use run_classifier.py with a checkpoint")
 
@@ -68,15 +68,15 @@ def create_tokenizer_from_hub_module(bert_hub_module_handle,
 
   Args:
     bert_hub_module_handle: str. Folder or address of the module.
-    max_seq_length: int. What the module must be able to read; None for
-      anything.
-    strip_accents: bool. See FullTokenizer; None for what the module says.
+    max_seq_length: int. Length that the module must be able to read; None for
+      any.
+    strip_accents: bool. See FullTokenizer; None for the module's value.
 
   Returns:
     FullTokenizer.
 
   Raises:
-    ValueError: the module's parts do not go together, or with the length.
+    ValueError: the module's parts do not fit together, or not the length.
   """
   return read_module(bert_hub_module_handle, max_seq_length, strip_accents)[0]
 
@@ -91,7 +91,7 @@ def read_module(bert_hub_module_handle, max_seq_length=None,
     strip_accents: bool.
 
   Returns:
-    FullTokenizer, and int, None where the module does not say it.
+    FullTokenizer, and int, or None if the module does not say.
   """
   hub = import_hub()
   with tf.Graph().as_default():
@@ -116,12 +116,12 @@ def read_module(bert_hub_module_handle, max_seq_length=None,
 
 
 def _as_given(handle):
-  """Returns a handle; of a folder a name that TensorFlow takes as it stands."""
+  """Returns a handle; for a folder, a name that TensorFlow takes literally."""
   return files.literal_folder(handle) if os.path.isdir(handle) else handle
 
 
 def _count_rows(module, name):
-  """Returns the rows of a module's table, None if it has none of the name."""
+  """Returns the rows of a module's table, None if it has none of that name."""
   for full_name, variable in module.variable_map.items():
     if full_name.endswith("embeddings/" + name) and hasattr(variable, "shape"):
       return variable.shape.as_list()[0]
@@ -142,7 +142,7 @@ def create_model(is_training, input_ids, input_mask, segment_ids, labels,
     bert_hub_module_handle: str. Folder or address of the module.
 
   Returns:
-    As `run_classifier.create_model`.
+    As for `run_classifier.create_model`.
   """
   encode = make_encoder(bert_hub_module_handle)
   return run_classifier.classification_head(
@@ -178,8 +178,7 @@ def model_fn_builder(num_labels, learning_rate, num_train_steps,
 
   Args:
     num_labels: int.
-    learning_rate: float. See `optimization.Settings`, as for the three that
-      follow.
+    learning_rate: float. See `optimization.Settings`, also for the next three.
     num_train_steps: int.
     num_warmup_steps: int.
     use_tpu: bool.
@@ -247,7 +246,7 @@ def run_with(settings, on_log=None):
     raise cli.UserError(
         "--export_dir: models on a module cannot be exported; train with "
         "run_classifier.py, from the module's checkpoint, to export")
-  import_hub()  # without it no module can be used, whatever it is
+  import_hub()  # without it no module can be used
   with cli.user_errors():
     hub_modules.check_module(settings.bert_hub_module_handle)
     tokenizer, num_segments = read_module(

@@ -1,4 +1,4 @@
-r"""Finds named entities: a tag for every word.
+r"""Finds named entities by predicting a tag for every word.
 
   export BERT_DIR=/path/to/cased_L-12_H-768_A-12
   export NER_DIR=/path/to/conll2003
@@ -9,8 +9,8 @@ r"""Finds named entities: a tag for every word.
     --bert_config_file=$BERT_DIR/bert_config.json \
     --init_checkpoint=$BERT_DIR/bert_model.ckpt --output_dir=/tmp/ner_output
 
-Files have a word and its tag in a row and a blank line after each sentence
-(CoNLL columns), or, if their names end with .jsonl, a sentence in a line:
+Files have a word and its tag per row and a blank line after each sentence
+(CoNLL columns), or, if their names end with .jsonl, a sentence per line:
 {"tokens": ["Rome", "fell"], "tags": ["B-LOC", "O"]}, or
 {"text": "Rome fell", "spans": [{"start": 0, "end": 4, "label": "LOC"}]}.
 
@@ -97,7 +97,7 @@ _Word = collections.namedtuple("_Word", "label")
 
 
 class TaggingTask(tasks.Task):
-  """A tag for every word, as named entities have them."""
+  """Predicting a tag for every word, as for named entities."""
 
   name = "ner"
   head_names = checkpoint_fit.NER_HEAD
@@ -115,7 +115,7 @@ class TaggingTask(tasks.Task):
 
   def __init__(self, settings, config, tokenizer):
     super().__init__(settings, config, tokenizer)
-    self.scheme = None  # these three are known once data are read
+    self.scheme = None  # these three are known once data has been read
     self._decoder = self._label_weights = None
     self._sentences = {}  # from split to Sentences
     self._counts = None  # ner_scores.Counts of the last evaluation
@@ -179,10 +179,10 @@ class TaggingTask(tasks.Task):
     """Finds the tags that the model predicts, and their scheme.
 
     Args:
-      train: reader.Sentences to train on; None for those of a training.
+      train: reader.Sentences to train on; None for the tags of a training.
 
     Raises:
-      ValueError: there is no training that says them.
+      ValueError: there is no training that recorded them.
     """
     settings = self.settings
     folder = settings.output_dir
@@ -215,7 +215,7 @@ class TaggingTask(tasks.Task):
             "count as missed", sentences.path, ", ".join(unknown))
 
   def _right(self, split):
-    """Yields the tags of each sentence in the scheme; O where it has none."""
+    """Yields the tags of each sentence in the scheme; O if it has none."""
     for one in self._sentences[split]:
       yield (ner_tags.convert(one.tags, self.scheme) if one.tags is not None
              else [ner_tags.OUTSIDE] * len(one.words))
@@ -255,7 +255,7 @@ class TaggingTask(tasks.Task):
         self._score, head.metrics[1], self.figure_names[:-1]))
 
   def _score(self, logits, label_ids):
-    """Returns the figures of the evaluation, of the words of the whole set.
+    """Returns the figures of the evaluation over all words of the set.
 
     Args:
       logits: float32 array [words, L].
@@ -335,7 +335,7 @@ class TaggingTask(tasks.Task):
     self._spans_file.add(sentences[index], prediction)
     return ner_results.format_columns(sentences, index, prediction)
 
-  # What a trained model of it does.
+  # What its trained model does.
 
   def served_options(self):
     return {"labels": self.labels, "tag_scheme": self.scheme,

@@ -1,4 +1,4 @@
-r"""Pre-trains BERT: masked words and next sentences.
+r"""Pre-trains BERT on masked words and next sentences.
 
   python run_pretraining.py --input_file=/tmp/sample.tfrecord \
     --do_train=true --do_eval=true \
@@ -40,7 +40,7 @@ REQUIRED_FLAGS = ("input_file", "bert_config_file", "output_dir")
 # Records checked before the training starts.
 _RECORDS_TO_CHECK = 1000
 
-# A name of the reference that programs use.
+# A name in the reference that programs use.
 _decode_record = input_pipeline.decode_batch
 
 
@@ -115,7 +115,7 @@ def make_model_fn(bert_config, init_checkpoint, settings, options=None,
 model_fn_builder = training.make_builder(make_model_fn)
 
 
-# Word pieces that an exported model names for each masked one.
+# Word pieces that an exported model suggests for each masked one.
 _NUM_CANDIDATES = 10
 
 
@@ -127,9 +127,9 @@ def serving_task(bert_config, options=serving.OPTIONS):
     options: modeling.Options.
 
   Returns:
-    ServingTask whose further input "masked_lm_positions", int32 [B, P], says
-    where. Signatures: the default with "top_ids", int32, and "top_log_probs",
-    float32 [B, P, 10], the likeliest first; and "log_probs" with
+    ServingTask with the further input "masked_lm_positions", int32 [B, P].
+    Signatures: the default with "top_ids", int32, and "top_log_probs", float32,
+    both [B, P, 10], the likeliest first; and "log_probs" with
     "masked_lm_log_probs", float32 [B, P, V].
   """
   def build(inputs):
@@ -174,7 +174,7 @@ def record_features(max_seq_length, max_predictions_per_seq):
 
 
 def record_limits(bert_config, max_seq_length):
-  """Returns a dict from feature to the number that its values stay below."""
+  """Returns a dict from feature to the exclusive upper limit of its values."""
   vocab_size = bert_config.vocab_size
   return {"input_ids": vocab_size, "masked_lm_ids": vocab_size,
           "segment_ids": bert_config.type_vocab_size,
@@ -187,8 +187,7 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
                      order=None):
   """Makes an `input_fn` that reads what `create_pretraining_data.py` writes.
 
-  Evaluation goes through the files again and again, so that it can run for any
-  number of steps.
+  Evaluation repeats the files, so that it can run for any number of steps.
 
   Args:
     input_files: list of str.
@@ -196,8 +195,8 @@ def input_fn_builder(input_files, max_seq_length, max_predictions_per_seq,
     max_predictions_per_seq: int. P.
     is_training: bool. Shuffles files and records.
     num_cpu_threads: int. Files read at the same time while training.
-    shuffle_buffer_size: int. See `input_pipeline.make_input_fn`, as for the
-      four that follow.
+    shuffle_buffer_size: int. See `input_pipeline.make_input_fn`, also for the
+      next four.
     num_skipped: int.
     limits: dict, from `record_limits`.
     file_seed: int.
@@ -220,7 +219,7 @@ def find_input_files(settings):
     Two lists of str, to train and to evaluate on.
 
   Raises:
-    ValueError: there are none, or --eval_steps has nothing to evaluate on.
+    ValueError: there are no files, or none for --eval_steps to evaluate on.
   """
   if settings.eval_steps and not settings.eval_input_file:
     raise ValueError("--eval_steps=%d needs --eval_input_file, records to "
@@ -276,14 +275,14 @@ class PreTrainingTask(tasks.Task):
     super().__init__(settings, config, None)
     self.figure_names = ("loss",) + MASKED_LM_FIGURES + (
         NEXT_SENTENCE_FIGURES * settings.use_next_sentence)
-    self._files = {}  # from split to the files named, list of str
+    self._files = {}  # from split to the files given, list of str
     self._checked = {}  # from split to the files to read, list of str
     self._vocab_file, self._vocabulary = None, {}
     self._expected = expected_records(settings, config)
 
   def check(self):
     settings = self.settings
-    self.asked()  # before its files are looked for
+    self.asked()  # before looking for its files
     self._files["train"], self._files["eval"] = find_input_files(settings)
     training.check_results(
         settings.output_dir,

@@ -23,13 +23,13 @@ _PATHS = ("data_dir", "dev_file", "init_checkpoint", "input_file",
           "masked_lm_dir", "predict_file", "teacher_dir", "train_file",
           "vocab_file")
 
-# Settings of BertConfig that only matter while training or before it.
+# Settings of BertConfig that only matter during or before training.
 _TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob",
                   "initializer_range")
 # Those that decide the shapes of the weights, or how many there are.
 _SHAPES = ("vocab_size", "hidden_size", "num_hidden_layers",
            "intermediate_size", "max_position_embeddings", "type_vocab_size")
-# The values of settings of a config that a run.json does not have.
+# Values of config settings that a run.json may lack.
 _CONFIG_DEFAULTS = {"layer_norm_eps": 1e-12}
 
 
@@ -37,8 +37,8 @@ def make_record(task, config=None, labels=None, vocab=None, **flags):
   """Makes the record of a run.
 
   Args:
-    task: str. Name of the task; None where any will do.
-    config: BertConfig, or None where the model is not made from one.
+    task: str. Name of the task; None if any will do.
+    config: BertConfig, or None if the model is not made from one.
     labels: list of str, or None for a task without labels.
     vocab: dict from token to id, or None.
     **flags: further values that checkpoint and run must share.
@@ -59,7 +59,7 @@ def make_record(task, config=None, labels=None, vocab=None, **flags):
 
 
 def describe_vocab(vocab):
-  """Returns what run.json holds of a vocabulary, a dict."""
+  """Returns the dict that run.json holds for a vocabulary."""
   return {"size": len(vocab), "sha256": hash_vocab(vocab)}
 
 
@@ -71,7 +71,7 @@ def hash_vocab(vocab):
 
 
 def write_record(output_dir, record, start_step, **training):
-  """Writes run.json, whole or not at all.
+  """Writes run.json atomically.
 
   Args:
     output_dir: str.
@@ -104,7 +104,7 @@ def with_absolute_paths(settings):
 
 
 def warn_of_other_settings(start, output_dir, settings):
-  """Warns of settings that are not those a model was trained with.
+  """Warns of settings that differ from those a model was trained with.
 
   Args:
     start: checkpoints.Start. Where the model comes from.
@@ -121,7 +121,7 @@ def warn_of_other_settings(start, output_dir, settings):
 
 
 def read_training(folder):
-  """Returns the settings that a folder's run.json holds, an empty dict without.
+  """Returns the settings in a folder's run.json, an empty dict without one.
 
   Raises:
     ValueError: see `read_record`.
@@ -130,7 +130,7 @@ def read_training(folder):
 
 
 def warn_of_ignored_settings(output_dir, settings, how_to_train_more):
-  """Warns of settings that are ignored, as the training is finished.
+  """Warns of settings that are ignored because the training is finished.
 
   Args:
     output_dir: str.
@@ -141,7 +141,7 @@ def warn_of_ignored_settings(output_dir, settings, how_to_train_more):
   ignored = [
       "--%s=%s (trained with %s)" % (name, value, training[name])
       for name, value in sorted(with_absolute_paths(settings).items())
-      # Of a vocabulary `check_record` compares the content.
+      # `check_record` compares the content of vocabularies.
       if name in training and name != "vocab_file" and value is not None and
       value != training[name]]
   if ignored:
@@ -152,10 +152,10 @@ def warn_of_ignored_settings(output_dir, settings, how_to_train_more):
 
 
 def read_record(output_dir):
-  """Returns what run.json of a folder holds, or None if there is none.
+  """Returns the content of a folder's run.json, or None if there is none.
 
   Raises:
-    ValueError: it is not what `write_record` writes.
+    ValueError: `write_record` did not write it.
   """
   path = os.path.join(output_dir, FILE_NAME)
   if not tf.gfile.Exists(path):
@@ -172,7 +172,7 @@ def read_record(output_dir):
   return record
 
 
-# The kinds of values, by the words that messages have for them.
+# The kinds of values, by their names in messages.
 _KINDS = {
     "a name": lambda value: isinstance(value, str),
     "a hash": lambda value: isinstance(value, str),
@@ -212,7 +212,7 @@ _FIELDS = {
     "training window_stride": "a whole number above 0",
     "training window_pooling": "mean or max",
 }
-# In every record, or in every one that has what leads there.
+# In every record, or in every one that has the keys that lead there.
 _NEEDED = ("task", "vocabulary size", "vocabulary sha256")
 
 
@@ -224,7 +224,7 @@ def check_fields(record):
   """
   if not isinstance(record, dict):
     raise ValueError("found no JSON object")
-  # A classifier that was converted is one of any task, and names none.
+  # A converted classifier fits any task, and names none.
   needed = _NEEDED["problem_type" in record:]
   for name, kind in _FIELDS.items():
     within = record
@@ -250,8 +250,8 @@ def check_record(output_dir, record, checkpoint,
     output_dir: str. Folder with or without a run.json.
     record: dict, from `make_record`. This run.
     checkpoint: str. The checkpoint in the folder.
-    cure: str. What to give if not the flags of that run; %s is the checkpoint.
-    cure_of_misfit: str. The same where its weights cannot fit; None for `cure`.
+    cure: str. What to pass instead of that run's flags; %s is the checkpoint.
+    cure_of_misfit: str. The same if its weights cannot fit; None for `cure`.
   """
   there = read_record(output_dir)
   differences = find_differences(there, record) if there is not None else []
@@ -267,7 +267,7 @@ def check_record(output_dir, record, checkpoint,
 
 
 def find_differences(there, here):
-  """Returns a list of str, one for each entry that is not the same."""
+  """Returns a list of str, one for each entry that differs."""
   there, here = _comparable(there), _comparable(here)
   names = [name for name in there if name in here and there[name] != here[name]]
   return ["%s is %s there and %s here" % (
@@ -285,7 +285,7 @@ def _comparable(record):
           _CONFIG_DEFAULTS, **value).items() if key not in _TRAINING_ONLY})
     elif name != "training":
       flat[name] = value
-  # Accents follow the case unless a record says otherwise.
+  # Accent stripping follows the case unless a record says otherwise.
   if "do_lower_case" in flat and flat.get("strip_accents") in (
       None, flat["do_lower_case"]):
     flat["strip_accents"] = "auto"

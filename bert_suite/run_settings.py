@@ -1,4 +1,4 @@
-"""Settings that scripts share, and what follows from them."""
+"""Settings that scripts share, and values derived from them."""
 
 import dataclasses
 import multiprocessing
@@ -17,8 +17,8 @@ from .script_options import option
 # What `tokenization.decide_casing` does.
 CASING_DEFAULT = "found from the vocabulary"
 
-# Without gradients to keep, memory allows for larger batches than training
-# does, and they compute faster.
+# Without gradients to keep, memory allows larger batches than in training, and
+# they compute faster.
 _INFERENCE_BATCH_SIZE = 32
 
 BATCH_SIZE_DEFAULT = "%d on CPU and GPU, with the results of 8; 8 on TPU" % (
@@ -81,8 +81,8 @@ class DeviceSettings(ComputeSettings):
 class TrainingSettings(DeviceSettings):
   """Where to train, and what to keep and log.
 
-  `devices`, which is no flag, has the names of devices to share the batches
-  out to, such as ["/cpu:0", "/cpu:1"], in the place of --num_gpus.
+  `devices`, which is not a flag, names the devices to distribute batches to,
+  such as ["/cpu:0", "/cpu:1"], in place of --num_gpus.
   """
 
   devices: tuple = ()
@@ -244,12 +244,12 @@ def accumulation_steps(settings):
 
 
 def batch_size_of(settings, name):
-  """Returns the batch size of a flag, or one that suits where it is not given.
+  """Returns the batch size of a flag, or a suitable one if it is not given.
 
   Args:
     settings: Settings of a script.
-    name: str. "eval_batch_size", for example. That of the training is that of a
-      step, of all batches whose gradients are accumulated.
+    name: str. "eval_batch_size", for example. "train_batch_size" is that of a
+      step, including all batches whose gradients are accumulated.
   """
   if name == "train_batch_size":
     return settings.train_batch_size * accumulation_steps(settings)
@@ -258,7 +258,7 @@ def batch_size_of(settings, name):
 
 
 def fields_given(kind, settings):
-  """Returns the fields of a dataclass that settings have too, as a dict."""
+  """Returns the fields of a dataclass that settings also have, as a dict."""
   return values_of(settings, [field.name for field in dataclasses.fields(kind)
                               if hasattr(settings, field.name)])
 
@@ -266,8 +266,8 @@ def fields_given(kind, settings):
 def model_options(settings):
   """Returns the `modeling.Options` that a script's flags ask for.
 
-  TPUs need shapes that do not depend on the data, and suit one-hot rows better
-  than a gather; XLA compiles each shape anew.
+  TPUs need shapes that do not depend on the data, and are faster with one-hot
+  rows than with a gather; XLA compiles for each shape.
 
   Args:
     settings: Settings of a script.
@@ -288,7 +288,7 @@ def serving_options(settings):
   """
   values = fields_given(modeling.Options, settings)
   if getattr(settings, "do_train", False):
-    # The machine that answers may not have what the one that trains has.
+    # The serving machine may lack the hardware of the training machine.
     values["compute_dtype"] = "float32"
   return dataclasses.replace(serving.OPTIONS, **values)
 
@@ -296,7 +296,7 @@ def serving_options(settings):
 def optimizer_values(settings):
   """Returns the settings that are fields of `optimization.Settings`, a dict.
 
-  Without `use_tpu`, which says where to train.
+  Leaves out `use_tpu`, which says where to train.
 
   Args:
     settings: Settings of a script.
@@ -311,9 +311,9 @@ def optimizer_settings(settings, num_train_steps, **values):
 
   Args:
     settings: Settings of a script.
-    num_train_steps: int. Steps of the training. Those of its warm-up are
-      --num_warmup_steps or --warmup_steps, or --warmup_proportion of them.
-    **values: fields that no flag gives.
+    num_train_steps: int. Steps of the training. Warm-up steps are
+      --num_warmup_steps or --warmup_steps, or --warmup_proportion of these.
+    **values: fields that no flag sets.
   """
   values = dict(fields_given(optimization.Settings, settings),
                 compiled=devices.uses_xla(settings),
@@ -326,20 +326,20 @@ def optimizer_settings(settings, num_train_steps, **values):
 
 
 def find_fresh(settings, config):
-  """Returns what --reinit_layers and --reinit_pooler start anew.
+  """Returns what --reinit_layers and --reinit_pooler re-initialize.
 
-  Zhang et al., arXiv 2006.05987, section 4: the last layers are those of
-  pre-training's task, and learn a small one faster from new weights.
+  Zhang et al., arXiv 2006.05987, section 4: the last layers are specialized to
+  the pre-training task, and learn a small task faster from new weights.
 
   Args:
     settings: Settings of a script.
-    config: BertConfig, or None where the model is not made from one.
+    config: BertConfig, or None if the model is not made from one.
 
   Returns:
-    str, regular expression of the names' beginning; None for nothing.
+    str, regular expression for the start of names; None for nothing.
 
   Raises:
-    UserError: there are not so many layers.
+    UserError: the model has fewer layers.
   """
   count = getattr(settings, "reinit_layers", 0)
   total = config.num_hidden_layers if config else 0
@@ -362,7 +362,7 @@ def make_tokenizer(settings, config):
     FullTokenizer.
 
   Raises:
-    ValueError: vocabulary or casing do not go with the model.
+    ValueError: vocabulary or casing do not fit the model.
   """
   do_lower_case = tokenization.decide_casing(
       settings.do_lower_case, settings.vocab_file,
@@ -404,7 +404,7 @@ def check_tpu(use_tpu):
 
 
 def check_micro_batch(settings):
-  """Raises UserError where --auto_micro_batch cannot do what it says."""
+  """Raises UserError if --auto_micro_batch cannot work."""
   if settings.use_tpu and getattr(settings, "auto_micro_batch", False):
     raise UserError(
         "--auto_micro_batch: a TPU that ran out of memory has to be set up "
@@ -446,7 +446,7 @@ def count_train_batches(num_examples, settings):
   if not settings.do_train:
     return 0
   count = (num_examples / settings.train_batch_size * settings.num_train_epochs)
-  if not 1 <= count < 2**62:  # which is false for NaN too
+  if not 1 <= count < 2**62:  # the comparison is false for NaN too
     raise ValueError(
         "--train_batch_size=%d and --num_train_epochs=%g make %g steps of the "
         "%d training examples, expected at least 1" % (

@@ -1,4 +1,4 @@
-r"""Answers questions with spans of a text: SQuAD 1.1 and 2.0.
+r"""Answers questions with spans of a text, as in SQuAD 1.1 and 2.0.
 
   export BERT_DIR=/path/to/uncased_L-12_H-768_A-12
   export SQUAD_DIR=/path/to/squad
@@ -8,7 +8,7 @@ r"""Answers questions with spans of a text: SQuAD 1.1 and 2.0.
     --bert_config_file=$BERT_DIR/bert_config.json \
     --init_checkpoint=$BERT_DIR/bert_model.ckpt --output_dir=/tmp/squad_output
 
-For SQuAD 2.0, where a text may not hold the answer, also pass
+For SQuAD 2.0, where a text may not contain the answer, also pass
 --version_2_with_negative=true and --null_score_diff_threshold=best.
 
 Source: Devlin et al., arXiv 1810.04805, sections 4.2 and 4.3.
@@ -32,8 +32,8 @@ from .script_options import option
 from .squad import (
     data as squad_data, reader as squad_files, results as squad_results,
     served as squad_served)
-# Programs written against this script find all of its parts here, private names
-# and the modules `optimization` and `tokenization` included.
+# Programs written against this script find all of its parts here, including
+# private names and the modules `optimization` and `tokenization`.
 from .squad.answers import (  # noqa: F401
     RawResult, best_positions as _get_best_indexes, get_final_text,
     softmax as _compute_softmax, write_predictions)
@@ -165,7 +165,8 @@ def input_fn_builder(input_file, seq_length, is_training, drop_remainder,
   Args:
     input_file: str. TFRecord file.
     seq_length: int. S.
-    is_training: bool. See `input_pipeline.make_input_fn`, as for the next two.
+    is_training: bool. See `input_pipeline.make_input_fn`, also for the next
+      two.
     drop_remainder: bool.
     num_skipped: int.
 
@@ -184,18 +185,18 @@ def feature_spec(seq_length, is_training):
 
 
 def validate_flags_or_throw(bert_config):
-  """`check_settings` of the flags, a function of the reference."""
+  """Calls `check_settings` with the flags; a function of the reference."""
   check_settings(script_options.from_flags(Settings, FLAGS), bert_config)
 
 
 def check_settings(settings, bert_config):
-  """Raises ValueError if settings do not go together, or with the model.
+  """Raises ValueError if settings contradict each other or the model.
 
-  Combinations that are valid but hardly intended get a warning.
+  Combinations that are valid but probably unintended get a warning.
 
   Args:
     settings: Settings.
-    bert_config: BertConfig; None where there is no model to run.
+    bert_config: BertConfig; None if there is no model to run.
   """
   if settings.export_dir and not settings.needs_model:
     raise ValueError("--export_dir: also pass --do_train or --do_predict; "
@@ -234,7 +235,8 @@ def read_train_examples(settings):
     list of SquadExample.
 
   Raises:
-    ValueError: there is none to learn from, see also `read_squad_examples`.
+    ValueError: it has no examples to learn from; see also
+      `read_squad_examples`.
   """
   examples = squad_data.read_squad_examples(
       settings.train_file, is_training=True,
@@ -254,8 +256,8 @@ def read_answered_dataset(settings):
     squad_files.Questions.
 
   Raises:
-    ValueError: it has no answers to score by, or in SQuAD 1.1 a question
-      without.
+    ValueError: it has no answers to score by, or, in SQuAD 1.1, a question
+      without one.
   """
   dataset, _ = squad_files.read_dataset(settings.predict_file)
   if not any(question.item.get("answers") or question.item.get("is_impossible")
@@ -282,7 +284,7 @@ def predict(estimator, input_fn, num_windows, seq_length, checkpoint=None):
     checkpoint: str. None for the latest.
 
   Returns:
-    list of RawResult with float32 [S], rows of two arrays.
+    list of RawResult with float32 [S], which are rows of two arrays.
   """
   tf.logging.info("***** Running predictions *****")
   logits = np.empty([2, num_windows, seq_length], np.float32)
@@ -319,7 +321,7 @@ class QuestionAnsweringTask(tasks.Task):
   eval_split = "predict"
   best_metric = "f1"
   cuts = ("questions", "max_query_length")
-  # The words of `check_pair` for its examples.
+  # What `check_pair` calls its examples.
   pair = "a question with its context"
 
   def __init__(self, settings, config, tokenizer):
@@ -357,7 +359,7 @@ class QuestionAnsweringTask(tasks.Task):
     return self._to_answer
 
   def read_answers(self):
-    """Reads what predictions are scored by, if they are."""
+    """Reads the answers that predictions are scored by, if they are scored."""
     settings = self.settings
     if settings.do_eval or self.eval_every or (
         settings.do_predict and settings.threshold == squad_metrics.BEST):
@@ -373,7 +375,7 @@ class QuestionAnsweringTask(tasks.Task):
     def keep(feature):
       writer.process_feature(feature)
       if not is_training:
-        # `write_predictions` does not need what takes most of the memory.
+        # `write_predictions` does not need these, which use most of the memory.
         feature.input_ids = feature.input_mask = feature.segment_ids = None
         self._windows.append(feature)
 
@@ -458,7 +460,7 @@ def run_with(settings, on_log=None):
   Raises:
     UserError: a mistake in the settings or in a file.
   """
-  if settings.needs_model:  # scoring answers does not
+  if settings.needs_model:  # scoring answers does not need these
     cli.check_given(settings, ("vocab_file", "bert_config_file"))
   runner.start(settings, computes=settings.needs_model)
   config = tokenizer = None

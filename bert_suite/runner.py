@@ -18,7 +18,7 @@ from . import (
 
 
 def start(settings, computes=True):
-  """Starts the log, and checks the device and compiler that are asked for.
+  """Starts the log, and checks the requested device and compiler.
 
   Args:
     settings: object with the settings of a script as attributes.
@@ -46,7 +46,7 @@ def read(task):
     dict from split to its examples.
 
   Raises:
-    ValueError: files are missing or wrong, or settings do not go together.
+    ValueError: files are missing or wrong, or settings contradict each other.
   """
   if getattr(task.settings, "export_dir", None) and not task.is_served():
     raise ValueError("--export_dir: the task %s cannot be served; leave the "
@@ -75,7 +75,7 @@ def run(task, on_log=None):
     dict from the name of a figure to its value; None without an evaluation.
 
   Raises:
-    UserError: files are missing or wrong, or settings do not go together.
+    UserError: files are missing or wrong, or settings contradict each other.
   """
   # All input is read first, so that mistakes show before the training.
   with cli.user_errors():
@@ -112,13 +112,12 @@ class _Run:
 
   Attributes:
     begin: checkpoints.Start.
-    data: dict from split to tasks.Data; without "train" where all steps are
-      done.
-    estimator: TPUEstimator of this process, that of the last steps.
+    data: dict from split to tasks.Data; without "train" if all steps are done.
+    estimator: TPUEstimator of this process, for the most recent steps.
   """
 
   def __init__(self, task, examples, on_log, joined):
-    """Finds out where it starts and writes the features.
+    """Finds where the run starts, and writes the features.
 
     Args:
       task: tasks.Task, checked.
@@ -127,12 +126,12 @@ class _Run:
       joined: cluster.Cluster, or None.
 
     Raises:
-      ValueError: the output folder or a checkpoint does not go with the run.
+      ValueError: the output folder or a checkpoint does not fit the run.
     """
     self._task, self._settings, self._on_log = task, task.settings, on_log
     self._joined = joined
     self._num_train_steps = task.count_train_steps(examples)
-    self._last_step = self._num_train_steps  # an early stop makes it less
+    self._last_step = self._num_train_steps  # lowered by an early stop
     self._record = task.record()
     self._num_parts = 1  # of each batch of --train_batch_size
     self._has_started = False
@@ -155,9 +154,9 @@ class _Run:
     self.estimator = self._make_estimator()
 
   def _find_state(self):
-    """Finds out where the training resumes, and in which order it reads."""
+    """Finds where the training resumes, and in which order it reads."""
     settings, task = self._settings, self._task
-    # What is computed elsewhere cannot call the reader of this process.
+    # Other processes cannot call the reader of this one.
     is_ordered = not (
         settings.use_tpu or settings.master) and input_pipeline.can_be_ordered(
             self.data["train"].files)
@@ -180,7 +179,7 @@ class _Run:
         self._settings.init_checkpoint, sessions, self._num_parts)
 
   def _stops_early(self):
-    """Returns whether --early_stopping_patience ends the training by now."""
+    """Returns whether --early_stopping_patience ends the training now."""
     stop = self._evaluations.find_stop(getattr(
         self._settings, "early_stopping_patience", None))
     if stop is None:
@@ -196,7 +195,7 @@ class _Run:
       return
     if (0 < step < self._last_step and task.next_evaluation(step - 1) == step
         and not self._evaluations.has(step)):
-      self._evaluate_latest()  # which was interrupted
+      self._evaluate_latest()  # this evaluation was interrupted
     if not task.settings.use_tpu:
       self._train_to(self._evaluate_latest)
     else:
@@ -210,33 +209,33 @@ class _Run:
         self.estimator = self._make_estimator()  # its seed depends on the step
 
   def _train_to(self, *args, **more):
-    """Trains, with --auto_micro_batch again where memory runs out.
+    """Trains; with --auto_micro_batch, tries again if memory runs out.
 
     Args:
-      *args: see `_train_from_state`, as for the next.
-      **more: dict.
+      *args: see `_train_from_state`.
+      **more: dict. The same.
     """
     while True:
       try:
         self._train_from_state(*args, **more)
         return
       except tf.errors.OpError as error:
-        # One for want of room for the variables would come again and again.
+        # If the variables did not fit, trying again would not help.
         if not (self._has_started and faults.is_for_memory(error) and getattr(
             self._settings, "auto_micro_batch", False)):
           raise
         shortage = faults.describe(error)
-      gc.collect()  # with the error goes its session, which has the variables
+      gc.collect()  # frees the error's session, which holds the variables
       self._divide(shortage)
 
   def _divide(self, shortage):
-    """Goes back to the last checkpoint, for parts of a batch half as large.
+    """Goes back to the last checkpoint, with parts of a batch half as large.
 
     Args:
       shortage: str. How memory ran out.
 
     Raises:
-      UserError: they have one example each.
+      UserError: they have only one example each.
     """
     placed, before = placement.find(self._settings), self._num_parts
     size = self._settings.train_batch_size // (
@@ -305,7 +304,7 @@ class _Run:
     checkpoint = training.checkpoint_to_use(
         self._settings.output_dir, self.begin, 0)
     self._task.trains_on = checkpoints.read_step(checkpoint) < self._last_step
-    with cli.described_faults():  # not to be taken for those of a step
+    with cli.described_faults():  # not to be mistaken for those of a step
       self._evaluate(checkpoint)
     self._task.trains_on = False
     return self._stops_early()
@@ -327,7 +326,7 @@ class _Run:
     return self._evaluated[1]
 
   def evaluate_at_end(self):
-    """Evaluates what the training ended with or, with --use_best, the best.
+    """Evaluates the final weights or, with --use_best, the best.
 
     Returns:
       The checkpoint to use from here on, see `training.checkpoint_to_use`; and
@@ -346,7 +345,7 @@ class _Run:
             settings.output_dir, getattr(settings, "best_metric", None))
       tf.logging.info("Using the best checkpoint, %s", best)
       if not (self._evaluations and os.path.basename(best) ==
-              os.path.basename(checkpoint)):  # else it is evaluated already
+              os.path.basename(checkpoint)):  # else it was evaluated already
         checkpoint = best
     if "eval" in self.data:
       results = self._evaluate(checkpoint)
@@ -354,7 +353,7 @@ class _Run:
 
 
 def _check_loss(task, data, checkpoint, results):
-  """Says what a data type changes; raises UserError if it loses too much.
+  """Logs the effect of a data type; raises UserError if it loses too much.
 
   Args:
     task: tasks.Task.
@@ -373,7 +372,7 @@ def _check_loss(task, data, checkpoint, results):
             placement.of_one_process(plain.settings)), data, checkpoint)
   dtype, loss = task.settings.compute_dtype, 0.0
   for name in sorted(set(results).intersection(exact) - {"global_step"}):
-    # Fractions of 1 but for SQuAD's, which are in percent.
+    # Fractions of 1, except for SQuAD's, which are in percent.
     points = (100 if name.startswith("eval_") else 1) * (
         results[name] - exact[name])
     if "loss" not in name:
@@ -400,7 +399,7 @@ def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,
     on_log: function.
     init_checkpoint: str, or None.
     sessions: placement.Sessions.
-    num_parts: int. Parts of each batch that fits no memory.
+    num_parts: int. Parts of each batch, if it does not fit in memory.
   """
   settings = task.settings
   batch_sizes = {
@@ -420,7 +419,7 @@ def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,
 
 
 def _find_shared(task, num_train_steps, data):
-  """Returns what has to be the same for all workers, a dict."""
+  """Returns a dict of what all workers must agree on."""
   values = task.training_values()
   shared = {"--" + name: values[name] for name in values
             if not name.endswith("_file")}
@@ -453,7 +452,7 @@ def _train_for_chief(task, examples, on_log, joined):
     more.append(cluster.WaitHook(
         stop.agree, task.next_evaluation, num_train_steps))
   with task.naming_errors(data):
-    # The weights are the chief's.
+    # The weights come from the chief.
     training.train(
         _make_estimator(
             task, num_train_steps, state, on_log, None, joined.training),
