@@ -1,8 +1,8 @@
-"""Settings of a script: dataclasses whose fields are flags too.
+"""Settings of a script: dataclasses whose fields are also flags.
 
-A field is made by `option`. `define_flags` defines the flags of a class,
-`from_flags` fills one from them; a notebook constructs it with keywords. Both
-refuse values that are out of bounds, and so does assigning to a field.
+`option` makes a field. `define_flags` defines the flags of a class, and
+`from_flags` makes an object from them; a notebook constructs it with keywords.
+Both refuse values that are out of bounds, and so does assigning to a field.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ def option(kind, default, help_text, flag_default=_SAME, alias=None, **more):
   """Returns a field of a dataclass of settings.
 
   Args:
-    kind: str. See `cli.define_flag`, as for the next two.
+    kind: str. See `cli.define_flag`, also for the next two.
     default: the field's default, or None.
     help_text: str, or a function that returns it when the flag is defined.
-    flag_default: the flag's default where it is not the field's, which is
-      `default` unless the flag was given.
+    flag_default: the flag's default, if it differs from the field's. The field
+      is then `default` unless the flag was given.
     alias: str. A second name of the flag.
     **more: further arguments of `cli.define_flag`, such as bounds.
   """
@@ -39,13 +39,13 @@ def option(kind, default, help_text, flag_default=_SAME, alias=None, **more):
 
 
 def _options(settings_class):
-  """Returns the fields of a class that are flags, too."""
+  """Returns the fields of a class that are also flags."""
   return [one for one in dataclasses.fields(settings_class)
           if "flag" in one.metadata]
 
 
 def names_of(settings_class):
-  """Returns the names of a class's, or its object's, fields that are flags."""
+  """Returns the names of the flags of a class or one of its objects."""
   return [one.name for one in _options(settings_class)]
 
 
@@ -65,7 +65,7 @@ def _define_flag(field, flag_values):
 
 
 def from_flags(settings_class, flag_values):
-  """Returns the settings that parsed flags have the values of."""
+  """Returns settings with the values of parsed flags."""
   return settings_class(**{
       field.name: cli.given(flag_values, field.name)
       if field.metadata["says_if_given"] else flag_values[field.name].value
@@ -77,7 +77,7 @@ def make(settings_class, values):
 
   Args:
     settings_class: subclass of Settings.
-    values: dict from name, or a flag's second name, to value, of the flag's
+    values: dict from name, or a flag's second name, to value, in the flag's
       type or as text; None for the default.
 
   Raises:
@@ -88,7 +88,7 @@ def make(settings_class, values):
 
 
 def _make_flags(fields, values):
-  """Returns a FlagValues of their own for some fields, with values by name."""
+  """Returns a separate FlagValues for some fields, with values by name."""
   flag_values = flags.FlagValues()
   for field in fields:
     _define_flag(field, flag_values)
@@ -100,7 +100,7 @@ class Settings:
   """Base class of all scripts' settings: it checks names and values.
 
   Names are those of the fields; `make` also takes a flag's second name. A field
-  of a subclass that `option` did not make is no flag and takes any value.
+  of a subclass that `option` did not make is not a flag and takes any value.
   """
 
   def __new__(cls, *_, **values):
@@ -108,7 +108,7 @@ class Settings:
     return super().__new__(cls)
 
   def __setattr__(self, name, value):
-    """Raises UserError for what is no field or what its flag would refuse."""
+    """Raises UserError for an unknown field, or a value its flag refuses."""
     fields = {field.name: field for field in dataclasses.fields(self)}
     cli.check_names([name], fields)
     if value is not None and "flag" in fields[name].metadata:
@@ -117,10 +117,10 @@ class Settings:
 
 
 def call_with(settings, function):
-  """Calls a function with mistakes as UserErrors, which name these settings.
+  """Calls a function; mistakes raise UserErrors that name these settings.
 
   Args:
-    settings: Settings. Not the command line's, which may be another run's.
+    settings: Settings. The command line's may belong to another run.
     function: function without arguments.
 
   Returns:
@@ -132,7 +132,7 @@ def call_with(settings, function):
 
 
 def runs(settings_class, required=()):
-  """Makes the `run_with` of a script: mistakes are UserErrors, as of a command.
+  """Decorates the `run_with` of a script: mistakes raise UserErrors.
 
   Args:
     settings_class: the class of its first argument.

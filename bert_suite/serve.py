@@ -1,16 +1,16 @@
-r"""Answers texts over HTTP with a trained model: JSON in, JSON out.
+r"""Serves a trained model over HTTP: JSON in, JSON out.
 
   python serve.py --model_dir=/tmp/mrpc_model --port=8500
 
 takes an exported model, or the output directory of a training, and answers
-POST /predict with {"texts": ["one text", ["a", "pair"]]}; the forms of
+POST /predict with {"texts": ["one text", ["a", "pair"]]}; the APIs of
 TensorFlow Serving, POST /v1/models/<name>:predict with {"instances": [...]},
 and of OpenAI, POST /v1/embeddings with {"input": [...]}; and GET /health,
 /metrics and /v1/models/<name>.
 
 Requests that arrive together are computed together. There is no password: the
-server listens to this machine alone unless --host says otherwise. It needs `pip
-install aiohttp prometheus_client`.
+server only accepts connections from this machine unless --host says otherwise.
+It needs `pip install aiohttp prometheus_client`.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ REQUIRED_FLAGS = ("model_dir",)
 
 _GROUP = "Server"
 
-# What the model computes once before the first request, which else would wait.
+# What the model computes before the first request, which would wait otherwise.
 _FIRST = {"squad": ("a", "a")}
 
 
@@ -93,7 +93,7 @@ def define_flags():
 def import_web_app():
   """Returns the module `server.web_app`; raises UserError without aiohttp."""
   try:
-    from .server import web_app  # here, since not everybody has aiohttp
+    from .server import web_app  # here, since aiohttp is optional
   except ImportError as error:
     raise cli.UserError(
         "serving: aiohttp or prometheus_client cannot be imported (%s); pip "
@@ -109,7 +109,7 @@ def bind(host, port):
     port: int.
 
   Raises:
-    UserError: it is taken, or there is no such address here.
+    UserError: the port is taken, or this machine has no such address.
   """
   try:
     family, _, _, _, address = socket.getaddrinfo(
@@ -155,9 +155,9 @@ def name_model(model_dir):
 
 
 def allow_connections():
-  """Lets this process have as many open files as it may: one a connection."""
+  """Raises the limit of open files, one per connection, to its maximum."""
   try:
-    import resource  # which not every system has
+    import resource  # not on every system
   except ImportError:
     return
   _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -174,7 +174,7 @@ def load_model(settings):
     predictor.Predictor.
 
   Raises:
-    UserError: there is none, or it does not compute.
+    UserError: there is no model, or it does not run.
   """
   parts = {}
   if settings.compute_dtype is not None:
@@ -202,11 +202,11 @@ def run_with(settings):
   progress.start_logging(settings.verbose)
   web_app = import_web_app()
   if settings.num_threads:
-    # The first session of the process decides, which only looks for devices.
+    # Read by the process's first session, which only looks for devices.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
       os.environ[name] = str(settings.num_threads)
   allow_connections()
-  # A port that is taken is known before the model is loaded.
+  # A port that is taken is found before the model is loaded.
   with bind(settings.host, settings.port) as listener:
     with load_model(settings) as model:
       name, version = name_model(settings.model_dir)
@@ -214,7 +214,7 @@ def run_with(settings):
           model, settings.model_name or name, version, settings)
       try:
         server.run(listener)
-      except OSError as error:  # two that were bound at the same time
+      except OSError as error:  # two servers bound it at the same time
         raise _explain(error, settings.host, settings.port) from None
   tf.logging.info("Ended")
 

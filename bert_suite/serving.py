@@ -1,8 +1,8 @@
 """Trained models without an Estimator: build once, load once, run many times.
 
-A ServingTask says how the outputs of a task are computed. From it this module
-makes a session to run here (`open_session`), or a SavedModel to run elsewhere
-(`export_saved_model`), whose graph has no optimizer and none of its variables.
+A ServingTask defines how the outputs of a task are computed. From it this
+module makes a session to run here (`open_session`), or a SavedModel to run
+elsewhere (`export_saved_model`), without an optimizer and its variables.
 """
 
 import collections
@@ -28,8 +28,8 @@ OPTIONS = modeling.Options(remove_padding=True, few_shapes=True)
 VOCAB_FILE = "vocab.txt"
 SETTINGS_FILE = "model.json"
 
-# Steps of `padding.round_up` for the numbers of sequences and of positions in a
-# request. A request of one sequence is not rounded up.
+# Steps of `padding.round_up` for the numbers of sequences and of masked
+# positions in a request. A request of one sequence is not rounded up.
 _COUNT_STEPS = (1, 2)
 
 
@@ -42,7 +42,7 @@ class ServingTask(collections.namedtuple(
     build: function of a dict from input name to Tensor that builds the model,
       without dropout, and returns a dict from the name of a signature to its
       outputs, a dict from name to Tensor [B, ...].
-    extra_inputs: names of inputs that are read beside SEQUENCE_INPUTS, int32
+    extra_inputs: names of inputs in addition to SEQUENCE_INPUTS, int32
       [B, anything].
     settings: dict for JSON. What a program must know to use the outputs, such
       as the labels.
@@ -74,14 +74,13 @@ def round_up_request(inputs, max_length):
     max_length: int. S is not rounded up beyond this.
 
   Returns:
-    inputs: dict like the one given, with zeros behind each row and below.
+    inputs: dict like the one given, with zeros to the right and below.
     cut: function of a Tensor [B, ...], rounded up, and the name of an input
-      that its second axis is as long as, or None. Returns the part that is of
-      the request.
+      that its second axis is as long as, or None. Returns the request's part.
   """
   batch_size, length = tf.unstack(tf.shape(inputs[SEQUENCE_INPUTS[0]]))
   more_rows = padding.round_up(batch_size, *_COUNT_STEPS) - batch_size
-  # A request that is too long keeps its length, which the error names.
+  # A request that is too long keeps its length, for the error message.
   more_columns = tf.maximum(tf.minimum(
       padding.round_up(length, *padding.LENGTH_STEPS), max_length) - length, 0)
   padded = {}
@@ -101,20 +100,20 @@ def round_up_request(inputs, max_length):
 
 
 def session_config():
-  """Returns a ConfigProto that leaves memory of a GPU to others."""
+  """Returns a ConfigProto that leaves GPU memory to other processes."""
   config = tf.ConfigProto(allow_soft_placement=True)
   config.gpu_options.allow_growth = True
   return config
 
 
 def _new_session():
-  with environment.quiet_start():  # it may be the first to look for devices
+  with environment.quiet_start():  # the first session looks for devices
     environment.open_first_session()
     return tf.Session(config=session_config())
 
 
 def open_session(task, checkpoint):
-  """Builds a task's model in a graph of its own and loads its weights.
+  """Builds a task's model in its own graph and loads its weights.
 
   Args:
     task: ServingTask.
@@ -151,7 +150,7 @@ def open_session(task, checkpoint):
 
 @contextlib.contextmanager
 def _closed_if_it_fails(session):
-  """Closes a session if an error leaves; it stays open otherwise."""
+  """Closes a session on an error; it stays open otherwise."""
   try:
     yield
   except BaseException:
@@ -160,7 +159,7 @@ def _closed_if_it_fails(session):
 
 
 def _first_line(error):
-  """Returns the first line of a message of Python or TensorFlow."""
+  """Returns the first line of an error message of Python or TensorFlow."""
   return faults.message_of(error).strip().split("\n")[0]
 
 
@@ -187,9 +186,9 @@ def make_settings(task, max_seq_length, do_lower_case, strip_accents=None,
     task: ServingTask.
     max_seq_length: int.
     do_lower_case: bool.
-    strip_accents: bool. Left out where None, which means `do_lower_case`.
+    strip_accents: bool. Left out if None, which means `do_lower_case`.
     type_vocab_size: int. Segments that the model knows; None if unknown. Left
-      out unless it is 1, when pairs are refused.
+      out unless it is 1, in which case pairs are refused.
   """
   settings = dict(task.settings, task=task.name, max_seq_length=max_seq_length,
                   do_lower_case=bool(do_lower_case))
@@ -233,7 +232,7 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
           served.inputs, named)
 
     def write(path):
-      # Assets keep the names of their files, and vocabularies have many.
+      # Assets keep their file names, which vary for vocabularies.
       with tempfile.TemporaryDirectory() as folder:
         assets = [os.path.join(folder, name)
                   for name in (VOCAB_FILE, SETTINGS_FILE)]
@@ -254,7 +253,7 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
 
 
 def load_saved_model(path):
-  """Loads a SavedModel of `export_saved_model`.
+  """Loads a SavedModel from `export_saved_model`.
 
   Args:
     path: str. Its folder.
@@ -282,7 +281,7 @@ def load_saved_model(path):
 
 @contextlib.contextmanager
 def loading(path):
-  """Turns what may go wrong with an exported model into a ValueError."""
+  """Turns errors of loading an exported model into ValueErrors."""
   try:
     yield
   except (tf.errors.OpError, OSError, ValueError, KeyError, TypeError,

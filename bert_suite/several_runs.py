@@ -1,8 +1,8 @@
 """Several runs of one training: other seeds, settings, or folds of the data.
 
-Each run has a folder of its own in output_dir. The figures of the finished ones
-are in output_dir/runs.json, from which a later start resumes, and, for people,
-in runs.tsv.
+Each run has its own folder in output_dir. The figures of finished runs are in
+output_dir/runs.json, from which a later start resumes, and, for people, in
+runs.tsv.
 """
 
 import collections
@@ -46,7 +46,7 @@ _FREE = frozenset("""
 
 _CORRELATIONS = ("pearson", "spearman", "correlation")  # ends of names
 
-# The files of a training that are of no use without its weights.
+# The files of a training that are useless without its weights.
 _WEIGHTS = re.compile(
     r"^(model\.ckpt-.*|checkpoint|graph\.pbtxt|\.?\w+\.tf_record(\.offsets)?)$")
 
@@ -58,20 +58,20 @@ class Run(collections.namedtuple(
   Attributes:
     name: str.
     output_dir: str. Its folder.
-    settings: dict from name to value, of those that runs differ in.
-    figures: dict, what eval_results.txt has.
-    has_failed: bool. It is no better than predicting the same for every text.
+    settings: dict from name to value, of those that differ between runs.
+    figures: dict, as in eval_results.txt.
+    has_failed: bool. It is no better than a constant prediction.
   """
 
 
 def has_failed(figure, baseline, metric):
-  """Returns whether a figure is no better than predicting the same for all.
+  """Returns whether a figure is no better than that of a constant prediction.
 
   Source: Dodge et al., arXiv 2002.06305; Zhang et al., arXiv 2006.05987.
 
   Args:
     figure: float.
-    baseline: float. The figure of such predictions; None if it is not known.
+    baseline: float. The figure of a constant prediction; None if unknown.
     metric: str. The figure's name.
   """
   if math.isnan(figure) or baseline is None:
@@ -88,7 +88,7 @@ def is_asked(settings):
 
 
 def check(settings):
-  """Raises ValueError if settings do not go with several runs."""
+  """Raises ValueError if settings do not allow several runs."""
   missing = [name for name in ("do_train", "do_eval")
              if not getattr(settings, name)]
   if missing:
@@ -109,7 +109,7 @@ def check(settings):
 
 
 def plan(settings):
-  """Returns an ordered dict from a run's name to its values of settings."""
+  """Returns an ordered dict from a run's name to its settings."""
   grid = [("", {})]
   if settings.search:
     grid = [("batch-%d_rate-%.0e" % (size, rate), dict(
@@ -134,7 +134,7 @@ def plan(settings):
 
 
 def _group_folds(planned):
-  """Returns a dict from the name of what folds share to their names."""
+  """Returns a dict from what the names of folds share to their names."""
   groups = collections.OrderedDict()
   for name in planned:
     groups.setdefault(name[:name.index("fold-")].rstrip("_") or "all",
@@ -143,27 +143,27 @@ def _group_folds(planned):
 
 
 def run(make_task, settings, on_log=None):
-  """Runs a task, once or as often as settings ask for.
+  """Runs a task, once or as many times as the settings ask for.
 
   Args:
     make_task: function of settings that returns a tasks.Task.
     settings: Settings of a script.
-    on_log: function, see `training.make_estimator`; of several runs, each dict
-      that it gets also has "run", the run's name.
+    on_log: function, see `training.make_estimator`; with several runs, each
+      dict that it gets also has "run", the run's name.
 
   Returns:
     dict from the name of a figure to its value, of the best run; None without
     an evaluation.
 
   Raises:
-    UserError: see `runner.run`; of a run among several it names the run.
+    UserError: see `runner.run`; with several runs it names the run.
   """
   if not is_asked(settings):
     return runner.run(make_task(settings), on_log)
   with cli.user_errors():
     check(settings)
     planned = plan(settings)
-    # Reads all that there is to read, so that mistakes show at the start.
+    # Reads all input first, so that mistakes show at the start.
     task = make_task(_settings_of_run(
         settings, *next(iter(planned.items())),
         export_dir=settings.export_dir))
@@ -199,7 +199,7 @@ def run(make_task, settings, on_log=None):
     best = runs.find_best()
     predicts = settings.do_predict and predicts_apart
     if predicts or settings.export_dir:
-      # With --do_train, so that all is as in the training, which is done.
+      # With --do_train, so that all is as in the training, which has finished.
       _call(make_task, _settings_of_run(
           settings, best.name, planned[best.name], do_predict=predicts,
           export_dir=settings.export_dir, **_done(settings)), best.name,
@@ -208,17 +208,17 @@ def run(make_task, settings, on_log=None):
 
 
 def _done(settings):
-  """Returns what the call that predicts and exports does without, a dict."""
+  """Returns the settings to turn off in the call that predicts and exports."""
   values = {"do_eval": False, "plots": False}
   if not (settings.eval_steps or settings.eval_each_epoch):
-    # Otherwise it must know by which figure best/ was chosen.
+    # Otherwise it must know which figure best/ was chosen by.
     values.update(tune_thresholds=False, best_metric=None)
   return {name: value for name, value in values.items()
           if hasattr(settings, name)}
 
 
 def _leave_out(planned, settings, examples):
-  """Returns those of planned runs that have examples for a step at least."""
+  """Returns the planned runs that have examples for at least one step."""
   def has_a_step(values):
     values = dict(cli.values_of(settings, _SEARCHED), **values)
     return len(examples["train"]) * values["num_train_epochs"] >= values[
@@ -236,7 +236,7 @@ def _leave_out(planned, settings, examples):
 
 
 def _settings_of_run(settings, name, values, **more):
-  """Returns the settings of a run, which exports only if `more` says so."""
+  """Returns the settings of a run; it exports only if `more` says so."""
   return dataclasses.replace(settings, **dict(dict(
       values, num_seeds=None, search=False, export_dir=None,
       output_dir=os.path.join(settings.output_dir, name)), **more))
@@ -258,7 +258,7 @@ def _train(make_task, settings, name, metric, on_log):
 
 
 def _call(make_task, settings, name, function):
-  """Calls a function of a run's task, with a graph and writers of its own."""
+  """Calls a function of a run's task, with its own graph and writers."""
   def call():
     with tf.Graph().as_default():
       return function(make_task(settings))
@@ -274,7 +274,7 @@ def _call(make_task, settings, name, function):
 
 
 class _Runs:
-  """The runs of an output_dir, those that are finished as files.
+  """The runs of an output_dir; finished ones are kept in files.
 
   Attributes:
     metric: str. The figure that says which is best.
@@ -282,7 +282,7 @@ class _Runs:
   """
 
   def __init__(self, settings, planned, task, examples):
-    """Reads what there is, and writes down what runs are of.
+    """Reads the finished runs, and records what all runs share.
 
     Args:
       settings: Settings of a script.
@@ -291,7 +291,7 @@ class _Runs:
       examples: dict from split to the examples of that run.
 
     Raises:
-      ValueError: runs in the folder were of other settings.
+      ValueError: runs in the folder had other settings.
     """
     self._folder, self._planned = settings.output_dir, planned
     self._keeps_all = settings.keep_all_runs
@@ -320,10 +320,10 @@ class _Runs:
       tf.logging.info("%d of %d runs in %s are finished", len(found),
                       len(planned), self._folder)
       self._clean()
-    self._write()  # a run that is killed is of these settings too
+    self._write()  # a run that gets killed has these settings too
 
   def add(self, name, figures, failed):
-    """Writes down what a run came to, and removes weights that are beaten."""
+    """Records the results of a run, and removes the weights of worse runs."""
     values = {key: value.number + 1 if key == "fold" else value
               for key, value in self._planned[name].items()}
     self.finished[name] = Run(
@@ -348,7 +348,7 @@ class _Runs:
     """Returns the best Run, the earlier of equals."""
     runs = self._in_order()
     best = best_model.find_best(runs, self.metric)
-    return best or runs[0]  # none has a number
+    return best or runs[0]  # if none has a number
 
   def _clean(self):
     """Removes the weights of finished runs that are not the best."""
@@ -380,7 +380,7 @@ class _Runs:
     return lines
 
   def log(self):
-    """Logs the figures of each run, and what they have in common."""
+    """Logs the figures of each run, and their statistics."""
     def show(value):
       return "%.4f" % value if isinstance(value, float) else str(value)
 
@@ -417,13 +417,13 @@ class _Runs:
 
 
 def summarize(figures):
-  """Returns mean, sample deviation, median, minimum, maximum; nan left out.
+  """Returns mean, sample deviation, median, minimum, maximum; ignores nan.
 
   Args:
     figures: list of float.
 
   Returns:
-    list of float; nan where there are not enough figures.
+    list of float; nan if there are too few figures.
   """
   figures = [figure for figure in figures if not math.isnan(figure)]
   if not figures:
@@ -437,16 +437,16 @@ def read(output_dir):
   """Reads the finished runs of an output_dir.
 
   Returns:
-    list of Run, and the best one; an empty list and None without any.
+    list of Run, and the best one; an empty list and None if there are none.
 
   Raises:
-    ValueError: its runs.json is not what is written there.
+    ValueError: its runs.json is not in the form that is written there.
   """
   return _read(output_dir)[1:]
 
 
 def _read(output_dir):
-  """Returns what runs are of, a dict, a list of Run, and the best of them."""
+  """Returns what runs share, a dict; a list of Run; and the best of them."""
   path = os.path.join(output_dir, FILE_NAME)
   if not tf.gfile.Exists(path):
     return {}, [], None

@@ -1,4 +1,4 @@
-"""Splits a stream of examples at random, with the same shares of each label."""
+"""Splits a stream of examples at random, with equal shares of each label."""
 
 import array
 import collections
@@ -11,32 +11,32 @@ import numpy as np
 # The part of a training set, from 0, of so many, that a run evaluates on.
 Fold = collections.namedtuple("Fold", "number count")
 
-_NUM_RANGES = 10  # of labels that are numbers; each has its share
+_NUM_RANGES = 10  # of labels that are numbers; stratified like labels
 
 
 def labels_of(example):
-  """Returns the labels of an example, a list of str; of a number, none."""
+  """Returns the labels of an example, a list of str; empty for a number."""
   label = example.label
   return label if isinstance(label, list) else (
       [label] if isinstance(label, str) else [])
 
 
 def _key(example):
-  """Returns an int of 64 bits that examples with the same texts share."""
+  """Returns a 64-bit int that examples with the same texts share."""
   texts = repr((example.text_a, example.text_b)).encode("utf-8")
   return int.from_bytes(hashlib.sha1(texts).digest()[:8], "big")
 
 
 class Split:
-  """Examples in parts at random, with the same shares of each label.
+  """Examples split into parts at random, with equal shares of each label.
 
   Equal texts are in the same part: a model that was trained on a text is not
-  evaluated on it. Of several labels the rarest has its share; of numbers, each
-  tenth of their range that has as many as the others. No example is kept.
+  evaluated on it. Examples with several labels are stratified by the rarest,
+  those with numbers by decile. Examples are not kept in memory.
 
   Attributes:
     sizes: list of int. The number of examples in each part.
-    num_repeated: int. Examples whose texts another before them has.
+    num_repeated: int. Examples whose texts occur in an earlier one.
   """
 
   def __init__(self, examples, count, seed):
@@ -75,7 +75,7 @@ class Split:
         max(map(len, self._parts.values()), default=0))]
 
   def _kind(self, example):
-    """Returns what has its share in each part: a label, or a range."""
+    """Returns what an example is stratified by: a label, or a range."""
     if isinstance(example.label, float):
       return int(np.searchsorted(self._limits, example.label))
     return min(labels_of(example), default="",
@@ -106,7 +106,7 @@ class Split:
 
 
 def count_parts(counts, share):
-  """Returns how many items of each kind are in either part.
+  """Returns how many items of each kind are in each of two parts.
 
   Args:
     counts: dict from a kind, such as a label, to the number of its items.
@@ -115,12 +115,12 @@ def count_parts(counts, share):
   Returns:
     dict from kind to [int, int]. The second part has `share` of each kind,
     within one, and of all together as nearly as that allows; but the first part
-    always has one of each kind.
+    always has at least one of each kind.
   """
   second = {kind: min(int(share * count), count - 1)
             for kind, count in counts.items()}
   missing = round(share * sum(counts.values())) - sum(second.values())
-  # Those that rounding down takes most from come first, in no order of names.
+  # Those that lose most by rounding down come first; ties not in name order.
   for kind in sorted(counts, key=lambda kind: (
       -(share * counts[kind] % 1), zlib.crc32(repr(kind).encode("utf-8")))):
     if missing > 0 and second[kind] < counts[kind] - 1:
@@ -130,16 +130,16 @@ def count_parts(counts, share):
 
 
 def assign(items, kind, parts, seed, group=lambda item: None):
-  """Yields each item with its part, all splits alike; keeps no item.
+  """Yields each item with its part, all splits equally likely; keeps no item.
 
   Args:
     items: iterable.
     kind: function of an item that returns its kind.
-    parts: dict from kind to list of int, the items of it in each part; those of
-      a group are one.
+    parts: dict from kind to list of int, the number of its items in each part;
+      a group counts as one.
     seed: int. The same seed splits the same items in the same way.
-    group: function of an item that returns what identifies the items that are
-      in the same part, or None for an item that is alone.
+    group: function of an item that returns the key of its group, whose items
+      are in the same part, or None for an item that is alone.
 
   Yields:
     (item, int): the number of a part, from 0; None for an item that was not
@@ -157,7 +157,7 @@ def assign(items, kind, parts, seed, group=lambda item: None):
 
 
 def _draw(counts, generator):
-  """Draws a part, int, from how many items each may still get; None if none."""
+  """Draws a part, int, weighted by the items it still needs; None if none."""
   if not sum(counts):
     return None
   point, part = generator.randrange(sum(counts)), 0
@@ -169,7 +169,7 @@ def _draw(counts, generator):
 
 
 def count_folds(counts, num_folds):
-  """Returns how many items of each kind are in each of some equal parts.
+  """Returns how many items of each kind are in each of K equal parts.
 
   Args:
     counts: dict from a kind, such as a label, to the number of its items.
@@ -189,7 +189,7 @@ def count_folds(counts, num_folds):
 
 
 def select(examples, fold, seed, is_inside):
-  """Selects the examples of a fold, or the others.
+  """Selects the examples of a fold, or all others.
 
   Args:
     examples: iterable of InputExample that can be iterated again.

@@ -27,7 +27,7 @@ from . import cli, script_options
 from .script_options import option
 from .squad import reader as squad_files
 
-# Nothing that imports TensorFlow: it would take longer than the scoring.
+# No imports of TensorFlow: they would take longer than the scoring.
 
 FLAGS = flags.FLAGS
 REQUIRED_FLAGS = ["data_file", "predictions_file"]
@@ -35,7 +35,7 @@ REQUIRED_FLAGS = ["data_file", "predictions_file"]
 BEST = "best"  # as a threshold: the one with the highest F1
 DEFAULT_THRESHOLD = 1.0  # the official scorer's
 
-# The logger of tf.logging, so that lines look alike when run_squad.py scores.
+# The logger of tf.logging, so that log lines look alike in run_squad.py.
 _LOGGER = logging.getLogger("tensorflow")
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -46,7 +46,7 @@ ARGUMENTS = ("dataset", "predictions", "null_odds")
 
 
 def normalize_answer(text):
-  """Returns a text in the form in which answers are compared.
+  """Returns a text in the form that is used to compare answers.
 
   Lower case, without ASCII punctuation, without the words a, an and the, with
   single spaces. Other punctuation stays.
@@ -69,8 +69,8 @@ def f1(prediction, answer, version_2=True):
   Args:
     prediction: str.
     answer: str.
-    version_2: bool. Of two texts without words SQuAD 2.0 says 1.0, SQuAD 1.1
-      says 0.0.
+    version_2: bool. For two texts without words, SQuAD 2.0 returns 1.0, SQuAD
+      1.1 returns 0.0.
 
   Returns:
     float from 0.0 to 1.0.
@@ -98,7 +98,7 @@ def parse_threshold(value):
     value: str, a number or "best"; or float; or None.
 
   Raises:
-    ValueError: it is neither.
+    ValueError: it is none of these.
   """
   if value is None or value == BEST:
     return value
@@ -117,20 +117,20 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
   """Scores predictions as the official scorer of the data's version does.
 
   In SQuAD 1.1 a question without a prediction counts as wrong, in SQuAD 2.0 it
-  is left out; either logs a warning. Where the data has an id twice, SQuAD 1.1
-  counts both questions and SQuAD 2.0 the last.
+  is left out; both log a warning. If the data has an id twice, SQuAD 1.1 counts
+  both questions and SQuAD 2.0 the last.
 
   The sweep behind `best_*` goes through the questions in the order of their
-  null odds, one at a time. Where odds are equal, `best_exact` and `best_f1` may
-  therefore be more than the threshold gives; and where answering nothing is
+  null odds, one at a time. If odds are equal, `best_exact` and `best_f1` may
+  therefore exceed what the threshold gives; and if answering no question is
   best, the threshold is 0.0. `best_threshold` has neither flaw.
 
   Args:
-    dataset: list of dict. The articles, which are "data" in a SQuAD file; or
-      what `squad.reader.read_questions` made of them.
+    dataset: list of dict. The articles, "data" in a SQuAD file; or the result
+      of `squad.reader.read_questions` for them.
     predictions: dict from question id to str. For thresholds to make sense, the
       best answers that are not empty.
-    null_odds: dict from question id to float, of SQuAD 2.0: by how much the
+    null_odds: dict from question id to float, for SQuAD 2.0: by how much the
       score of no answer exceeds that of the prediction.
     null_score_diff_threshold: float. A question whose odds are greater is
       scored as answered with "". Or BEST, see `best_threshold`. None for
@@ -138,18 +138,18 @@ def score(dataset, predictions, null_odds=None, null_score_diff_threshold=None,
     version_2: bool. Whether it is SQuAD 2.0. By default it is if any question
       has an "is_impossible".
     sources: (str, str, str). What messages call the first three arguments.
-    warns: bool. Logs what is odd; off for a caller that scores the same twice.
+    warns: bool. Logs oddities; off for a caller that scores the same twice.
 
   Returns:
     dict from the official scorer's name to the figure, in its order. SQuAD 1.1:
     `exact_match` and `f1`, in percent. SQuAD 2.0: `exact` and `f1`, in percent,
-    and `total`; the same as `HasAns_*` of the questions with an answer and
-    `NoAns_*` of those without, if there are any; with null odds `best_exact`
+    and `total`; the same as `HasAns_*` for the questions with an answer and
+    `NoAns_*` for those without, if there are any; with null odds `best_exact`
     and `best_f1`, in percent, and their thresholds, `best_exact_thresh` and
     `best_f1_thresh`.
 
   Raises:
-    ValueError: an argument is not as described, or they do not go together.
+    ValueError: an argument is not as described, or they do not match.
   """
   threshold = parse_threshold(null_score_diff_threshold)
   questions, predictions = _check(dataset, predictions, sources, warns)
@@ -186,11 +186,11 @@ def best_threshold(dataset, predictions, null_odds, sources=ARGUMENTS,
                    warns=True):
   """Finds the null_score_diff_threshold with the highest F1 on SQuAD 2.0.
 
-  Of several, the lowest. It is the `best_f1_thresh` of `score`, unless the
-  official sweep finds one that does not give the F1 it promises.
+  Returns the lowest of equals. It is the `best_f1_thresh` of `score`, unless
+  the official sweep finds one that does not give the F1 it reports.
 
   Args:
-    dataset: see `score`, as for those below.
+    dataset: see `score`, also for those below.
     predictions: dict from question id to str.
     null_odds: dict from question id to float.
     sources: (str, str, str).
@@ -201,7 +201,7 @@ def best_threshold(dataset, predictions, null_odds, sources=ARGUMENTS,
     no question is answered.
 
   Raises:
-    ValueError: as `score`.
+    ValueError: as in `score`.
   """
   questions, predictions = _check(dataset, predictions, sources, warns)
   answers, _, f1s = _raw_scores(questions, predictions, sources, warns)
@@ -210,7 +210,7 @@ def best_threshold(dataset, predictions, null_odds, sources=ARGUMENTS,
 
 
 def is_version_2(questions):
-  """Returns whether any question says if it is impossible."""
+  """Returns whether any question has "is_impossible"."""
   return any("is_impossible" in question.item for question in questions)
 
 
@@ -233,7 +233,7 @@ def check_answers(questions, source):
 
 
 def _score_version_1(questions, predictions, sources, warns):
-  """Returns `score` of SQuAD 1.1."""
+  """Returns `score` for SQuAD 1.1."""
   check_answers(questions, sources[0])
   exact_sum = f1_sum = 0.0
   missing = []
@@ -256,15 +256,15 @@ def _raw_scores(questions, predictions, sources, warns):
 
   Returns:
     Three dicts from the ids of the questions that have a prediction: to the
-    list of answers, to the exact match, to the F1.
+    list of answers, the exact match, and the F1.
   """
   answers, exact, f1s, missing = {}, {}, {}, []
   for question in questions:
     if question.id not in predictions:
       missing.append(question.id)
       continue
-    # A question has an answer if this list is not empty, whatever normalisation
-    # leaves of its texts; its is_impossible does not matter.
+    # A question has an answer if this list is not empty, even if normalisation
+    # empties its texts; its is_impossible does not matter.
     answers[question.id] = question.answers
     expected = [text for text in question.answers if normalize_answer(text)]
     exact[question.id], f1s[question.id] = _best_of_answers(
@@ -288,13 +288,13 @@ def _best_of_answers(prediction, answers, version_2):
 
 
 def _apply_threshold(scores, answers, null_odds, threshold):
-  """Returns scores in which questions of greater odds are answered with ""."""
+  """Returns scores where questions with greater odds are answered with ""."""
   return {key: float(not answers[key]) if null_odds[key] > threshold else value
           for key, value in scores.items()}
 
 
 def _summary(answers, exact, f1s):
-  """Returns the figures of SQuAD 2.0 that need no null odds."""
+  """Returns the figures of SQuAD 2.0 that do not need null odds."""
   results = {}
   for prefix, keys in [
       ("", list(answers)),
@@ -321,7 +321,7 @@ def _official_sweep(answers, scores, predictions, null_odds):
 
 
 def _best_threshold(answers, f1s, null_odds):
-  """Returns `best_threshold` of checked arguments."""
+  """Returns `best_threshold` for checked arguments."""
   gains = {key: f1s[key] - (not answers[key]) for key in answers}
   _, threshold = _sweep(answers, gains, null_odds, splits_ties=False)
   if threshold is None:
@@ -337,7 +337,7 @@ def _sweep(answers, gains, null_odds, splits_ties):
     answers: dict from id to the list of answers.
     gains: dict from id to how much better the prediction is than "".
     null_odds: dict from id to float. Its order breaks ties.
-    splits_ties: bool. Also looks at scores between questions of equal odds.
+    splits_ties: bool. Also considers scores between questions of equal odds.
 
   Returns:
     The best sum of scores, and the threshold, or None for one below all odds.
@@ -356,7 +356,7 @@ def _sweep(answers, gains, null_odds, splits_ties):
 
 
 def _check(dataset, predictions, sources, warns):
-  """Returns the questions of the dataset, and predictions with ids of text."""
+  """Returns the questions of the dataset, and predictions with str ids."""
   questions = squad_files.read_questions(dataset, sources[0])
   keyed = _with_text_ids(predictions, "predictions.json", "answer", sources[1])
   for key, text in keyed.items():
@@ -386,13 +386,13 @@ def _check(dataset, predictions, sources, warns):
 
 
 def check_null_odds(null_odds, answers, sources):
-  """Returns null odds of text ids as float; all keys of `answers` have some."""
+  """Returns null odds, float by str id; all keys of `answers` have them."""
   odds = _with_text_ids(null_odds, "null_odds.json", "number", sources[2])
   for key, value in odds.items():
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     try:
       odds[key] = float(value) if is_number else math.nan
-    except OverflowError:  # of a whole number with hundreds of digits
+    except OverflowError:  # for an int with hundreds of digits
       odds[key] = math.inf
     if not math.isfinite(odds[key]):
       raise ValueError(
@@ -408,7 +408,7 @@ def check_null_odds(null_odds, answers, sources):
 
 
 def _with_text_ids(values, file_name, kind, source):
-  """Returns a dict with ids as JSON writes them, or raises ValueError."""
+  """Returns a dict with ids as str, as in JSON, or raises ValueError."""
   if not isinstance(values, dict):
     raise ValueError(
         "%s: found %s, expected an object {question id: %s}; give a %s" % (
@@ -425,7 +425,7 @@ def _warn_of_missing(missing, questions, sources, what_happens):
 
 @dataclasses.dataclass
 class Settings(script_options.Settings):
-  """What this script is told; each field is a flag."""
+  """Settings of this script; each field is a flag."""
 
   data_file: str = option(
       "path", None, "SQuAD file with the answers, such as dev-v2.0.json.")

@@ -1,4 +1,4 @@
-"""Tables of a user's own, row by row: TSV, CSV, JSON lines, maybe gzip."""
+"""A user's own tables, row by row: TSV, CSV, JSON lines, also gzipped."""
 
 import codecs
 import csv
@@ -16,9 +16,9 @@ from . import gzip_files
 FORMATS = ("tsv", "csv", "jsonl")
 _ENDINGS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 # The csv module refuses columns of more than 131,072 characters; without a
-# limit a quote that is not closed would read the rest of the file.
+# limit, an unclosed quote would make it read the rest of the file.
 _LONGEST_TEXT = 2 ** 24
-# A column and the comma after it, where quotes are right.
+# A column with correct quotes, and the comma after it.
 _CSV_COLUMN = re.compile(r'("(?:[^"]|"")*"|(?!")[^,\r]*),')
 _SEPARATORS = (("\t", "tabs: pass --table_format=tsv"),
                (";", "semicolons: save the file with commas or tabs instead"),
@@ -26,10 +26,10 @@ _SEPARATORS = (("\t", "tabs: pass --table_format=tsv"),
 
 
 def find_format(path, given=None):
-  """Returns the format of a table: `given`, or what its name ends with.
+  """Returns the format of a table: `given`, or by the ending of its name.
 
   Raises:
-    ValueError: its name does not say it.
+    ValueError: its name does not tell.
   """
   found = (given or "").lower() or _format_of(path)
   if found is None:
@@ -49,29 +49,27 @@ def is_json(path):
 
 
 def has_header(columns):
-  """Returns whether columns, list of str, are names; else they are numbers."""
+  """Returns whether columns, list of str, are names, not numbers."""
   return not all(column.isdecimal() for column in columns)
 
 
 def read_rows(path, columns, table_format=None, optional=None):
-  """Yields some columns of each row; keeps no row.
+  """Yields some columns of each row; keeps no rows.
 
   Args:
     path: str. May be gzip, whatever its name is.
-    columns: list of str. The names of columns; or, where the file has no
-      header, their numbers, from 1, all of them. JSON lines have names only; so
-      has a first row of 0, 1, 2 ..., the header that pandas writes.
+    columns: list of str. The names of columns; or, if the file has no header,
+      only numbers, from 1. JSON lines only have names, and so do files with
+      the first row 0, 1, 2 ..., the header that pandas writes.
     table_format: str. One of FORMATS; None to go by the name.
     optional: str. One of `columns` that the file need not have.
 
   Yields:
     (int, list): the number of the line where a row begins, and its values, str
-    (in JSON lines, whatever is there); None for the optional column if it is
-    not there.
+    (in JSON lines, of any type); None for the optional column if it is missing.
 
   Raises:
-    ValueError: a row cannot be read, or lacks a column; the message has its
-      place.
+    ValueError: a row cannot be read, or lacks a column; the message says where.
   """
   table_format = find_format(path, table_format)
   with tf.gfile.GFile(path, "rb") as reader:
@@ -106,7 +104,7 @@ def read_lines(reader, path):
     path: str. Its name, for messages.
 
   Yields:
-    str, without what ends the line; "" for one of white space only.
+    str, without the line ending; "" for a line of only white space.
 
   Raises:
     ValueError: a line is not UTF-8.
@@ -136,7 +134,7 @@ def _split_at_tabs(lines, unused_path):
 
 
 def _parse_csv(lines, path):
-  """Yields the same of a CSV as RFC 4180 has it."""
+  """Yields the same for a CSV as in RFC 4180."""
   csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_TEXT))
   record = []  # the lines of a row
 
@@ -159,7 +157,7 @@ def _parse_csv(lines, path):
 
 
 def _explain(error, record, path, number):
-  """Returns a message about the row, str, that a csv.Error is about."""
+  """Returns a message, str, about the row that caused a csv.Error."""
   good, match = 0, _CSV_COLUMN.match(record)
   while match:
     good, match = good + 1, _CSV_COLUMN.match(record, match.end())
@@ -191,7 +189,7 @@ def parse_json(lines, path, sample='{"text": "...", "label": "..."}'):
     where = "%s, line %d" % (path, number)
     try:
       found = json.loads(line)
-      if "\\ud" in line.lower():  # half a character, which no file can hold
+      if "\\ud" in line.lower():  # a lone surrogate cannot be encoded
         json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
       raise ValueError("%s, column %d: is not JSON (%s); expected an object on "
@@ -222,7 +220,7 @@ def _check_widths(rows, path, table_format):
 
 
 def _find_columns(header, columns, optional, path):
-  """Returns the indices of columns, by a header; None for one not there."""
+  """Returns the indices of columns in a header; None for a missing one."""
   number, names = header
   if not names:
     raise ValueError("%s: the file is empty" % path)
@@ -239,7 +237,7 @@ def _find_columns(header, columns, optional, path):
 
 
 def _check_columns(columns, found, where, hint=""):
-  """Raises ValueError if one of columns is not in `found`, names."""
+  """Raises ValueError if one of the columns is not in `found`, names."""
   missing = [column for column in columns if column not in found]
   if not missing:
     return

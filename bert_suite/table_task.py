@@ -1,4 +1,4 @@
-"""The task "table": the texts and labels of a user's own files, by flags."""
+"""The task "table": texts and labels of a user's own files, named by flags."""
 
 import collections
 import dataclasses
@@ -60,7 +60,7 @@ class TableProcessor(processors.DataProcessor):
   setting_names = ("train_file", "text_a", "text_b", "label", "dev_share")
   read_flags = tuple(_FILES.values())
   labels_file = LABELS_FILE
-  knows_test_labels = True  # until it has read them
+  knows_test_labels = True  # until it has read the file
 
   def __init__(self, settings):
     """Checks settings; reads nothing."""
@@ -96,8 +96,8 @@ class TableProcessor(processors.DataProcessor):
       self.shared_flags = ("train_file",)
     self._labels = None
     self._counts = {}  # from the name of a set to what `_count` found
-    self._digests = {}  # from it to that of the file
-    self._split = None  # in the parts of --dev_share
+    self._digests = {}  # from the name of a set to its file's digest
+    self._split = None  # into the parts of --dev_share
 
   @classmethod
   def from_settings(cls, settings):
@@ -123,7 +123,7 @@ class TableProcessor(processors.DataProcessor):
     return list(self._labels)
 
   def _find_labels(self):
-    """Returns the labels: of --train_file, or those that a model has."""
+    """Returns the labels: those of --train_file, or a trained model's."""
     settings = self.settings
     if settings.regression:
       return ()
@@ -147,7 +147,7 @@ class TableProcessor(processors.DataProcessor):
     return tuple(sorted(counts))
 
   def _read(self, split, part=None):
-    """Returns a Stream of a set's examples, or of those of a part of it."""
+    """Returns a Stream of the examples of a set, or of a part of it."""
     self.get_labels()
     length, _ = self._count(split)
 
@@ -161,7 +161,7 @@ class TableProcessor(processors.DataProcessor):
     return processors.Stream(*self._split.select(lambda found: found == part))
 
   def _set_aside(self, examples):
-    """Returns the Split into the training set and what it is evaluated on."""
+    """Returns the Split into the training set and the set to evaluate on."""
     share = self.settings.dev_share
     split = splits.Split(
         examples, lambda counts: splits.count_parts(counts, share),
@@ -211,7 +211,7 @@ class TableProcessor(processors.DataProcessor):
     return self._counts[split]
 
   def _log(self, split, total, counts, first):
-    """Logs what `_count` found; warns of a header that is taken for data."""
+    """Logs what `_count` found; warns of a header that is read as data."""
     shown = ["%s %d" % pair for pair in counts.most_common(_SHOWN_LABELS)]
     if len(counts) > len(shown):
       shown.append("%d more" % (len(counts) - len(shown)))
@@ -228,7 +228,7 @@ class TableProcessor(processors.DataProcessor):
     """Yields the examples of a file, checked.
 
     Raises:
-      ValueError: they are wrong or, at the end, others than the first time.
+      ValueError: they are wrong or, at the end, differ from the first time.
     """
     path, settings = self._path(split), self.settings
     digest = 0
@@ -249,7 +249,7 @@ class TableProcessor(processors.DataProcessor):
         try:
           label = self._parse_label(values[num_texts], where, known)
         except ValueError:
-          if split != "test":  # whose labels need not be right
+          if split != "test":  # whose labels may be wrong
             raise
       yield processors.InputExample(
           "%s-%d" % (split, index), values[0],
@@ -259,7 +259,7 @@ class TableProcessor(processors.DataProcessor):
                        path)
 
   def _parse_label(self, value, where, known):
-    """Returns an example's label from what a column holds.
+    """Returns an example's label from the value of a column.
 
     Args:
       value: str; in JSON lines anything.
@@ -280,7 +280,7 @@ class TableProcessor(processors.DataProcessor):
         try:
           found = json.loads(value or "[]")
         except (ValueError, RecursionError):
-          pass  # found no list
+          pass  # not a list
     if not isinstance(found, list):
       raise ValueError(
           '%s: found %s, expected a JSON list such as ["a", "b"]; or pass '
@@ -290,7 +290,7 @@ class TableProcessor(processors.DataProcessor):
 
 
 def _read_labels(path):
-  """Returns the labels, tuple of str, that a training has written to a file."""
+  """Returns the labels, tuple of str, that a training wrote to a file."""
   try:
     lines = json_files.read_small(path).decode("utf-8-sig").rstrip().split("\n")
   except ValueError as error:
@@ -308,12 +308,12 @@ def _read_labels(path):
 
 
 def _show(value):
-  """Returns a value as its file has it, cut off if it is long."""
+  """Returns a value as in its file, shortened if it is long."""
   return "null" if value is None else shorten(value)
 
 
 def _check_label(value, where, known):
-  """Returns a label, str; raises ValueError if it is wrong or not known."""
+  """Returns a label, str; raises ValueError if it is invalid or unknown."""
   if isinstance(value, (bool, int, float)):  # in JSON
     value = json.dumps(value)
   label = value.strip() if isinstance(value, str) else ""

@@ -38,7 +38,7 @@ class TsvRow(list):
 
 
 def separator_hint(row):
-  """Returns advice if a row seems to be of another kind of table, else "".
+  """Returns advice if a row seems to have another separator, else "".
 
   Args:
     row: list of str.
@@ -58,8 +58,8 @@ def read_tsv(path, quotechar=None):
 
   Args:
     path: str. The file may be gzip, whatever its name is.
-    quotechar: str. Character around columns that hold tabs or line breaks, or
-      None.
+    quotechar: str. Character around columns that contain tabs or line breaks,
+      or None.
 
   Returns:
     list of TsvRow, with the header; the number of a row is that of the line
@@ -73,7 +73,7 @@ def read_tsv(path, quotechar=None):
     content = gzip_files.unpacked(reader, path).read()
   if content.startswith(codecs.BOM_UTF8):
     content = content[len(codecs.BOM_UTF8):]
-  # Only "\n" ends a line: sentences may hold any other Unicode separator.
+  # Only "\n" ends a line: sentences may contain other Unicode separators.
   lines = content.split(b"\n")
   while lines and not lines[-1].strip():
     lines.pop()
@@ -85,7 +85,7 @@ def read_tsv(path, quotechar=None):
 
 
 def _decode(lines, path):
-  """Yields lines of bytes as str; raises ValueError for one not in UTF-8."""
+  """Yields lines, bytes, as str; raises ValueError for one not in UTF-8."""
   for number, line in enumerate(lines, 1):
     try:
       yield line.rstrip(b"\r").decode("utf-8")
@@ -96,7 +96,7 @@ def _decode(lines, path):
 
 def _parse_quoted(texts, path, quotechar):
   """Returns the rows, list of TsvRow, of lines in which columns are quoted."""
-  # This last line becomes a row of its own unless a quote is still open.
+  # This last line becomes a separate row unless a quote is still open.
   lines = (text + "\n" for text in itertools.chain(texts, [_END]))
   reader = csv.reader(lines, delimiter="\t", quotechar=quotechar)
   rows, number = [], 1
@@ -118,10 +118,10 @@ def _parse_quoted(texts, path, quotechar):
 
 
 def warn_of_first_row(rows, texts, label=None, labels=()):
-  """Warns of a first row that is no header, and of rows longer than it.
+  """Warns of a first row that is not a header, and of rows longer than it.
 
   Args:
-    rows: list of TsvRow, or of list of str; the first is taken for a header.
+    rows: list of TsvRow, or of list of str; the first is read as a header.
     texts: list of int. The columns with texts.
     label: int. The column with the label; None if there is none.
     labels: list of str. All labels.
@@ -147,8 +147,8 @@ def find_column(rows, name, position=None):
   Args:
     rows: list of TsvRow, or of list of str; the first is the header.
     name: str. The column's name in the header, in upper or lower case.
-    position: int. Its index in files whose header calls it something else; None
-      where there is no such file.
+    position: int. Its index in files whose header has another name; None if
+      there are no such files.
 
   Raises:
     ValueError: the table has no such column.
@@ -165,7 +165,7 @@ def find_column(rows, name, position=None):
 
 
 def read_number(text, where, column):
-  """Returns a number, float; raises ValueError if it is none, or not finite.
+  """Returns a number, float; raises ValueError unless it is a finite one.
 
   Args:
     text: str.
@@ -183,7 +183,7 @@ def read_number(text, where, column):
 
 
 def _looks_like_data(columns, texts, label, labels):
-  """Returns whether a row is something else than names of columns."""
+  """Returns whether a row seems to have data instead of column names."""
   def column(index):
     return "".join(columns[index:index + 1 or None]).strip()
 

@@ -42,7 +42,7 @@ class DataSettings(table_task.TableSettings):
 
 
 def make_processor(processor, settings=None):
-  """Returns a DataProcessor, of one or its class; else raises UserError.
+  """Returns a DataProcessor, given one or its class; else raises UserError.
 
   Args:
     processor: DataProcessor, or its class.
@@ -63,7 +63,7 @@ def make_processor(processor, settings=None):
 
 
 def key_of(task_name):
-  """Returns the key of a task in PROCESSORS; None if there is none."""
+  """Returns the key of a task in PROCESSORS; None if it has none."""
   for plain in (str.lower, lambda name: re.sub("[-_ ]", "", name.lower())):
     for name in PROCESSORS:
       if plain(name) == plain(task_name or ""):
@@ -72,10 +72,10 @@ def key_of(task_name):
 
 
 def find_task(task_name):
-  """Returns the key of a task in PROCESSORS, whatever its case and hyphens.
+  """Returns the key of a task in PROCESSORS, ignoring case and hyphens.
 
   Raises:
-    ValueError: there is none.
+    ValueError: there is no such task.
   """
   found = key_of(task_name)
   if found is None:
@@ -99,7 +99,7 @@ def processor_of(settings):
     settings: Settings of a script.
 
   Raises:
-    ValueError: there is none, or settings are given that it does not read.
+    ValueError: there is no such task, or it does not read a setting given.
   """
   name = find_task(settings.task_name)
   processor = make_processor(PROCESSORS[name], settings)
@@ -117,6 +117,6 @@ def processor_of(settings):
 
 
 def folder_flags(task_name):
-  """Returns the required flags that name what a task reads, a tuple."""
+  """Returns the required flags that name a task's data, a tuple."""
   found = PROCESSORS.get(key_of(task_name))
   return () if found is table_task.TableProcessor else ("data_dir",)

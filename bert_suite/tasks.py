@@ -28,7 +28,7 @@ class Data(collections.namedtuple("Data", "files num_examples num_records")):
   Attributes:
     files: str or list of str. TFRecord files.
     num_examples: int. Examples that results are for.
-    num_records: int. With those that fill up the last batch.
+    num_records: int. Including those that fill up the last batch.
   """
 
 
@@ -56,31 +56,31 @@ class Task:
 
   Attributes:
     name: str. Its name in trained_models.TASKS and in model.json.
-    recorded_name: str. Its name in run.json, if another.
-    splits: names of what it reads, each with a flag do_<split> and, but for
+    recorded_name: str. Its name in run.json, if different.
+    splits: names of what it reads, each with a flag do_<split> and, except for
       "train", a flag <split>_batch_size.
     head_names: names of the variables of the head.
     training_flags: names of settings that a resumed run may change; run.json
       records them, and those that are fields of optimization.Settings.
     shared_flags: those of them that predictions should share with the training.
     read_flags: names of settings that name files, which no result may replace.
-    how_to_train_more: str. Advice where all steps are done.
+    how_to_train_more: str. Advice if all steps are done.
     eval_every: int or Fraction. Training steps from one evaluation to the next;
       0 evaluates only at the end.
-    steps_per_epoch: Fraction, known once steps are counted; None where training
-      is not counted in epochs.
-    eval_split: str. The split that evaluations while training read.
+    steps_per_epoch: Fraction, known once steps are counted; None if training is
+      not counted in epochs.
+    eval_split: str. The split that evaluations during training read.
     best_metric: str. The figure that says which evaluation is the best.
-    figure_names: names that --best_metric may have; None where they are not
-      known before an evaluation.
-    model_files: names of files in --output_dir that say what a checkpoint is,
-      such as run.json; best/ has copies.
+    figure_names: names that --best_metric may have; None if they are not known
+      before an evaluation.
+    model_files: names of files in --output_dir that describe a checkpoint, such
+      as run.json; best/ has copies.
     options: names of arguments of `trained_models.find` that only it takes.
-    max_seq_length: int. Default where neither a caller nor run.json has one.
+    max_seq_length: int. Default if neither a caller nor run.json has one.
     predictions_file: str. Name of the file that predictions are written to.
-    never_split: tokens that a served model finds in texts.
+    never_split: tokens that a served model keeps whole in texts.
     reads_words: bool. A served model also takes texts as lists of their words.
-    searches: bool. Predictor's arguments of a search for answers apply to it.
+    searches: bool. Predictor's arguments for finding answers apply to it.
     cuts: arguments of `model_inputs.CutCount` for what a served model reads.
     labels: list of str, or None.
     last_accumulation_steps: int. See `optimization.Settings`.
@@ -120,8 +120,8 @@ class Task:
     Args:
       settings: object with the settings of a script as attributes, such as its
         parsed flags.
-      config: BertConfig, or None where the model is not made from one.
-      tokenizer: FullTokenizer, or None where records are read.
+      config: BertConfig, or None if the model is not made from one.
+      tokenizer: FullTokenizer, or None if records are read.
     """
     self.settings = settings
     self.config = config
@@ -145,9 +145,9 @@ class Task:
     return asked
 
   def check(self):
-    """Raises ValueError if settings do not go together.
+    """Raises ValueError if settings contradict each other.
 
-    That includes results that would replace a file that is read.
+    This includes results that would replace an input file.
     """
     training.check_results(
         self.settings.output_dir,
@@ -156,7 +156,7 @@ class Task:
     self.check_evaluations()
 
   def check_evaluations(self):
-    """Raises ValueError if settings of evaluations do not go together."""
+    """Raises ValueError if settings of evaluations contradict each other."""
     settings = self.settings
     if getattr(settings, "eval_steps", 0) and getattr(
         settings, "eval_each_epoch", False):
@@ -190,13 +190,13 @@ class Task:
     return split + ".tf_record"
 
   def read_all(self):
-    """Reads what is asked for; returns a dict from split to its examples."""
+    """Reads the splits asked for; returns a dict from split to its examples."""
     return collections.OrderedDict(
         (split, self.read(split)) for split in self.asked())
 
   def read(self, split):
-    """Reads a split; returns its examples, a list, or what can be iterated
-    again and has a length.
+    """Reads a split; returns its examples, a list, or anything that can be
+    iterated again and has a length.
 
     Raises:
       ValueError: they are missing or wrong.
@@ -225,8 +225,8 @@ class Task:
     Args:
       split: str.
       data: Data.
-      num_skipped: int. Examples that training has used before.
-      order: State. See `input_pipeline.make_input_fn`, as for the next.
+      num_skipped: int. Examples that training has already used.
+      order: State. See `input_pipeline.make_input_fn`, also for the next.
       by_length: bool.
 
     Returns:
@@ -259,12 +259,12 @@ class Task:
   def count_train_steps(self, examples):
     """Returns the steps to train; 0 without --do_train.
 
-    Where the last has fewer batches to accumulate, it has those that are left.
+    If fewer batches are left for the last step to accumulate, it takes those.
     """
     num_records = self.count_records(examples.get("train", ()))
     count = run_settings.count_train_batches(num_records, self.settings)
     each = run_settings.accumulation_steps(self.settings)
-    if not self.settings.use_tpu:  # which takes full batches
+    if not self.settings.use_tpu:  # TPUs take full batches
       self.last_accumulation_steps = count % each
     if count:
       size = self.batch_size("train")
@@ -284,7 +284,7 @@ class Task:
     return math.ceil((step // self.eval_every + 1) * self.eval_every)
 
   def count_records(self, examples):
-    """Returns how many records `write` makes of examples to train on."""
+    """Returns how many records `write` makes from examples to train on."""
     return len(examples)
 
   def batch_size(self, split):
@@ -311,7 +311,7 @@ class Task:
     return contextlib.nullcontext()
 
   def eval_steps(self, data):
-    """Returns the batches to evaluate on; None for all there are."""
+    """Returns the number of batches to evaluate on; None for all."""
     if not self.settings.use_tpu:
       return None
     return data.num_records // self.batch_size("eval")
@@ -330,7 +330,7 @@ class Task:
     tf.logging.info("***** Running evaluation *****")
     tf.logging.info("  Batch size = %d", self.batch_size("eval"))
     num_devices = placement.count_devices(self.settings)
-    # A TPU takes all steps in one call.
+    # A TPU runs all steps in one call.
     shown = [] if self.settings.use_tpu else [
         hooks.EvalProgressHook(
             data.num_records, self.batch_size("eval") * num_devices)]
@@ -342,7 +342,7 @@ class Task:
     return {name: np.asarray(x).item() for name, x in results.items()}
 
   def write_report(self, name, text):
-    """Writes a report and logs it; its path alone while the training goes on.
+    """Writes a report and logs it, or only its path while training continues.
 
     Args:
       name: str. File in the output folder.
@@ -353,19 +353,19 @@ class Task:
                     "" if self.trains_on else ":\n" + text)
 
   def figures(self, results):
-    """Returns the figures of an evaluation, of those of the Estimator."""
+    """Returns the figures of an evaluation, given those of the Estimator."""
     return results
 
   def constant_figures(self):
-    """Returns the figures of predicting the same for every example.
+    """Returns the figures of a constant prediction for every example.
 
     Returns:
-      dict from name to float; empty where they are not known.
+      dict from name to float; empty if they are not known.
     """
     return {}
 
   def answers(self, predictions):
-    """Returns an iterable of a prediction per example, of one per record."""
+    """Turns an iterable of predictions of records into one of examples."""
     return predictions
 
   def predict(self, estimator, data, checkpoint):
@@ -398,18 +398,18 @@ class Task:
 
   def _can_sort(self):
     """Returns whether to predict records of similar lengths together."""
-    # Several devices share out a batch, and a Hub module computes padding.
+    # Several devices divide each batch, and a Hub module computes padding.
     if placement.find(self.settings) or self.config is None:
       return False
     options = run_settings.model_options(self.settings)
-    return options.remove_padding and not options.compiled  # for each shape
+    return options.remove_padding and not options.compiled  # once per shape
 
   def row(self, prediction):
     """Returns an example's row of `predictions_file`, without the line break.
 
     Args:
       prediction: dict from the name of one of the head's predictions to array,
-        or what else `answers` makes of them.
+        or what `answers` turns them into.
     """
     raise NotImplementedError()
 
@@ -420,7 +420,7 @@ class Task:
   def finish(self):
     """Does what is left before the export; returns its figures, if any."""
 
-  # What a trained model of it does.
+  # What its trained model does.
 
   @classmethod
   def is_recorded(cls, record):
@@ -433,7 +433,7 @@ class Task:
 
     Args:
       config: BertConfig.
-      options: dict. Values of `options`, those not given None or left out.
+      options: dict. Values of `options`; those not given are None or left out.
       trained_with: dict from the name of a setting to its value in training.
       checkpoint: str. Prefix of the checkpoint.
       model_options: modeling.Options.
@@ -442,13 +442,13 @@ class Task:
       serving.ServingTask.
 
     Raises:
-      ValueError: options are wrong, or do not go with the model.
+      ValueError: options are wrong, or do not fit the model.
     """
     raise NotImplementedError("the task %s cannot be served" % cls.name)
 
   @classmethod
   def is_served(cls):
-    """Returns whether it says how: it has a `serve` of its own."""
+    """Returns whether its models can be served: it overrides `serve`."""
     return getattr(cls.serve, "__func__", None) is not Task.serve.__func__
 
   @classmethod
@@ -467,7 +467,7 @@ class Task:
 
   @classmethod
   def score(cls, model, pairs):
-    """Says how likely texts are; see `predictor.Predictor.score`."""
+    """Scores how likely texts are; see `predictor.Predictor.score`."""
     del model, pairs
     raise NotImplementedError(
         "the task %s does not say how likely texts are; masked_lm does" %

@@ -1,4 +1,4 @@
-"""Files of texts: one a line, or two, written `text a ||| text b`."""
+"""Files with a text per line, or a pair, written `text a ||| text b`."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ def stream_examples(input_file):
     ValueError: a line is not UTF-8, or a gzip file is damaged.
   """
   if input_file == "-":
-    # A copy: a thread that waits for a line must not hold Python's own.
+    # A copy: a thread that waits for a line must not hold sys.stdin.
     with os.fdopen(os.dup(sys.stdin.fileno()), "rb") as reader:
       yield from _parse_lines(reader, "standard input")
     return

@@ -34,14 +34,14 @@ def context_score(left, right, size):
 def find_windows(num_pieces, size, stride):
   """Lays windows over pieces.
 
-  A piece is best in the window that has the most pieces on the side of it where
-  there are fewer; between equals in the longest, then in the first.
+  The best window for a piece has the most pieces on the side of it that has
+  fewer; of equals it is the longest, then the first.
 
   Args:
     num_pieces: int.
     size: int. Largest number of pieces in a window.
-    stride: int. Pieces from the start of a window to that of the next; all
-      that a window holds where that is less, so that none is left out.
+    stride: int. Pieces from the start of a window to that of the next, reduced
+      to `size` if it is larger, so that no piece is left out.
 
   Returns:
     list of Window.

@@ -188,9 +188,9 @@ class TPUEstimator(Estimator):
       params: dict, passed to input_fn and model_fn, with the batch size of the
         mode as "batch_size".
       use_tpu: bool. True returns TensorFlow's TPUEstimator.
-      train_batch_size: int, examples a step while training.
-      eval_batch_size: int, examples a step while evaluating.
-      predict_batch_size: int, examples a step while predicting.
+      train_batch_size: int, examples per step in training.
+      eval_batch_size: int, examples per step in evaluation.
+      predict_batch_size: int, examples per step in prediction.
       warm_start_from: str or WarmStartSettings, as for Estimator.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Thresholds of labels: the probability from which on each is predicted.
+"""Thresholds of labels: the probability from which each is predicted.
 
-Those that were tuned are in thresholds.json beside the checkpoint that they
-were tuned for, or in the output_dir of an evaluation of a checkpoint elsewhere.
+Tuned ones are in thresholds.json beside the checkpoint that they were tuned
+for, or in the output_dir of an evaluation of a checkpoint elsewhere.
 """
 
 import os
@@ -15,16 +15,16 @@ from . import checkpoints, files, json_files, problem_types, training_state
 
 FILE_NAME = "thresholds.json"
 
-_DIGITS = 5  # of probabilities that are compared
+_DIGITS = 5  # of probabilities in comparisons
 
 
 def tune(are, probabilities):
   """Finds the threshold of each label that has the highest F1.
 
-  What is tried are the default and the middle between each two neighbors among
-  0, the probabilities and 1, so every way to divide the examples, but for
-  probabilities that only rounding in the model sets apart, as it may do with
-  equal texts. Of equals it is the one nearest to the default.
+  Tries the default and the midpoints between neighbors among 0, the
+  probabilities and 1, so every way to divide the examples, except between
+  probabilities that differ only by rounding in the model, as those of equal
+  texts may. Of equals, takes the one nearest to the default.
 
   Args:
     are: bool array [N, L]. The labels of each example.
@@ -44,7 +44,7 @@ def _tune_one(are, probabilities):
   hits_from = np.append(np.cumsum(are[order][::-1])[::-1], 0)
   ends = np.concatenate([[0.0], np.unique(probabilities), [1.0]])
   tried = np.append((ends[1:] + ends[:-1]) / 2.0, problem_types.THRESHOLD)
-  first = np.searchsorted(probabilities, tried)  # that is predicted
+  first = np.searchsorted(probabilities, tried)  # the first that is predicted
   f1 = 2.0 * hits_from[first] / np.maximum(
       len(are) - first + np.sum(are), 1)
   best = tried[f1 == np.max(f1)]
@@ -70,16 +70,16 @@ def read(folders, checkpoint, labels):
   """Reads the thresholds that were tuned for a checkpoint.
 
   Args:
-    folders: list of str. Where they may be; the first that has them counts.
+    folders: list of str. Where they may be; the first that has them is used.
     checkpoint: str. Its prefix.
     labels: list of str.
 
   Returns:
-    float64 array [L]; None if there are none, or those of another checkpoint,
-    which a warning names.
+    float64 array [L]; None if there are none, or only those of another
+    checkpoint, which a warning names.
 
   Raises:
-    ValueError: a file is not what `write` writes, or of other labels.
+    ValueError: a file is not what `write` writes, or has other labels.
   """
   others = []
   for folder in folders:

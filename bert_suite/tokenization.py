@@ -21,7 +21,7 @@ from absl import flags
 import tensorflow.compat.v1 as tf
 
 from . import characters, vocab_files
-# Programs use these names as this module's.
+# Programs import these names from this module.
 from .casing import (  # noqa: F401
     decide_casing, validate_case_matches_checkpoint)
 from .characters import (  # noqa: F401
@@ -37,7 +37,7 @@ MAX_CACHED_CHARS = 16  # longer words, and text without spaces, are not kept
 
 
 def convert_to_unicode(text):
-  """Returns text as str; bytes are read as UTF-8 without what is invalid."""
+  """Returns text as str; bytes are decoded as UTF-8, dropping invalid ones."""
   if isinstance(text, str):
     return text
   if isinstance(text, bytes):
@@ -63,11 +63,11 @@ def printable_text(text):
 
 
 def load_vocab(vocab_file):
-  """Reads a vocabulary, one token a line; a token's id is its line, from 0.
+  """Reads a vocabulary, one token per line; a token's id is its line, from 0.
 
   White space around a token is removed. Of equal tokens, the last sets the id.
-  A warning names them, and another the tokens that are missing of those that
-  every model needs.
+  One warning names duplicates, another any missing tokens that every model
+  needs.
 
   Args:
     vocab_file: str, path of a UTF-8 text file, local or remote.
@@ -170,8 +170,8 @@ class FullTokenizer:
     Args:
       vocab_file: str, path of the vocabulary, see load_vocab.
       do_lower_case: bool, lower-case the text.
-      never_split: list of str, tokens to keep whole where the text has them,
-        e.g. ["[MASK]"]; see BasicTokenizer.
+      never_split: list of str, tokens to keep whole in the text, e.g.
+        ["[MASK]"]; see BasicTokenizer.
       strip_accents: bool, remove accents; None for the value of do_lower_case.
 
     Raises:
@@ -270,8 +270,8 @@ class BasicTokenizer:
     Args:
       do_lower_case: bool, lower-case the text.
       never_split: list of str, tokens without white space that are kept as
-        they are wherever the text has them, even inside a word; one that
-        begins or ends with a letter or digit is found as a whole word only.
+        they are wherever they occur in the text, even inside a word; one that
+        begins or ends with a letter or digit is only found as a whole word.
       strip_accents: bool, remove accents; None for the value of do_lower_case.
 
     Raises:
@@ -311,7 +311,7 @@ class BasicTokenizer:
     return cut.split()
 
   def _tokenize_by_helpers(self, text):
-    """Returns what `_tokenize` does, by the methods that may be overridden."""
+    """Does the same as `_tokenize` with the methods that may be overridden."""
     words = []
     for word in whitespace_tokenize(
         self._tokenize_chinese_chars(self._clean_text(text))):
@@ -383,10 +383,10 @@ _HELPERS = _helpers_of(BasicTokenizer)
 
 
 def preserve_token(token, vocab):
-  """Returns whether a word such as "[unused5]" is to be kept whole.
+  """Returns whether to keep a word such as "[unused5]" whole.
 
-  This is for programs with a flag --preserve_unused_tokens and a tokenizer of
-  their own: True only if the flag is set and the vocabulary has the word. The
+  This is for programs with a flag --preserve_unused_tokens and their own
+  tokenizer: True only if the flag is set and the vocabulary has the word. The
   tokenizers of this module take `never_split` instead.
 
   Args:

@@ -45,7 +45,7 @@ def find_task(name, source=None):
 
   Args:
     name: str.
-    source: str. What has the run.json that names it; None for the user.
+    source: str. Where the run.json that names it is; None if the user does.
   """
   if name not in TASKS:
     raise ValueError("%stask %s: expected one of %s" % (
@@ -64,8 +64,8 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
     task: str. One of TASKS; None for the one that was trained.
     init_checkpoint: str. None for the latest of `model_dir`; without
       `model_dir`, the run.json beside it counts.
-    bert_config_file: str, as for the four that follow None for what was used
-      in training.
+    bert_config_file: str. None for what was used in training, also for the
+      next three.
     vocab_file: str.
     do_lower_case: bool.
     max_seq_length: int.
@@ -82,8 +82,8 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
     TrainedModel.
 
   Raises:
-    ValueError: a part is missing, is not known or of a wrong type, or parts do
-      not go together.
+    ValueError: a part is missing, is unknown or has a wrong type, or parts do
+      not fit together.
   """
   _check_types(
       {"model_dir": model_dir, "init_checkpoint": init_checkpoint,
@@ -157,7 +157,7 @@ def tasks_of_options():
 
 
 def check_names(given, known):
-  """Raises ValueError for a name, of an iterable of str, that is not known."""
+  """Raises ValueError for a name, in an iterable of str, that is not known."""
   for name in sorted(set(given) - set(known)):
     near = difflib.get_close_matches(name, sorted(known), n=1)
     raise ValueError("%s: there is no such argument; %s" % (
@@ -173,7 +173,7 @@ def check_path(name, path):
 
 
 def _check_types(paths, switches, max_seq_length):
-  """Raises ValueError for an argument of `find` that is of a wrong type."""
+  """Raises ValueError for an argument of `find` that has a wrong type."""
   for name, path in sorted(paths.items()):
     if path is not None:
       check_path(name, path)
@@ -210,8 +210,8 @@ def _find_checkpoint(model_dir, init_checkpoint):
   """Returns the prefix of a checkpoint, or None, and what its run.json holds.
 
   Raises:
-    ValueError: there is no such folder or checkpoint, or the two are not of one
-      training.
+    ValueError: there is no such folder or checkpoint, or the two belong to
+      different trainings.
   """
   if init_checkpoint:
     init_checkpoint = checkpoints.resolve(init_checkpoint)
@@ -263,9 +263,9 @@ def _check_encoder(checkpoint):
 
 
 def _find_vocab(training, checkpoint):
-  """Returns the vocabulary that a training had, or that beside a checkpoint.
+  """Returns a training's vocabulary, or the one beside a checkpoint.
 
-  The one beside it is that of a model that was not trained here, or copied.
+  The latter is for models that were not trained here, or were copied.
 
   Args:
     training: dict. Settings of the training.
@@ -284,7 +284,7 @@ def _find_vocab(training, checkpoint):
 
 def _task_of(record, model_dir):
   """Returns the task that a run.json records; raises ValueError if none."""
-  # By its name first: a classifier is recorded under that of its data, and
+  # By name first: a classifier is recorded under the name of its data, and
   # others may have labels too.
   if record.get("task") in TASKS:
     return record["task"]
@@ -303,7 +303,7 @@ def _find_config(bert_config_file, record, init_checkpoint):
   """Returns the BertConfig of a file, or else of a run.json, or None.
 
   Raises:
-    ValueError: the file is wrong, or not of the training.
+    ValueError: the file is wrong, or not the training's.
   """
   if bert_config_file:
     config = modeling.BertConfig.from_json_file(bert_config_file)
@@ -328,7 +328,7 @@ def _check_options(task, options, do_lower_case, strip_accents, record, source):
   if twice:
     raise ValueError("labels: found %s twice; give each label once, in the "
                      "order of training" % tokenization.shorten(twice[0]))
-  # Accents follow the case where a record does not say it.
+  # Accent stripping follows the case if a record does not say.
   known = dict({"strip_accents": record.get("do_lower_case")}, **record)
   for name, value in (("labels", labels or None),
                       ("problem_type", options.get("problem_type")),

@@ -34,14 +34,14 @@ def make_estimator(
     train_batch_size: int. Over all cores.
     eval_batch_size: int. Over all cores.
     predict_batch_size: int. Over all cores.
-    settings: Settings of a script. Where to run, and what to keep and log: what
-      there is of `run_settings.TrainingSettings`.
+    settings: Settings of a script. Where to run, and what to keep and log: any
+      fields of `run_settings.TrainingSettings`.
     start_step: int. Step that training resumes from. Goes into the seed, so
       that it does not repeat the dropout and shuffling of the first steps.
     on_log: function, see `hooks.LogHook`; not used on TPUs.
     sessions: placement.Sessions; None for those of this process alone.
     **values: fields of `run_settings.TrainingSettings`, such as `use_tpu`, that
-      are not as `settings` or the defaults say.
+      override `settings` and the defaults.
 
   Returns:
     A TPUEstimator, which runs on CPU and GPU as well.
@@ -112,7 +112,7 @@ _WRITTEN = (checkpoints.FILE_NAME, "checkpoint", "graph.pbtxt",
 
 
 def check_results(output_dir, read, written):
-  """Raises ValueError if a file that is written to a folder is one to read.
+  """Raises ValueError if a file to be written to a folder is also an input.
 
   Args:
     output_dir: str.
@@ -139,7 +139,7 @@ def check_output_dir(output_dir, flag="output_dir"):
 
 
 def find_start(settings, record, num_train_steps, task):
-  """Finds out where a run begins and makes its folders.
+  """Finds where a run begins, and makes its folders.
 
   Args:
     settings: object with the settings of a script as attributes.
@@ -190,8 +190,8 @@ class Head(collections.namedtuple(
       names of its arguments to Tensor [B, ...], list of the metrics' names.
       None for no metrics but the loss. Unused except in evaluation.
     tpu_metrics: function of the same tensors that returns a dict from names to
-      `tf.metrics` pairs. TPUs and remote sessions need it, as they run no NumPy
-      of this process, and go without the metrics that it lacks.
+      `tf.metrics` pairs. TPUs and remote sessions need it, as they cannot call
+      NumPy in this process; metrics that it lacks are left out there.
   """
 
 
@@ -242,8 +242,8 @@ def make_builder(make):
     Args:
       bert_config: BertConfig.
       init_checkpoint: str, or None.
-      learning_rate: float. See `optimization.Settings`, as for the three that
-        follow.
+      learning_rate: float. See `optimization.Settings`, also for the next
+        three.
       num_train_steps: int.
       num_warmup_steps: int.
       use_tpu: bool.
@@ -272,11 +272,11 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     init_checkpoint: str. Checkpoint to start from; None or empty for none.
     settings: optimization.Settings; None for prediction only.
     head_names: names of the head's variables. See
-      `checkpoint_fit.find_new_head`, as for the next.
+      `checkpoint_fit.find_new_head`, also for the next.
     init_head: str.
-    state: training_state.State. Where the training resumes; None for random
-      numbers of dropout that --tf_random_seed alone gives, and for checkpoints
-      without state.
+    state: training_state.State. Where the training resumes; None to draw
+      dropout from --tf_random_seed alone, and to save checkpoints without
+      state.
     fresh: str. See `initial_weights.initialize_from_checkpoint`.
     placed: placement.Placement. The devices to compute on; None for one.
 
@@ -289,7 +289,7 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     if not settings and mode != tf_estimator.ModeKeys.PREDICT:
       raise ValueError("found the mode %r, but this model only predicts" % mode)
     use_tpu = settings.use_tpu if settings else params.get("use_tpu", False)
-    # Evaluation and prediction have those of the training.
+    # Evaluation and prediction have the same features as the training.
     is_training = mode == tf_estimator.ModeKeys.TRAIN
     tf.logging.log(
         tf.logging.INFO if is_training else tf.logging.DEBUG, "Features: %s",
@@ -360,9 +360,9 @@ def _make_parts(build, features, batch_size, settings, placed):
   """Makes the parts of a batch, in time and over devices.
 
   Args:
-    build: function, see `accumulation.Parts`, as for the next.
+    build: function, see `accumulation.Parts`, also for the next.
     features: dict.
-    batch_size: int. That of a step.
+    batch_size: int. Examples of a step.
     settings: optimization.Settings.
     placed: placement.Placement, or None.
 
@@ -370,7 +370,7 @@ def _make_parts(build, features, batch_size, settings, placed):
     accumulation.Parts or replicas.Replicas.
 
   Raises:
-    UserError: the batch has no such parts.
+    UserError: the batch cannot be divided into such parts.
   """
   steps = settings.gradient_accumulation_steps
   count = placed.num_replicas if placed else 1
@@ -408,7 +408,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
     input_fn: function of `params`.
     num_train_steps: int. Steps of the whole training.
     start_step: int. The step of the checkpoint that it resumes from.
-    how_to_train_more: str. Advice where all steps are done.
+    how_to_train_more: str. Advice if all steps are done.
     stop_step: int. The step to stop at for now; None for `num_train_steps`.
     on_start: function without arguments, called before the first step, once
       the model is known to fit the checkpoint.
@@ -445,7 +445,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
       raise cli.Interrupted(
           "stopped in a step that ran out of memory; the same command resumes "
           "from the last checkpoint") from None
-  if stop.asked:  # perhaps after the last step, while the end was saved
+  if stop.asked:  # perhaps after the last step, during the final save
     latest = estimator.latest_checkpoint()
     step = checkpoints.read_step(latest) if stop.step is None else stop.step
     raise cli.Interrupted(
@@ -458,7 +458,7 @@ def train(estimator, input_fn, num_train_steps, start_step=0,
 def sole_training(settings):
   """Keeps other trainings out of --output_dir within a `with` block.
 
-  Without --do_train it does nothing: evaluating and predicting may run while
+  Without --do_train it does nothing: evaluation and prediction may run while
   another process trains.
 
   Args:
@@ -484,11 +484,11 @@ def checkpoint_to_use(output_dir, start, num_train_steps):
     num_train_steps: int. Steps of the training that has ended; 0 for none.
 
   Returns:
-    str; None if `output_dir` has none, so that weights are those of
+    str; None if `output_dir` has none, so that weights come from
     --init_checkpoint.
 
   Raises:
-    UserError: it is not of the step at which the training ended.
+    UserError: it is not from the step at which the training ended.
   """
   with cli.user_errors():
     checkpoint = checkpoints.find_checkpoint(output_dir)

@@ -18,7 +18,7 @@ import tensorflow.compat.v1 as tf
 
 try:
   import fcntl
-except ImportError:  # Windows has none
+except ImportError:  # on Windows
   fcntl = None
 
 FILE_NAME = ".training_lock"
@@ -27,7 +27,7 @@ _holders = {}  # from the real path of a folder to the thread that holds it
 
 
 class Held(ValueError):
-  """Another training has the folder; the text says which."""
+  """Another training holds the folder; the text says which."""
 
 
 class TrainingLock:

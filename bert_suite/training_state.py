@@ -1,8 +1,8 @@
-"""What a training resumes from beside the weights, and checksums of those.
+"""What a training resumes from besides the weights, and checksums of those.
 
-Beside each checkpoint lies a file `.state.json`: the step, the seed, how many
-examples were used, and size and CRC-32 of each of its files. Step and seed give
-the random numbers of dropout, seed and count the order of the data.
+Each checkpoint has a file `.state.json` with the step, the seed, how many
+examples were used, and size and CRC-32 of each of its files. Step and seed
+determine the random numbers of dropout, seed and count the order of the data.
 """
 
 import collections
@@ -49,11 +49,11 @@ class State(collections.namedtuple(
 
 
 def find_state(checkpoint, new):
-  """Finds out where a training resumes.
+  """Finds where a training resumes.
 
   Args:
     checkpoint: str. None for a new training.
-    new: State. As of a training that begins with this run, but for the step,
+    new: State. As if the training began with this run, except for the step,
       which is the checkpoint's. A `seed` of None draws one; `is_ordered` says
       whether the data can be read in order.
 
@@ -99,7 +99,7 @@ def find_state(checkpoint, new):
 
 
 def _read(checkpoint):
-  """Returns what a checkpoint's state file holds, a dict; None without one."""
+  """Returns the content of a checkpoint's state file, a dict; None without."""
   path = checkpoint + _ENDING
   if not tf.gfile.Exists(path):
     return None
@@ -143,7 +143,7 @@ def is_unfinished(checkpoint):
   try:
     saved = _read(checkpoint)
   except ValueError:
-    return False  # damaged, as using it will say
+    return False  # damaged, which using it will report
   return bool(saved) and not saved["files"]
 
 
@@ -151,8 +151,8 @@ def find_damage(checkpoint):
   """Returns how a checkpoint's files differ from when it was saved, or "".
 
   Args:
-    checkpoint: str. Prefix of the checkpoint. Without a state file, and in
-      remote folders but for sizes, nothing is known.
+    checkpoint: str. Prefix of the checkpoint. Without a state file nothing is
+      checked, and in remote folders only sizes are.
 
   Raises:
     ValueError: the state file is damaged.
@@ -188,7 +188,7 @@ def checksum_of(path):
 
 
 def checksum_of_weights(checkpoint):
-  """Returns an int that is another one for other weights of the same step.
+  """Returns an int that differs between different weights of the same step.
 
   Args:
     checkpoint: str. Prefix of the checkpoint.
@@ -199,7 +199,7 @@ def checksum_of_weights(checkpoint):
 
 @functools.lru_cache(maxsize=64)
 def _checksum(path, unused_time):
-  """Returns the CRC-32 of a file, once for each time of its last change."""
+  """Returns the CRC-32 of a file, cached by the time of its last change."""
   checksum = 0
   with tf.gfile.GFile(path, "rb") as reader:
     for chunk in iter(lambda: reader.read(_CHUNK_BYTES), b""):
@@ -211,7 +211,7 @@ class Saver(tf.train.Saver):
   """Saves checkpoints with their state; both are on disk before the list is.
 
   TensorFlow lists a checkpoint as the latest once its files have their names,
-  but after a power cut they may be there without their content.
+  but after a power cut they may exist without their content.
   """
 
   def __init__(self, state, max_to_keep):
@@ -229,17 +229,17 @@ class Saver(tf.train.Saver):
     if isinstance(global_step, numbers.Integral):
       prefix = "%s-%d" % (save_path, global_step)
       if self._is_saved(prefix):
-        # A training saves first what it resumes from; TensorFlow would write
-        # the very files, and being killed meanwhile would cost the checkpoint.
+        # A training first saves what it resumes from; TensorFlow would rewrite
+        # the same files, and lose the checkpoint if killed meanwhile.
         self._write_state(prefix)
         return prefix
-      if not tf.gfile.Exists(prefix + _ENDING):  # right until files change
+      if not tf.gfile.Exists(prefix + _ENDING):  # valid until files change
         self._write_state(prefix, is_whole=False)
     try:
       return super().save(sess, save_path, global_step, **kwargs)
     except tf.errors.OutOfRangeError as error:
-      # What TensorFlow makes of a limit on the size of files, and what a
-      # session takes for the end of the data.
+      # TensorFlow raises this when a file exceeds a size limit, and a session
+      # would take it for the end of the data.
       raise tf.errors.ResourceExhaustedError(
           error.node_def, error.op, error.message) from None
 
@@ -253,7 +253,7 @@ class Saver(tf.train.Saver):
       return False
 
   def _write_state(self, prefix, is_whole=True):
-    """Writes a state file, without files until the checkpoint is whole."""
+    """Writes a state file; it lists no files until the checkpoint is whole."""
     state = self._state.at(int(prefix.rsplit("-", 1)[1]))
     found = {}
     for name in _names_to_check(prefix) if is_whole else ():
@@ -270,7 +270,7 @@ class Saver(tf.train.Saver):
   # TensorFlow calls this when the files are written, before it lists them.
   def _RecordLastCheckpoint(self, latest_save_path):
     self._write_state(latest_save_path)
-    self._latest = latest_save_path  # TensorFlow may keep all, and no list
+    self._latest = latest_save_path  # TensorFlow may keep all without a list
     super()._RecordLastCheckpoint(latest_save_path)
 
   # And this once they are listed.

@@ -14,8 +14,8 @@ _WIDTH = 79
 
 OWN = "Flags of this program"
 
-# Flags of the scripts in the order that --help lists them in. One that is not
-# here follows those of its group, see `cli.define_flag`.
+# Flags of the scripts in the order in which --help lists them. Flags that are
+# not here follow those of their group, see `cli.define_flag`.
 _GROUPS = [
     (OWN, ""),
     ("Data", """
@@ -63,8 +63,8 @@ _GROUPS = [
 _VALUES = {"path": "PATH", "paths": "PATHS", "integer": "N", "float": "X",
            "string": "TEXT", "switch": "auto|true|false"}
 
-# Names that flags have in other programs, and what to do here: the first of the
-# phrases whose flags the script has.
+# Names that flags have in other programs, and what to do here: the first phrase
+# whose flags the script has.
 _ELSEWHERE = [
     ("lr", "use --learning_rate"),
     ("batch_size per_device_train_batch_size per_device_eval_batch_size bs",
@@ -178,7 +178,7 @@ def format_help(program, description, required):
       grouped.setdefault(title, []).append(name)
   for title, group in grouped.items():
     if group:
-      # Required ones come first, where they are found.
+      # Required ones come first, where they are easy to find.
       group.sort(key=lambda name: name not in required)
       parts.append("\n".join([title + ":"] + [
           _format_flag(name, name in required) for name in group]))
@@ -215,7 +215,7 @@ def _default_of(flag):
   """Returns what --help says of a flag's default, None for nothing."""
   default = getattr(flag, "default_text", None)
   if default is None and flag.default not in (None, ""):
-    # absl writes all that is not false as true.
+    # absl writes every value except false as true.
     default = (flag.default if isinstance(flag.default, str) else
                flag.default_as_str.strip("'"))
   return default
@@ -223,12 +223,12 @@ def _default_of(flag):
 
 def is_default(flag):
   """Returns whether a flag, absl's object, was not given."""
-  # Its second name marks it as present, but not as given.
+  # Its second name marks it as present, but leaves using_default_value True.
   return flag.using_default_value and not flag.present
 
 
 def figure_of(flag):
-  """Returns the number that a flag stands for, given or not, as str."""
+  """Returns the number that a flag sets, given or by default, as str."""
   value = _default_of(flag) if is_default(flag) else flag.value
   return str(value).split(" ")[0]
 

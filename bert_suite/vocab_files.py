@@ -25,11 +25,11 @@ _PIECE_AND_SCORE = re.compile(r"\S+\t-?\d+(\.\d+)?(e-?\d+)?$")
 
 
 def read_tokens(vocab_file, kind="vocabulary"):
-  """Reads the entries of a vocabulary, one a line.
+  """Reads the entries of a vocabulary, one per line.
 
   White space around an entry, a byte order mark and blank lines at the end are
-  left out; a blank line elsewhere is the entry "", so that the entries after it
-  keep their ids.
+  left out; a blank line elsewhere is the entry "", so that later entries keep
+  their ids.
 
   Args:
     vocab_file: str, path of a UTF-8 text file, local or remote.

@@ -11,7 +11,7 @@ from .cli import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-  """The workers of a training and which of them this process is.
+  """The workers of a training, and which one this process is.
 
   Attributes:
     hosts: Where the workers are, "host:port", the chief first.
@@ -28,7 +28,7 @@ def find(settings):
     settings: Settings of a script.
 
   Raises:
-    UserError: it makes no sense.
+    UserError: they make no sense.
   """
   hosts = getattr(settings, "worker_hosts", None)
   index = getattr(settings, "task_index", None)
@@ -89,7 +89,7 @@ def _parse_tf_config(text):
 
 
 def _check(hosts, index, name, index_name):
-  """Returns the Address of hosts; None for a single one; raises UserError."""
+  """Returns the Address for hosts; None for a single one; raises UserError."""
   for host in hosts:
     if not re.match(r"([^\s:/]+|\[[^\s/]+\]):\d+$", host) or not (
         1 <= int(host.rsplit(":", 1)[1]) <= 65535):
@@ -128,7 +128,7 @@ def check(settings):
 
 @contextlib.contextmanager
 def without_tf_config():
-  """Hides TF_CONFIG from an Estimator, for which it would mean other things."""
+  """Hides TF_CONFIG from an Estimator, which would read it differently."""
   text = os.environ.pop("TF_CONFIG", None)
   try:
     yield

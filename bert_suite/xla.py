@@ -2,7 +2,7 @@
 
 Each part is a function that becomes one program for every shape that it meets.
 Twelve layers call the same program, so that compiling takes the time of one,
-and a step launches a program where it would launch a hundred operations.
+and a step launches one program instead of a hundred operations.
 """
 
 import collections
@@ -38,8 +38,8 @@ def compiled(function):
 def find_fault(on_gpu=False):
   """Compiles a small program; returns why that cannot be done, or "".
 
-  A TensorFlow may be built without XLA, and for a GPU XLA needs files of CUDA
-  that may not be there.
+  TensorFlow may be built without XLA, and for a GPU XLA needs CUDA files that
+  may be missing.
 
   Args:
     on_gpu: bool. Compiles for a GPU; else for the CPU.
@@ -68,7 +68,7 @@ _PART = 0x5851F42D  # odd, so that sums with its multiples do not soon repeat
 
 @contextlib.contextmanager
 def compiling(compile_calls=True):
-  """Has `call` compile within a `with` block if `compile_calls`."""
+  """Makes `call` compile within a `with` block if `compile_calls`."""
   with _setting("compiling", compile_calls):
     yield
 
@@ -104,7 +104,7 @@ def is_inside():
 
 @contextlib.contextmanager
 def drawing_from(seed, step, part=None):
-  """Has keys follow from a seed and a step within a `with` block.
+  """Derives keys from a seed and a step within a `with` block.
 
   Args:
     seed: int.
@@ -167,7 +167,7 @@ def next_key():
 
 
 class _Program:
-  """A function and its variables, which each call brings.
+  """A function and its variables, which each call provides.
 
   Attributes:
     variables: dict from a name, relative to the scope of a call, to the
@@ -185,7 +185,7 @@ class _Program:
     self._compiled = compiled(self._build)
 
   def _build(self, key, values, *inputs):
-    """Builds the function with the values of its variables in their place."""
+    """Builds the function with values in place of its variables."""
     prefix = tf.get_variable_scope().name
 
     def get_variable(getter, name, shape=None, dtype=None, initializer=None,
@@ -220,15 +220,15 @@ def call(function, *tensors):
   """Calls a function, within `compiling` as one compiled program.
 
   All calls of one function in a graph share a program. Their variables, those
-  that it asks `tf.get_variable` for, are in the scope of the call and need not
+  that it gets from `tf.get_variable`, are in the scope of the call and need not
   be the same.
 
   Args:
-    function: function of Tensors that returns Tensors; it may use no other.
+    function: function of Tensors that returns Tensors; it may not use others.
     *tensors: its arguments.
 
   Returns:
-    What it returns.
+    What the function returns.
   """
   if not is_compiling():
     return function(*tensors)
