@@ -1,7 +1,7 @@
 """The suite as a package: `from bert import modeling, tokenization`.
 
-This file makes it one where the folder is named bert, or installed by pip. With
-the folder on `sys.path` instead, `import modeling` is the same module.
+This file makes the folder a package if it is named bert, or installed by pip.
+With the folder on `sys.path` instead, `import modeling` is the same module.
 """
 
 import importlib
@@ -15,7 +15,7 @@ _MODULES = (
 
 
 def __getattr__(name):
-  """Imports a module that was not asked for yet, as `bert.modeling`."""
+  """Imports a module on first access, such as `bert.modeling`."""
   if name in _MODULES:
     return importlib.import_module("." + name, __name__)
   raise AttributeError("module %r has no attribute %r" % (__name__, name))

@@ -1,4 +1,4 @@
-"""Makes SQuAD's JSON of TriviaQA, for run_squad.py to train on first.
+"""Converts TriviaQA to SQuAD's JSON, for run_squad.py to train on first.
 
 The code is bert_suite/convert_triviaqa.py; both names are one module.
 """

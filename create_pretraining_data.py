@@ -1,4 +1,4 @@
-"""Makes the records that BERT is pre-trained on, of plain text.
+"""Makes the records that BERT is pre-trained on, from plain text.
 
 The code is bert_suite/create_pretraining_data.py; both names are one module.
 """

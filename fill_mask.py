@@ -1,4 +1,4 @@
-"""Guesses words for [MASK], and says how likely a text is.
+"""Guesses words for [MASK], and scores how likely a text is.
 
 The code is bert_suite/fill_mask.py; both names are one module.
 """

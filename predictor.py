@@ -1,4 +1,4 @@
-"""A trained model's answers in a program, `predictor.Predictor`.
+"""A trained model's predictions in a program, `predictor.Predictor`.
 
 The code is bert_suite/predictor.py; both names are one module.
 """

@@ -1,4 +1,4 @@
-"""Fine-tunes BERT on classifying sentences or pairs of sentences.
+"""Fine-tunes BERT on the classification of sentences or pairs of sentences.
 
 The code is bert_suite/run_classifier.py; both names are one module.
 """

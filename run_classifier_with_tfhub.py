@@ -1,4 +1,4 @@
-"""Fine-tunes a BERT module of TensorFlow Hub on classifying sentences.
+"""Fine-tunes a BERT module of TensorFlow Hub to classify sentences.
 
 The code is bert_suite/run_classifier_with_tfhub.py; both names are one module.
 """

@@ -1,4 +1,4 @@
-"""Finds named entities: a tag for every word.
+"""Finds named entities by predicting a tag for every word.
 
 The code is bert_suite/run_ner.py; both names are one module.
 """

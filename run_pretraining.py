@@ -1,4 +1,4 @@
-"""Pre-trains BERT: masked words and next sentences.
+"""Pre-trains BERT on masked words and next sentences.
 
 The code is bert_suite/run_pretraining.py; both names are one module.
 """

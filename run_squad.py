@@ -1,4 +1,4 @@
-"""Answers questions with spans of a text: SQuAD 1.1 and 2.0.
+"""Answers questions with spans of a text, as in SQuAD 1.1 and 2.0.
 
 The code is bert_suite/run_squad.py; both names are one module.
 """

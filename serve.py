@@ -1,4 +1,4 @@
-"""Answers texts over HTTP with a trained model.
+"""Serves a trained model over HTTP.
 
 The code is bert_suite/serve.py; both names are one module.
 """

@@ -1,5 +1,5 @@
-"""Models of Hugging Face and of the Model Garden to the reference's, and back.
+"""Converts Hugging Face and Model Garden models to the reference's, and back.
 
 `hugging_face` reads and writes a folder of transformers, `model_garden` reads
-a checkpoint of TensorFlow 2; `models` has what both make, and its checks.
+a checkpoint of TensorFlow 2; `models` has what both produce, and its checks.
 """

@@ -27,7 +27,7 @@ _ACTIVATIONS = {
 _THEIR_ACTIVATIONS = {
     "gelu": "gelu_new", "gelu_new": "gelu_new", "gelu_erf": "gelu",
     "relu": "relu", "tanh": "tanh", "linear": "linear"}
-# What is left out of config.json, as transformers has it.
+# The defaults of transformers for what config.json leaves out.
 _DEFAULTS = {
     "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12,
     "num_attention_heads": 12, "intermediate_size": 3072, "hidden_act": "gelu",
@@ -45,18 +45,18 @@ _REASONS = {
     "mobilebert": "its layers have bottlenecks",
     "deberta": "its positions are relative",
     "deberta-v2": "its positions are relative"}
-# Values with which a model is computed as BERT is, where a key is there.
+# Values that keys of BERT models must have, if they are there.
 _AS_BERT = {
     "position_embedding_type": ("absolute", "its positions are not absolute"),
     "is_decoder": (False, "it is a decoder"),
     "add_cross_attention": (False, "it has cross-attention"),
     "tie_word_embeddings": (True, "its output layer has a table of its own")}
 
-# Settings of a training that a trained model is used with.
+# Settings of a training that also apply when the model is used.
 _USED = ("max_seq_length", "doc_stride", "max_query_length",
          "version_2_with_negative", "valid_tags_only", "long_text",
          "window_stride", "window_pooling")
-_RECORDED = "bert_suite"  # the key of what Hugging Face has no key for
+_RECORDED = "bert_suite"  # the key for what Hugging Face has no key for
 
 
 def check_is_bert(values):
@@ -88,7 +88,7 @@ def to_reference(values):
     values: dict.
 
   Raises:
-    ValueError: it is not a BERT's, or a value is none that one can have.
+    ValueError: the model is not BERT, or a value is invalid.
   """
   check_is_bert(values)
   config = {key: values.get(key, default) for key, default in _DEFAULTS.items()}
@@ -99,12 +99,12 @@ def to_reference(values):
   config["hidden_act"] = _ACTIVATIONS[activation]
   configs.check_config(configs.BertConfig.from_dict(config))
   if math.isclose(config["layer_norm_eps"], _DEFAULTS["layer_norm_eps"]):
-    del config["layer_norm_eps"]  # the reference knows no other
+    del config["layer_norm_eps"]  # the reference's only value
   return config
 
 
 def find_architecture(values):
-  """Returns the name in ARCHITECTURES that a config.json says, or None."""
+  """Returns the name in ARCHITECTURES that a config.json gives, or None."""
   found = values.get("architectures") or []
   name = found[0] if isinstance(found, list) and found else None
   if name is not None and str(name) not in ARCHITECTURES:
@@ -120,11 +120,11 @@ def read_labels(values):
     values: dict, the content of config.json.
 
   Returns:
-    list of str, or None if they have no names but LABEL_0 and so on; int, how
+    list of str, or None if their names are only LABEL_0 and so on; int, how
     many there are.
 
   Raises:
-    ValueError: id2label has not all ids from 0 on, or a name twice.
+    ValueError: id2label lacks an id from 0 on, or has a name twice.
   """
   by_id = values.get("id2label")
   if not by_id:
@@ -144,7 +144,7 @@ def read_labels(values):
 
 
 def read_record(values, head):
-  """Returns what run.json is to hold of a fine-tuned model.
+  """Returns the content of run.json for a fine-tuned model.
 
   Args:
     values: dict, the content of config.json.
@@ -192,7 +192,7 @@ def from_reference(model, labels=None):
       are not known.
 
   Raises:
-    ValueError: there are more labels than outputs, or fewer.
+    ValueError: the number of labels is not that of outputs.
   """
   values = {key: model.config.get(key, default)
             for key, default in _DEFAULTS.items()}

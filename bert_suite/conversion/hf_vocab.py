@@ -26,7 +26,7 @@ def read_object(path):
 
 
 def read_optional(folder, name):
-  """Returns the dict of a JSON file in a folder; an empty one without it."""
+  """Returns the dict of a JSON file in a folder; empty without the file."""
   path = os.path.join(folder, name)
   return read_object(path) if tf.gfile.Exists(path) else {}
 
@@ -38,10 +38,10 @@ def read_tokens(folder):
     folder: str.
 
   Returns:
-    list of str, the words that were added to it included.
+    list of str, including the words that were added to it.
 
   Raises:
-    ValueError: there is none, or not one of BERT.
+    ValueError: there is none, or it is not BERT's.
   """
   path = os.path.join(folder, model_files.VOCAB)
   if tf.gfile.Exists(path):
@@ -70,7 +70,7 @@ def _read_word_pieces(path, content):
 
   Args:
     path: str.
-    content: dict, what it holds.
+    content: dict, its content.
 
   Raises:
     ValueError: it is not of BERT's kind.
@@ -99,8 +99,8 @@ def _in_order(ids, path, start=0):
     start: int. The first id.
 
   Raises:
-    ValueError: the ids are not all those from `start` on, or a token has a line
-      break, which ends it in vocab.txt.
+    ValueError: an id from `start` on is missing, or a token has a line break,
+      which would end it in vocab.txt.
   """
   if any(type(index) is not int for index in ids.values()) or sorted(
       ids.values()) != list(range(start, start + len(ids))):
@@ -120,8 +120,8 @@ def read_casing(folder):
     folder: str.
 
   Returns:
-    do_lower_case: bool, or None where nothing says it.
-    strip_accents: bool, or None for what follows from the case.
+    do_lower_case: bool, or None if no file says.
+    strip_accents: bool, or None to follow the case.
     source: str. The file that says it.
   """
   settings = read_optional(folder, SETTINGS)
@@ -150,7 +150,7 @@ def write(folder, tokens, do_lower_case, strip_accents, max_length):
     folder: str.
     tokens: list of str.
     do_lower_case: bool.
-    strip_accents: bool; None for what follows from the case.
+    strip_accents: bool; None to follow the case.
     max_length: int. Of a sequence, in word pieces.
   """
   model_files.write_vocab(folder, tokens)

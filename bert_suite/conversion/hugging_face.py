@@ -23,14 +23,14 @@ _HEADS = {
     "cls/seq_relationship/output_weights": "cls.seq_relationship.weight",
     "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
     "cls/predictions/output_bias": "cls.predictions.bias"}
-# Numbers that follow from the config, which older releases saved too.
+# Values that follow from the config, which older releases also saved.
 _BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
 # The masked LM's output layer, which is the table of words, and its bias.
 _DECODER = "cls.predictions.decoder."
 
 
 def tensor_name(name):
-  """Returns transformers' name for that of a variable."""
+  """Returns transformers' name for a variable."""
   if name in _HEADS:
     return _HEADS[name]
   name = re.sub(r"/layer_(\d+)/", r"/layer/\1/", name)
@@ -39,7 +39,7 @@ def tensor_name(name):
 
 
 def find_weights(folder):
-  """Returns the name of a folder's file of weights, or their index; or None."""
+  """Returns the name of a folder's weights file, or of its index; or None."""
   names = files.list_folder(folder)
   return next((name for name in (
       safetensors_files.FILE_NAME, safetensors_files.FILE_NAME + _INDEX,
@@ -64,8 +64,8 @@ def read(folder, vocab_file=None, do_lower_case=None):
     models.Model; str, the types of its weights.
 
   Raises:
-    ValueError: it is not a BERT; or a file is missing, cannot be read or does
-      not fit the others.
+    ValueError: the model is not BERT; or a file is missing, cannot be read or
+      does not fit the others.
   """
   path = os.path.join(folder, hf_config.FILE_NAME)
   values = hf_vocab.read_object(path)
@@ -96,7 +96,7 @@ def read(folder, vocab_file=None, do_lower_case=None):
 
 
 def _set_casing(folder, config, record, do_lower_case):
-  """Puts into config and record what is known of upper case and accents."""
+  """Adds what is known of case and accents to config and record."""
   lower, accents, source = hf_vocab.read_casing(folder)
   if do_lower_case is not None:
     lower, source = do_lower_case, "--do_lower_case"
@@ -115,7 +115,7 @@ def _set_casing(folder, config, record, do_lower_case):
 
 
 def open_weights(path):
-  """Finds the tensors of a file of weights, or of those of an index.
+  """Finds the tensors of a weights file, or of all files of an index.
 
   Args:
     path: str. A file that `find_weights` names.
@@ -142,7 +142,7 @@ def open_weights(path):
 
 
 def read_pytorch(path):
-  """Reads pytorch_model.bin, with torch, which executes nothing of it.
+  """Reads pytorch_model.bin, with torch, without executing any of it.
 
   Args:
     path: str.
@@ -161,13 +161,13 @@ def read_pytorch(path):
         "use the model's %s, which needs nothing" % (
             path, safetensors_files.FILE_NAME)) from None
   try:
-    # Tensors alone: a pickle may hold programs.
+    # Only tensors: a pickle may contain code.
     content = torch.load(path, map_location="cpu", weights_only=True)
   except TypeError:
     raise ValueError("%s: needs torch 1.13 or later, this is %s; run `pip "
                      "install --upgrade torch`" % (
                          path, torch.__version__)) from None
-  except Exception as error:  # noqa: BLE001  # of pickle, zip or torch
+  except Exception as error:  # noqa: BLE001  # from pickle, zip or torch
     raise ValueError(
         "%s: cannot be read as tensors of PyTorch (%s): it is damaged, or "
         "holds more than tensors, and nothing else is read" % (
@@ -193,14 +193,14 @@ def read_pytorch(path):
 
 
 def _name_as_now(tensors, source):
-  """Returns tensors under their names in models with heads, of today.
+  """Returns tensors under their current names in models with heads.
 
   Args:
     tensors: dict from name to Tensor.
     source: str. Where they are from.
 
   Raises:
-    ValueError: two have the same name then.
+    ValueError: two would have the same name.
   """
   found = {}
   for name, tensor in tensors.items():
@@ -218,7 +218,7 @@ def _name_as_now(tensors, source):
 def _find_heads(tensors, architecture, source):
   """Returns the heads of a model, a tuple of names in models.HEADS.
 
-  Those of pre-training are taken where they are, whatever the config says:
+  Those of pre-training are used if they are there, whatever the config says:
   google-bert/bert-base-uncased, a BertForMaskedLM, has both.
 
   Args:
@@ -227,7 +227,7 @@ def _find_heads(tensors, architecture, source):
     source: str.
 
   Raises:
-    ValueError: it cannot be known.
+    ValueError: they cannot be determined.
   """
   named = {head: tensor_name(bias) for head, bias in models.HEADS.items()}
   if architecture is None and "classifier.bias" in tensors:
@@ -300,7 +300,7 @@ def write(folder, model, most_bytes, labels=None):
   Args:
     folder: str. It must exist.
     model: models.Model.
-    most_bytes: int. Of the weights in one file.
+    most_bytes: int. The most bytes of weights in one file.
     labels: list of str. See `hf_config.from_reference`.
 
   Returns:

@@ -1,9 +1,9 @@
 """Checkpoints of BERT in TensorFlow 2's Model Garden.
 
-They are object-based: names say by which attributes a variable is reached. An
-encoder is a Keras model whose layers with weights are the tables of words, of
-positions and of segments, a layer norm, the Transformer's layers and the
-pooler, in this order.
+They are object-based: names are the paths of attributes that lead to variables.
+An encoder is a Keras model whose layers with weights are the tables of words,
+positions and segments, a layer norm, the Transformer's layers and the pooler,
+in this order.
 """
 
 import os
@@ -45,7 +45,7 @@ def is_object_based(shapes):
 
 
 def variable_name(layer, attribute, num_layers):
-  """Returns our name of a variable of an encoder, None for one of no BERT.
+  """Returns our name for an encoder's variable, None if BERT does not have it.
 
   Args:
     layer: int. Its number among the layers with weights.
@@ -120,7 +120,7 @@ def read(checkpoint, bert_config_file=None, vocab_file=None,
 
 
 def _read_weights(checkpoint, config, shapes, places):
-  """Reads an encoder's weights, those of the attention's heads as matrices.
+  """Reads an encoder's weights, with those of attention heads as matrices.
 
   Args:
     checkpoint: str.

@@ -23,7 +23,7 @@ class Model(collections.namedtuple(
     weights: dict from the name of a variable to a float32 array.
     tokens: list of str. The vocabulary.
     record: dict, as run.json holds it; "do_lower_case" is always there.
-    heads: tuple of names in HEADS. What it has beside the encoder.
+    heads: tuple of names in HEADS. What it has besides the encoder.
   """
 
 
@@ -36,7 +36,7 @@ HEADS = collections.OrderedDict([
     (CLASSIFIER, checkpoint_fit.CLASSIFIER_HEAD[1]),
     (SQUAD, checkpoint_fit.SQUAD_HEAD[1]),
     (NER, checkpoint_fit.NER_HEAD[1])])
-# Those of tasks, of which a model has one at most.
+# Those of tasks; a model has at most one.
 TASKS = (CLASSIFIER, SQUAD, NER)
 POOLER = ("bert/pooler/dense/kernel", "bert/pooler/dense/bias")
 
@@ -47,7 +47,7 @@ def expected_shapes(config, heads=(), num_outputs=2):
   Args:
     config: dict, as bert_config.json holds it.
     heads: names in HEADS.
-    num_outputs: int. Those of a classifier or tagger.
+    num_outputs: int. Outputs of a classifier or tagger.
 
   Returns:
     OrderedDict from the name of a variable to list of int.
@@ -113,13 +113,13 @@ def check_shapes(found, expected, source, names=None):
 
 
 def add_pooler(weights, config, source):
-  """Gives a model that has no pooler a new one, and warns of it.
+  """Adds a new pooler to a model without one, with a warning.
 
-  A graph of BERT always has one. Its weights are random, as those that a
-  training starts from; they are the same each time.
+  BERT's graph always has one. Its weights are random, as at the start of a
+  training, but the same each time.
 
   Args:
-    weights: dict from name to array, which it is added to.
+    weights: dict from name to array, to which it is added.
     config: dict.
     source: str. Where the model is from.
   """
@@ -144,7 +144,7 @@ def find_heads(names, source):
     source: str. The checkpoint.
 
   Raises:
-    ValueError: there are those of several tasks.
+    ValueError: it has heads of several tasks.
   """
   heads = tuple(head for head, bias in HEADS.items() if bias in names)
   tasks = [head for head in heads if head in TASKS]
@@ -156,13 +156,13 @@ def find_heads(names, source):
 
 def read_reference(checkpoint, bert_config_file=None, vocab_file=None,
                    do_lower_case=None):
-  """Reads a model of the reference's format, fine-tuned or not.
+  """Reads a model in the reference's format, fine-tuned or not.
 
   Args:
     checkpoint: str. Its prefix.
     bert_config_file: str. None for bert_config.json beside the checkpoint, or
-      what run.json there holds, as for the next.
-    vocab_file: str.
+      what run.json there records.
+    vocab_file: str. None for vocab.txt there, or what run.json records.
     do_lower_case: bool. None for what the model says, or its vocabulary.
 
   Returns:

@@ -1,8 +1,8 @@
-"""Files of weights in the format safetensors, read and written with NumPy.
+"""Weights files in the safetensors format, read and written with NumPy.
 
 Format: 8 bytes, the length of the header as a little-endian number; the header,
-JSON from the name of each tensor to its dtype, shape and place; the data. All
-of it is described at https://github.com/huggingface/safetensors.
+JSON from the name of each tensor to its dtype, shape and place; the data. See
+https://github.com/huggingface/safetensors.
 """
 
 import collections
@@ -19,20 +19,20 @@ from .. import files, json_files
 
 FILE_NAME = "model.safetensors"
 
-_MOST_HEADER = 10 ** 8  # bytes, as the format has it
+_MOST_HEADER = 10 ** 8  # bytes, the format's limit
 _METADATA = "__metadata__"
-# Bytes of a number of each type; weights are read from the first three.
+# Bytes per number of each type; weights are read from the first three.
 _SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2,
           "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
           "F8_E4M3": 1, "F8_E5M2": 1}
 
 
 class Tensor(collections.namedtuple("Tensor", "source dtype shape read")):
-  """A tensor that is in a file.
+  """A tensor in a file.
 
   Attributes:
     source: str. The file.
-    dtype: str, as the format has it: "F32", for example.
+    dtype: str, as in the format: "F32", for example.
     shape: list of int.
     read: function without arguments that returns it as a float32 array.
   """
@@ -48,7 +48,7 @@ def read(path):
     dict from name to Tensor.
 
   Raises:
-    ValueError: it is not such a file, or not whole.
+    ValueError: it is not such a file, or is incomplete.
   """
   try:
     size = tf.gfile.Stat(path).length
@@ -69,7 +69,7 @@ def read(path):
 
 
 def _without_repetitions(pairs):
-  """Returns the dict of a JSON object; raises ValueError for a name twice."""
+  """Returns the dict of a JSON object; raises ValueError for repeated names."""
   found = dict(pairs)
   if len(found) < len(pairs):
     names = [name for name, _ in pairs]
@@ -79,11 +79,11 @@ def _without_repetitions(pairs):
 
 
 def _check_header(path, header, start, size):
-  """Returns a dict from name to Tensor; raises ValueError if it is not whole.
+  """Returns a dict from name to Tensor; raises ValueError if it is not valid.
 
   Args:
     path: str.
-    header: what the JSON holds.
+    header: the content of the JSON.
     start: int. Where the data begin.
     size: int. Bytes of the file.
   """
@@ -103,7 +103,7 @@ def _check_header(path, header, start, size):
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
       raise ValueError("%s: shape or data_offsets are not whole numbers" % name)
     expected = _SIZES[dtype]
-    for dimension in shape:  # of Python, which do not overflow
+    for dimension in shape:  # Python's int, which does not overflow
       expected *= dimension
     if offsets[1] - offsets[0] != expected:
       raise ValueError("%s: %s %s has %d bytes, not %d" % (
@@ -154,7 +154,7 @@ def write(folder, arrays, most_bytes):
   Args:
     folder: str.
     arrays: dict from name to float32 array.
-    most_bytes: int. Of the tensors in a file, unless it is only one.
+    most_bytes: int. The most bytes of tensors in a file that has several.
 
   Returns:
     list of str, the names of the files.
@@ -195,7 +195,7 @@ def _write_file(path, arrays):
 
 
 def read_index(path):
-  """Returns the names of the files that an index of weights names, sorted.
+  """Returns which file has each tensor, from an index of weights.
 
   Args:
     path: str. The index, such as model.safetensors.index.json.
@@ -204,7 +204,7 @@ def read_index(path):
     dict from the name of a tensor to the path of its file.
 
   Raises:
-    ValueError: it is no index, or names a file that is not beside it.
+    ValueError: it is not an index, or names a file that is not beside it.
   """
   try:
     places = json_files.read(path)["weight_map"]

@@ -1,1 +1,1 @@
-"""Text to pre-train on, and the records made of it."""
+"""Text to pre-train on, and the records made from it."""

@@ -1,7 +1,7 @@
 """Makes shards in a pipeline of Apache Beam: on one machine or on many.
 
 Beam is only imported for it. The pipeline calls the same function for each
-shard as a process of `workers` does, so the records are the same; what became
+shard as a process of `workers` does, so the records are the same; the outcome
 of a shard is a file, since a pipeline returns nothing to the program.
 """
 
@@ -20,10 +20,10 @@ RUNNERS = ("DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner")
 
 
 def check(runner, arguments, paths):
-  """Raises ValueError if a runner is not known, or cannot be used.
+  """Raises ValueError if a runner is unknown, or cannot be used.
 
   Args:
-    runner: str. The flag, as is the next.
+    runner: str. A flag, like the next.
     arguments: str.
     paths: list of str. Files to read and write; None without shards.
   """
@@ -41,7 +41,7 @@ def check(runner, arguments, paths):
   try:
     beam.options.pipeline_options.PipelineOptions(
         _options(runner, arguments, 1)).get_all_options()
-  except SystemExit:  # of its parser, which has said what is wrong
+  except SystemExit:  # from its parser, which has printed what is wrong
     raise ValueError("--beam_args=%s: Beam refuses them; the lines above say "
                      "why" % arguments) from None
 
@@ -62,9 +62,9 @@ def _options(runner, arguments, num_workers):
   """Returns Beam's options as a list of str.
 
   Args:
-    runner: str. A flag, as is the next.
+    runner: str. A flag, like the next.
     arguments: str.
-    num_workers: int. Processes of the DirectRunner, unless `arguments` say.
+    num_workers: int. Processes of the DirectRunner, unless set in `arguments`.
   """
   options = ["--runner=" + runner]
   if runner == "DirectRunner":
@@ -89,10 +89,10 @@ def make_runner(runner, arguments, name):
   folder = os.path.join(folder, ".%s.beam" % base)
 
   def run(function, tasks, num_processes, unused_method, on_report=None):
-    del on_report  # nothing is heard of a shard before it is made
+    del on_report  # shards report nothing before they are made
     if not tasks:
       return
-    if tf.gfile.Exists(folder):  # of a run that was killed
+    if tf.gfile.Exists(folder):  # from a run that was killed
       tf.gfile.DeleteRecursively(folder)
     tf.gfile.MakeDirs(folder)
     try:
@@ -106,7 +106,7 @@ def make_runner(runner, arguments, name):
         elif not failure:
           yield workers.Outcome(index, None, workers.Died(
               "the pipeline ended without a result of it"))
-      if failure:  # after what was made is known
+      if failure:  # after yielding what was made
         lines = str(failure).strip().splitlines() or [""]
         raise ValueError("--beam_runner=%s: the pipeline has failed: %s: %s" % (
             runner, type(failure).__name__, lines[0])) from failure
@@ -121,7 +121,7 @@ def _run_pipeline(options, function, tasks, folder):
 
   Args:
     options: list of str, Beam's.
-    function: see `workers.run`, as for the next.
+    function: see `workers.run`, also for the next.
     tasks: list of tuple.
     folder: str. Gets a file for each task.
   """

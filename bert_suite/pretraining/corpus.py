@@ -24,8 +24,8 @@ from .. import gzip_files
 # ends, or is not text.
 MAX_LINE_BYTES = 2 ** 20
 
-_BLOCK_BYTES = 2 ** 18  # what is read at once
-_GZIP_RATIO = 3  # by which English usually shrinks
+_BLOCK_BYTES = 2 ** 18  # read at once
+_GZIP_RATIO = 3  # usual compression of English
 _MIN_PART_BYTES = 2 ** 20  # less is not worth a process
 
 # What a tokenizer treats as spaces between words: Unicode's class Zs, and these
@@ -117,7 +117,7 @@ def list_spans(paths):
 
 
 def count_bytes(spans):
-  """Returns the size of spans; that of a gzip file is a guess, unpacked."""
+  """Returns the size of spans; for gzip files, an estimate when unpacked."""
   return sum(_count_span(span) for span in spans)
 
 
@@ -137,7 +137,7 @@ def split_text(spans, num_parts, at_lines=False):
     at_lines: bool. Cut at the first end of a line instead.
 
   Returns:
-    list of list of Span, `num_parts` or fewer: documents can be too few.
+    list of list of Span, `num_parts` or fewer if there are too few documents.
   """
   total = count_bytes(spans)
   cuts = [(0, 0)]  # index of a file, and a byte in it
@@ -182,7 +182,7 @@ def _spans_between(spans, begin, end):
 def _find_document(span, offset):
   """Returns where the first document after a byte begins, or None."""
   lines = _read_lines(span._replace(begin=offset))
-  offset += len(next(lines)) + 1  # what is left of the line
+  offset += len(next(lines)) + 1  # the rest of the line
   follows_blank = False
   for line in lines:
     if follows_blank and line.strip():
@@ -342,7 +342,7 @@ def read_text(spans, tokenizer, mark_words=False, num_workers=1,
   Args:
     spans: list of Span.
     tokenizer: FullTokenizer.
-    mark_words: bool. Treat what is between spaces as a word, and add
+    mark_words: bool. Treat text between spaces as a word, and add
       `vocab_range(tokenizer.vocab)` to the ids of its tokens after the first.
     num_workers: int. Processes to use. The result does not depend on it.
     advance: function of the number of bytes that were read.
@@ -353,7 +353,7 @@ def read_text(spans, tokenizer, mark_words=False, num_workers=1,
     Text.
 
   Raises:
-    ValueError: as `tokenize_part`; or a worker died.
+    ValueError: as in `tokenize_part`; or a worker died.
   """
   num_parts = min(4 * num_workers, count_bytes(spans) // _MIN_PART_BYTES)
   if num_workers == 1 or num_parts < 2:

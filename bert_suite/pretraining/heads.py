@@ -12,7 +12,7 @@ from .. import accumulation, kernels, metrics, modeling, padding, training, xla
 # Added to the sum of weights: a batch may be without predictions.
 _NO_ZERO = 1e-5
 
-# The figures of an evaluation, of each head.
+# The evaluation figures of each head.
 MASKED_LM_FIGURES = ("masked_lm_accuracy", "masked_lm_loss", "perplexity")
 NEXT_SENTENCE_FIGURES = ("next_sentence_accuracy", "next_sentence_loss")
 
@@ -78,9 +78,9 @@ def masked_lm_head(bert_config, vectors, output_weights, label_ids,
 
 @kernels.custom_gradient
 def vocab_cross_entropy(logits, label_ids):
-  """Returns what tf.nn.sparse_softmax_cross_entropy_with_logits returns.
+  """Computes the same as tf.nn.sparse_softmax_cross_entropy_with_logits.
 
-  Over a whole vocabulary that kernel takes more than twice as long.
+  Over a whole vocabulary its kernel takes more than twice as long.
 
   Args:
     logits: float32 [M, V].
@@ -163,8 +163,8 @@ def compute_metrics(masked_lm_example_loss, masked_lm_predictions,
       out.
     next_sentence_predictions: int32 array [N].
     next_sentence_labels: int32 array [N].
-    library: what has `mean` and `accuracy`: `metrics`, or `tf.metrics` for
-      Tensors in place of arrays.
+    library: module with `mean` and `accuracy`: `metrics`, or `tf.metrics` for
+      Tensors instead of arrays.
 
   Returns:
     dict from name to float, or to a pair as `tf.metrics` returns. Perplexity is
@@ -194,8 +194,8 @@ def make_head(bert_config, options, use_next_sentence, features, is_training):
 
   Args:
     bert_config: BertConfig.
-    options: modeling.Options, or None. See `run_pretraining.make_model_fn`, as
-      for the next.
+    options: modeling.Options, or None. See `run_pretraining.make_model_fn`,
+      also for the next.
     use_next_sentence: bool.
     features: dict from name to Tensor [B, ...].
     is_training: bool. Applies dropout.

@@ -24,11 +24,11 @@ class Settings(collections.namedtuple("Settings", [
     "short_seq_prob", "truncate_segment_prob", "dupe_factor",
     "do_whole_word_mask", "whole_word_segmented", "split_long_lines"],
                                       defaults=[False])):
-  """How to make records: the flags of those names."""
+  """How to make records: the flags of the same names."""
 
   @property
   def room(self):
-    """Tokens of text that a record has room for, beside [CLS] and two [SEP]."""
+    """Tokens of text that fit in a record besides [CLS] and two [SEP]."""
     return self.max_seq_length - 3
 
   def check(self):
@@ -63,7 +63,7 @@ class TrainingInstance:
   Attributes:
     tokens: list, `[CLS] ... [SEP] ... [SEP]`, some of them masked.
     segment_ids: list of int, 0 or 1 for each token.
-    masked_lm_positions: list of int, rising: places of the tokens to predict.
+    masked_lm_positions: list of int, ascending: places of tokens to predict.
     masked_lm_labels: list, the tokens that were there.
     is_random_next: bool, the second segment is from elsewhere.
   """
@@ -85,7 +85,7 @@ class Symbols(collections.namedtuple(
     mask: [MASK].
     words: list. What a token may be replaced with at random.
     is_inner: function of a token: does it belong to the word before it? None
-      where each token is masked by itself.
+      if each token is masked separately.
   """
 
   @classmethod
@@ -119,23 +119,23 @@ class Coverage:
 
     Args:
       num_tokens: int. Tokens of the text.
-      may_be_shortened: bool. Records may have sentences without their ends.
+      may_be_shortened: bool. Records may have sentences with the ends cut off.
     """
     self._is_used = bytearray(num_tokens)
     self._may_be_shortened = may_be_shortened
 
   def add(self, document, position, sentences, skipped, count):
-    """Notes which tokens of a document a record has.
+    """Marks the tokens of a document that a record has.
 
     Args:
       document: corpus.Document.
       position: int. The index of the first of the sentences in the document.
-      sentences: list of list. As they were joined; `_maybe_truncate` may have
-        shortened them.
+      sentences: list of list. As joined in the record; `_maybe_truncate` may
+        have shortened them.
       skipped: int. Tokens that the record lacks at the beginning.
       count: int. Tokens that it has.
     """
-    if not self._may_be_shortened:  # then the sentences are one stretch
+    if not self._may_be_shortened:  # then the sentences are contiguous
       start = document.start(position) + skipped
       self._is_used[start:start + count] = b"\1" * count
       return
@@ -161,7 +161,7 @@ def create_instances(documents, settings, symbols, rng,
     settings: Settings.
     symbols: Symbols.
     rng: random.Random.
-    on_document: function of the number of documents gone through.
+    on_document: function of the number of documents processed.
     coverage: Coverage to fill, or None.
 
   Yields:
@@ -182,8 +182,8 @@ def create_instances_from_document(
 
   Args:
     all_documents: list of document: list of sentence: list of str.
-    document_index: int. Which one to make records of.
-    max_seq_length: int. See the flag, as for those without a remark.
+    document_index: int. Which one to make records from.
+    max_seq_length: int. See the flag, as for all without a description.
     short_seq_prob: float.
     masked_lm_prob: float.
     max_predictions_per_seq: int.
@@ -208,9 +208,9 @@ def _instances_of_document(documents, index, settings, symbols, rng,
                            coverage=None):
   """Yields the records of one pass over documents[index].
 
-  Sentences are gathered until they fill a record; a place between two of them
-  is where the second segment begins. When that one is taken from elsewhere, the
-  sentences that it takes the place of go into the next record.
+  Sentences are gathered until they fill a record; the second segment begins
+  between two of them. If it is taken from elsewhere, the sentences that it
+  replaces go into the next record.
   """
   document = documents[index]
   max_num_tokens = settings.room
@@ -261,7 +261,7 @@ def _join(sentences):
 def _maybe_truncate(sentence, settings, rng):
   """Returns the sentence, or with some probability only a beginning of it."""
   probability = settings.truncate_segment_prob
-  # No draw where it is off, so that the records stay those of the reference.
+  # No draw if it is off, so that the records stay those of the reference.
   if probability and rng.random() < probability and len(sentence) > 1:
     return sentence[:rng.randint(1, len(sentence) - 1)]
   return sentence
@@ -270,8 +270,8 @@ def _maybe_truncate(sentence, settings, rng):
 def _random_segment(documents, index, target_length, settings, rng):
   """Takes sentences of a document other than documents[index].
 
-  If ten draws all give that document, as they do where there is no other, it is
-  taken.
+  If ten draws all give that document, as they do if there is no other, it is
+  used.
 
   Returns:
     The document, the first sentence's position in it, and the list of
@@ -295,13 +295,13 @@ def _random_segment(documents, index, target_length, settings, rng):
 def truncate_seq_pair(tokens_a, tokens_b, max_num_tokens, rng):
   """Shortens two lists in place until they fit.
 
-  The longer list, `tokens_b` where both are equally long, loses its first or
-  last token, by chance, so that no end of a text is rarer than the other.
+  The longer list, or `tokens_b` if both are equally long, loses its first or
+  last token, at random, so that neither end of a text becomes rarer.
 
   Args:
     tokens_a: list.
     tokens_b: list.
-    max_num_tokens: int. What both together may have.
+    max_num_tokens: int. Largest length of both together.
     rng: random.Random.
 
   Returns:
@@ -327,8 +327,8 @@ def create_masked_lm_predictions(tokens, masked_lm_prob,
                                  do_whole_word_mask=False):
   """Masks some tokens of a record.
 
-  Of the tokens chosen 80% become [MASK], 10% any entry of the vocabulary, 10%
-  stay.
+  Of the chosen tokens, 80% become [MASK], 10% a random entry of the vocabulary,
+  and 10% stay unchanged.
 
   Args:
     tokens: list of str, with [CLS] and [SEP].
@@ -339,8 +339,8 @@ def create_masked_lm_predictions(tokens, masked_lm_prob,
     do_whole_word_mask: bool. Choose all pieces of a word or none.
 
   Returns:
-    tokens: list of str, a new one.
-    masked_lm_positions: list of int, rising.
+    tokens: list of str, a new list.
+    masked_lm_positions: list of int, ascending.
     masked_lm_labels: list of str, the tokens that were there.
   """
   return _mask(tokens, masked_lm_prob, max_predictions_per_seq,
@@ -348,7 +348,7 @@ def create_masked_lm_predictions(tokens, masked_lm_prob,
 
 
 def _mask(tokens, masked_lm_prob, max_predictions_per_seq, symbols, rng):
-  """As `create_masked_lm_predictions`, for tokens that are str or int."""
+  """Like `create_masked_lm_predictions`, for tokens that are str or int."""
   words, rest = _find_words(tokens, symbols)
   rng.shuffle(words)
 
@@ -373,7 +373,7 @@ def _mask(tokens, masked_lm_prob, max_predictions_per_seq, symbols, rng):
 
 
 def _find_words(tokens, symbols):
-  """Finds what is masked together.
+  """Finds the tokens that are masked together.
 
   Returns:
     words: list of int, where words begin.

@@ -1,8 +1,8 @@
 """Which vocabulary pre-training records are made with.
 
-The records themselves are those of google-research/bert and do not say. Beside
-each file of records is a hidden one, `.NAME.json`, from which run.json gets the
-vocabulary of a pre-trained model.
+The records themselves have google-research/bert's format, which does not say.
+Beside each file of records is a hidden one, `.NAME.json`, from which run.json
+gets the vocabulary of a pre-trained model.
 """
 
 import os
@@ -15,7 +15,7 @@ from .. import checkpoints, files, json_files, model_inputs, tokenization
 
 
 def write(paths, vocab_file, tokenizer):
-  """Writes beside each file of records what they are made with.
+  """Writes, beside each file of records, what they are made with.
 
   Args:
     paths: list of str. The complete files of records.
@@ -50,9 +50,9 @@ def _path(record_file):
 
 
 def read(record_file):
-  """Returns what `write` wrote about a file, a dict; None if that is not known.
+  """Returns what `write` wrote about a file, a dict; None if that is unknown.
 
-  It is not known for a file that was replaced since, as its size shows.
+  It is unknown if the file was replaced since then, as its size shows.
   """
   origin = _read_beside(record_file)
   if origin and origin.pop("bytes") == tf.gfile.Stat(record_file).length:
@@ -61,7 +61,7 @@ def read(record_file):
 
 
 def _read_beside(record_file):
-  """Returns what the file beside one of records says; None if not `write`'s."""
+  """Returns the content of the file beside records; None if not `write`'s."""
   try:
     origin = json_files.read(_path(record_file))
     checkpoints.check_fields(dict(origin, task="pretraining"))
@@ -73,13 +73,13 @@ def _read_beside(record_file):
 
 
 def find_vocabulary(record_files, vocab_file, folders, vocab_size):
-  """Finds out which vocabulary records are made with.
+  """Finds the vocabulary that records are made with.
 
   Args:
     record_files: list of str.
     vocab_file: str. The one that the user gave, or None.
-    folders: list of str. Those of the trainings that this one resumes or starts
-      from, for when neither the user nor the records say.
+    folders: list of str. Folders of trainings that this one resumes or starts
+      from, in case neither the user nor the records say.
     vocab_size: int. The model's.
 
   Returns:

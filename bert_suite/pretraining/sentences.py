@@ -12,8 +12,8 @@ _ENDS = re.compile(
         _CLOSING))
 _OPENING = "\"'([{\u00ab\u2018\u201c"
 
-# What a full stop often follows without ending a sentence; a single letter
-# (an initial) and what has a full stop inside (e.g.) need no entry.
+# Words that a full stop often follows without ending a sentence; single letters
+# (initials) and words with a full stop inside (e.g.) need no entry.
 _ABBREVIATIONS = frozenset("mr mrs ms dr prof st ste sr jr messrs mme mlle rev "
                            "hon gen col capt cpt lt sgt maj cmdr adm sen rep "
                            "gov pres supt vs cf al ca approx mt ft ph".split())
@@ -25,9 +25,9 @@ _BEFORE_NUMBERS = frozenset("no nos nr fig figs vol vols pp art sec ch eq "
 def split_sentences(text):
   """Cuts a text where sentences end.
 
-  A full stop ends none behind an abbreviation or an initial ("Dr. J. Smith"),
-  inside a number ("3.14"), or where the text continues in lower case, unless
-  all of it is in lower case.
+  A full stop does not end one after an abbreviation or an initial ("Dr. J.
+  Smith"), inside a number ("3.14"), or if the text continues in lower case,
+  unless all of it is in lower case.
 
   Args:
     text: str.
@@ -70,7 +70,7 @@ def cut_tokens(tokens, longest, is_inner):
 
   Args:
     tokens: list.
-    longest: int. Tokens that a part may have.
+    longest: int. The most tokens that a part may have.
     is_inner: function of a token: does it belong to the word before it? Words
       that are longer than a part are cut too.
 

@@ -1,4 +1,4 @@
-"""Masked words: a model that is in memory, its guesses and scores."""
+"""Masked words: the guesses and scores of a model in memory."""
 
 import math
 
@@ -16,7 +16,7 @@ LOG_PROBS_SIGNATURE = "log_probs"
 
 
 def check_checkpoint(checkpoint, flag, advice):
-  """Raises ValueError if a checkpoint has no head that knows words.
+  """Raises ValueError if a checkpoint has no masked LM head.
 
   Args:
     checkpoint: str, its prefix.
@@ -51,7 +51,7 @@ def guess(model, inputs):
 
 
 def score(model, inputs):
-  """Guesses each word piece from all others.
+  """Predicts each word piece from all others.
 
   Args:
     model: predictor.Predictor.
@@ -90,7 +90,7 @@ def _find_masks(model_input):
 
 
 def _make_positions(batch):
-  """Returns where a batch of ModelInputs has [MASK], as the model reads it."""
+  """Returns the model's input for where a batch of ModelInputs has [MASK]."""
   positions = [_find_masks(one) for one in batch]
   most = max([1] + [len(found) for found in positions])
   padded = [model_inputs.pad_to_length(found, most) for found in positions]

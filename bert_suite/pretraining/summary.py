@@ -1,7 +1,7 @@
-"""What `create_pretraining_data.py` counts of a text and of its records.
+"""What `create_pretraining_data.py` counts in a text and in its records.
 
-The counts of shards are summed. They are logged, with a warning where the
-records teach less than the text could.
+The counts of shards are summed. They are logged, with a warning if the records
+teach less than the text could.
 """
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
@@ -16,7 +16,7 @@ _MANY_RANDOM = 0.8  # share of random next sentences; about 0.55 are usual
 
 
 class Counter:
-  """Counts a text and the records that are made of it.
+  """Counts a text and the records that are made from it.
 
   Attributes:
     coverage: instances.Coverage, which tokens the records have.

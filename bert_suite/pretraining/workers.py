@@ -1,7 +1,7 @@
-"""Runs tasks in processes of their own, and makes the shards of files so.
+"""Runs tasks in separate processes, and makes shards of files that way.
 
-`run` is for any tasks, `make_shards` for shards; when that is run again, it
-makes only those that are missing.
+`run` is for any tasks, `make_shards` for shards; called again, the latter makes
+only those that are missing.
 """
 
 import collections
@@ -21,11 +21,11 @@ from .. import cli, files, json_files
 
 
 class Died(str):
-  """How a worker died that could not report an error."""
+  """How a worker died without reporting an error."""
 
 
 class Outcome(collections.namedtuple("Outcome", ["index", "result", "error"])):
-  """What became of a task.
+  """The outcome of a task.
 
   Attributes:
     index: int. Of the task.
@@ -39,7 +39,7 @@ def start_method(paths):
   """Returns how to start processes that work on files.
 
   Forking saves each process the import of TensorFlow, but remote file systems
-  have threads in this process, which do not survive it.
+  have threads in this process, which do not survive a fork.
 
   Args:
     paths: iterable of str.
@@ -50,15 +50,15 @@ def start_method(paths):
 
 def run(function, tasks, num_processes, method,
         on_report=lambda index, value: None):
-  """Runs a function on tasks, each in a process of its own.
+  """Runs a function on tasks, each in its own process.
 
   This frees the memory of a task when it ends, and a process that is killed
   takes no other task with it.
 
   Args:
     function: function at module level, of `report` and the task's items.
-      `report(value)` has `on_report(index, value)` called here.
-    tasks: list of tuple. Picklable where the method is "spawn".
+      `report(value)` calls `on_report(index, value)` in this process.
+    tasks: list of tuple. Picklable if the method is "spawn".
     num_processes: int. How many may run at once.
     method: str. From `start_method`.
     on_report: function of a task's index and a value.
@@ -124,7 +124,7 @@ def _work(sender, parent, function, task):
     message = "result", function(report, *task)
   except (ValueError, OSError, cli.UserError) as error:
     message = "error", str(error)
-  except Exception:  # noqa: BLE001  # it goes to the parent
+  except Exception:  # noqa: BLE001  # sent to the parent
     message = "fault", traceback.format_exc()
   sender.send(message)
 
@@ -149,11 +149,11 @@ def shard_paths(name, count):
 def make_shards(name, function, tasks, settings, num_workers, method,
                 on_report=lambda index, value: None,
                 on_done=lambda index, result: None, run_tasks=run):
-  """Makes the files of `shard_paths`, each in a process of its own.
+  """Makes the files of `shard_paths`, each in its own process.
 
-  A file beside them says which are complete, the results, and what they were
-  made with; it is hidden, so that patterns of names do not find it. The others
-  are made even if one shard fails.
+  A file beside them records which are complete, the results, and what they were
+  made with; it is hidden, so that file patterns do not match it. If one shard
+  fails, the others are still made.
 
   Args:
     name: str.
@@ -164,11 +164,11 @@ def make_shards(name, function, tasks, settings, num_workers, method,
     method: str. From `start_method`.
     on_report: as for `run`.
     on_done: function of a shard's index and what `function` returned for it;
-      also called for the shards that were there already.
+      also called for shards that already exist.
     run_tasks: function like `run`, for tasks to run elsewhere.
 
   Raises:
-    ValueError: shards made with other settings are there, or some could not be
+    ValueError: shards made with other settings exist, or some could not be
       made.
   """
   paths = shard_paths(name, len(tasks))
@@ -220,7 +220,7 @@ def _read_state(path, settings, paths):
   """Returns the results of the shards that are complete, dict from index.
 
   Raises:
-    ValueError: they are made with other settings, or the file is damaged.
+    ValueError: they were made with other settings, or the file is damaged.
   """
   if not tf.gfile.Exists(path):
     return {}

@@ -1,7 +1,7 @@
 """Writes pre-training records: into files in turn, or into shards.
 
-A text becomes ids (`corpus`), ids become records (`instances`), and those wait
-in a file until their order is known (`example_writer.Spill`).
+A text becomes ids (`corpus`), ids become records (`instances`), which wait in a
+file until their order is known (`example_writer.Spill`).
 """
 
 import collections
@@ -54,7 +54,7 @@ def write_records(spans, output_files, tokenizer, settings, rng, num_workers=1,
     settings: instances.Settings.
     rng: random.Random.
     num_workers: int. Processes to tokenize with.
-    report: function of a Stage, units done, units in all, records made.
+    report: function of a Stage, units done, units in total, records made.
     num_logged: int. Records to show in the log.
     may_be_empty: bool. A text without documents is not a mistake.
 
@@ -126,7 +126,7 @@ def _describe_empty(name):
 
 
 class Bars(contextlib.AbstractContextManager):
-  """Shows how far the work is, one bar per stage; a `report` function."""
+  """Shows progress, one bar per stage; a `report` function."""
 
   def __init__(self):
     self._stage = self._bar = None
@@ -149,10 +149,10 @@ class Bars(contextlib.AbstractContextManager):
 
 
 class _ShardBar:
-  """Shows how far all shards together are."""
+  """Shows the progress of all shards together."""
 
   def __init__(self, bar, sizes, dupe_factor):
-    """Sets what there is to do.
+    """Sets the amount of work.
 
     Args:
       bar: Progress.
@@ -181,7 +181,7 @@ class _ShardBar:
 
 
 class _ShardReport:
-  """Sends how far a shard is, now and then; a `report` function."""
+  """Sends a shard's progress from time to time; a `report` function."""
 
   def __init__(self, send):
     self._send = send
@@ -197,10 +197,10 @@ class _ShardReport:
 
 def write_shards(parts, name, tokenizer, settings, random_seed, num_workers,
                  run_tasks=workers.run):
-  """Makes the records of each part of a text, into a file of its own.
+  """Writes the records of each part of a text to its own file.
 
-  Each shard has random numbers of its own and takes random next sentences from
-  its own documents: neither the order nor the number of workers matters.
+  Each shard has its own random numbers and takes random next sentences from its
+  own documents: neither the order nor the number of workers matters.
 
   Args:
     parts: list of list of corpus.Span.
@@ -212,7 +212,7 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers,
     run_tasks: function. See `workers.make_shards`.
 
   Returns:
-    As `write_records`, of all shards together.
+    As for `write_records`, for all shards together.
 
   Raises:
     UserError: some shards could not be made, or were made before with other
@@ -226,7 +226,7 @@ def write_shards(parts, name, tokenizer, settings, random_seed, num_workers,
                 do_lower_case=basic.do_lower_case, text=_hash_text(parts),
                 vocabulary=run_record.hash_vocab(tokenizer.vocab))
   if not settings.split_long_lines:
-    del shared["split_long_lines"]  # which older versions did not know
+    del shared["split_long_lines"]  # unknown to older versions
   if basic.strips_accents() != basic.do_lower_case:
     shared["strip_accents"] = basic.strips_accents()
   counts = collections.Counter()
@@ -266,13 +266,13 @@ def _make_shard(send, index, part, path, tokenizer, settings, random_seed):
 
 
 def shard_seed(random_seed, index):
-  """Returns the seed of a shard, an int of 64 bits."""
+  """Returns the seed of a shard, a 64-bit int."""
   text = "%d/%d" % (random_seed, index)
   return int(hashlib.sha256(text.encode("ascii")).hexdigest()[:16], 16)
 
 
 def _hash_text(parts):
-  """Returns a hash of which files there are and of how they are cut."""
+  """Returns a hash of the files, and of how they are cut."""
   times = [(path, tf.gfile.Stat(path).mtime_nsec)
            for path in _list_paths(parts)]
   cuts = [[tuple(span) for span in part] for part in parts]
@@ -280,7 +280,7 @@ def _hash_text(parts):
 
 
 def plan_output(output_file, shard_size, spans):
-  """Finds out which files to write.
+  """Decides which files to write.
 
   Args:
     output_file: str. The flag.

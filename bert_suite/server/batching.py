@@ -1,8 +1,8 @@
 """Requests that arrive together are computed together, by one thread.
 
-Each request has a thread of its own, which tokenizes its texts, hands what the
-model reads to the Batcher, and makes answers of the results. So a text that
-cannot be answered fails its own request alone, whatever the model's task is.
+Each request has its own thread, which tokenizes its texts, passes the model's
+inputs to the Batcher, and turns the results into answers. So a text that cannot
+be answered fails only its own request, whatever the model's task is.
 """
 
 import collections
@@ -22,7 +22,7 @@ class NotComputed(RuntimeError):
   """A request has no results; the text says why.
 
   Attributes:
-    status: int. Of HTTP.
+    status: int. HTTP status.
   """
 
   def __init__(self, status, text):
@@ -37,7 +37,7 @@ class Ticket:
     num_tokens: int. Word pieces to compute, [CLS] and [SEP] included.
     results: list of dict from output name to array, for each input.
     error: NotComputed, or None.
-    done: threading.Event. Results or error are there.
+    done: threading.Event. Set when there are results or an error.
   """
 
   def __init__(self):
@@ -46,7 +46,7 @@ class Ticket:
     self.num_missing = 0
 
   def fail(self, error):
-    """Ends it without results; the first error counts."""
+    """Ends the request without results; the first error counts."""
     self.error = self.error or error
     self.done.set()
 
@@ -65,7 +65,7 @@ class Batcher:
 
     Args:
       compute: function, `predictor.Predictor.compute`.
-      max_tokens: int. Word pieces of a batch; one input may have more.
+      max_tokens: int. Word pieces of a batch; a single input may have more.
       wait: float. Seconds that the first input of a batch waits for others.
       max_queued: int. Word pieces that may wait.
       observe: function of the word pieces of each batch.
@@ -85,7 +85,7 @@ class Batcher:
     return self._queued
 
   def sharing(self, model, ticket):
-    """Returns a Predictor like another that computes here, for a Ticket."""
+    """Returns a copy of a Predictor that computes here, for a Ticket."""
     shared = copy.copy(model)
     shared.compute = functools.partial(self.compute, ticket)
     return shared
@@ -97,7 +97,7 @@ class Batcher:
     Args:
       ticket: Ticket.
       inputs: list of ModelInput.
-      make_extra: see `predictor.Predictor.compute`, as for the next.
+      make_extra: see `predictor.Predictor.compute`, also for the next.
       signature: str.
 
     Returns:
@@ -138,11 +138,11 @@ class Batcher:
     return ticket.results
 
   def cancel(self, ticket, error):
-    """Ends a request: what still waits of it is not computed.
+    """Ends a request; its inputs that still wait are not computed.
 
     Args:
       ticket: Ticket.
-      error: NotComputed. What its thread gets.
+      error: NotComputed. Raised in its thread.
     """
     with self._changed:
       ticket.fail(error)
@@ -151,17 +151,17 @@ class Batcher:
             item for item in self._items if item.ticket is not ticket)
 
   def hurry(self):
-    """Computes what is there from now on, without waiting for others."""
+    """From now on computes inputs at once, without waiting for others."""
     with self._changed:
       self._wait = 0.0
       self._changed.notify()
 
   def close(self, error, seconds=5.0):
-    """Ends the thread after the batch it computes; what waits fails.
+    """Ends the thread after its current batch; inputs that wait fail.
 
     Args:
-      error: NotComputed. What the threads of requests get.
-      seconds: float. To wait for that batch at most.
+      error: NotComputed. Raised in the threads of requests.
+      seconds: float. How long to wait for that batch at most.
     """
     with self._changed:
       self._closed = error
@@ -184,7 +184,7 @@ class Batcher:
       inputs = [item.model_input for item in batch]
       try:
         results = self._compute(inputs, **batch[0].how)
-      except Exception as error:  # noqa: BLE001  # the next batch may do
+      except Exception as error:  # noqa: BLE001  # the next batch may work
         tf.get_logger().exception("A batch of %d texts failed", len(batch))
         failed = NotComputed(500, faults.one_line(
             "the model failed: %s" % (
@@ -208,14 +208,14 @@ class Batcher:
             return None
           self._changed.wait()
           continue
-        # Those that came while another batch was computed have waited enough.
+        # Inputs that came while another batch was computed have waited enough.
         left = self._items[0].arrival + self._wait - time.monotonic()
         if left <= 0 or self._queued >= self._max_tokens:
           return self._take()
         self._changed.wait(left)
 
   def _take(self):
-    """Returns the first items, those of a batch; the queue has some."""
+    """Takes the items of a batch from the queue, which is not empty."""
     batch, size = [], 0
     while self._items:
       item = self._items[0]

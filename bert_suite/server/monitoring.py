@@ -41,7 +41,7 @@ class Figures:
     prometheus.ProcessCollector(registry=self._registry)  # memory, CPU time
 
   def count_batch(self, num_tokens):
-    """Counts a batch of so many word pieces."""
+    """Counts a batch and its word pieces."""
     self._batches.inc()
     self._batch_tokens.inc(num_tokens)
 
@@ -49,7 +49,7 @@ class Figures:
     """Counts a request.
 
     Args:
-      path: str. Whose path it is; not what was sent, which may be anything.
+      path: str. The path of the route; what was sent may be anything.
       status: int.
       seconds: float. None for a request without texts.
     """

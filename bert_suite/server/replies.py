@@ -27,7 +27,7 @@ def read(body, path):
     dict, whose texts are a list with at least one.
 
   Raises:
-    ValueError: it is not what the path takes.
+    ValueError: it is not what the path accepts.
   """
   try:
     return _read(body, *FIELDS[path])
@@ -36,7 +36,7 @@ def read(body, path):
 
 
 def _read(body, name, others):
-  """Returns what `read` does, of the field of texts and those beside it."""
+  """Does the same as `read`, given the field with texts and the others."""
   try:
     found = json.loads(body.decode("utf-8"))
   except UnicodeDecodeError as error:
@@ -72,7 +72,7 @@ def _read(body, name, others):
 
 
 def _check_embedding_options(found):
-  """Raises ValueError for what a request for vectors may not ask."""
+  """Raises ValueError for invalid options of a request for embeddings."""
   if found.get("encoding_format", "float") not in ("float", "base64"):
     raise ValueError("encoding_format: expected float or base64, found %s" %
                      tokenization.describe(found["encoding_format"]))
@@ -83,7 +83,7 @@ def _check_embedding_options(found):
 
 
 def _check_characters(where, text):
-  """Raises ValueError for half a character, which JSON can write as \\ud800."""
+  """Raises ValueError for a lone surrogate, which JSON can write as \\ud800."""
   for part in text if isinstance(text, list) else [text]:
     try:
       if isinstance(part, str):
@@ -106,9 +106,9 @@ def refusal(status, text, path):
   """Returns the body of a response that says in one line what is wrong.
 
   Args:
-    status: int. Of HTTP.
+    status: int. HTTP status.
     text: str.
-    path: str. That of OpenAI has the error in OpenAI's form.
+    path: str. OpenAI's path gets the error in OpenAI's format.
   """
   error = faults.one_line(text)
   if path == "/v1/embeddings":
@@ -118,7 +118,7 @@ def refusal(status, text, path):
 
 
 def describe(model, answers):
-  """Makes of answers what JSON can hold.
+  """Turns answers into values that JSON can hold.
 
   Args:
     model: predictor.Predictor.
@@ -134,7 +134,7 @@ def describe(model, answers):
 
 
 def _describe_labels(row, settings):
-  """Returns what a classifier says of a text."""
+  """Returns a classifier's answer for a text."""
   kind = settings.get("problem_type", problem_types.SINGLE_LABEL)
   if kind == problem_types.REGRESSION:
     return {"score": row}
@@ -169,7 +169,7 @@ def _plain(value):
 
 
 def _short(number):
-  """Returns the float with the fewest digits of those that are one float32."""
+  """Returns the float with the fewest digits that is the same float32."""
   return float(str(np.float32(number)))
 
 

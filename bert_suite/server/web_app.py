@@ -1,4 +1,4 @@
-"""The server: paths, limits, refusals, and its end. Needs aiohttp."""
+"""The server: paths, limits, refusals, shutdown. Needs aiohttp."""
 
 import asyncio
 import concurrent.futures
@@ -17,8 +17,8 @@ import tensorflow.compat.v1 as tf
 from . import batching, monitoring, replies
 from .. import cli, faults
 
-# After these the connection is closed: the body has not come in whole, or the
-# server ends.
+# After these the connection is closed: the body has not arrived completely, or
+# the server is shutting down.
 _CLOSES = (408, 413, 503)
 
 
@@ -32,12 +32,12 @@ class Server:
   """
 
   def __init__(self, model, name, version, settings):
-    """Takes a model that is loaded.
+    """Takes a loaded model.
 
     Args:
       model: predictor.Predictor.
       name: str. The model's, in paths.
-      version: str. As TensorFlow Serving tells it.
+      version: str. As TensorFlow Serving reports it.
       settings: object with max_requests, max_request_bytes, max_queue_tokens,
         batch_tokens, batch_wait_ms, timeout_s and drain_s, see `serve`.
     """
@@ -50,14 +50,14 @@ class Server:
         lambda: self.batcher.num_queued, lambda: self._num_open)
     self._slots = threading.BoundedSemaphore(settings.max_requests)
     self._num_open = 0
-    # A request waits in its thread, so there are as many.
+    # Each request waits in a thread, so there are as many threads.
     self._threads = concurrent.futures.ThreadPoolExecutor(
         settings.max_requests, "request")
 
   def _count_batch(self, num_tokens):
     self.figures.count_batch(num_tokens)
 
-  # What is asked for.
+  # Handling requests.
 
   def make_app(self):
     """Returns the aiohttp Application."""
@@ -79,7 +79,7 @@ class Server:
       route = request.match_info.route.resource
       path = re.sub(r"/\{.*\}", "", route.canonical) if route else "other"
       request["path"] = path.replace(":predict", "")  # of replies.FIELDS
-      begin, status = time.monotonic(), 499  # if the client goes
+      begin, status = time.monotonic(), 499  # if the client disconnects
       self._num_open += 1
       try:
         response = await self._respond(request, handler)
@@ -107,7 +107,7 @@ class Server:
       status, text = error.status, str(error)
     except ValueError as error:
       status, text = 400, str(error)
-    except Exception as error:  # noqa: BLE001  # the server goes on
+    except Exception as error:  # noqa: BLE001  # the server keeps running
       tf.get_logger().exception("A request failed")
       status, text = 500, faults.message_of(error)
     if status == 429:
@@ -116,7 +116,7 @@ class Server:
                   status, headers)
 
   def _explain(self, error):
-    """Returns what to say of an HTTPException of aiohttp."""
+    """Returns the message for an HTTPException of aiohttp."""
     return {
         404: "no such path; there are POST /predict, /v1/models/%s:predict and "
         "/v1/embeddings, GET /health, /metrics and /v1/models/%s" % (
@@ -162,7 +162,7 @@ class Server:
       raise batching.NotComputed(
           408, "no answer within %g seconds (--timeout_s)" %
           self._settings.timeout_s) from None
-    finally:  # also where the client has gone
+    finally:  # also if the client has disconnected
       self.batcher.cancel(ticket, _ending())
 
   async def _run(self, request, ticket):
@@ -203,10 +203,10 @@ class Server:
         found.get("encoding_format") == "base64")
         if is_embedding else {"predictions": replies.describe(model, answers)})
 
-  # From its start to its end.
+  # Startup and shutdown.
 
   def run(self, listener):
-    """Serves until SIGTERM or SIGINT, then answers what has come.
+    """Serves until SIGTERM or SIGINT, then finishes the open requests.
 
     Args:
       listener: socket.socket, bound.
@@ -214,7 +214,7 @@ class Server:
     asyncio.run(self._serve(listener))
 
   async def _serve(self, listener):
-    # Of what is no HTTP, which gets status 400, it would show a stack trace.
+    # For anything but HTTP, which gets status 400, it would log a stack trace.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         self.make_app(), access_log=None, handler_cancellation=True,
@@ -231,7 +231,7 @@ class Server:
           "Serving %s (%s) on %s; Ctrl-C ends it", self._name,
           self._model.settings["task"], url_of(listener))
       await end.wait()
-      for one in signals:  # the second time it ends at once
+      for one in signals:  # a second signal ends it at once
         loop.remove_signal_handler(one)
       await self._drain(site)
     finally:
@@ -253,12 +253,12 @@ class Server:
 
 
 def _ending():
-  """Returns a new error: one that is raised twice keeps what both have seen."""
+  """Returns a new error: one that is raised twice would mix both tracebacks."""
   return batching.NotComputed(503, "the server is ending; ask another one")
 
 
 def url_of(listener):
-  """Returns the URL of a socket that is bound."""
+  """Returns the URL of a bound socket."""
   host, port = listener.getsockname()[:2]
   return "http://%s:%d" % ("[%s]" % host if ":" in host else host, port)
 

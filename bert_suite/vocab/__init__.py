@@ -1,1 +1,1 @@
-"""Vocabularies: words counted, pieces learnt, models given more words."""
+"""Vocabularies: counting words, learning pieces, adding words to models."""

@@ -1,4 +1,4 @@
-"""How often a text has each word, in bounded memory and several processes."""
+"""Counts the words of a text, in bounded memory and several processes."""
 
 import collections
 
@@ -9,12 +9,12 @@ import tensorflow.compat.v1 as tf
 from .. import tokenization
 from ..pretraining import corpus, workers
 
-PART_BYTES = 2 ** 23  # of text, that a process counts at once
-MAX_WORDS = 2 ** 21  # different ones in memory; about 400 MB
+PART_BYTES = 2 ** 23  # of text that a process counts at once
+MAX_WORDS = 2 ** 21  # distinct ones in memory; about 400 MB
 
 
 class WordCounts:
-  """Words and how often they occur; the rarest are dropped when too many.
+  """Words and how often they occur; the rarest are dropped if too many.
 
   Attributes:
     words: dict from word to int.
@@ -22,8 +22,8 @@ class WordCounts:
       beginning of a word, "##a" within one) to how often words that were
       dropped had it.
     num_dropped: int. Occurrences of words that were dropped.
-    num_too_long: int. Occurrences of words that WordpieceTokenizer takes for
-      [UNK] because of their length. They are in neither of the others.
+    num_too_long: int. Occurrences of words that WordpieceTokenizer turns into
+      [UNK] because of their length. They are not counted elsewhere.
   """
 
   def __init__(self, words=None):
@@ -44,7 +44,7 @@ class WordCounts:
       self._drop_rarest()
 
   def merge(self, other):
-    """Adds what another WordCounts has."""
+    """Adds the counts of another WordCounts."""
     for word, count in other.words.items():
       self.words[word] = self.words.get(word, 0) + count
     self.pieces.update(other.pieces)
@@ -57,7 +57,7 @@ class WordCounts:
     """Drops all words up to a count, so that at most half as many are left.
 
     Manku and Motwani, "Approximate frequency counts over data streams", 2002:
-    what is lost of a frequent word is little.
+    frequent words lose few of their occurrences.
     """
     left, least = len(self.words), 0
     for count, number in sorted(collections.Counter(
@@ -102,12 +102,12 @@ def count_words(paths, tokenizer, num_workers=1,
                 advance=lambda count: None):
   """Counts the words of text files.
 
-  Where the words of a text are too many, which of the rarest are dropped does
-  not depend on `num_workers`.
+  If a text has too many words, which of the rarest are dropped does not depend
+  on `num_workers`.
 
   Args:
-    paths: list of str. UTF-8 text, plain or gzip. A line has 1 MB at most.
-    tokenizer: BasicTokenizer. What it returns are words.
+    paths: list of str. UTF-8 text, plain or gzip, with lines of up to 1 MB.
+    tokenizer: BasicTokenizer. Words are what it returns.
     num_workers: int. Processes to use.
     advance: function of the number of bytes that were read.
 

@@ -1,7 +1,7 @@
-"""A model's vocabulary given more words, and its weights rows for them.
+"""Adds words to a model's vocabulary, and rows for them to its weights.
 
 A new word's rows are the means of the rows of the pieces that it was split into
-before, which is nearer to what it means than random values.
+before, which are closer to its meaning than random values.
 """
 
 import collections
@@ -30,18 +30,18 @@ class Entry(collections.namedtuple("Entry", ["id", "word", "piece_ids"])):
 
 
 def read_words(path, basic_tokenizer):
-  """Reads words to add, one a line; blank lines are skipped.
+  """Reads words to add, one per line; blank lines are skipped.
 
   Args:
     path: str.
-    basic_tokenizer: BasicTokenizer. A word is what it makes of the line.
+    basic_tokenizer: BasicTokenizer. A word is what it returns for a line.
 
   Returns:
     list of str, without repetitions.
 
   Raises:
-    ValueError: the file cannot be read, or a line is not one word to the
-      tokenizer, so that no text would ever match it.
+    ValueError: the file cannot be read, or the tokenizer splits a line into
+      several words, so that no text would ever match it.
   """
   words = []
   for number, line in enumerate(
@@ -60,7 +60,7 @@ def read_words(path, basic_tokenizer):
 
 
 def find_split(words, tokenizer):
-  """Returns those of words that a tokenizer splits, or takes for [UNK].
+  """Returns the words that a tokenizer splits, or turns into [UNK].
 
   Args:
     words: iterable of str, words as BasicTokenizer returns them.
@@ -73,20 +73,20 @@ def find_split(words, tokenizer):
 
 
 def place(words, tokenizer, tokens, into_unused):
-  """Decides which ids new words have.
+  """Decides which ids new words get.
 
   Args:
     words: list of str, none of them in the vocabulary.
     tokenizer: FullTokenizer of the vocabulary.
     tokens: list of str. The vocabulary, by id.
-    into_unused: bool. Take the place of entries [unusedN], the first ones
-      first; else they follow the last entry.
+    into_unused: bool. They replace entries [unusedN], from the first one on;
+      else they follow the last entry.
 
   Returns:
     list of str, the new vocabulary, and list of Entry.
 
   Raises:
-    ValueError: there are not so many entries [unusedN].
+    ValueError: there are too few entries [unusedN].
   """
   ids = range(len(tokens), len(tokens) + len(words))
   if into_unused:
@@ -110,13 +110,13 @@ def find_unused(tokens):
 
 
 def extend_weights(values, entries, size):
-  """Gives a model's weights rows for new entries.
+  """Adds rows for new entries to a model's weights.
 
   Args:
     values: dict from a variable's name to its array. Those that have a row, or
       a number, for each entry are replaced by larger copies.
     entries: list of Entry.
-    size: int. Rows to have in the end.
+    size: int. The final number of rows.
 
   Raises:
     ValueError: there is no table of words.

@@ -1,4 +1,4 @@
-"""Word pieces learnt from counts of words, with the library `tokenizers`."""
+"""Learns word pieces from counts of words, with the library `tokenizers`."""
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -32,8 +32,8 @@ def choose_characters(pieces, coverage):
   Args:
     pieces: dict from a piece of one character to its count, see
       `counts.count_characters`.
-    coverage: float. Share of all characters that those chosen make up, the most
-      frequent first; 1 for all.
+    coverage: float. Share of all characters that the chosen ones make up, the
+      most frequent first; 1 for all.
 
   Returns:
     list of str, pieces of one character: first those without "##".
@@ -55,19 +55,19 @@ def choose_characters(pieces, coverage):
 def learn(counts, size, min_frequency=2, coverage=1.0):
   """Learns a vocabulary.
 
-  Pieces are joined as in byte pair encoding, the most frequent pair first:
-  what the library's WordPieceTrainer does. All single characters come first, so
-  that no word of those chosen becomes [UNK].
+  Pieces are joined as in byte pair encoding, the most frequent pair first, as
+  the library's WordPieceTrainer does. All chosen characters come first, so that
+  no word made of them becomes [UNK].
 
   Args:
     counts: counts.WordCounts.
-    size: int. Entries of the vocabulary; fewer where the text has no more.
+    size: int. Entries of the vocabulary; fewer if the text has no more.
     min_frequency: int. How often a pair must occur.
     coverage: float. See `choose_characters`.
 
   Returns:
-    list of str: SPECIAL_TOKENS, characters, other pieces. It depends on nothing
-    but the arguments.
+    list of str: SPECIAL_TOKENS, characters, other pieces. It depends only on
+    the arguments.
 
   Raises:
     ValueError: there is no such library, or the characters alone are too many.
@@ -87,9 +87,9 @@ def learn(counts, size, min_frequency=2, coverage=1.0):
         " ".join(list(left_out)[:20]) + " ..." * (len(left_out) > 20))
   model = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
   model.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
-  # As special tokens, characters get the first ids in this order. Else those
-  # with "##" would get them in an order that changes from run to run, and of
-  # pairs that are equally frequent the ids decide.
+  # As special tokens, characters get the first ids in this order. Otherwise
+  # those with "##" would get them in an order that changes from run to run, and
+  # ids break ties between equally frequent pairs.
   trainer = library.trainers.WordPieceTrainer(
       vocab_size=size - len(SPECIAL_TOKENS), min_frequency=min_frequency,
       special_tokens=characters, continuing_subword_prefix="##",

@@ -11,8 +11,8 @@ class Fit(collections.namedtuple("Fit", ["num_words", "num_unknown",
 
   Attributes:
     num_words: int.
-    num_unknown: int. Those that become [UNK].
-    num_pieces: int. An [UNK] is one.
+    num_unknown: int. Words that become [UNK].
+    num_pieces: int. An [UNK] counts as one.
   """
 
   @property
