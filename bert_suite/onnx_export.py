@@ -28,7 +28,7 @@ _MOST_BYTES = 2 ** 31 - 1  # of an ONNX file
 
 
 def import_packages(needed=("onnx", "onnxruntime")):
-  """Imports packages; raises ValueError where they are missing.
+  """Imports packages; raises ValueError if one is missing.
 
   Args:
     needed: names of the packages.
@@ -155,7 +155,7 @@ def compare(expected, found):
 
 
 class Session:
-  """An ONNX Runtime session with the methods we use of TensorFlow's."""
+  """An ONNX Runtime session that stands in for one of TensorFlow."""
 
   def __init__(self, content):
     """Loads the content of a file, bytes."""

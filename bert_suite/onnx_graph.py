@@ -43,7 +43,7 @@ class Graph:
       op: str. Its operation.
       *inputs: names of Tensors, or arrays or numbers that become constants, or
         "" for those left out.
-      outputs: list of str. Names for its outputs; None for one, with any name.
+      outputs: list of str. Names for its outputs; None to name a single one.
       **attributes: of the operation.
 
     Returns:
@@ -252,7 +252,7 @@ class Encoder:
     return self._finish(scope + "output/", middle, hidden)
 
   def find_rows(self, positions=None):
-    """Returns [B, P], rows of tokens at int64 [B, P]; None: of first tokens."""
+    """Returns rows, [B, P], of positions, int64 [B, P]; None for the first."""
     if positions is None:
       return self.graph.add("Slice", self._rows, [0], [1], [1])  # [B, 1]
     return self.graph.add("GatherElements", self._rows, positions, axis=1)

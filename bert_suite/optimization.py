@@ -94,8 +94,8 @@ def make_train_op(loss, settings, parts=None):
   Args:
     loss: float32 scalar Tensor.
     settings: Settings.
-    parts: accumulation.Parts, whose loss and gradients take the place of those
-      of `loss`; None for the batch in one piece.
+    parts: accumulation.Parts, whose loss and gradients replace those of `loss`;
+      None for the batch in one piece.
 
   Returns:
     The training op. In the graph, "learning_rate:0" and "global_norm:0" are the

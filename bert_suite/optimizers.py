@@ -45,8 +45,8 @@ class DecayingOptimizer(tf.train.Optimizer):
       gradient_scale: float or float32 scalar Tensor. Factor of the gradients.
       rate_factors: dict from the name of a variable to a factor of its learning
         rate, float; 1 for those that are left out.
-      step: integer scalar Tensor. Number of the step, from 1 on; None where the
-        subclass needs none.
+      step: integer scalar Tensor. Number of the step, from 1 on; None if the
+        subclass does not need it.
     """
     super().__init__(False, name)
     self.learning_rate = learning_rate

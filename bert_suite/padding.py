@@ -30,7 +30,7 @@ def make_sizes(largest, multiple):
   """Returns the few sizes that sizes up to `largest` are rounded up to.
 
   Args:
-    largest: int, or int32 scalar Tensor where it is not known yet.
+    largest: int, or int32 scalar Tensor if it is not known yet.
     multiple: int. What all but the largest are multiples of.
 
   Returns:
@@ -169,8 +169,8 @@ class Packing:
     Args:
       input_mask: int [B, S]. 1 for real tokens, 0 for padding, which may be
         anywhere.
-      batch_size: int, or int32 scalar Tensor where it is not known yet. B.
-      seq_length: int, or int32 scalar Tensor where it is not known yet. S.
+      batch_size: int, or int32 scalar Tensor if it is not known yet. B.
+      seq_length: int, or int32 scalar Tensor if it is not known yet. S.
       few_shapes: bool. Rounds R and T up to few sizes.
       num_groups: int. Number of groups of similar length that the sequences
         are sorted into, so that not all attention is as long as the longest.
@@ -425,7 +425,7 @@ def _make_compiled_attention(packing, num_heads, dropout_prob, initializer):
 
 def _attention(hidden, positions, packing, num_heads, dropout_prob,
                initializer):
-  """`modeling.attention_layer` of packed tokens to those of their own sequence.
+  """`modeling.attention_layer` from packed tokens to those of their sequence.
 
   Args:
     hidden: float32 [R, W].

@@ -1,4 +1,4 @@
-"""On which devices a run computes: --num_gpus, and those of other processes."""
+"""Which devices a run computes on: --num_gpus, and those of other processes."""
 
 import dataclasses
 import re

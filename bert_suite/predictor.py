@@ -45,8 +45,8 @@ class Predictor:
   Attributes:
     settings: dict, the content of the model's model.json.
     labels: list of str, or None.
-    served: serving.Served. It and all that follows are for `tasks.Task.answer`,
-      as are the methods `make_inputs` and `compute`.
+    served: serving.Served. This and all below, like the methods `make_inputs`
+      and `compute`, are for `tasks.Task.answer`.
     tokenizer: FullTokenizer.
     tokenizer_lock: held while the tokenizer is used: its cache of words is not
       thread-safe.

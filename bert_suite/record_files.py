@@ -182,7 +182,7 @@ def _is_good(path, expected):
 
 
 def _examine(path, expected):
-  """Reads all records of a file, slowly where it is damaged.
+  """Reads all records of a file, slowly if it is damaged.
 
   Args:
     path: str.

@@ -124,7 +124,7 @@ class _Replica:
         return
       with accumulation.sharing(of_all):
         self.loss = build_part(features, None).loss
-      if not shares:  # a mean; each replica has as many examples
+      if not shares:  # a mean; all replicas have equally many examples
         self.loss /= placement.num_replicas
 
   @contextlib.contextmanager

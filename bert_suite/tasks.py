@@ -62,7 +62,7 @@ class Task:
     head_names: names of the variables of the head.
     training_flags: names of settings that a resumed run may change; run.json
       records them, and those that are fields of optimization.Settings.
-    shared_flags: those of them that predictions should share with the training.
+    shared_flags: training_flags that predictions should share with training.
     read_flags: names of settings that name files, which no result may replace.
     how_to_train_more: str. Advice if all steps are done.
     eval_every: int or Fraction. Training steps from one evaluation to the next;
@@ -402,7 +402,7 @@ class Task:
     if placement.find(self.settings) or self.config is None:
       return False
     options = run_settings.model_options(self.settings)
-    return options.remove_padding and not options.compiled  # once per shape
+    return options.remove_padding and not options.compiled  # for every shape
 
   def row(self, prediction):
     """Returns an example's row of `predictions_file`, without the line break.

@@ -63,7 +63,7 @@ def find(model_dir=None, task=None, init_checkpoint=None, bert_config_file=None,
     model_dir: str. A training output directory, or None.
     task: str. One of TASKS; None for the one that was trained.
     init_checkpoint: str. None for the latest of `model_dir`; without
-      `model_dir`, the run.json beside it counts.
+      `model_dir`, the run.json beside it is used.
     bert_config_file: str. None for what was used in training, also for the
       next three.
     vocab_file: str.

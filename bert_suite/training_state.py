@@ -37,7 +37,7 @@ class State(collections.namedtuple(
       TensorFlow's shuffle buffer, as in older versions.
     group_size: int. See `record_order.Order`.
     num_train_steps: int. Steps of the whole training.
-    last_batch_size: int. Examples of the last of those; 0 if as many as others.
+    last_batch_size: int. Examples of the last step; 0 if as many as others.
   """
 
   def at(self, step):

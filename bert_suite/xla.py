@@ -86,7 +86,7 @@ def _setting(name, value):
 def is_compiling():
   """Returns whether `call` compiles.
 
-  It does not in a loop of the graph itself, where programs have no gradients.
+  It does not in a loop within the graph, where programs have no gradients.
   """
   return (bool(getattr(_local, "compiling", False)) and
           not tf.get_default_graph()._get_control_flow_context())
@@ -109,8 +109,8 @@ def drawing_from(seed, step, part=None):
   Args:
     seed: int.
     step: integer scalar Tensor.
-    part: int32 scalar Tensor. Number of the part of the step's batch; the keys
-      of the first are those of None.
+    part: int32 scalar Tensor. Number of the part of the step's batch; the first
+      has the same keys as None.
   """
   step = tf.cast(step, tf.int32)
 

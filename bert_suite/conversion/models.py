@@ -95,7 +95,7 @@ def check_shapes(found, expected, source, names=None):
     found: dict from name to list of int.
     expected: dict from name to list of int.
     source: str. Where they are from.
-    names: dict from the names of both to those to show; None for the same.
+    names: dict from the names in both to those to show; None for the same.
   """
   names = names or {}
   problems = ["there is no %s" % names.get(name, name)
