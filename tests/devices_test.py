@@ -102,7 +102,7 @@ def test_old_versions_are_refused():
     ("bfloat16", (8, 0), None),
     ("bfloat16", (7, 5), "GPU:0 has compute capability 7.5"),
     ("float16", (7, 5), None),
-    ("float16", (6, 1), "takes 7.0"),
+    ("float16", (6, 1), "needs 7.0"),
     ("half", (8, 0), "expected float32, bfloat16, float16 or int8")])
 def test_data_types_that_a_gpu_computes_slowly_are_refused(
     monkeypatch, name, capability, message):
