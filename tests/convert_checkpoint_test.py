@@ -165,7 +165,8 @@ def test_labels_without_names_are_numbers(tmp_path):
     assert model.labels == ["0", "1", "2"]
   named = convert(folder, tmp_path / "named", labels="a,b,c")
   assert read_json(named, "config.json")["label2id"] == {"a": 0, "b": 1, "c": 2}
-  assert "expected 3 different labels" in find_mistake(folder, tmp_path, labels="a,b")
+  assert "expected 3 different labels" in find_mistake(
+      folder, tmp_path, labels="a,b")
   assert "trained with a,b,c" in find_mistake(named, tmp_path, labels="a,b,d")
 
 

@@ -298,7 +298,7 @@ def test_an_epoch_is_evaluated_at_the_step_that_ends_it(
 
 
 def test_the_best_of_a_training_needs_evaluations(tmp_path):
-  with pytest.raises(ValueError, match="^--use_best: which .*; also pass --ev"):
+  with pytest.raises(ValueError, match="^--use_best: finding .* pass --eval"):
     runner.read(make_task(tmp_path, do_train=True, use_best=True))
   assert not (tmp_path / "out").exists()
 
