@@ -129,9 +129,8 @@ def make_input_fn(input_files, name_to_features, is_training,
       `record_order`, in this process; see `can_be_ordered`. None for
       TensorFlow's shuffling.
     by_length: bool. Batches records of similar lengths, with about equal
-      numbers of tokens (see `model_inputs.most_tokens`), and adds each record's
-      place in the files, "place", int64 [B]. For models that skip padding, and
-      `in_order`.
+      numbers of tokens (see `model_inputs.most_tokens`), and adds the feature
+      PLACE, for `in_order`. For models that skip padding, in this process.
 
   Returns:
     A function of `params` that returns a `tf.data.Dataset` of the dicts of
@@ -168,6 +167,9 @@ def make_input_fn(input_files, name_to_features, is_training,
 # Full batches whose records are sorted together.
 _BATCHES_TO_SORT = 64
 
+# Feature with the place of each record in the files, int64 [B].
+PLACE = "_place_of_record"
+
 
 def _batches_by_length(dataset, batch_size, decode):
   """Returns a dataset of batches of records; see `make_input_fn`.
@@ -179,25 +181,26 @@ def _batches_by_length(dataset, batch_size, decode):
   """
   size = _BATCHES_TO_SORT * batch_size
 
+  def plan(mask):
+    """Returns the order of a window's records, and the batch of each."""
+    batches = model_inputs.batches_of_tokens(
+        mask.sum(axis=1), model_inputs.most_tokens(batch_size, mask.shape[1]))
+    return np.concatenate(batches).astype(np.int64), np.repeat(
+        np.arange(len(batches)), [len(batch) for batch in batches])
+
   def sort(index, records):
     window = decode(records)
-    lengths = tf.reduce_sum(window["input_mask"], axis=1)
-    order = tf.argsort(lengths, stable=True)
-    window["place"] = index * size + tf.range(
-        tf.size(lengths, out_type=tf.int64))
-    # The last record of a batch may go beyond this, by less than its length.
-    length = window["input_mask"].shape.as_list()[1]
-    most = max(model_inputs.most_tokens(batch_size, length) - length, 1)
-    ends = tf.cumsum(tf.gather(lengths, order))
-    return ({name: tf.gather(value, order) for name, value in window.items()},
-            tf.unique((ends - 1) // most)[1])
+    order, batches = tf.numpy_function(
+        plan, [window["input_mask"]], [tf.int64, tf.int64])
+    order.set_shape([None])
+    batches.set_shape([None])
+    window = {name: tf.gather(value, order) for name, value in window.items()}
+    return dict(window, **{PLACE: index * size + order}), batches
 
   def cut(window, batches):
-    return tf.data.Dataset.range(
-        tf.cast(batches[-1] + 1, tf.int64)).map(lambda index: {
-            name: tf.boolean_mask(
-                value, tf.equal(tf.cast(batches, tf.int64), index))
-            for name, value in window.items()})
+    return tf.data.Dataset.range(batches[-1] + 1).map(lambda index: {
+        name: tf.boolean_mask(value, tf.equal(batches, index))
+        for name, value in window.items()})
 
   return dataset.batch(size).apply(
       tf.data.experimental.enumerate_dataset()).map(sort).flat_map(cut)
@@ -207,14 +210,14 @@ def in_order(results):
   """Restores the order of results of `make_input_fn`'s batches by length.
 
   Args:
-    results: iterable of dict with "place", which is removed.
+    results: iterable of dict with PLACE, which is removed.
 
   Yields:
     The results, in the order of the files.
   """
   waiting, place = {}, 0  # at most one window waits
   for result in results:
-    waiting[int(result.pop("place"))] = result
+    waiting[int(result.pop(PLACE))] = result
     while place in waiting:
       yield waiting.pop(place)
       place += 1

@@ -250,21 +250,21 @@ def most_tokens(batch_size, seq_length):
 
 
 def batches_of_tokens(lengths, max_tokens):
-  """Groups sequences of similar lengths into batches of similar total size.
+  """Batches sequences of similar lengths, with about equal numbers of tokens.
 
   Args:
     lengths: list of int.
-    max_tokens: int. Limit of a batch; a single sequence may exceed it.
+    max_tokens: int. Most tokens in a batch, counting all of its sequences as
+      long as the longest, which bounds the memory of attention too. A single
+      sequence may have more.
 
   Returns:
     list of list of int: the sequences of each batch, by index.
   """
-  batches, size = [], max_tokens + 1
-  for index in np.argsort(lengths, kind="stable"):
-    size += lengths[index]
-    if size > max_tokens:
+  batches = []
+  for index in np.argsort(lengths, kind="stable"):  # each is the longest so far
+    if not batches or (len(batches[-1]) + 1) * lengths[index] > max_tokens:
       batches.append([])
-      size = lengths[index]
     batches[-1].append(index)
   return batches
 

@@ -379,7 +379,8 @@ class Task:
     tf.logging.info("***** Running prediction *****")
     by_length = self._can_sort()
     results = estimator.predict(
-        input_fn=self.input_fn("predict", data, by_length=by_length),
+        input_fn=self.input_fn(
+            "predict", data, **({"by_length": True} if by_length else {})),
         checkpoint_path=checkpoint and files.literal(checkpoint))
     results = self.answers(
         input_pipeline.in_order(results) if by_length else results)
@@ -398,8 +399,11 @@ class Task:
 
   def _can_sort(self):
     """Returns whether to predict records of similar lengths together."""
-    # Several devices divide each batch, and a Hub module computes padding.
-    if placement.find(self.settings) or self.config is None:
+    # Several devices divide each batch, another machine cannot call the reader
+    # of this process, and a Hub module computes padding.
+    if (placement.find(self.settings) or self.settings.master or
+        self.config is None or
+        "input_mask" not in self.feature_spec("predict")):
       return False
     options = run_settings.model_options(self.settings)
     return options.remove_padding and not options.compiled  # for every shape

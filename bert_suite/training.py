@@ -331,8 +331,9 @@ def make_model_fn(head_fn, init_checkpoint, settings, head_names=(),
     spec = dict(mode=mode, scaffold_fn=scaffold_fn)
     if mode == tf_estimator.ModeKeys.PREDICT:
       spec["predictions"] = head.predictions
-      if "place" in features:  # see `input_pipeline.make_input_fn`
-        spec["predictions"] = dict(head.predictions, place=features["place"])
+      if input_pipeline.PLACE in features:
+        spec["predictions"] = dict(head.predictions, **{
+            input_pipeline.PLACE: features[input_pipeline.PLACE]})
     elif mode == tf_estimator.ModeKeys.EVAL:
       in_graph = use_tpu or bool(config and config.master and not placed)
       spec.update(loss=head.loss, eval_metrics=eval_metrics(head, in_graph))
