@@ -26,6 +26,12 @@ import suite_scripts
 
 FLAGS = flags.FLAGS
 
+# Flags that a run in --output_dir depends on.
+SETTINGS = ("data_dir", "vocab_file", "teacher_config", "teacher_checkpoint",
+            "bert_config_file", "init_checkpoint", "augment", "temperature",
+            "label_share", "max_seq_length", "teacher_learning_rate",
+            "learning_rate", "teacher_epochs", "num_train_epochs")
+
 FIGURES = {"MRPC": ("eval_accuracy", "eval_f1")}  # of others the accuracy alone
 
 
@@ -128,6 +134,7 @@ def measure(task):
 
 def main(_):
   """Runs every task, then reports."""
+  mrpc_seeds.check_settings(SETTINGS)
   lines = []
   for task in FLAGS.tasks:
     lines += measure(task)

@@ -168,6 +168,11 @@ def write_reference(folder, model, labels=None):
   if labels:
     record["labels"] = labels
   limits = record.pop("thresholds", None)
+  if limits and len(limits) != len(record.get("labels") or ()):
+    tf.logging.warning(
+        "The thresholds in the model's config are left out: there are %d for "
+        "%d labels", len(limits), len(record.get("labels") or ()))
+    limits = None
   vocab = {token: index for index, token in enumerate(model.tokens)}
   record = run_record.make_record(
       record.pop("task", None), configs.BertConfig.from_dict(model.config),

@@ -182,6 +182,16 @@ def test_thresholds_of_labels_go_with_a_model(tmp_path):
   back = convert(convert(folder, tmp_path / "hf"), tmp_path / "back")
   assert thresholds.read([back], os.path.join(back, "bert_model.ckpt"),
                          record["labels"]).tolist() == [0.25, 0.5, 0.75]
+  # Others than those of the labels are left out, and labels may have no names.
+  there = str(tmp_path / "hf")
+  for name, change in (("fewer", {"bert_suite": dict(read_json(
+      there, "config.json")["bert_suite"], thresholds=[0.1, 0.2])}),
+                       ("unnamed", {"id2label": {
+                           str(i): "LABEL_%d" % i for i in range(3)}})):
+    change_json(os.path.join(there, "config.json"), **change)
+    back = convert(there, tmp_path / name)
+    assert "thresholds.json" not in os.listdir(back)
+    convert(back, tmp_path / (name + " again"))
 
 
 def test_old_names_buffers_and_the_tied_layer_are_known(tmp_path):
@@ -395,6 +405,17 @@ def test_a_vocabulary_may_be_in_tokenizer_json(tmp_path, encoder):
       ({"added_tokens": [1]}, "added_tokens: expected entries")):
     write(**changes)
     assert expected in find_mistake(encoder, tmp_path)
+
+
+@pytest.mark.parametrize("change", [
+    {"tokenizer_class": "BertJapaneseTokenizer"},
+    {"tokenizer_class": "BertTokenizer", "word_tokenizer_type": "mecab"},
+    {"subword_tokenizer_type": "character"}])
+def test_other_tokenizers_are_refused(tmp_path, encoder, change):
+  change_json(os.path.join(encoder, "tokenizer_config.json"), **change)
+  name, value = sorted(change.items())[-1]
+  assert "tokenizer_config.json: %s is %s, which splits text" % (
+      name, value) in find_mistake(encoder, tmp_path)
 
 
 def test_nothing_is_written_over_and_nothing_half_written(

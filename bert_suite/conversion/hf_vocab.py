@@ -10,6 +10,15 @@ from .. import files, json_files, model_files, vocab_files
 
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 _ADDED = "added_tokens.json"
+# What tokenizer_config.json has if text is split as BERT does. The last two
+# classes leave it to tokenizer.json.
+_AS_BERT = {
+    "tokenizer_class": tuple(
+        name + kind for name in ("BertTokenizer", "DistilBertTokenizer",
+                                 "ElectraTokenizer") for kind in ("", "Fast")
+    ) + ("PreTrainedTokenizerFast", "TokenizersBackend"),
+    "word_tokenizer_type": ("basic",),
+    "subword_tokenizer_type": ("wordpiece",)}
 
 
 def read_object(path):
@@ -43,6 +52,7 @@ def read_tokens(folder):
   Raises:
     ValueError: there is none, or it is not BERT's.
   """
+  _check_tokenizer(folder)
   path = os.path.join(folder, model_files.VOCAB)
   if tf.gfile.Exists(path):
     tokens = vocab_files.read_tokens(path)
@@ -63,6 +73,20 @@ def read_tokens(folder):
   known = set(tokens)
   added = {token: index for token, index in added.items() if token not in known}
   return tokens + _in_order(added, path, len(tokens))
+
+
+def _check_tokenizer(folder):
+  """Raises ValueError for a tokenizer that does not split text as BERT's."""
+  settings = read_optional(folder, SETTINGS)
+  for name, expected in _AS_BERT.items():
+    found = settings.get(name)
+    if found is not None and found not in expected:
+      raise ValueError("%s: %s is %.60s, which splits text in another way than "
+                       "BERT's; such a model cannot be used here" % (
+                           os.path.join(folder, SETTINGS), name, found))
+  path = os.path.join(folder, TOKENIZER)
+  if tf.gfile.Exists(path):
+    _read_word_pieces(path, read_object(path))
 
 
 def _read_word_pieces(path, content):

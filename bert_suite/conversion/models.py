@@ -196,7 +196,8 @@ def read_reference(checkpoint, bert_config_file=None, vocab_file=None,
   record["do_lower_case"] = tokenization.decide_casing(
       do_lower_case, vocab_file, checkpoint,
       record.get("do_lower_case", config.get("do_lower_case")))
-  if record.get("problem_type") == problem_types.MULTI_LABEL:
+  if record.get("problem_type") == problem_types.MULTI_LABEL and (
+      record.get("labels")):
     tuned = thresholds.read([folder], checkpoint, record["labels"])
     record["thresholds"] = None if tuned is None else tuned.tolist()
   return Model(
