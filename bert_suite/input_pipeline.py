@@ -210,14 +210,15 @@ def in_order(results):
   """Restores the order of results of `make_input_fn`'s batches by length.
 
   Args:
-    results: iterable of dict with PLACE, which is removed.
+    results: iterable of dict with PLACE, which is removed; without it they are
+      in order already.
 
   Yields:
     The results, in the order of the files.
   """
   waiting, place = {}, 0  # at most one window waits
   for result in results:
-    waiting[int(result.pop(PLACE))] = result
+    waiting[int(result.pop(PLACE, place))] = result
     while place in waiting:
       yield waiting.pop(place)
       place += 1

@@ -398,6 +398,9 @@ class QuestionAnsweringTask(tasks.Task):
     options = run_settings.model_options(self.settings)
     return make_head(self.config, options, features, is_training)
 
+  def can_sort(self):
+    return False  # most windows have full length, and `predict` takes batches
+
   def predict(self, estimator, data, checkpoint):
     if self._answered and self._answered == checkpoint:
       return  # the last evaluation did

@@ -219,15 +219,14 @@ class Task:
     count = input_pipeline.write_examples(path, self.features(split, examples))
     return Data(path, count, count)
 
-  def input_fn(self, split, data, num_skipped=0, order=None, by_length=False):
+  def input_fn(self, split, data, num_skipped=0, order=None):
     """Makes the `input_fn` of a split.
 
     Args:
       split: str.
       data: Data.
       num_skipped: int. Examples that training has already used.
-      order: State. See `input_pipeline.make_input_fn`, also for the next.
-      by_length: bool.
+      order: State. See `input_pipeline.make_input_fn`.
 
     Returns:
       A function of `params` that returns a `tf.data.Dataset` of batches.
@@ -239,7 +238,8 @@ class Task:
         drop_remainder=is_training or (
             self.settings.use_tpu and
             data.num_records % self.batch_size(split) == 0),
-        num_skipped=num_skipped, order=order, by_length=by_length)
+        num_skipped=num_skipped, order=order,
+        by_length=split == "predict" and self.can_sort())
 
   # How it is trained.
 
@@ -377,13 +377,9 @@ class Task:
       checkpoint: str. None for the latest.
     """
     tf.logging.info("***** Running prediction *****")
-    by_length = self._can_sort()
-    results = estimator.predict(
-        input_fn=self.input_fn(
-            "predict", data, **({"by_length": True} if by_length else {})),
-        checkpoint_path=checkpoint and files.literal(checkpoint))
-    results = self.answers(
-        input_pipeline.in_order(results) if by_length else results)
+    results = self.answers(input_pipeline.in_order(estimator.predict(
+        input_fn=self.input_fn("predict", data),
+        checkpoint_path=checkpoint and files.literal(checkpoint))))
     path, count = self.path(self.predictions_file), 0
     with files.atomic_path(path) as temporary:
       with tf.gfile.GFile(temporary, "w") as writer, progress.Progress(
@@ -397,7 +393,7 @@ class Task:
             data.files, count, data.num_examples))
     tf.logging.info("Wrote %d predictions to %s", count, path)
 
-  def _can_sort(self):
+  def can_sort(self):
     """Returns whether to predict records of similar lengths together."""
     # Several devices divide each batch, another machine cannot call the reader
     # of this process, and a Hub module computes padding.

@@ -353,3 +353,6 @@ def test_records_of_similar_lengths_come_together_and_go_in_order(
                                      batch[input_pipeline.PLACE])]
   assert list(input_pipeline.in_order(results)) == [
       {"label": label} for label in range(33)]
+  # Without places, they are in order already.
+  results = [{"label": 2}, {"label": 1}]
+  assert list(input_pipeline.in_order(map(dict, results))) == results

@@ -52,18 +52,19 @@ def read_tokens(folder):
   Raises:
     ValueError: there is none, or it is not BERT's.
   """
-  _check_tokenizer(folder)
-  path = os.path.join(folder, model_files.VOCAB)
-  if tf.gfile.Exists(path):
-    tokens = vocab_files.read_tokens(path)
+  _check_settings(folder)
+  path = os.path.join(folder, TOKENIZER)
+  content = read_object(path) if tf.gfile.Exists(path) else None
+  pieces = None if content is None else _read_word_pieces(path, content)
+  vocab_file = os.path.join(folder, model_files.VOCAB)
+  if tf.gfile.Exists(vocab_file):
+    path, tokens = vocab_file, vocab_files.read_tokens(vocab_file)
     added = read_optional(folder, _ADDED)
+  elif content is None:
+    raise ValueError("%s: found neither %s nor %s; pass --vocab_file" % (
+        folder, model_files.VOCAB, TOKENIZER))
   else:
-    path = os.path.join(folder, TOKENIZER)
-    if not tf.gfile.Exists(path):
-      raise ValueError("%s: found neither %s nor %s; pass --vocab_file" % (
-          folder, model_files.VOCAB, TOKENIZER))
-    content = read_object(path)
-    tokens = _in_order(_read_word_pieces(path, content), path)
+    tokens = _in_order(pieces, path)
     try:
       added = {entry["content"]: entry["id"]
                for entry in content.get("added_tokens") or ()}
@@ -75,7 +76,7 @@ def read_tokens(folder):
   return tokens + _in_order(added, path, len(tokens))
 
 
-def _check_tokenizer(folder):
+def _check_settings(folder):
   """Raises ValueError for a tokenizer that does not split text as BERT's."""
   settings = read_optional(folder, SETTINGS)
   for name, expected in _AS_BERT.items():
@@ -84,9 +85,6 @@ def _check_tokenizer(folder):
       raise ValueError("%s: %s is %.60s, which splits text in another way than "
                        "BERT's; such a model cannot be used here" % (
                            os.path.join(folder, SETTINGS), name, found))
-  path = os.path.join(folder, TOKENIZER)
-  if tf.gfile.Exists(path):
-    _read_word_pieces(path, read_object(path))
 
 
 def _read_word_pieces(path, content):
