@@ -210,9 +210,14 @@ def _find_slow_cpu(name):
   """Returns why a data type is slow on this CPU, or ""."""
   if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
     return "on a CPU it needs oneDNN; leave TF_ENABLE_ONEDNN_OPTS=0 out"
+  missing = describe_cpu_without(name)
+  return missing and "%s, so %s is slower than float32 on it" % (missing, name)
+
+
+def describe_cpu_without(name):
+  """Returns what an x86 CPU lacks for a data type, or ""."""
   with contextlib.suppress(OSError), open("/proc/cpuinfo") as reader:
     flags = reader.read().split()
     if "flags" in flags and not any(flag in flags for flag in _CPU_FLAGS[name]):
-      return "this CPU has none of %s, so %s is slower than float32 on it" % (
-          ", ".join(_CPU_FLAGS[name]), name)
+      return "this CPU has none of " + ", ".join(_CPU_FLAGS[name])
   return ""

@@ -27,8 +27,9 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 from absl import flags
 
 from . import (
-    cli, hub_modules, model_inputs, onnx_export, progress, run_settings,
-    script_options, serving, tokenization, trained_models, training)
+    calibration, cli, hub_modules, model_inputs, onnx_export, progress,
+    run_settings, script_options, serving, tokenization, trained_models,
+    training)
 from .script_options import option
 
 FLAGS = flags.FLAGS
@@ -67,6 +68,13 @@ class Settings(run_settings.ModelSettings, run_settings.EncoderSettings):
       "string", "saved_model", "What --export_dir gets: saved_model, of "
       "TensorFlow; onnx, for ONNX Runtime, needs `pip install \"onnx<1.19\" "
       "onnxruntime`.")
+  calibrate_on: str = option(
+      "string", None, "dev: answer the dev set of the training in float32 and "
+      "with the export, say what --compute_dtype changes, and write nothing "
+      "if it loses more than --allowed_loss. A folder, or for a table a file, "
+      "instead of the one that run.json names.")
+  allowed_loss: float = option(
+      "float", 0.4, run_settings.ALLOWED_LOSS, lower_bound=0.0)
   hub_dir: str = option(
       "path", None, "Folder for versions of a TF1 Hub module of the encoder.")
 
@@ -76,19 +84,53 @@ def define_flags():
   script_options.define_flags(Settings)
 
 
-def find_model(settings):
-  """Finds the model that the flags name; raises ValueError if there is none."""
+def describe_model(settings):
+  """Returns a dict of the arguments of `trained_models.find`.
+
+  Args:
+    settings: Settings.
+  """
   # With ONNX, only the exported file computes in another type.
   is_onnx = settings.format == "onnx"
-  return trained_models.find(
-      settings.model_dir, settings.task, settings.init_checkpoint,
-      settings.bert_config_file, settings.vocab_file, settings.do_lower_case,
-      settings.max_seq_length, settings.remove_padding or is_onnx,
-      tokenization.parse_strip_accents(settings.strip_accents),
-      "float32" if is_onnx else settings.compute_dtype,
-      **dict({name: getattr(settings, name, None)
-              for name in trained_models.tasks_of_options()},
-             labels=settings.labels or None))
+  return dict(
+      {name: getattr(settings, name, None)
+       for name in trained_models.tasks_of_options()},
+      labels=settings.labels or None,
+      strip_accents=tokenization.parse_strip_accents(settings.strip_accents),
+      remove_padding=settings.remove_padding or is_onnx,
+      compute_dtype="float32" if is_onnx else settings.compute_dtype,
+      **cli.values_of(settings, (
+          "model_dir", "task", "init_checkpoint", "bert_config_file",
+          "vocab_file", "do_lower_case", "max_seq_length")))
+
+
+def find_model(settings):
+  """Finds the model that the flags name; raises ValueError if there is none."""
+  return trained_models.find(**describe_model(settings))
+
+
+def check_calibration(settings):
+  """Raises ValueError if --calibrate_on has nothing to compare."""
+  if settings.calibrate_on and (
+      settings.compute_dtype == "float32" or not settings.export_dir):
+    raise ValueError(
+        "--calibrate_on=%s: compares an export with float32; also pass "
+        "--compute_dtype and --export_dir, or leave it out" %
+        settings.calibrate_on)
+
+
+def make_check(settings, model):
+  """Returns the function of --calibrate_on; None without it.
+
+  Args:
+    settings: Settings.
+    model: trained_models.TrainedModel.
+  """
+  if not settings.calibrate_on:
+    return None
+  return calibration.make_check(
+      model, describe_model(settings), settings.calibrate_on,
+      settings.allowed_loss, settings.compute_dtype)
 
 
 def check_folders(settings):
@@ -133,6 +175,7 @@ def run_with(settings):
       if settings.hub_dir or not settings.export_dir:
         raise ValueError("--format=onnx: give --export_dir, without --hub_dir")
       onnx_export.import_packages()
+    check_calibration(settings)
     if settings.hub_dir and settings.compute_dtype != "float32":
       raise ValueError("--compute_dtype: a Hub module computes in float32; "
                        "leave it out, or --hub_dir")
@@ -140,14 +183,16 @@ def run_with(settings):
       hub_modules.import_hub()
     model = find_model(settings)
     if settings.format == "onnx":
-      onnx_export.check(settings.compute_dtype, model.task.name)
+      onnx_export.check_supported(settings.compute_dtype, model.task.name)
     for name in folders:
       training.check_output_dir(getattr(settings, name), name)
+    check = make_check(settings, model)
     if settings.format == "onnx":
-      onnx_export.export(model, settings.compute_dtype, settings.export_dir)
+      onnx_export.export(
+          model, settings.compute_dtype, settings.export_dir, check)
     elif settings.export_dir:
       serving.export_saved_model(model.task, model.checkpoint, model.vocab_file,
-                                 model.settings, settings.export_dir)
+                                 model.settings, settings.export_dir, check)
     if settings.hub_dir:
       hub_modules.export_module(
           model.config, model.checkpoint, model.vocab_file,

@@ -16,7 +16,8 @@ from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from . import checkpoints, cli, files, onnx_graph, problem_types, serving
+from . import (
+    checkpoints, cli, devices, files, onnx_graph, problem_types, serving)
 from .squad import head as squad_head
 
 MODEL_FILE = "model.onnx"
@@ -45,7 +46,7 @@ def import_packages(needed=("onnx", "onnxruntime")):
             str(error).split("\n")[0], _CURE)) from None
 
 
-def check(compute_dtype, task):
+def check_supported(compute_dtype, task):
   """Raises ValueError for what cannot be exported.
 
   Args:
@@ -60,13 +61,14 @@ def check(compute_dtype, task):
                      "out" % (task, ", ".join(sorted(_HEADS))))
 
 
-def export(model, compute_dtype, export_dir):
+def export(model, compute_dtype, export_dir, check=None):
   """Writes a model as a version in a folder: model.onnx, vocab.txt, model.json.
 
   Args:
     model: trained_models.TrainedModel that computes in float32.
     compute_dtype: str. One of COMPUTE_DTYPES.
     export_dir: str.
+    check: see `serving.export_saved_model`.
 
   Returns:
     str. The folder of the model.
@@ -80,17 +82,18 @@ def export(model, compute_dtype, export_dir):
     inputs = make_sample(model)
     expected, seconds = _time(
         lambda: serving.run(served, serving.SIGNATURE, inputs))
+  differences = {}
   for dtype in dict.fromkeys(["float32", compute_dtype]):
     content = make_content(model, dtype, list(expected))
     session = Session(content)
     found, onnx_seconds = _time(
         lambda session=session: session.run(session.outputs, inputs))
-    difference, bound = compare(expected, found)
-    if dtype == "float32" and not difference <= bound:
+    differences[dtype], bound = compare(expected, found)
+    if dtype == "float32" and not differences[dtype] <= bound:
       raise ValueError(
           "--format=onnx: ONNX Runtime's outputs differ from TensorFlow's by "
           "%.2g, expected %.2g at most; nothing was written. Please report it, "
-          "with the versions of both" % (difference, bound))
+          "with the versions of both" % (differences[dtype], bound))
 
   def write(path):
     tf.gfile.MakeDirs(path)
@@ -101,15 +104,19 @@ def export(model, compute_dtype, export_dir):
     files.write_json(os.path.join(path, serving.SETTINGS_FILE), dict(
         model.settings, **{"compute_dtype": compute_dtype} if (
             compute_dtype != "float32") else {}))
+    if check:
+      check(path)
 
   path = files.write_version(cli.expand_home(export_dir), write, (
       MODEL_FILE, serving.VOCAB_FILE, serving.SETTINGS_FILE))
   tf.logging.info("Exported the %s model to %s", model.task.name, path)
   tf.logging.info(
-      "Outputs differ from TensorFlow's in float32 by %.2g at most; for %d "
-      "sequences TensorFlow took %.1f ms, ONNX Runtime in %s %.1f ms",
-      difference, len(inputs["input_ids"]), 1000 * seconds, compute_dtype,
-      1000 * onnx_seconds)
+      "Outputs differ from TensorFlow's by at most %s; for %d sequences "
+      "TensorFlow took %.1f ms in float32, ONNX Runtime %.1f ms in %s",
+      " and ".join("%.2g in %s" % (difference, dtype)
+                   for dtype, difference in differences.items()),
+      len(inputs["input_ids"]), 1000 * seconds, 1000 * onnx_seconds,
+      compute_dtype)
   return path
 
 
@@ -190,9 +197,27 @@ def load(path):
       session = Session(content)
     except Exception as error:  # noqa: BLE001  # they share no base class
       raise ValueError(str(error)) from None
+  if settings.get("compute_dtype") == "int8":
+    warn_of_cpu(path)
   return (serving.Served(session, session.inputs, {
       serving.SIGNATURE: session.outputs}), settings,
           os.path.join(path, serving.VOCAB_FILE))
+
+
+def warn_of_cpu(path):
+  """Warns of a CPU on which ONNX Runtime's 8-bit sums can overflow.
+
+  Its documentation of quantization says so of AVX2 and AVX-512 without VNNI.
+
+  Args:
+    path: str. The folder of the model.
+  """
+  missing = devices.describe_cpu_without("int8")
+  if missing:
+    tf.logging.warning(
+        "%s computes in int8, but %s: sums can overflow there, and answers be "
+        "wrong; export the model with --compute_dtype=float32 for this CPU",
+        path, missing)
 
 
 def _time(run):

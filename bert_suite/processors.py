@@ -273,7 +273,7 @@ def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
       cuts)
   label_id, shown_label = problem.encode(None, label_list), None
   if is_labelled:
-    label_id = _encode_label(example, label_list, problem)
+    label_id = encode_label(example, label_list, problem)
     shown_label = "%s (id = %s)" % (
         example.label, ", ".join("%g" % value for value in label_id))
     if problem.name == problem_types.REGRESSION:
@@ -285,7 +285,7 @@ def convert_example(ex_index, example, label_list, max_seq_length, tokenizer,
           for one in inputs]
 
 
-def _encode_label(example, label_list, problem):
+def encode_label(example, label_list, problem):
   """Returns the list of numbers that a record holds for an example's label."""
   where = "Example %s" % example.guid
   if example.label is None:

@@ -16,6 +16,8 @@ from .script_options import option
 
 # What `tokenization.decide_casing` does.
 CASING_DEFAULT = "found from the vocabulary"
+ALLOWED_LOSS = ("Points of the task's main metric, such as percent of "
+                "accuracy, that --compute_dtype may lose.")
 
 # Without gradients to keep, memory allows larger batches than in training, and
 # they compute faster.
@@ -161,8 +163,7 @@ class EvaluationSettings(script_options.Settings):
       "--compute_dtype changes, and stop before predictions and export if it "
       "loses more than --allowed_loss. Needs --do_eval.")
   allowed_loss: float = option(
-      "float", 0.4, "Points of the task's main metric, such as percent of "
-      "accuracy, that --compute_dtype may lose.", lower_bound=0.0)
+      "float", 0.4, ALLOWED_LOSS, lower_bound=0.0)
 
 
 @dataclasses.dataclass

@@ -98,7 +98,7 @@ def _run(task, examples, on_log, joined):
         current.train()
       checkpoint, results = current.evaluate_at_end()
       if getattr(task.settings, "calibrate_on", None):
-        _check_loss(task, current.data["eval"], checkpoint, results)
+        _check_evaluation(task, current.data["eval"], checkpoint, results)
       if "predict" in current.data:
         task.predict(current.estimator, current.data["predict"], checkpoint)
     results = task.finish() or results
@@ -352,8 +352,8 @@ class _Run:
     return checkpoint, results
 
 
-def _check_loss(task, data, checkpoint, results):
-  """Logs the effect of a data type; raises UserError if it loses too much.
+def _check_evaluation(task, data, checkpoint, results):
+  """Evaluates in float32 too, see `check_loss`.
 
   Args:
     task: tasks.Task.
@@ -370,22 +370,35 @@ def _check_loss(task, data, checkpoint, results):
         _make_estimator(
             plain, 0, training_state.State(0), None, checkpoint,
             placement.of_one_process(plain.settings)), data, checkpoint)
-  dtype, loss = task.settings.compute_dtype, 0.0
-  for name in sorted(set(results).intersection(exact) - {"global_step"}):
+  check_loss(results, exact, task.best_metric, task.settings.compute_dtype,
+             task.settings.allowed_loss)
+
+
+def check_loss(found, exact, best_metric, compute_dtype, allowed):
+  """Logs the effect of a data type; raises UserError if it loses too much.
+
+  Args:
+    found: dict from the name of a figure to its value, in that data type.
+    exact: the same in float32.
+    best_metric: str. The figure that must not lose.
+    compute_dtype: str.
+    allowed: float. Points that it may lose.
+  """
+  loss = 0.0
+  for name in sorted(set(found).intersection(exact) - {"global_step"}):
     # Fractions of 1, except for SQuAD's, which are in percent.
     points = (100 if name.startswith("eval_") else 1) * (
-        results[name] - exact[name])
+        found[name] - exact[name])
     if "loss" not in name:
       tf.logging.info("%s: %.4f in %s, %.4f in float32, %+.2f points", name,
-                      results[name], dtype, exact[name], points)
-    if name == task.best_metric:
+                      found[name], compute_dtype, exact[name], points)
+    if name == best_metric:
       loss = -points
-  allowed = task.settings.allowed_loss
   if loss > allowed:
     raise cli.UserError(
         "--compute_dtype=%s: loses %.2f points of %s on the dev set, more than "
         "--allowed_loss=%g; use float32 or bfloat16, or allow more" % (
-            dtype, loss, task.best_metric, allowed))
+            compute_dtype, loss, best_metric, allowed))
 
 
 def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,

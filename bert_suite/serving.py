@@ -201,7 +201,8 @@ def make_settings(task, max_seq_length, do_lower_case, strip_accents=None,
   return settings
 
 
-def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
+def export_saved_model(task, checkpoint, vocab_file, settings, export_dir,
+                       check=None):
   """Writes a SavedModel that TensorFlow Serving and TensorFlow 2 load.
 
   Its signatures take token ids, int32 [B, S] of any B and of any S that the
@@ -213,6 +214,8 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
     vocab_file: str.
     settings: dict, from `make_settings`.
     export_dir: str. The model becomes a version in it.
+    check: function of the model's folder, called before it becomes one; it
+      does not if that raises an error.
 
   Returns:
     str. The folder of the model.
@@ -246,6 +249,8 @@ def export_saved_model(task, checkpoint, vocab_file, settings, export_dir):
             saver=tf.train.Saver(int8.variables_to_save()),
             strip_default_attrs=True)
         builder.save()
+      if check:
+        check(path)
 
     path = files.write_version(export_dir, write)
   tf.logging.info("Exported the %s model to %s", task.name, path)

@@ -57,7 +57,8 @@ class TableProcessor(processors.DataProcessor):
     problem_type: str.
   """
 
-  setting_names = ("train_file", "text_a", "text_b", "label", "dev_share")
+  setting_names = ("train_file", "dev_file", "table_format", "text_a", "text_b",
+                   "label", "label_separator", "dev_share")
   read_flags = tuple(_FILES.values())
   labels_file = LABELS_FILE
   knows_test_labels = True  # until it has read the file

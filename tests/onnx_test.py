@@ -1,5 +1,6 @@
 """Tests of export_model --format=onnx."""
 
+import io
 import json
 import os
 import sys
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 
 from bert_suite import (
-    cli, onnx_export, onnx_graph, problem_types, serving, trained_models)
+    calibration, checkpoints, cli, devices, onnx_export, onnx_graph,
+    problem_types, serving, task_names, trained_models)
 from export_fixtures import LENGTH, MODELS, write_model
 import export_model
 import helpers
 import predictor
+import run_classifier
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -199,3 +202,107 @@ def test_a_damaged_file_is_a_line(tmp_path):
     writer.truncate(1000)
   with pytest.raises(cli.UserError, match=path + ": cannot be loaded .*; give"):
     predictor.Predictor(path)
+
+
+def test_a_cpu_whose_sums_overflow_is_warned_of(
+    tmp_path, monkeypatch):
+  model_dir = write_model(tmp_path, "classifier", **TASKS["classifier"])
+  paths = {dtype: export(model_dir, tmp_path / dtype, compute_dtype=dtype)
+           for dtype in ("float32", "int8")}
+  for flags, dtype, number in (("avx2", "int8", 1), ("avx2", "float32", 0),
+                               ("avx2 avx_vnni", "int8", 0)):
+    monkeypatch.setattr(devices, "open", lambda path, flags=flags: io.StringIO(
+        "flags : " + flags), raising=False)
+    with helpers.captured_log() as lines:
+      predictor.Predictor(paths[dtype]).close()
+    assert number == len([line for line in lines if line.startswith(
+        paths[dtype] + " computes in int8, but this CPU has none of avx512_vnni"
+    )])
+
+
+@pytest.fixture(scope="module")
+def mrpc(tmp_path_factory):
+  """Gives the output directory of a training on a small MRPC."""
+  folder = tmp_path_factory.mktemp("mrpc")
+  run_classifier.run_with(run_classifier.Settings(
+      task_name="MRPC", data_dir=helpers.write_mrpc(folder / "data"),
+      vocab_file=helpers.write_vocab(folder), max_seq_length=16,
+      bert_config_file=helpers.write_config(folder), train_batch_size=4,
+      num_train_epochs=1, output_dir=str(folder / "out"), do_train=True))
+  return str(folder / "out")
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "saved_model"])
+def test_an_export_says_what_its_data_type_changes(
+    tmp_path, mrpc, file_format):
+  with helpers.captured_log() as lines:
+    export_model.run_with(export_model.Settings(
+        model_dir=mrpc, export_dir=str(tmp_path), format=file_format,
+        compute_dtype="int8", calibrate_on="dev", allowed_loss=100.0))
+  data_dir = checkpoints.read_record(mrpc)["training"]["data_dir"]
+  examples = task_names.find_processor("mrpc").get_dev_examples(data_dir)
+  accuracies = []
+  for path in (helpers.newest_version(str(tmp_path)), mrpc):
+    with predictor.Predictor(path) as model:
+      answers = model.predict([(one.text_a, one.text_b) for one in examples])
+      accuracies.append(np.mean([
+          model.labels[answer.argmax()] == one.label
+          for answer, one in zip(answers, examples)]))
+  assert ["eval_accuracy: %.4f in int8, %.4f in float32, %+.2f points" % (
+      *accuracies, 100 * (accuracies[0] - accuracies[1]))] == [
+          line for line in lines if line.startswith("eval_accuracy")]
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "saved_model"])
+def test_an_export_that_loses_too_much_is_not_written(
+    tmp_path, mrpc, file_format, monkeypatch):
+  monkeypatch.setattr(
+      calibration.DevSet, "measure", lambda self, model, compute_dtype: {
+          "eval_accuracy": 0.9 if compute_dtype == "float32" else 0.89})
+  values = dict(model_dir=mrpc, export_dir=str(tmp_path), format=file_format,
+                compute_dtype="int8", calibrate_on="dev")
+  with pytest.raises(cli.UserError, match=(
+      "^--compute_dtype=int8: loses 1.00 points of eval_accuracy on the dev "
+      "set, more than --allowed_loss=0.4; ")):
+    export_model.run_with(export_model.Settings(**values))
+  assert not os.listdir(str(tmp_path))
+  export_model.run_with(export_model.Settings(allowed_loss=1.1, **values))
+  assert len(os.listdir(str(tmp_path))) == 1
+
+
+def test_a_table_and_its_columns_are_found_again(tmp_path):
+  rows = ["words,mood", "the cat,good", "a tea,bad", "it rains,good"]
+  for name in ("train.csv", "dev.csv"):
+    (tmp_path / name).write_text("\n".join(rows) + "\n")
+  run_classifier.run_with(run_classifier.Settings(
+      task_name="table", train_file=str(tmp_path / "train.csv"),
+      dev_file=str(tmp_path / "dev.csv"), text_a="words", label="mood",
+      vocab_file=helpers.write_vocab(tmp_path), max_seq_length=16,
+      bert_config_file=helpers.write_config(tmp_path), train_batch_size=2,
+      num_train_epochs=1, output_dir=str(tmp_path / "out"), do_train=True))
+  more = tmp_path / "more.csv"
+  more.write_text("\n".join(rows + rows[1:]) + "\n")
+  for asked, number in (("dev", 3), (str(more), 6)):
+    with helpers.captured_log() as lines:
+      export_model.run_with(export_model.Settings(
+          model_dir=str(tmp_path / "out"), export_dir=str(tmp_path / "new"),
+          format="onnx", compute_dtype="int8", calibrate_on=asked,
+          allowed_loss=100.0))
+    assert "Answering %d examples of the dev set in int8" % number in lines
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(compute_dtype="float32"),
+     "^--calibrate_on=dev: compares an export with float32; also pass"),
+    (dict(calibrate_on="nowhere"),
+     "^--calibrate_on=nowhere, with the settings in .*run.json: "
+     "--data_dir=nowhere: a file of the task is missing"),
+    (dict(task="features"),
+     "^--calibrate_on=dev: is for classifiers, found the task features; ")])
+def test_a_dev_set_that_cannot_be_read_is_one_line(
+    tmp_path, mrpc, changes, message):
+  with pytest.raises(cli.UserError, match=message):
+    export_model.run_with(export_model.Settings(**dict(dict(
+        model_dir=mrpc, export_dir=str(tmp_path), format="onnx",
+        compute_dtype="int8", calibrate_on="dev"), **changes)))
+  assert not os.listdir(str(tmp_path))
