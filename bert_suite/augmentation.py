@@ -32,53 +32,57 @@ class _Words(collections.namedtuple("_Words", "texts num_pieces can_change")):
   """
 
 
-def load_model(settings):
-  """Loads the masked LM that --augment uses.
+def find_model(settings):
+  """Finds the masked LM that --augment uses.
 
   Args:
-    settings: Settings of a script, with `masked_lm_dir`.
+    settings: DistillationSettings of a script.
 
   Returns:
-    predictor.Predictor of the task masked_lm.
-  """
-  from . import predictor  # here, since it imports the scripts
-
-  folder = settings.masked_lm_dir
-  if folder and not tf.gfile.Exists(os.path.join(folder, model_files.CONFIG)):
-    return predictor.Predictor(folder, task="masked_lm")
-  parts = dict(init_checkpoint=settings.init_checkpoint,
-               bert_config_file=settings.bert_config_file,
-               vocab_file=settings.vocab_file)
-  if folder:
-    parts = dict(init_checkpoint=checkpoints.find_prefix(folder),
-                 bert_config_file=os.path.join(folder, model_files.CONFIG),
-                 vocab_file=os.path.join(folder, model_files.VOCAB))
-  parts["do_lower_case"] = None if folder else settings.do_lower_case
-  return predictor.Predictor(
-      parts.pop("init_checkpoint"), task="masked_lm", **parts)
-
-
-def find_checkpoint(settings):
-  """Returns the prefix of the masked LM's checkpoint.
+    trained_models.TrainedModel of the task masked_lm.
 
   Raises:
-    ValueError: there is no checkpoint, or it has no masked LM.
+    ValueError: there is no model, or it has no masked LM.
   """
+  from . import trained_models  # here, since it imports the scripts
+
+  parts = _describe(settings)
+  served.check_checkpoint(
+      parts["init_checkpoint"], "--augment",
+      "pass --masked_lm_dir, the folder of a model that has")
+  return trained_models.find(**parts)
+
+
+def load_model(settings):
+  """Loads it; returns a predictor.Predictor."""
+  from . import predictor  # here, since it imports the scripts
+
+  parts = _describe(settings)
+  return predictor.Predictor(parts.pop("init_checkpoint"), **parts)
+
+
+def _describe(settings):
+  """Returns a dict of arguments of `trained_models.find`."""
   folder = settings.masked_lm_dir
   if folder:
     checkpoint = (checkpoints.find_checkpoint(folder) or
                   checkpoints.find_prefix(folder))
     if not checkpoint:
       raise ValueError("--masked_lm_dir=%s: holds no checkpoint" % folder)
+    parts = {}
+    if tf.gfile.Exists(os.path.join(folder, model_files.CONFIG)):
+      parts = dict(bert_config_file=os.path.join(folder, model_files.CONFIG),
+                   vocab_file=os.path.join(folder, model_files.VOCAB))
   else:
-    if not settings.init_checkpoint:
+    checkpoint = settings.init_checkpoint
+    if not checkpoint:
       raise ValueError("--augment: pass --masked_lm_dir, or a pre-trained "
                        "--init_checkpoint, whose masked LM replaces words")
-    checkpoint = settings.init_checkpoint
-  checkpoint = checkpoints.resolve(checkpoint)
-  served.check_checkpoint(checkpoint, "--augment", "pass --masked_lm_dir, the "
-                          "folder of a model that has")
-  return checkpoint
+    parts = dict(bert_config_file=settings.bert_config_file,
+                 vocab_file=settings.vocab_file,
+                 do_lower_case=settings.do_lower_case)
+  return dict(parts, task="masked_lm",
+              init_checkpoint=checkpoints.resolve(checkpoint))
 
 
 def augment(examples, model, copies):
@@ -129,7 +133,9 @@ def _split(example, model):
   """Returns the _Words of an example."""
   with model.tokenizer_lock:
     tokenizer = model.tokenizer
-    texts = [tokenizer.basic_tokenizer.tokenize(text)
+    # A classifier reads [MASK] as three words; it is not a gap to fill.
+    texts = [tokenizer.basic_tokenizer.tokenize(
+        text.replace(served.MASK, "[ MASK ]"))
              for text in (example.text_a, example.text_b) if text]
     pieces = [[tokenizer.wordpiece_tokenizer.tokenize(word) for word in text]
               for text in texts]

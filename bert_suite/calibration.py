@@ -54,8 +54,8 @@ class DevSet:
                        "flag out" % (flag, model.task.name))
     if name is None:
       raise ValueError(
-          "%s: %s has no run.json of one of the tasks %s, whose dev sets can be "
-          "read; leave the flag out" % (
+          "%s: %s has no run.json of one of the tasks %s, whose dev sets can "
+          "be read; leave the flag out" % (
               flag, folder, ", ".join(sorted(task_names.PROCESSORS))))
     if record.get("fold"):
       raise ValueError("%s: %s was trained with --k_folds and has no dev set; "
@@ -85,7 +85,8 @@ class DevSet:
     known = {field.name for field in dataclasses.fields(_DevSettings)}
     return _DevSettings(
         task_name=name, output_dir=os.path.dirname(model.checkpoint),
-        init_checkpoint=model.checkpoint, split_seed=record.get("split_seed", 0),
+        init_checkpoint=model.checkpoint,
+        split_seed=record.get("split_seed", 0),
         multi_label=name == "table" and kind == problem_types.MULTI_LABEL,
         regression=name == "table" and kind == problem_types.REGRESSION,
         **{key: value for key, value in training.items() if key in known})

@@ -8,6 +8,7 @@ al., arXiv 1908.08962 (a pre-trained student, unlabelled texts).
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -20,8 +21,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from . import (
-    augmentation, cli, files, problem_types, processors, progress,
-    script_options, text_lines, training_state)
+    augmentation, checkpoints, cli, files, problem_types, processors, progress,
+    run_record, script_options, text_lines, tokenization, training_state)
 from .script_options import option
 
 # Features of records: the teacher's answer, and 1 if there is a label too.
@@ -86,6 +87,10 @@ def find_teacher(settings, problem, labels):
   from . import trained_models  # here, since it imports the scripts
 
   folder = settings.teacher_dir
+  if tf.gfile.IsDirectory(folder) and not (
+      checkpoints.find_checkpoint(folder) or checkpoints.find_prefix(folder)):
+    raise ValueError("--teacher_dir=%s: holds no checkpoint; give the "
+                     "output_dir of a training" % folder)
   try:
     model = trained_models.find(folder)
   except ValueError as error:
@@ -113,8 +118,7 @@ class Distiller:
     """Takes the settings of a script, with those of DistillationSettings."""
     self._settings = settings
     self._folder = settings.cache_dir or settings.output_dir
-    self._teacher = self._problem = self._masked_lm = None
-    self._augmented = self._outputs = None
+    self._teacher = self._problem = self._augmented = self._outputs = None
 
   def check(self, problem, labels):
     """Checks settings, and finds the teacher.
@@ -136,7 +140,7 @@ class Distiller:
                        "texts to make from each")
     self._teacher = find_teacher(settings, problem, labels)
     if settings.augment:
-      self._masked_lm = augmentation.find_checkpoint(settings)
+      augmentation.find_model(settings)
 
   def extend(self, examples, type_vocab_size=None):
     """Returns training examples, followed by further ones without labels.
@@ -151,44 +155,57 @@ class Distiller:
     Raises:
       ValueError: a file of texts cannot be read.
     """
-    copies, transfer = self._settings.augment, []
+    copies, paths = self._settings.augment, []
     if self._settings.transfer_file:
-      for path in files.find_files(
-          self._settings.transfer_file, "--transfer_file"):
-        transfer += [
-            (one.text_a, one.text_b) for one in text_lines.check_pairs(
-                text_lines.stream_examples(path), type_vocab_size)
-            if one.text_a]
+      paths = files.find_files(self._settings.transfer_file, "--transfer_file")
+
+    def transfer():
+      for path in paths:
+        for one in text_lines.check_pairs(
+            text_lines.stream_examples(path), type_vocab_size):
+          if one.text_a:
+            yield one.text_a, one.text_b
+
+    num_transferred = sum(1 for _ in transfer())
+    if paths:
       tf.logging.info("%d texts of --transfer_file are without labels",
-                      len(transfer))
+                      num_transferred)
 
     def iterate():
       yield from examples
-      made = self._augment(examples) if copies else ()
-      for index, texts in enumerate(itertools.chain(made, transfer)):
+      made = _read_texts(self._augment(examples)) if copies else ()
+      count = 0
+      for index, texts in enumerate(itertools.chain(made, transfer())):
         yield processors.InputExample("unlabelled-%d" % index, *texts)
+        count += 1
+      if count != len(examples) * copies + num_transferred:
+        raise ValueError("--transfer_file: has changed since the run began; "
+                         "start it again")
 
     return processors.Stream(
-        iterate, len(examples) * (1 + copies) + len(transfer))
+        iterate, len(examples) * (1 + copies) + num_transferred)
 
   def _augment(self, examples):
-    """Returns the texts of --augment, a list of pairs; computes them once."""
+    """Returns the path of the texts of --augment, which it writes once."""
     if self._augmented is None:
+      model = augmentation.find_model(self._settings)
       path = os.path.join(self._folder, "augmented-%s.jsonl" % _hash(
-          [self._settings.augment, training_state.checksum_of_weights(
-              self._masked_lm)], examples))
+          [self._settings.augment] + _describe(model), examples))
       total = len(examples) * self._settings.augment
-      self._augmented = _read_texts(path, total)
-      if self._augmented is None:
-        with augmentation.load_model(self._settings) as model:
-          self._augmented = list(augmentation.count_progress(
-              augmentation.augment(examples, model, self._settings.augment),
-              total))
-        tf.gfile.MakeDirs(self._folder)
-        files.write_text(path, "".join(
-            json.dumps(texts) + "\n" for texts in self._augmented))
-        tf.logging.info("Wrote %d texts with other words to %s", total, path)
+      if not _has_texts(path, total):
+        self._write_augmented(path, examples, total)
+      self._augmented = path
     return self._augmented
+
+  def _write_augmented(self, path, examples, total):
+    """Writes the texts of --augment."""
+    tf.gfile.MakeDirs(self._folder)
+    with files.atomic_path(path) as temporary, augmentation.load_model(
+        self._settings) as model, tf.gfile.GFile(temporary, "w") as writer:
+      for texts in augmentation.count_progress(augmentation.augment(
+          examples, model, self._settings.augment), total):
+        writer.write(json.dumps(texts) + "\n")
+    tf.logging.info("Wrote %d texts with other words to %s", total, path)
 
   def ask(self, examples):
     """Computes the teacher's answers to examples, or reads them.
@@ -198,8 +215,7 @@ class Distiller:
     """
     model = self._teacher.model
     path = os.path.join(self._folder, "teacher-%s.npy" % _hash(
-        [training_state.checksum_of_weights(model.checkpoint), model.settings,
-         self._teacher.order], examples))
+        [self._teacher.order] + _describe(model), examples))
     shape = (len(examples), self._problem.num_outputs)
     self._outputs = _read_outputs(path, shape)
     if self._outputs is not None:
@@ -302,19 +318,29 @@ def _hash(values, examples):
   return found.hexdigest()[:16]
 
 
-def _read_texts(path, total):
-  """Returns the texts of a file that `Distiller` wrote, None if unusable."""
+def _describe(model):
+  """Returns a list of all that the answers of a TrainedModel depend on."""
+  return [training_state.checksum_of_weights(model.checkpoint), model.settings,
+          run_record.hash_vocab(tokenization.load_vocab(model.vocab_file))]
+
+
+def _read_texts(path):
+  """Yields the texts of a file that `Distiller` wrote, pairs."""
+  with tf.gfile.GFile(path) as reader:
+    for line in reader:
+      text_a, text_b = json.loads(line)
+      yield text_a, text_b
+
+
+def _has_texts(path, total):
+  """Returns whether a file that `Distiller` wrote is whole."""
   if not tf.gfile.Exists(path):
-    return None
-  try:
-    with tf.gfile.GFile(path) as reader:
-      texts = [tuple(json.loads(line)) for line in reader]
-    if len(texts) == total:
-      return texts
-  except (ValueError, TypeError):
-    pass
+    return False
+  with contextlib.suppress(ValueError, TypeError):
+    if sum(1 for _ in _read_texts(path)) == total:
+      return True
   tf.logging.warning("%s is damaged; making it again", path)
-  return None
+  return False
 
 
 def _read_outputs(path, shape):

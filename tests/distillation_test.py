@@ -236,6 +236,7 @@ def test_labels_of_the_teacher_may_be_in_another_order(folder, monkeypatch):
      "--temperature: also pass --teacher_dir"),
     ({"teacher_dir": None, "augment": 1}, "--augment: also pass --teacher_dir"),
     ({"teacher_dir": "/no/such"}, "--teacher_dir: /no/such: there is no such"),
+    ({"teacher_dir": "."}, "--teacher_dir=.: holds no checkpoint; give the ou"),
     ({"class_weights": "balanced"}, "--class_weights: changes how labels are"),
     ({"masked_lm_dir": "/tmp"}, "--masked_lm_dir: also pass --augment"),
     ({"augment": 1}, "--augment: pass --masked_lm_dir, or a pre-trained"),
@@ -289,6 +290,15 @@ def test_words_of_one_piece_are_replaced_by_other_words(folder):
   assert 0.2 < changed < 0.6
 
 
+def test_a_mask_in_a_text_is_no_gap_to_fill(folder):
+  model = FakeMaskedLM(folder, 20)
+  made = list(augmentation.augment(
+      [InputExample("0", "[MASK] the cat", "tea")], model, 20))
+  assert all(text.startswith("[ mask ] ") for text, _ in made)
+  assert {text.count("[MASK]") for pair in model.asked for text in pair} == {
+      0, 1}
+
+
 def test_of_long_texts_the_masked_lm_reads_what_is_around_a_word(folder):
   model = FakeMaskedLM(folder, 9)
   text = "the kettle sings near it . the cat sleeps far , far"
@@ -306,7 +316,7 @@ def test_a_masked_lm_may_be_that_of_the_student(folder):
       masked_lm_dir=None, init_checkpoint=path, do_lower_case=None,
       bert_config_file=os.path.join(folder, "masked_lm", "bert_config.json"),
       vocab_file=os.path.join(folder, "vocab.txt"))
-  assert augmentation.find_checkpoint(settings) == path
+  assert augmentation.find_model(settings).checkpoint == path
   with augmentation.load_model(settings) as model:
     assert len(model.predict(["the [MASK] sings"])[0]) == 1
 
