@@ -18,8 +18,8 @@ from conversion_fixtures import (
     write_reference)
 import convert_checkpoint
 from helpers import (
-    WORDS, read_probabilities, read_weights, run_command, write_config,
-    write_lines, write_vocab)
+    WORDS, captured_log, read_probabilities, read_weights, run_command,
+    write_config, write_lines, write_vocab)
 import modeling
 import predictor
 import run_classifier
@@ -182,8 +182,17 @@ def test_thresholds_of_labels_go_with_a_model(tmp_path):
   back = convert(convert(folder, tmp_path / "hf"), tmp_path / "back")
   assert thresholds.read([back], os.path.join(back, "bert_model.ckpt"),
                          record["labels"]).tolist() == [0.25, 0.5, 0.75]
-  # Others than those of the labels are left out, and labels may have no names.
   there = str(tmp_path / "hf")
+  # Trained further.
+  shutil.copytree(there, str(tmp_path / "further"))
+  rewrite(str(tmp_path / "further"), lambda arrays: arrays.update(
+      {"classifier.bias": arrays["classifier.bias"] + 0.1}))
+  with captured_log() as lines:
+    further = convert(tmp_path / "further", tmp_path / "further back")
+  assert "thresholds.json" not in os.listdir(further)
+  assert any("thresholds of labels were tuned for the model before" in line
+             for line in lines)
+  # Others than those of the labels are left out, and labels may have no names.
   for name, change in (("fewer", {"bert_suite": dict(read_json(
       there, "config.json")["bert_suite"], thresholds=[0.1, 0.2])}),
                        ("unnamed", {"id2label": {
@@ -272,7 +281,8 @@ def test_half_precision_becomes_float32(tmp_path, encoder, dtype):
     ({"embedding_size": 8}, "its embeddings have a size of their own"),
     ({"is_decoder": True}, "it is a decoder"),
     ({"add_cross_attention": True}, "it has cross-attention"),
-    ({"tie_word_embeddings": False}, "its output layer has a table"),
+    ({"tie_word_embeddings": False, "architectures": ["BertForMaskedLM"]},
+     "its output layer has a table"),
     ({"pruned_heads": {"0": [1]}}, "pruned_heads is not empty"),
     ({"hidden_act": "silu"}, "hidden_act is 'silu', expected one of gelu"),
     ({"architectures": ["BertForMultipleChoice"]}, "architectures is BertFor"),
@@ -398,6 +408,12 @@ def test_a_vocabulary_may_be_in_tokenizer_json(tmp_path, encoder):
   with open(os.path.join(back, "vocab.txt")) as reader:
     assert reader.read().split("\n") == WORDS + [""]
   assert read_json(back, "bert_config.json")["do_lower_case"] is False
+  # One that BERT's tokenizer takes apart.
+  write(added_tokens=tokenizer["added_tokens"][:1] + [
+      {"id": len(ids), "content": "[E1]"}])
+  with captured_log() as lines:
+    convert(encoder, tmp_path / "parted")
+  assert any("the added words [E1] are one piece to" in line for line in lines)
   for changes, expected in (
       ({"model": {"type": "BPE"}}, "type is 'BPE', not BERT's WordPiece"),
       ({"model": dict(tokenizer["model"], vocab=dict(ids, more=99))},
@@ -405,6 +421,11 @@ def test_a_vocabulary_may_be_in_tokenizer_json(tmp_path, encoder):
       ({"added_tokens": [1]}, "added_tokens: expected entries")):
     write(**changes)
     assert expected in find_mistake(encoder, tmp_path)
+
+
+def test_without_a_masked_lm_no_table_has_to_be_tied(tmp_path, encoder):
+  change_json(os.path.join(encoder, "config.json"), tie_word_embeddings=False)
+  assert "bert_config.json" in os.listdir(convert(encoder, tmp_path / "back"))
 
 
 @pytest.mark.parametrize("change", [

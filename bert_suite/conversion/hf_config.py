@@ -2,11 +2,14 @@
 
 import math
 import re
+import zlib
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
+import numpy as np
+
 from . import models
-from .. import config as configs, problem_types
+from .. import checkpoint_fit, config as configs, problem_types
 
 FILE_NAME = "config.json"
 
@@ -49,14 +52,14 @@ _REASONS = {
 _AS_BERT = {
     "position_embedding_type": ("absolute", "its positions are not absolute"),
     "is_decoder": (False, "it is a decoder"),
-    "add_cross_attention": (False, "it has cross-attention"),
-    "tie_word_embeddings": (True, "its output layer has a table of its own")}
+    "add_cross_attention": (False, "it has cross-attention")}
 
 # Settings of a training that also apply when the model is used.
 _USED = ("max_seq_length", "doc_stride", "max_query_length",
          "version_2_with_negative", "valid_tags_only", "long_text",
          "window_stride", "window_pooling")
 _RECORDED = "bert_suite"  # the key for what Hugging Face has no key for
+_TUNED_FOR = "thresholds_for"  # of the key: the head that they were tuned for
 
 
 def check_is_bert(values):
@@ -75,6 +78,10 @@ def check_is_bert(values):
         "embedding_size is %.40s and hidden_size %.40s, so the model is not "
         "BERT: its embeddings have a size of their own" % (
             values["embedding_size"], width))
+  if values.get("tie_word_embeddings") is False and (
+      models.MASKED_LM in ARCHITECTURES.get(find_architecture(values), ())):
+    raise ValueError("tie_word_embeddings is False, so the model is not BERT: "
+                     "its output layer has a table of its own")
   if values.get("pruned_heads"):
     raise ValueError("pruned_heads is not empty: BERT's layers have all heads")
   if values.get("quantization_config"):
@@ -141,6 +148,25 @@ def read_labels(values):
     raise ValueError("id2label: found %.80s, expected texts that differ" %
                      labels)
   return labels, len(labels)
+
+
+def fits_thresholds(values, weights):
+  """Returns whether a classifier is still the one whose thresholds are there.
+
+  Args:
+    values: dict, the content of config.json.
+    weights: dict from the name of a variable to its array.
+  """
+  kept = values.get(_RECORDED)
+  there = kept.get(_TUNED_FOR) if isinstance(kept, dict) else None
+  return there is None or there == _checksum_of_head(weights)
+
+
+def _checksum_of_head(weights):
+  checksum = 0
+  for name in checkpoint_fit.CLASSIFIER_HEAD:
+    checksum = zlib.crc32(np.float32(weights[name]).tobytes(), checksum)
+  return checksum
 
 
 def read_record(values, head):
@@ -210,6 +236,8 @@ def from_reference(model, labels=None):
   head, record = model.heads[0], model.record
   kept = {name: record[name] for name in ("tag_scheme", "thresholds")
           if record.get(name) is not None}
+  if "thresholds" in kept:
+    kept[_TUNED_FOR] = _checksum_of_head(model.weights)
   training = {name: record.get("training", {})[name] for name in _USED
               if record.get("training", {}).get(name) is not None}
   values[_RECORDED] = dict(kept, training=training)

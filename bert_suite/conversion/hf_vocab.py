@@ -6,7 +6,7 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import tensorflow.compat.v1 as tf
 
-from .. import files, json_files, model_files, vocab_files
+from .. import files, json_files, model_files, tokenization, vocab_files
 
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 _ADDED = "added_tokens.json"
@@ -73,6 +73,13 @@ def read_tokens(folder):
                        % path) from None
   known = set(tokens)
   added = {token: index for token, index in added.items() if token not in known}
+  split = tokenization.BasicTokenizer(do_lower_case=False).tokenize
+  parted = [token for token in added if split(token) != [token]]
+  if parted:
+    tf.logging.warning(
+        "%s: the added words %s are one piece to Hugging Face's tokenizer, but "
+        "BERT's, here, takes them apart: texts with them get other answers",
+        path, ", ".join(parted[:5]) + ", ..." * (len(parted) > 5))
   return tokens + _in_order(added, path, len(tokens))
 
 

@@ -90,6 +90,13 @@ def read(folder, vocab_file=None, do_lower_case=None):
       record = hf_config.read_record(values, heads[0])
     except ValueError as error:
       raise ValueError("%s: %s" % (path, error)) from None
+    if "thresholds" in record and not hf_config.fits_thresholds(
+        values, weights):
+      del record["thresholds"]
+      tf.logging.warning(
+          "%s: the thresholds of labels were tuned for the model before it was "
+          "trained further, and are left out; tune them again with "
+          "--tune_thresholds", path)
   _set_casing(folder, config, record, do_lower_case)
   return models.Model(config, weights, tokens, record, heads), ", ".join(
       sorted({tensor.dtype for tensor in tensors.values()}))
