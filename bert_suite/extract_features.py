@@ -44,10 +44,6 @@ _truncate_seq_pair = model_inputs.truncate_pair
 # Batches that are read before they are sorted by length. More of them mean less
 # padding, and more results that wait for their turn to be written.
 _BATCHES_PER_WINDOW = 8
-# Batches of more than this fraction of batch_size * max_seq_length tokens are
-# halved. The largest batch decides how much memory is needed; without this, one
-# of long lines, somewhere in a long text, would be three times the average.
-_TOKENS_DIVISOR = 4
 # TPUs rebuild the graph for each window.
 _BATCHES_PER_TPU_WINDOW = 512
 
@@ -201,8 +197,8 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
     init_checkpoint: str. Checkpoint of the model.
     layer_indexes: list of int. L layers.
     pooling: str. One of POOLINGS.
-    batch_size: int. Sequences of similar lengths at a time; fewer if they are
-      long.
+    batch_size: int. Sequences of full length at a time, at most; see
+      `model_inputs.most_tokens`.
     options: modeling.Options; a long file has batches of every shape.
 
   Returns:
@@ -228,9 +224,9 @@ def make_session_runner(bert_config, init_checkpoint, layer_indexes, pooling,
   def compute(features):
     results = [None] * len(features)
     seq_length = len(features[0].input_ids) if features else 0
-    for batch in model_inputs.batches_by_length(
-        [len(f.tokens) for f in features], batch_size,
-        batch_size * seq_length // _TOKENS_DIVISOR):
+    for batch in model_inputs.batches_of_tokens(
+        [len(f.tokens) for f in features],
+        model_inputs.most_tokens(batch_size, seq_length)):
       inputs = model_inputs.stack_inputs([features[i] for i in batch])
       values = serving.run(served, "run", inputs)["values"]
       if pooling == "none":

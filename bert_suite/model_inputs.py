@@ -206,31 +206,6 @@ def level_of_example(index):
   return tf.logging.DEBUG if index else tf.logging.INFO
 
 
-def batches_by_length(lengths, batch_size, max_tokens):
-  """Groups sequences of similar lengths into batches.
-  Args:
-    lengths: list of int.
-    batch_size: int.
-    max_tokens: int. Batches with more are halved, down to single sequences.
-      Halving keeps the sizes few, for callers that cache something per size.
-
-  Returns:
-    list of int64 [up to batch_size]: the sequences of each batch, by index.
-  """
-  order = np.argsort(lengths, kind="stable")
-  batches = []
-  waiting = [order[start:start + batch_size]
-             for start in range(0, len(order), batch_size)][::-1]
-  while waiting:
-    batch = waiting.pop()
-    if len(batch) == 1 or sum(lengths[i] for i in batch) <= max_tokens:
-      batches.append(batch)
-    else:
-      middle = (len(batch) + 1) // 2
-      waiting += [batch[middle:], batch[:middle]]
-  return batches
-
-
 # More than this do not fit the caches of a CPU: from 512 to 2,048 answers took
 # the least time, from 4,096 a tenth to a third more (LOG.md, 2026-11-28).
 _MOST_TOKENS_OF_CPU = 2048

@@ -298,19 +298,6 @@ def test_log_example_shows_the_first_in_short_and_all_as_debug(tokenizer):
 
 
 @pytest.mark.parametrize("max_tokens, expected", [
-    (100, [[1, 3, 0, 4], [2]]),
-    (14, [[1, 3, 0, 4], [2]]),
-    (13, [[1, 3], [0, 4], [2]]),
-    (8, [[1, 3], [0], [4], [2]]),
-    (1, [[1], [3], [0], [4], [2]])])
-def test_batches_by_length_are_halved_until_they_are_small(
-    max_tokens, expected):
-  batches = model_inputs.batches_by_length(
-      [4, 1, 30, 3, 6], 4, max_tokens)
-  assert [batch.tolist() for batch in batches] == expected
-
-
-@pytest.mark.parametrize("max_tokens, expected", [
     (150, [[1, 3, 0, 4, 2]]),
     (149, [[1, 3, 0, 4], [2]]),  # five as long as the longest
     (24, [[1, 3, 0, 4], [2]]),
