@@ -11,7 +11,9 @@ each of which must be refused with its status, and SIGTERM, after which it must
 end by itself.
 
 Prints requests by status, the 50th and 99th percentile of the time to an
-answer, and the server's memory (RSS) after a tenth of the time and at the end.
+answer, and the server's memory (RSS) after a tenth of the time, after half of
+it and at the end: it grows until there is a thread for every client and every
+shape of a batch has been seen.
 Without --model_dir the model is a classifier with random weights. Exits with 1
 if a request was lost or one had a status that it should not have.
 """
@@ -153,12 +155,13 @@ async def keep_asking(session, url, counts, seconds):
 
 
 async def under_load(session, service):
-  """Measures; returns Counts and the memory at the start and at the end."""
+  """Measures; returns Counts and the memory at three times, in MB."""
   counts, memory = Counts(), []
   load = asyncio.ensure_future(
       keep_asking(session, service.url, counts, FLAGS.seconds))
-  await asyncio.sleep(FLAGS.seconds / 10)
-  memory.append(service.read_memory())
+  for share in (0.1, 0.4):  # until a tenth, until half of the time
+    await asyncio.sleep(FLAGS.seconds * share)
+    memory.append(service.read_memory())
   await load
   return counts, memory + [service.read_memory()]
 
@@ -248,8 +251,8 @@ async def measure(service):
     counts, memory = await under_load(session, service)
     is_well = report("%d clients, %g s" % (
         FLAGS.clients, FLAGS.seconds), counts)
-    print("  memory: %.0f MB after a tenth of the time, %.0f MB at the end" %
-          tuple(memory))
+    print("  memory: %.0f MB after a tenth of the time, %.0f MB after half, "
+          "%.0f MB at the end" % tuple(memory))
     is_well &= report("through a kill", await through_a_kill(session, service))
     wrong = await send_wrong(session, service)
     print("wrong and huge requests: %d not as expected" % len(wrong))
