@@ -44,9 +44,7 @@ FLAGS = flags.FLAGS
 SIDES = ("ours", "HF")
 
 # Flags that go to run_classifier.py as they are.
-PASSED_ON = ("vocab_file", "bert_config_file", "init_checkpoint",
-             "do_lower_case", "max_seq_length", "train_batch_size",
-             "learning_rate", "num_train_epochs", "adam_bias_correction")
+PASSED_ON = suite_scripts.PASSED_ON + ("adam_bias_correction",)
 
 
 def define_flags():
@@ -56,20 +54,8 @@ def define_flags():
                       required=True)
   flags.DEFINE_list("tasks", ["MRPC", "CoLA", "STS-B", "SST-2"], "Names of "
                     "tasks, which are those of their folders too.")
-  flags.DEFINE_string("vocab_file", None, "Vocabulary of the checkpoint.",
-                      required=True)
-  flags.DEFINE_string("bert_config_file", None, "Shape of the model.",
-                      required=True)
-  flags.DEFINE_string("init_checkpoint", None, "Pre-trained checkpoint.",
-                      required=True)
-  flags.DEFINE_string("output_dir", None, "Folder for the results.",
-                      required=True)
-  flags.DEFINE_bool("do_lower_case", True, "False for cased vocabularies.")
+  suite_scripts.define_training_flags(5e-5, 3)
   flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds.")
-  flags.DEFINE_integer("max_seq_length", 128, "Word pieces per example.")
-  flags.DEFINE_integer("train_batch_size", 32, "Batch size for training.")
-  flags.DEFINE_float("learning_rate", 5e-5, "Peak learning rate.")
-  flags.DEFINE_integer("num_train_epochs", 3, "Times to go through the data.")
   flags.DEFINE_bool("adam_bias_correction", True, "As of run_classifier.py, "
                     "which torch's AdamW always does.")
   flags.DEFINE_integer("limit", None, "Lines of each file to read, at most.",
@@ -124,7 +110,7 @@ def train_ours(task, seed, data_dir):
         "run_classifier.py", task_name=task, do_train=True, do_eval=True,
         data_dir=data_dir, output_dir=folder, tf_random_seed=seed,
         save_checkpoints_steps=1000000000,  # one, at the end
-        **{name: FLAGS[name].value for name in PASSED_ON})
+        **suite_scripts.values_of(PASSED_ON))
     return suite_scripts.read_results(os.path.join(folder, "eval_results.txt"))
 
 

@@ -27,11 +27,11 @@ import time
 
 from absl import app, flags
 
+import suite_scripts
+
 FLAGS = flags.FLAGS
 
-RUN_CLASSIFIER = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-    "run_classifier.py")
+RUN_CLASSIFIER = os.path.join(suite_scripts.TOP, "run_classifier.py")
 
 STARTS = ("checkpoint", "random")
 PADDINGS = collections.OrderedDict([("padded", "false"), ("packed", "true")])
@@ -40,29 +40,16 @@ METRICS = collections.OrderedDict([("accuracy", "eval_accuracy"),
 
 # Flags that go to run_classifier.py as they are. Results of runs that differ in
 # any of them do not belong in one table.
-PASSED_ON = ("data_dir", "vocab_file", "bert_config_file", "do_lower_case",
-             "max_seq_length", "train_batch_size", "learning_rate",
-             "num_train_epochs")
+PASSED_ON = ("data_dir",) + tuple(
+    name for name in suite_scripts.PASSED_ON if name != "init_checkpoint")
 
 
 def define_flags():
   """Defines the flags of this script."""
   flags.DEFINE_string("data_dir", None, "Folder with MRPC's train.tsv and "
                       "dev.tsv.", required=True)
-  flags.DEFINE_string("vocab_file", None, "Vocabulary of the checkpoint.",
-                      required=True)
-  flags.DEFINE_string("bert_config_file", None, "Shape of the model.",
-                      required=True)
-  flags.DEFINE_string("init_checkpoint", None, "Pre-trained checkpoint.",
-                      required=True)
-  flags.DEFINE_string("output_dir", None, "Folder for the results.",
-                      required=True)
-  flags.DEFINE_bool("do_lower_case", True, "False for cased vocabularies.")
+  suite_scripts.define_training_flags(3e-4, 3.0)
   flags.DEFINE_integer("seeds", 5, "Seeds to try, from 1 on.", lower_bound=1)
-  flags.DEFINE_integer("max_seq_length", 128, "Word pieces per example.")
-  flags.DEFINE_integer("train_batch_size", 32, "Batch size for training.")
-  flags.DEFINE_float("learning_rate", 3e-4, "Peak learning rate.")
-  flags.DEFINE_float("num_train_epochs", 3.0, "Times to go through the data.")
 
 
 Result = collections.namedtuple("Result", ["accuracy", "F1", "seconds"])

@@ -47,9 +47,7 @@ METRICS = ("precision", "recall", "f1")
 SCHEME = "IOB2"
 
 # Flags that go to run_ner.py as they are.
-PASSED_ON = ("vocab_file", "bert_config_file", "init_checkpoint",
-             "do_lower_case", "max_seq_length", "train_batch_size",
-             "learning_rate", "num_train_epochs", "adam_bias_correction")
+PASSED_ON = suite_scripts.PASSED_ON + ("adam_bias_correction",)
 
 
 def define_flags():
@@ -58,20 +56,8 @@ def define_flags():
   flags.DEFINE_string("train_file", None, "CoNLL columns, or JSON lines.",
                       required=True)
   flags.DEFINE_string("test_file", None, "The same, to score.", required=True)
-  flags.DEFINE_string("vocab_file", None, "Vocabulary of the checkpoint.",
-                      required=True)
-  flags.DEFINE_string("bert_config_file", None, "Shape of the model.",
-                      required=True)
-  flags.DEFINE_string("init_checkpoint", None, "Pre-trained checkpoint.",
-                      required=True)
-  flags.DEFINE_string("output_dir", None, "Folder for the results.",
-                      required=True)
-  flags.DEFINE_bool("do_lower_case", True, "False for cased vocabularies.")
+  suite_scripts.define_training_flags(1e-4, 5)
   flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds.")
-  flags.DEFINE_integer("max_seq_length", 128, "Word pieces per sentence.")
-  flags.DEFINE_integer("train_batch_size", 32, "Batch size for training.")
-  flags.DEFINE_float("learning_rate", 1e-4, "Peak learning rate.")
-  flags.DEFINE_integer("num_train_epochs", 5, "Times to go through the data.")
   flags.DEFINE_bool("adam_bias_correction", True, "As of run_ner.py, which "
                     "torch's AdamW always does.")
   flags.DEFINE_integer("limit", None, "Sentences of each file to read.",
@@ -131,7 +117,7 @@ def train_ours(seed, paths):
         "run_ner.py", do_train=True, do_predict=True, train_file=paths["train"],
         test_file=paths["dev"], output_dir=folder, tf_random_seed=seed,
         save_checkpoints_steps=1000000000,  # one, at the end
-        **{name: FLAGS[name].value for name in PASSED_ON})
+        **suite_scripts.values_of(PASSED_ON))
     found = suite_scripts.read_results(
         os.path.join(folder, "test_results.txt"))
   return {name[len("test_"):]: value for name, value in found.items()}

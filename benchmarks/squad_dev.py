@@ -30,30 +30,18 @@ import suite_scripts
 
 FLAGS = flags.FLAGS
 
-# Flags that go to run_squad.py as they are.
-PASSED_ON = ("vocab_file", "bert_config_file", "init_checkpoint",
-             "do_lower_case", "max_seq_length", "train_batch_size",
-             "learning_rate", "num_train_epochs")
 TEST_ARTICLES = 8  # unless --train_articles says otherwise
 
 
 def define_flags():
   """Defines the flags of this script."""
-  for name, what in (
-      ("data_file", "Dev set of SQuAD 1.1 or 2.0."),
-      ("vocab_file", "Vocabulary of the checkpoint."),
-      ("bert_config_file", "Shape of the model."),
-      ("init_checkpoint", "Pre-trained checkpoint."),
-      ("output_dir", "Folder for models and results.")):
-    flags.DEFINE_string(name, None, what, required=True)
+  suite_scripts.define_training_flags(
+      1e-4, 2.0, max_seq_length=384, train_batch_size=16)
+  flags.DEFINE_string("data_file", None, "Dev set of SQuAD 1.1 or 2.0.",
+                      required=True)
   flags.DEFINE_integer("train_articles", None, "Articles to train on; without "
                        "it all but the last %d." % TEST_ARTICLES, lower_bound=1)
   flags.DEFINE_list("seeds", ["1"], "Seeds.")
-  flags.DEFINE_bool("do_lower_case", True, "False for cased vocabularies.")
-  flags.DEFINE_integer("max_seq_length", 384, "Word pieces per window.")
-  flags.DEFINE_integer("train_batch_size", 16, "Batch size for training.")
-  flags.DEFINE_float("learning_rate", 1e-4, "Peak learning rate.")
-  flags.DEFINE_float("num_train_epochs", 2.0, "Times to go through the data.")
   flags.DEFINE_integer("limit", None, "Paragraphs of each article to take, at "
                        "most.", lower_bound=1)
 
@@ -108,7 +96,7 @@ def train(seed, paths, is_version_2):
         "run_squad.py", do_train=True, train_file=paths[0], do_predict=True,
         do_eval=True, predict_file=paths[1], output_dir=folder,
         tf_random_seed=seed, keep_checkpoint_max=1,
-        **version_2, **{name: FLAGS[name].value for name in PASSED_ON})
+        **version_2, **suite_scripts.values_of(suite_scripts.PASSED_ON))
   return reader.read_json(path)
 
 
@@ -122,7 +110,7 @@ def main(_):
   except ValueError as error:
     sys.exit(str(error))
   mrpc_seeds.check_settings(
-      PASSED_ON + ("data_file", "train_articles", "limit"))
+      suite_scripts.PASSED_ON + ("data_file", "train_articles", "limit"))
   paths = [os.path.join(FLAGS.output_dir, name)
            for name in ("train.json", "test.json")]
   for path, part in zip(paths, parts):
