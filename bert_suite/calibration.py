@@ -74,8 +74,9 @@ class DevSet:
           flag, os.path.join(folder, checkpoints.FILE_NAME), error)) from None
     self._problem = problem_types.KINDS[processor.problem_type](
         len(model.settings.get("labels") or ()), processor.metric_names)
-    if "thresholds" in model.settings:
-      self._problem.use_thresholds(np.array(model.settings["thresholds"]))
+    limits = np.array(model.settings.get("thresholds", []))
+    if np.any(limits != problem_types.THRESHOLD):  # tuned
+      self._problem.use_thresholds(limits)
     self.best_metric = processor.best_metric or self._problem.best_metric
 
   def _make_settings(self, name, model, record):
@@ -101,10 +102,13 @@ class DevSet:
       texts.append((one.text_a, one.text_b) if one.text_b else one.text_a)
     logits = self._problem.logits_of(model.predict(texts))
     label_ids = np.reshape(labels, [-1] + self._problem.label_shape)
-    return problem_types.compute_figures(self._problem, {
+    figures = problem_types.compute_figures(self._problem, {
         "logits": logits, "label_ids": label_ids,
         "per_example_loss": self._problem.losses_array(logits, label_ids),
         "is_real_example": np.ones(len(labels))})
+    return {name: value for name, value in figures.items()
+            if name in self._problem.figures or
+            name.endswith(problem_types.TUNED)}
 
 
 def make_check(model, arguments, calibrate_on, allowed, compute_dtype):

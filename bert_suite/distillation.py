@@ -158,6 +158,9 @@ class Distiller:
     copies, paths = self._settings.augment, []
     if self._settings.transfer_file:
       paths = files.find_files(self._settings.transfer_file, "--transfer_file")
+      for path in filter(files.is_device, paths):
+        raise ValueError("--transfer_file=%s: can be read only once, but is "
+                         "needed several times; write it to a file" % path)
 
     def transfer():
       for path in paths:
@@ -179,8 +182,8 @@ class Distiller:
         yield processors.InputExample("unlabelled-%d" % index, *texts)
         count += 1
       if count != len(examples) * copies + num_transferred:
-        raise ValueError("--transfer_file: has changed since the run began; "
-                         "start it again")
+        raise ValueError("the texts without labels have changed since the run "
+                         "began; start it again")
 
     return processors.Stream(
         iterate, len(examples) * (1 + copies) + num_transferred)

@@ -61,8 +61,8 @@ class Settings(run_settings.ModelSettings, run_settings.DeviceSettings):
   max_seq_length: int = option("integer", 128, "Word pieces per example; "
                                "longer ones are cut.", lower_bound=3)
   batch_size: int = option(
-      "integer", 32, "Examples to compute at once; for long ones a half or a "
-      "quarter of that, to save memory.", lower_bound=1)
+      "integer", 32, "Examples of full length to compute at once, at most; of "
+      "shorter ones more, with no more word pieces in total.", lower_bound=1)
   use_one_hot_embeddings: bool = option(
       "bool", False, "Look words up by a matrix product, which suits TPUs.")
   output_format: str = option("string", "jsonl", "Kind of file: %s." %

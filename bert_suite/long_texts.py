@@ -412,7 +412,7 @@ def compute(model, pairs, predict):
     return model.compute(model.make_inputs(pairs))
   inputs, indexes = [], []
   for index, pair in enumerate(pairs):
-    inputs += model.make_inputs([pair])
+    inputs += model.make_inputs([pair], names=[model.name_of(index)])
     indexes += [index] * (len(inputs) - len(indexes))
   results = model.compute(inputs)
   return list(pool_predictions(

@@ -211,15 +211,16 @@ def level_of_example(index):
 _MOST_TOKENS_OF_CPU = 2048
 
 
-def most_tokens(batch_size, seq_length):
+def most_tokens(batch_size, seq_length, may_use_gpu=True):
   """Returns how many tokens a batch should have, at most.
 
   Args:
     batch_size: int. Sequences of full length that fit the memory.
     seq_length: int. S.
+    may_use_gpu: bool. A GPU, if there is one, computes the batch.
   """
   tokens = batch_size * seq_length
-  if environment.find_gpus():
+  if may_use_gpu and environment.find_gpus():
     return tokens
   return min(tokens, max(_MOST_TOKENS_OF_CPU, seq_length))
 

@@ -131,7 +131,8 @@ def make_sample(model):
   """
   random = np.random.RandomState(0)
   longest = min(64, model.settings["max_seq_length"])
-  shape = (8, longest + 2)  # padding even after the longest
+  # Padding even after the longest, if the model has room for it.
+  shape = (8, min(longest + 2, model.config.max_position_embeddings))
   lengths = np.linspace(longest, 2, shape[0]).astype(np.int32)
   mask = (np.arange(shape[1]) < lengths[:, np.newaxis]).astype(np.int32)
   inputs = {
@@ -166,8 +167,13 @@ class Session:
 
   def __init__(self, content):
     """Loads the content of a file, bytes."""
-    self._session = import_packages(["onnxruntime"]).InferenceSession(
-        content, providers=["CPUExecutionProvider"])
+    onnxruntime = import_packages(["onnxruntime"])
+    options = onnxruntime.SessionOptions()
+    # As TensorFlow does; 0 is one per core.
+    options.intra_op_num_threads = int(
+        os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
+    self._session = onnxruntime.InferenceSession(
+        content, options, providers=["CPUExecutionProvider"])
     self.outputs = {one.name: Output(tf.TensorShape([
         size if isinstance(size, int) else None for size in one.shape]))
                     for one in self._session.get_outputs()}
@@ -197,27 +203,42 @@ def load(path):
       session = Session(content)
     except Exception as error:  # noqa: BLE001  # they share no base class
       raise ValueError(str(error)) from None
+    check_labels(session.outputs, settings.get("labels"))
   if settings.get("compute_dtype") == "int8":
-    warn_of_cpu(path)
+    warn_of_cpu()
   return (serving.Served(session, session.inputs, {
       serving.SIGNATURE: session.outputs}), settings,
           os.path.join(path, serving.VOCAB_FILE))
 
 
-def warn_of_cpu(path):
+def check_labels(outputs, labels):
+  """Raises ValueError if a model has not one output for each label.
+
+  Args:
+    outputs: dict from name to Output.
+    labels: list of str, or None.
+  """
+  for name in ("probabilities", "logits"):  # of a classifier, of ner
+    if labels and name in outputs:
+      found = outputs[name].shape[-1]
+      if found != len(labels):
+        raise ValueError("%s has %d labels, and the model %s outputs; export "
+                         "it again" % (
+                             serving.SETTINGS_FILE, len(labels), found))
+      return
+
+
+def warn_of_cpu():
   """Warns of a CPU on which ONNX Runtime's 8-bit sums can overflow.
 
   Its documentation of quantization says so of AVX2 and AVX-512 without VNNI.
-
-  Args:
-    path: str. The folder of the model.
   """
   missing = devices.describe_cpu_without("int8")
   if missing:
     tf.logging.warning(
-        "%s computes in int8, but %s: sums can overflow there, and answers be "
-        "wrong; export the model with --compute_dtype=float32 for this CPU",
-        path, missing)
+        "The model computes in int8, but %s: sums can overflow there, and "
+        "answers be wrong; export the model with --compute_dtype=float32 for "
+        "this CPU", missing)
 
 
 def _time(run):

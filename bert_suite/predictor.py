@@ -139,7 +139,9 @@ class Predictor:
     self.tokenizer_lock = threading.Lock()
     length = self.settings["max_seq_length"]
     self.policy = long_texts.LongTexts.of(self.settings, length)
-    self._most_tokens = model_inputs.most_tokens(self._batch_size, length)
+    self._most_tokens = model_inputs.most_tokens(
+        self._batch_size, length,
+        not isinstance(self.served.session, onnx_export.Session))
 
   @cli.user_errors()
   def predict(self, texts):
@@ -245,7 +247,7 @@ class Predictor:
     inputs = []
     with self.tokenizer_lock:
       for i, (text_a, text_b) in enumerate(pairs):
-        name = names[i] if names else _NAME % (self.first + i)
+        name = names[i] if names else self.name_of(i)
         if text_b:
           model_inputs.check_pair(name, self.settings.get("type_vocab_size"))
         tokens_a = self.tokenizer.tokenize(text_a)
@@ -259,6 +261,10 @@ class Predictor:
                   name, tokenization.shorten(text_a), length, kept))
       self.cuts.report()
     return inputs
+
+  def name_of(self, index):
+    """Returns what messages call a text."""
+    return _NAME % (self.first + index)
 
   def compute(self, inputs, make_extra=lambda batch: {},
               signature=serving.SIGNATURE):

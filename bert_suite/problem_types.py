@@ -293,7 +293,7 @@ class Regression(SingleLabel):
     return self.losses(logits, targets[:, 0])
 
   def logits_of(self, predictions):
-    return predictions
+    return np.reshape(predictions, [-1, 1])
 
   def predict(self, logits):
     """Returns the numbers, float32 [N]."""

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import gc
 import json
+import math
 import os
 import tempfile
 
@@ -13,8 +14,8 @@ import tensorflow.compat.v1 as tf
 
 from . import (
     accumulation, best_model, checkpoints, cli, cluster, devices, faults, hooks,
-    input_pipeline, kernels, placement, progress, record_order, run_settings,
-    serving, tasks, training, training_state)
+    input_pipeline, kernels, placement, problem_types, progress, record_order,
+    run_settings, serving, tasks, training, training_state)
 
 
 def start(settings, computes=True):
@@ -365,6 +366,8 @@ def _check_evaluation(task, data, checkpoint, results):
   plain.settings = copy.copy(task.settings)
   with tempfile.TemporaryDirectory() as folder, kernels.computing_exactly():
     plain.settings.output_dir = folder  # its own results stay where they are
+    if getattr(plain.settings, "tune_thresholds", False):
+      plain.settings.tune_thresholds = False  # the same for both
     tf.logging.info("The same in float32:")
     exact = plain.evaluate(
         _make_estimator(
@@ -380,25 +383,40 @@ def check_loss(found, exact, best_metric, compute_dtype, allowed):
   Args:
     found: dict from the name of a figure to its value, in that data type.
     exact: the same in float32.
-    best_metric: str. The figure that must not lose.
+    best_metric: str. The figure that must not lose; where thresholds were
+      tuned, that with them.
     compute_dtype: str.
     allowed: float. Points that it may lose.
   """
-  loss = 0.0
-  for name in sorted(set(found).intersection(exact) - {"global_step"}):
-    # Fractions of 1, except for SQuAD's, which are in percent.
-    points = (100 if name.startswith("eval_") else 1) * (
-        found[name] - exact[name])
+  if best_metric + problem_types.TUNED in found:
+    best_metric += problem_types.TUNED
+  shared = sorted(set(found).intersection(exact) - {"global_step"})
+  for name in shared:
     if "loss" not in name:
       tf.logging.info("%s: %.4f in %s, %.4f in float32, %+.2f points", name,
-                      found[name], compute_dtype, exact[name], points)
-    if name == best_metric:
-      loss = -points
-  if loss > allowed:
+                      found[name], compute_dtype, exact[name],
+                      _points(name, found[name] - exact[name]))
+  loss = -_points(best_metric, found[best_metric] - exact[best_metric]) if (
+      best_metric in shared) else math.nan
+  if best_model.is_lower_better(best_metric):
+    loss = -loss
+  if math.isnan(loss):
+    raise cli.UserError(
+        "--calibrate_on: %s is not a number on the dev set, so that data types "
+        "cannot be compared by it; use another set or metric" % best_metric)
+  if round(loss, 6) > allowed:
     raise cli.UserError(
         "--compute_dtype=%s: loses %.2f points of %s on the dev set, more than "
         "--allowed_loss=%g; use float32 or bfloat16, or allow more" % (
             compute_dtype, loss, best_metric, allowed))
+
+
+def _points(name, change):
+  """Returns the change of a figure in percent, if it is a fraction of 1."""
+  # SQuAD's are in percent already, and losses have no bound.
+  is_fraction = name.startswith("eval_") and not (
+      best_model.is_lower_better(name))
+  return 100 * change if is_fraction else change
 
 
 def _make_estimator(task, num_train_steps, state, on_log, init_checkpoint,

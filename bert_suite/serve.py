@@ -16,7 +16,9 @@ It needs `pip install aiohttp prometheus_client`.
 import dataclasses
 import errno
 import os
+import re
 import socket
+import sys
 
 from . import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
@@ -200,6 +202,9 @@ def run_with(settings):
     UserError: a mistake in the settings, or the port is taken.
   """
   progress.start_logging(settings.verbose)
+  if re.search("[/:]", settings.model_name or ""):
+    raise cli.UserError("--model_name=%s: is part of a path, so it cannot have "
+                        "/ or :" % settings.model_name)
   web_app = import_web_app()
   if settings.num_threads:
     # Read by the process's first session, which only looks for devices.
@@ -216,6 +221,11 @@ def run_with(settings):
         server.run(listener)
       except OSError as error:  # two servers bound it at the same time
         raise _explain(error, settings.host, settings.port) from None
+      if server.batcher.is_computing():
+        # Freeing a model while it computes would crash this process.
+        tf.logging.warning("Ended in the middle of a batch")
+        sys.stderr.flush()
+        os._exit(0)
   tf.logging.info("Ended")
 
 

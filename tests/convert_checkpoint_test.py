@@ -190,8 +190,15 @@ def test_thresholds_of_labels_go_with_a_model(tmp_path):
   with captured_log() as lines:
     further = convert(tmp_path / "further", tmp_path / "further back")
   assert "thresholds.json" not in os.listdir(further)
-  assert any("thresholds of labels were tuned for the model before" in line
+  assert any("thresholds of labels were tuned for other weights" in line
              for line in lines)
+  # Stored in 16 bits.
+  shutil.copytree(there, str(tmp_path / "halved"))
+  rewrite(str(tmp_path / "halved"), lambda arrays: arrays.update(
+      {"classifier.weight": np.float32(np.float16(
+          arrays["classifier.weight"]))}))
+  assert "thresholds.json" in os.listdir(
+      convert(tmp_path / "halved", tmp_path / "halved back"))
   # Others than those of the labels are left out, and labels may have no names.
   for name, change in (("fewer", {"bert_suite": dict(read_json(
       there, "config.json")["bert_suite"], thresholds=[0.1, 0.2])}),
@@ -418,7 +425,8 @@ def test_a_vocabulary_may_be_in_tokenizer_json(tmp_path, encoder):
       ({"model": {"type": "BPE"}}, "type is 'BPE', not BERT's WordPiece"),
       ({"model": dict(tokenizer["model"], vocab=dict(ids, more=99))},
        "the ids of 22 tokens are not 0 to 21"),
-      ({"added_tokens": [1]}, "added_tokens: expected entries")):
+      ({"added_tokens": [1]}, "added_tokens: expected entries"),
+      ({"added_tokens": [{"id": 1, "content": 5}]}, "expected entries")):
     write(**changes)
     assert expected in find_mistake(encoder, tmp_path)
 

@@ -243,6 +243,8 @@ def test_labels_of_the_teacher_may_be_in_another_order(folder, monkeypatch):
     ({"augment": 1, "init_checkpoint": "teacher/bert_model.ckpt"},
      "bert_model.ckpt has no masked LM (cls/predictions)"),
     ({"transfer_file": "/no/such.txt"}, "found no file for '/no/such.txt'"),
+    ({"transfer_file": os.devnull}, "--transfer_file=%s: can be read only once"
+     % os.devnull),
 ])
 def test_mistakes_are_one_line(folder, tmp_path, flags, expected):
   flags = dict(flags)

@@ -4,13 +4,15 @@ import io
 import json
 import os
 import sys
+import types
 
 import numpy as np
 import pytest
 
 from bert_suite import (
     calibration, checkpoints, cli, devices, onnx_export, onnx_graph,
-    problem_types, serving, task_names, trained_models)
+    problem_types, runner, serving, task_names, trained_models)
+from bert_suite.processors import InputExample
 from export_fixtures import LENGTH, MODELS, write_model
 import export_model
 import helpers
@@ -204,6 +206,39 @@ def test_a_damaged_file_is_a_line(tmp_path):
     predictor.Predictor(path)
 
 
+def test_a_model_may_have_few_positions(tmp_path):
+  model_dir = write_model(tmp_path, "classifier", **dict(
+      TASKS["classifier"], max_position_embeddings=LENGTH))
+  export(model_dir, tmp_path / "exported")
+
+
+def test_threads_are_as_many_as_asked_for(tmp_path, monkeypatch):
+  path = export(write_model(tmp_path, "classifier", **TASKS["classifier"]),
+                tmp_path / "exported")
+  found = []
+  for asked, number in (("3", 3), (None, 0)):
+    if asked:
+      monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", asked)
+    else:
+      monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    served, _, _ = onnx_export.load(path)
+    options = served.session._session.get_session_options()
+    found.append(options.intra_op_num_threads == number)
+  assert found == [True, True]
+
+
+def test_labels_that_are_not_the_model_s_are_refused(tmp_path):
+  path = export(write_model(tmp_path, "classifier", **TASKS["classifier"]),
+                tmp_path / "exported")
+  settings = os.path.join(path, "model.json")
+  with open(settings) as reader:
+    content = json.load(reader)
+  with open(settings, "w") as writer:
+    json.dump(dict(content, labels=["a", "b"]), writer)
+  with pytest.raises(ValueError, match="has 2 labels, and the model 3 outputs"):
+    predictor.Predictor(path)
+
+
 def test_a_cpu_whose_sums_overflow_is_warned_of(
     tmp_path, monkeypatch):
   model_dir = write_model(tmp_path, "classifier", **TASKS["classifier"])
@@ -216,8 +251,7 @@ def test_a_cpu_whose_sums_overflow_is_warned_of(
     with helpers.captured_log() as lines:
       predictor.Predictor(paths[dtype]).close()
     assert number == len([line for line in lines if line.startswith(
-        paths[dtype] + " computes in int8, but this CPU has none of avx512_vnni"
-    )])
+        "The model computes in int8, but this CPU has none of avx512_vnni")])
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +302,49 @@ def test_an_export_that_loses_too_much_is_not_written(
   assert not os.listdir(str(tmp_path))
   export_model.run_with(export_model.Settings(allowed_loss=1.1, **values))
   assert len(os.listdir(str(tmp_path))) == 1
+
+
+def test_numbers_are_compared_too():
+  dev_set = calibration.DevSet.__new__(calibration.DevSet)
+  dev_set._problem = problem_types.Regression()
+  dev_set._examples = [InputExample(label, "a", None, label)
+                       for label in ("1", "2", "4")]
+  model = types.SimpleNamespace(labels=None, predict=lambda texts: np.float32(
+      [1, 3, 4]))
+  figures = dev_set.measure(model, "int8")
+  assert sorted(figures) == [
+      "eval_loss", "eval_mse", "eval_pearson", "eval_spearman"]
+  assert figures["eval_spearman"] == pytest.approx(1)
+  assert figures["eval_mse"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("metric, exact, found, message", [
+    ("eval_accuracy", 0.85, 0.846, None),  # 0.4 points, but for rounding
+    ("eval_accuracy", 0.85, 0.845, "loses 0.50 points of eval_accuracy"),
+    ("eval_loss", 0.1, 9.0, "loses 8.90 points of eval_loss"),
+    ("eval_loss", 0.9, 0.1, None),
+    ("eval_spearman", 0.9, np.nan, "eval_spearman is not a number"),
+    ("eval_f1", 0.9, 0.9, "eval_f2 is not a number"),
+    ("f1", 80.1, 79.9, None), ("f1", 80.5, 79.9, "loses 0.60 points of f1")])
+def test_what_is_lost_is_counted(metric, exact, found, message):
+  def check():
+    runner.check_loss(
+        {metric: found}, {metric: exact},
+        metric.replace("eval_f1", "eval_f2"), "int8", 0.4)
+
+  if message:
+    with pytest.raises(cli.UserError, match=message):
+      check()
+  else:
+    check()
+
+
+def test_tuned_thresholds_decide():
+  tuned = "eval_f1_macro" + problem_types.TUNED
+  with pytest.raises(cli.UserError, match="loses 50.00 points of " + tuned):
+    runner.check_loss({"eval_f1_macro": 0.5, tuned: 0.4},
+                      {"eval_f1_macro": 0.5, tuned: 0.9}, "eval_f1_macro",
+                      "int8", 0.4)
 
 
 def test_a_table_and_its_columns_are_found_again(tmp_path):

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 from bert_suite import cli, server as server_package
-from bert_suite.server import replies
+from bert_suite.server import batching, replies
 from export_fixtures import MODELS, write_model
 import helpers
 import predictor
@@ -276,7 +277,7 @@ def test_a_full_queue_refuses_and_a_late_request_is_not_computed(classifier):
     assert status == 429 and headers["Retry-After"] == "1"
     assert "5 word pieces wait already" in found["error"]
     status, text = error_of(port, "/predict", {"texts": ["a a a"] * 3})
-    assert status == 413 and "15 word pieces, more than the 10" in text
+    assert status == 413 and "15 word pieces or more; 10 may wait" in text
     for late in (first(), waiting()):
       assert late[0] == 408 and "within 3 seconds (--timeout_s)" in late[1][
           "error"]
@@ -453,6 +454,24 @@ def test_answers_as_json(settings, answer, expected):
 def test_no_json_is_written_of_what_is_no_number():
   with pytest.raises(ArithmeticError, match="NaN or infinity"):
     replies.to_json({"score": float("nan")})
+  for as_base64 in (False, True):
+    with pytest.raises(ArithmeticError, match="NaN or infinity"):
+      replies.to_json(replies.embeddings(
+          "mine", np.float32([[np.nan]]), 3, as_base64))
+
+
+@needs_packages
+def test_a_client_that_breaks_off_is_no_fault(classifier):
+  with serving(classifier) as (_, port), helpers.captured_log() as lines:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+      client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                        struct.pack("ii", 1, 0))  # resets the connection
+      client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+                     b"Content-Length: 99\r\n\r\n{")
+      wait_until(lambda: "bert_open_requests 2.0" in ask(port, "/metrics")[1])
+    wait_until(lambda: 'path="/predict",status="499"} 1.0' in ask(
+        port, "/metrics")[1])
+    assert not [line for line in lines if "failed" in line]
 
 
 @pytest.mark.parametrize("folder, expected", [
@@ -472,11 +491,12 @@ def test_mistakes_at_the_start_are_one_line(tmp_path):
         (["--port=%d" % number], "--port=%d: another program" % number),
         (["--host=no.such.host.invalid"], "--host=no.such.host.invalid: "),
         (["--host=192.0.2.1"], "--host=192.0.2.1: "),
-        (["--port=0"], "nowhere: no such")):
+        (["--model_name=a/b"], "--model_name=a/b: is part of a path"),
+        (["--port=0"], "nowhere: ")):
       status, said = helpers.run_command(
           serve, ["--model_dir=%s" % (tmp_path / "nowhere")] + flags)
       assert status == 1 and said.count("\n") == 1
-      assert text in said or "nowhere" in said
+      assert text in said
 
 
 def test_a_missing_package_is_one_line(tmp_path, monkeypatch):
@@ -530,6 +550,42 @@ def started(folder, *more):
       yield process, found
     finally:
       process.kill()  # unless it has ended
+
+
+def test_a_batch_that_goes_on_after_the_end_fails_its_requests():
+  begun, goes_on = threading.Event(), threading.Event()
+
+  def compute(unused_inputs, **unused_how):
+    begun.set()
+    goes_on.wait(20)
+    return [{}]
+
+  batcher = batching.Batcher(compute, 10, 0.0, 10)
+  errors = []
+
+  def ask_for_one():
+    with pytest.raises(batching.NotComputed) as error:
+      batcher.compute(batching.Ticket(), [types.SimpleNamespace(tokens=["a"])])
+    errors.append(error.value.status)
+
+  thread = threading.Thread(target=ask_for_one)
+  thread.start()
+  assert begun.wait(20)
+  batcher.close(batching.NotComputed(503, "over"), seconds=0.1)
+  thread.join(20)
+  assert errors == [503] and batcher.is_computing()
+  goes_on.set()
+  wait_until(lambda: not batcher.is_computing())
+
+
+def test_the_texts_of_a_request_count_together():
+  batcher = batching.Batcher(
+      lambda inputs, **how: [{}] * len(inputs), 10, 0.0, 10)
+  ticket, inputs = batching.Ticket(), [types.SimpleNamespace(tokens=["a"] * 6)]
+  assert batcher.compute(ticket, inputs) == [{}]
+  with pytest.raises(batching.NotComputed, match="12 word pieces or more"):
+    batcher.compute(ticket, inputs)
+  batcher.close(batching.NotComputed(503, "over"))
 
 
 @pytest.mark.slow

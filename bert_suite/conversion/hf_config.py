@@ -165,7 +165,8 @@ def fits_thresholds(values, weights):
 def _checksum_of_head(weights):
   checksum = 0
   for name in checkpoint_fit.CLASSIFIER_HEAD:
-    checksum = zlib.crc32(np.float32(weights[name]).tobytes(), checksum)
+    # A model may be stored in 16 bits in between.
+    checksum = zlib.crc32(np.float16(weights[name]).tobytes(), checksum)
   return checksum
 
 
@@ -201,6 +202,7 @@ def read_record(values, head):
     record["problem_type"] = problem
   else:
     record["task"] = head
+    record.pop("thresholds", None)
   if head != models.SQUAD and labels:
     record["labels"] = labels
   if head == models.NER and labels and "tag_scheme" not in record:

@@ -66,21 +66,35 @@ def read_tokens(folder):
   else:
     tokens = _in_order(pieces, path)
     try:
-      added = {entry["content"]: entry["id"]
+      added = {entry["content"] + "": entry["id"]
                for entry in content.get("added_tokens") or ()}
     except (TypeError, KeyError):
       raise ValueError("%s: added_tokens: expected entries with content and id"
                        % path) from None
   known = set(tokens)
   added = {token: index for token, index in added.items() if token not in known}
-  split = tokenization.BasicTokenizer(do_lower_case=False).tokenize
+  if added:
+    _warn_of_added(folder, added, path)
+  return tokens + _in_order(added, path, len(tokens))
+
+
+def _warn_of_added(folder, added, path):
+  """Warns of added words that BERT's tokenizer does not keep whole.
+
+  Args:
+    folder: str.
+    added: iterable of str.
+    path: str. The file that has them.
+  """
+  lower, _, _ = read_casing(folder)
+  split = tokenization.BasicTokenizer(do_lower_case=bool(lower)).tokenize
   parted = [token for token in added if split(token) != [token]]
   if parted:
     tf.logging.warning(
         "%s: the added words %s are one piece to Hugging Face's tokenizer, but "
-        "BERT's, here, takes them apart: texts with them get other answers",
+        "BERT's, here, takes them apart or lower-cases them: texts with them "
+        "get other answers",
         path, ", ".join(parted[:5]) + ", ..." * (len(parted) > 5))
-  return tokens + _in_order(added, path, len(tokens))
 
 
 def _check_settings(folder):

@@ -94,9 +94,9 @@ def read(folder, vocab_file=None, do_lower_case=None):
         values, weights):
       del record["thresholds"]
       tf.logging.warning(
-          "%s: the thresholds of labels were tuned for the model before it was "
-          "trained further, and are left out; tune them again with "
-          "--tune_thresholds", path)
+          "%s: the thresholds of labels were tuned for other weights, those "
+          "before the model was trained further, and are left out; tune them "
+          "again with --tune_thresholds", path)
   _set_casing(folder, config, record, do_lower_case)
   return models.Model(config, weights, tokens, record, heads), ", ".join(
       sorted({tensor.dtype for tensor in tensors.values()}))

@@ -8,6 +8,7 @@ be answered fails only its own request, whatever the model's task is.
 import collections
 import copy
 import functools
+import itertools
 import threading
 import time
 
@@ -74,6 +75,7 @@ class Batcher:
     self._max_tokens, self._wait = max_tokens, wait
     self._max_queued = max_queued
     self._items, self._queued, self._closed = collections.deque(), 0, None
+    self._current = []  # the items that are computed now
     self._changed = threading.Condition()
     self._thread = threading.Thread(
         target=self._run, name="batches", daemon=True)
@@ -116,10 +118,11 @@ class Batcher:
     with self._changed:
       if ticket.error or self._closed:
         raise ticket.error or self._closed
-      if num_tokens > self._max_queued:
-        raise NotComputed(413, "the request has %d word pieces, more than the "
-                          "%d that may wait (--max_queue_tokens); send fewer "
-                          "texts at once" % (num_tokens, self._max_queued))
+      total = ticket.num_tokens + num_tokens
+      if total > self._max_queued:
+        raise NotComputed(413, "the request has %d word pieces or more; %d may "
+                          "wait (--max_queue_tokens); send fewer texts at once"
+                          % (total, self._max_queued))
       if self._queued + num_tokens > self._max_queued:
         raise NotComputed(429, "too many requests: %d word pieces wait "
                           "already; try again" % self._queued)
@@ -165,10 +168,15 @@ class Batcher:
     """
     with self._changed:
       self._closed = error
-      for item in self._items:
-        item.ticket.fail(error)
+      for item in itertools.chain(self._items, self._current):
+        if item.ticket.num_missing:
+          item.ticket.fail(error)
       self._set_items([])
     self._thread.join(seconds)
+
+  def is_computing(self):
+    """Returns whether the thread is still there, after `close` too."""
+    return self._thread.is_alive()
 
   def _set_items(self, items):
     self._items = collections.deque(items)
@@ -224,4 +232,5 @@ class Batcher:
         break
       batch.append(self._items.popleft())
       self._queued -= len(item.model_input.tokens)
+    self._current = batch
     return batch

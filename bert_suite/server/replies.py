@@ -7,13 +7,14 @@ from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
 import numpy as np
 
-from .. import faults, problem_types, tokenization
+from .. import faults, problem_types, serving, tokenization
 
 # From a path to the field with the texts and the fields that may stand beside.
 FIELDS = {
     "/predict": ("texts", ()),
     "/v1/models": ("instances", ("signature_name",)),
     "/v1/embeddings": ("input", ("model", "encoding_format", "user"))}
+_NOT_FINITE = "the model computed NaN or infinity"
 
 
 def read(body, path):
@@ -61,6 +62,9 @@ def _read(body, name, others):
     if isinstance(texts, list) and not all(isinstance(x, str) for x in texts):
       raise ValueError("input: expected texts, found %s" % next(
           tokenization.describe(x) for x in texts if not isinstance(x, str)))
+  if found.get("signature_name", serving.SIGNATURE) != serving.SIGNATURE:
+    raise ValueError("signature_name: expected %s, found %s" % (
+        serving.SIGNATURE, tokenization.describe(found["signature_name"])))
   if not isinstance(texts, list):
     raise ValueError("%s: expected a list of texts, found %s" % (
         name, tokenization.describe(texts)))
@@ -98,7 +102,7 @@ def to_json(value):
   try:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
   except ValueError:
-    raise ArithmeticError("the model computed NaN or infinity") from None
+    raise ArithmeticError(_NOT_FINITE) from None
   return text.encode("utf-8")
 
 
@@ -184,6 +188,8 @@ def embeddings(model_name, vectors, num_tokens, as_base64=False):
   """
   def encode(vector):
     if as_base64:
+      if not np.isfinite(vector).all():
+        raise ArithmeticError(_NOT_FINITE)
       return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
     return _plain(vector)
 

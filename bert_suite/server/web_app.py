@@ -11,7 +11,7 @@ import time
 
 from .. import environment  # isort: skip  # noqa: F401  # before TensorFlow
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 import tensorflow.compat.v1 as tf
 
 from . import batching, monitoring, replies
@@ -172,7 +172,7 @@ class Server:
       if (request.content_length or 0) > self._settings.max_request_bytes:
         raise web.HTTPRequestEntityTooLarge(
             self._settings.max_request_bytes, request.content_length)
-      body = await request.read()
+      body = await _read(request)
       future = self._threads.submit(
           self._answer, body, request["path"], ticket)
       release = stack.pop_all().close
@@ -250,6 +250,16 @@ class Server:
     if self._num_open:
       tf.logging.warning("%d requests had no answer within %g seconds "
                          "(--drain_s)", self._num_open, self._settings.drain_s)
+
+
+async def _read(request):
+  """Returns the body of a request, bytes."""
+  try:
+    return await request.read()
+  except ConnectionError:
+    raise batching.NotComputed(499, "the client has gone") from None
+  except (web.RequestPayloadError, http_exceptions.HttpProcessingError):
+    raise ValueError("the body is broken off or malformed") from None
 
 
 def _ending():
