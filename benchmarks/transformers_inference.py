@@ -19,7 +19,8 @@ in the order of the file; --batch_size=1 times one text after the other.
                  `pip install onnx onnxruntime` there
   ours-float32   `Predictor.predict`, a call for each batch
   ours-bfloat16  and ours-int8: the same, with that compute_dtype
-  ours-onnx-...  the same, of what export_model.py --format=onnx writes
+  ours-onnx-...  the same, of what export_model.py --format=onnx writes;
+                 -batch with --int8_scales=batch
   ... sorted     the whole chunk in one call, which puts sentences of similar
                  lengths together
 
@@ -59,7 +60,7 @@ PEERS = {"hf-float32": "float32", "hf-bfloat16": "bfloat16",
          "onnx-int8": "int8"}
 OURS = {"ours-float32": "float32", "ours-bfloat16": "bfloat16",
         "ours-int8": "int8", "ours-onnx-float32": "float32",
-        "ours-onnx-int8": "int8"}
+        "ours-onnx-int8-batch": "int8", "ours-onnx-int8": "int8"}
 SETS = {"train": "get_train_examples", "dev": "get_dev_examples"}
 
 
@@ -246,7 +247,8 @@ def open_own(name, folder):
     return predictor.Predictor(
         folder, batch_size=FLAGS.batch_size, compute_dtype=dtype)
   return predictor.Predictor(onnx_export.export(
-      trained_models.find(folder), dtype, os.path.join(folder, name)),
+      trained_models.find(folder), dtype, os.path.join(folder, name),
+      scales="batch" if name.endswith("-batch") else "token"),
                              batch_size=FLAGS.batch_size)
 
 

@@ -52,26 +52,32 @@ class DevSet:
     if model.task.name != "classifier":
       raise ValueError("%s: is for classifiers, found the task %s; leave the "
                        "flag out" % (flag, model.task.name))
+    if not record:
+      raise ValueError("%s: there is no run.json in %s, which would say how to "
+                       "read the dev set; leave the flag out" % (flag, folder))
     if name is None:
       raise ValueError(
-          "%s: %s has no run.json of one of the tasks %s, whose dev sets can "
-          "be read; leave the flag out" % (
-              flag, folder, ", ".join(sorted(task_names.PROCESSORS))))
+          "%s: the run.json in %s is of the task %s, expected one of %s; leave "
+          "the flag out" % (flag, folder, record.get("task"), ", ".join(
+              sorted(task_names.PROCESSORS))))
     if record.get("fold"):
       raise ValueError("%s: %s was trained with --k_folds and has no dev set; "
                        "leave the flag out" % (flag, folder))
     settings = self._make_settings(name, model, record)
     if calibrate_on != DEV:
-      setattr(settings, "dev_file" if name == "table" else "data_dir",
+      # With a share set aside, the dev set is a part of the training file.
+      file_name = "train_file" if settings.dev_share else "dev_file"
+      setattr(settings, file_name if name == "table" else "data_dir",
               calibrate_on)
-      settings.dev_share = None
     try:
       processor, _ = task_names.processor_of(settings)
       self._examples = processors.read_examples(
           processor, "eval", settings.data_dir, model.config.type_vocab_size)
     except ValueError as error:
-      raise ValueError("%s, with the settings in %s: %s" % (
-          flag, os.path.join(folder, checkpoints.FILE_NAME), error)) from None
+      raise ValueError("%s, with the settings in %s: %s%s" % (
+          flag, os.path.join(folder, checkpoints.FILE_NAME), error,
+          "; if the data have moved, give their folder or file as "
+          "--calibrate_on" * (calibrate_on == DEV))) from None
     self._problem = problem_types.KINDS[processor.problem_type](
         len(model.settings.get("labels") or ()), processor.metric_names)
     limits = np.array(model.settings.get("thresholds", []))

@@ -61,7 +61,7 @@ def check_supported(compute_dtype, task):
                      "out" % (task, ", ".join(sorted(_HEADS))))
 
 
-def export(model, compute_dtype, export_dir, check=None):
+def export(model, compute_dtype, export_dir, check=None, scales="token"):
   """Writes a model as a version in a folder: model.onnx, vocab.txt, model.json.
 
   Args:
@@ -69,6 +69,7 @@ def export(model, compute_dtype, export_dir, check=None):
     compute_dtype: str. One of COMPUTE_DTYPES.
     export_dir: str.
     check: see `serving.export_saved_model`.
+    scales: one of onnx_graph.SCALES.
 
   Returns:
     str. The folder of the model.
@@ -84,7 +85,7 @@ def export(model, compute_dtype, export_dir, check=None):
         lambda: serving.run(served, serving.SIGNATURE, inputs))
   differences = {}
   for dtype in dict.fromkeys(["float32", compute_dtype]):
-    content = make_content(model, dtype, list(expected))
+    content = make_content(model, dtype, list(expected), scales)
     session = Session(content)
     found, onnx_seconds = _time(
         lambda session=session: session.run(session.outputs, inputs))
@@ -111,12 +112,12 @@ def export(model, compute_dtype, export_dir, check=None):
       MODEL_FILE, serving.VOCAB_FILE, serving.SETTINGS_FILE))
   tf.logging.info("Exported the %s model to %s", model.task.name, path)
   tf.logging.info(
-      "Outputs differ from TensorFlow's by at most %s; for %d sequences "
-      "TensorFlow took %.1f ms in float32, ONNX Runtime %.1f ms in %s",
-      " and ".join("%.2g in %s" % (difference, dtype)
-                   for dtype, difference in differences.items()),
-      len(inputs["input_ids"]), 1000 * seconds, 1000 * onnx_seconds,
-      compute_dtype)
+      "For %d random sequences, outputs differ from TensorFlow's in float32 by "
+      "at most %s; TensorFlow took %.1f ms, ONNX Runtime in %s %.1f ms",
+      len(inputs["input_ids"]), " and ".join(
+          "%.2g in %s" % (difference, dtype)
+          for dtype, difference in differences.items()),
+      1000 * seconds, compute_dtype, 1000 * onnx_seconds)
   return path
 
 
@@ -252,13 +253,14 @@ def _time(run):
   return results[-1], statistics.median(seconds)
 
 
-def make_content(model, compute_dtype, names):
+def make_content(model, compute_dtype, names, scales="token"):
   """Builds the graph of a model.
 
   Args:
     model: trained_models.TrainedModel.
     compute_dtype: str. One of COMPUTE_DTYPES.
     names: names of the outputs to include.
+    scales: one of onnx_graph.SCALES.
 
   Returns:
     bytes. The content of the file.
@@ -269,7 +271,7 @@ def make_content(model, compute_dtype, names):
   reader = tf.train.load_checkpoint(
       files.literal(checkpoints.resolve(model.checkpoint)))
   encoder = onnx_graph.Encoder(
-      onnx_graph.Graph(compute_dtype), model.config, reader.get_tensor)
+      onnx_graph.Graph(compute_dtype, scales), model.config, reader.get_tensor)
   outputs = _HEADS[model.task.name](encoder, model, names)
   proto = encoder.graph.make_model(
       dict({name: ["batch", "length"] for name in serving.SEQUENCE_INPUTS},

@@ -16,7 +16,12 @@ from . import config as config_module, int8, padding
 _OPSET = 17
 _MICROSOFT = "com.microsoft"
 _MICROSOFTS = frozenset((
-    "BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "FusedMatMul", "Gelu"))
+    "BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "FusedMatMul", "Gelu",
+    "MatMulIntegerToFloat"))
+# Scales in 8 bits: one for each token everywhere; or, in the layers around
+# attention, one for the batch, which is faster but lets the texts of a batch
+# change each other's answers a little.
+SCALES = ("token", "batch")
 # The operations for `layers.ACTIVATIONS`.
 _ACTIVATIONS = {"gelu": "FastGelu", "gelu_new": "FastGelu", "gelu_erf": "Gelu",
                 "relu": "Relu", "tanh": "Tanh"}
@@ -27,13 +32,15 @@ _WITH_BIAS = {"FastGelu": "FastGelu", "Gelu": "BiasGelu"}
 class Graph:
   """The nodes and constants of a graph that is being built."""
 
-  def __init__(self, compute_dtype):
+  def __init__(self, compute_dtype, scales="token"):
     """Starts an empty graph.
 
     Args:
       compute_dtype: str. "float32" or "int8", for dense layers.
+      scales: one of SCALES.
     """
     self._has_integers = compute_dtype == "int8"
+    self.scales = scales
     self._nodes, self._constants = [], []
 
   def add(self, op, *inputs, outputs=None, **attributes):
@@ -67,20 +74,21 @@ class Graph:
         np.asarray(value), name))
     return name
 
-  def dense(self, x, kernel, bias, activation=None, has_scale_per_row=True):
+  def dense(self, x, kernel, bias, activation=None, has_scale_per_row=True,
+            is_gelu=False):
     """Adds a dense layer.
 
     In 8 bits each column of the kernel and each input row has its own scale,
     as in `int8`. ONNX Runtime's product supports one scale for all rows, so
-    rows are divided by theirs before it and multiplied after it. The layers
-    around attention lose nothing without that (LOG.md, 2026-11-28).
+    rows are divided by theirs before it and multiplied after it.
 
     Args:
       x: float32 [rows, in].
       kernel: float32 array [in, out].
       bias: float32 array [out].
       activation: str. An operation to apply, or None.
-      has_scale_per_row: bool. False where one scale for all rows is enough.
+      has_scale_per_row: bool. False for one scale for all rows.
+      is_gelu: bool. x is what a GELU returns.
 
     Returns:
       float32 [rows, out].
@@ -88,16 +96,24 @@ class Graph:
     if not self._has_integers:
       return self._activate(self.add("Gemm", x, kernel, bias), activation)
     scales = np.maximum(np.abs(kernel).max(axis=0) / int8.LARGEST, int8.TINY)
-    quantized = [np.round(kernel / scales).astype(np.int8),
-                 scales.astype(np.float32), np.zeros(scales.shape, np.int8)]
+    integers = np.round(kernel / scales).astype(np.int8)
+    scales = scales.astype(np.float32)
     if not has_scale_per_row:
-      return self._activate(
-          self.add("DynamicQuantizeMatMul", x, *quantized, bias), activation)
-    largest = self.add("Max", self.add("ReduceMax", self.add(
-        "Abs", x), axes=[1]), np.float32(int8.TINY))  # [rows, 1]
+      return self._activate(self.add(
+          "DynamicQuantizeMatMul", x, integers, scales,
+          np.zeros(scales.shape, np.int8), bias), activation)
+    # Which range of a row, divided by its scale, is rounded to 0..255.
+    sizes, floor, low = self.add("Abs", x), int8.TINY, -128 / 127
+    if is_gelu:  # never below -0.171: most of the range is for positive values
+      sizes, floor, low = x, 4 * 0.171, -0.25
+    largest = self.add("Max", self.add("ReduceMax", sizes, axes=[1]),
+                       np.float32(floor))  # [rows, 1]
+    step = np.float32((1 - low) / 255)
+    zero = np.uint8(np.round(-low / step))
+    rounded = self.add(
+        "QuantizeLinear", self.add("Div", x, largest), step, zero)
     product = self.add("Mul", self.add(
-        "DynamicQuantizeMatMul", self.add("Div", x, largest), *quantized),
-                       largest)
+        "MatMulIntegerToFloat", rounded, integers, step, scales, zero), largest)
     if activation in _WITH_BIAS:
       return self.add(_WITH_BIAS[activation], product, bias)
     return self._activate(self.add("Add", product, bias), activation)
@@ -224,16 +240,17 @@ class Encoder:
     for weights in (kernels, biases):
       weights[0] = weights[0] * np.float32(self._size ** -0.5)
     first = 0 if rows is None else 1
+    has_scale_per_row = self.graph.scales == "token"
     projected = self.graph.dense(
         hidden, np.concatenate(kernels[first:], axis=1),
-        np.concatenate(biases[first:]), has_scale_per_row=False)
+        np.concatenate(biases[first:]), has_scale_per_row=has_scale_per_row)
     projected = add("Reshape", projected, [-1, self._size])
     heads = [add("Gather", projected, one)
              for one in self._find_heads(3 - first)]  # [B, N, T, H]
     if rows is not None:
       hidden = self.take(hidden, rows)  # [B * P, W]
       query = self.graph.dense(
-          hidden, kernels[0], biases[0], has_scale_per_row=False)
+          hidden, kernels[0], biases[0], has_scale_per_row=has_scale_per_row)
       query = add("Reshape", query, add(
           "Concat", add("Shape", rows), [self._num_heads, self._size], axis=0))
       heads.insert(0, add("Transpose", query, perm=[0, 2, 1, 3]))
@@ -247,9 +264,10 @@ class Encoder:
       context = add("Transpose", context, perm=[0, 2, 1, 3])
     context = add("Reshape", context, [-1, self._num_heads * self._size])
     hidden = self._finish(scope + "attention/output/", context, hidden,
-                          has_scale_per_row=False)
+                          has_scale_per_row=has_scale_per_row)
     middle = self.dense(scope + "intermediate/", hidden, self.activation)
-    return self._finish(scope + "output/", middle, hidden)
+    return self._finish(scope + "output/", middle, hidden,
+                        is_gelu=self.activation in _WITH_BIAS)
 
   def find_rows(self, positions=None):
     """Returns rows, [B, P], of positions, int64 [B, P]; None for the first."""
@@ -274,17 +292,15 @@ class Encoder:
         "Where", self.graph.add("Unsqueeze", self.is_real, [2]),
         self.graph.add("Gather", packed, self._rows), filler)
 
-  def dense(self, scope, x, activation=None, has_scale_per_row=True):
-    """Adds the dense layer of a scope, see `Graph.dense`."""
+  def dense(self, scope, x, activation=None, **options):
+    """Adds the dense layer of a scope; options are those of `Graph.dense`."""
     return self.graph.dense(
         x, *[self.weights("%sdense/%s" % (scope, name))
-             for name in ("kernel", "bias")],
-        activation=activation, has_scale_per_row=has_scale_per_row)
+             for name in ("kernel", "bias")], activation=activation, **options)
 
-  def _finish(self, scope, x, hidden, has_scale_per_row=True):
+  def _finish(self, scope, x, hidden, **options):
     """Adds a dense layer, the residual and layer norm."""
-    return self.normalize(scope, self.dense(
-        scope, x, has_scale_per_row=has_scale_per_row), hidden)
+    return self.normalize(scope, self.dense(scope, x, **options), hidden)
 
   def normalize(self, scope, x, residual=None):
     """Adds layer norm, after adding the residual if there is one."""

@@ -205,7 +205,7 @@ def read_examples(processor, split, data_dir, type_vocab_size=None):
     examples = getattr(processor, method)(data_dir)
     if not isinstance(examples, Stream):
       examples = list(examples or ())
-  except tf.errors.NotFoundError as error:
+  except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
     raise ValueError("--data_dir=%s: a file of the task is missing (%s)" % (
         data_dir, error.message)) from None
   name = "%s.%s" % (type(processor).__name__, method)

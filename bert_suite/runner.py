@@ -58,9 +58,9 @@ def read(task):
                      calibrate_on)
   if calibrate_on and (task.settings.do_train or "eval" not in task.asked() or
                        task.settings.compute_dtype == "float32"):
-    raise ValueError("--calibrate_on=dev: compares --compute_dtype=int8 with "
-                     "float32 in an evaluation; also pass that and --do_eval, "
-                     "and leave --do_train out")
+    raise ValueError("--calibrate_on=dev: compares an evaluation in 8 or 16 "
+                     "bits with one in float32; pass --do_eval and "
+                     "--compute_dtype, without --do_train")
   task.check()
   return task.read_all()
 
@@ -392,7 +392,7 @@ def check_loss(found, exact, best_metric, compute_dtype, allowed):
     best_metric += problem_types.TUNED
   shared = sorted(set(found).intersection(exact) - {"global_step"})
   for name in shared:
-    if "loss" not in name:
+    if not best_model.is_lower_better(name):
       tf.logging.info("%s: %.4f in %s, %.4f in float32, %+.2f points", name,
                       found[name], compute_dtype, exact[name],
                       _points(name, found[name] - exact[name]))

@@ -243,8 +243,8 @@ def _no_checkpoint(model_dir):
   if kind:
     return ValueError(kind)
   if not found:
-    return ValueError("%s holds no checkpoint: train first, or give "
-                      "init_checkpoint" % model_dir)
+    return ValueError("%s holds neither a checkpoint nor an exported model; "
+                      "give the output_dir of a training" % model_dir)
   return ValueError(
       "%s is not the output_dir of a training: it has no list of checkpoints, "
       "but the checkpoint of a model; give %s as init_checkpoint (a "

@@ -370,7 +370,7 @@ def test_a_table_and_its_columns_are_found_again(tmp_path):
 
 @pytest.mark.parametrize("changes, message", [
     (dict(compute_dtype="float32"),
-     "^--calibrate_on=dev: compares an export with float32; also pass"),
+     "^--calibrate_on=dev: compares an export in 8 or 16 bits with float32; "),
     (dict(calibrate_on="nowhere"),
      "^--calibrate_on=nowhere, with the settings in .*run.json: "
      "--data_dir=nowhere: a file of the task is missing"),
