@@ -75,7 +75,7 @@ class Graph:
     return name
 
   def dense(self, x, kernel, bias, activation=None, has_scale_per_row=True,
-            is_gelu=False):
+            is_gelu=False, residual=None):
     """Adds a dense layer.
 
     In 8 bits each column of the kernel and each input row has its own scale,
@@ -89,25 +89,30 @@ class Graph:
       activation: str. An operation to apply, or None.
       has_scale_per_row: bool. False for one scale for all rows.
       is_gelu: bool. x is what a GELU returns.
+      residual: float32 [rows, out], added to the result; None for none. Not
+        with an activation.
 
     Returns:
       float32 [rows, out].
     """
     if not self._has_integers:
-      return self._activate(self.add("Gemm", x, kernel, bias), activation)
+      return self._end(self.add("Gemm", x, kernel, bias), activation, residual)
     scales = np.maximum(np.abs(kernel).max(axis=0) / int8.LARGEST, int8.TINY)
     integers = np.round(kernel / scales).astype(np.int8)
     scales = scales.astype(np.float32)
     if not has_scale_per_row:
-      return self._activate(self.add(
+      return self._end(self.add(
           "DynamicQuantizeMatMul", x, integers, scales,
-          np.zeros(scales.shape, np.int8), bias), activation)
+          np.zeros(scales.shape, np.int8), bias), activation, residual)
     # Which range of a row, divided by its scale, is rounded to 0..255.
-    sizes, floor, low = self.add("Abs", x), int8.TINY, -128 / 127
     if is_gelu:  # never below -0.171: most of the range is for positive values
-      sizes, floor, low = x, 4 * 0.171, -0.25
-    largest = self.add("Max", self.add("ReduceMax", sizes, axes=[1]),
-                       np.float32(floor))  # [rows, 1]
+      low = -0.25
+      largest = self.add("Max", self.add("ReduceMax", x, axes=[1]),
+                         np.float32(4 * 0.171))  # [rows, 1]
+    else:
+      low = -128 / 127
+      # Of zeros it is 0, and what they are rounded to is multiplied by that.
+      largest = self.add("ReduceMax", self.add("Abs", x), axes=[1])
     step = np.float32((1 - low) / 255)
     zero = np.uint8(np.round(-low / step))
     rounded = self.add(
@@ -116,10 +121,14 @@ class Graph:
         "MatMulIntegerToFloat", rounded, integers, step, scales, zero), largest)
     if activation in _WITH_BIAS:
       return self.add(_WITH_BIAS[activation], product, bias)
-    return self._activate(self.add("Add", product, bias), activation)
+    if residual:
+      return self.add("Sum", product, bias, residual)
+    return self._end(self.add("Add", product, bias), activation, None)
 
-  def _activate(self, x, activation):
-    """Adds an activation, if there is one."""
+  def _end(self, x, activation, residual):
+    """Adds an activation or a residual, if there is one."""
+    if residual:
+      return self.add("Add", x, residual)
     return self.add(activation, x) if activation else x
 
   def make_model(self, inputs, outputs, producer):
@@ -181,10 +190,9 @@ class Encoder:
     before = add("CumSum", add("Reshape", counts, [-1]), 0)
     # The row of each token, [B, S]; padding has that of the token before.
     self._rows = add("Sub", add("Reshape", before, add("Shape", counts)), 1)
-    mask = add("Cast", add("Slice", self.is_real, [0], length, [1]),
-               to=type_of(np.float32))
-    self._bias = add("Unsqueeze", add("Mul", add("Sub", mask, np.float32(1)),
-                                      np.float32(-padding.MASKED)), [1, 2])
+    self._bias = add("Unsqueeze", add(
+        "Where", add("Slice", self.is_real, [0], length, [1]), np.float32(0),
+        np.float32(padding.MASKED)), [1, 2])  # [B, 1, 1, T]
     # Tokens' rows, to gather all heads of the parts of a projection, and back.
     # [B, 1, T]
     self._attended = add("Unsqueeze", add(
@@ -218,7 +226,8 @@ class Encoder:
                   add("GatherND", "segment_ids", self._cells))
     position = add("Gather", self.weights(scope + "position_embeddings"),
                    self._position)
-    return self.normalize(scope, add("Add", word, segment), position)
+    return self.normalize(scope, add(
+        "Add", add("Add", word, segment), position))
 
   def add_layer(self, index, hidden, rows=None):
     """Adds a layer.
@@ -300,16 +309,16 @@ class Encoder:
 
   def _finish(self, scope, x, hidden, **options):
     """Adds a dense layer, the residual and layer norm."""
-    return self.normalize(scope, self.dense(scope, x, **options), hidden)
+    return self.normalize(
+        scope, self.dense(scope, x, residual=hidden, **options))
 
-  def normalize(self, scope, x, residual=None):
-    """Adds layer norm, after adding the residual if there is one."""
-    # SkipLayerNormalization does both, but took seven times as long on a CPU.
+  def normalize(self, scope, x):
+    """Adds layer norm."""
+    # SkipLayerNormalization also adds the residual, but took seven times as
+    # long on a CPU.
     return self.graph.add(
-        "LayerNormalization",
-        self.graph.add("Add", x, residual) if residual else x,
-        *[self.weights(scope + "LayerNorm/" + name)
-          for name in ("gamma", "beta")],
+        "LayerNormalization", x, *[self.weights(scope + "LayerNorm/" + name)
+                                   for name in ("gamma", "beta")],
         epsilon=config_module.get_layer_norm_eps(self._config))
 
 

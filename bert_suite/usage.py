@@ -49,9 +49,9 @@ _GROUPS = [
     ("Results", """
      output_dir do_eval do_predict eval_batch_size predict_batch_size
      eval_steps eval_each_epoch best_metric early_stopping_patience use_best
-     max_eval_steps calibrate_on allowed_loss int8_scales n_best_size max_answer_length
+     max_eval_steps calibrate_on allowed_loss n_best_size max_answer_length
      null_score_diff_threshold verbose_logging num_guesses output_format
-     export_dir format hub_dir max_shard_mb glue_submission_dir tune_thresholds
+     export_dir format int8_scales hub_dir max_shard_mb glue_submission_dir tune_thresholds
      valid_tags_only plots"""),
     ("Device", """
      batch_size remove_padding recompute_grad compute_dtype use_xla
