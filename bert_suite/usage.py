@@ -51,8 +51,8 @@ _GROUPS = [
      eval_steps eval_each_epoch best_metric early_stopping_patience use_best
      max_eval_steps calibrate_on allowed_loss n_best_size max_answer_length
      null_score_diff_threshold verbose_logging num_guesses output_format
-     export_dir format int8_scales hub_dir max_shard_mb glue_submission_dir tune_thresholds
-     valid_tags_only plots"""),
+     export_dir format int8_scales hub_dir max_shard_mb glue_submission_dir
+     tune_thresholds valid_tags_only plots"""),
     ("Device", """
      batch_size remove_padding recompute_grad compute_dtype use_xla
      xla_cache_dir use_one_hot_embeddings num_gpus worker_hosts
