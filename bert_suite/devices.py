@@ -146,6 +146,9 @@ def check_compute_dtype(settings):
     raise cli.UserError("--compute_dtype=int8: is for evaluation and "
                         "prediction only; train without it, then predict with "
                         "it")
+  if name == "int8" and settings.use_xla is True:
+    raise cli.UserError("--compute_dtype=int8: XLA cannot compile it; leave "
+                        "--use_xla out")
   try:
     check_dtype(name, settings.use_tpu)
   except ValueError as error:

@@ -126,6 +126,8 @@ def test_what_a_data_type_loses_is_said_and_too_much_is_refused(tmp_path):
 @pytest.mark.parametrize("values, message", [
     (dict(do_train=True, compute_dtype="int8"),
      "--compute_dtype=int8: is for evaluation and prediction only; train"),
+    (dict(do_eval=True, compute_dtype="int8", use_xla=True),
+     "--compute_dtype=int8: XLA cannot compile it; leave --use_xla out"),
     (dict(do_eval=True, calibrate_on="dev"), "--calibrate_on=dev: compares"),
     (dict(do_eval=True, compute_dtype="int8", calibrate_on="x.tsv"),
      "--calibrate_on=x.tsv: expected dev, the set of --do_eval")])

@@ -206,6 +206,26 @@ def test_a_damaged_file_is_a_line(tmp_path):
     predictor.Predictor(path)
 
 
+@pytest.mark.parametrize("scales", onnx_graph.SCALES)
+def test_texts_change_each_other_only_with_a_scale_per_batch(tmp_path, scales):
+  path = export(write_model(tmp_path, "classifier", **TASKS["classifier"]),
+                tmp_path / "exported", compute_dtype="int8", int8_scales=scales)
+  texts = ["The kettle sings.", ("It rains.", "Tea is near."), "cat", "a a a"]
+  with predictor.Predictor(path) as model:
+    alone = np.concatenate([model.predict([text]) for text in texts])
+    together = model.predict(texts)
+  apart = np.abs(alone - together).max()
+  assert apart < 1e-6 if scales == "token" else apart > 1e-5
+
+
+def test_scales_without_integers_are_one_line(tmp_path, mrpc):
+  for changes in (dict(compute_dtype="float32"), dict(format="saved_model")):
+    with pytest.raises(cli.UserError, match="^--int8_scales: is for --format"):
+      export_model.run_with(export_model.Settings(**dict(dict(
+          model_dir=mrpc, export_dir=str(tmp_path), format="onnx",
+          compute_dtype="int8", int8_scales="batch"), **changes)))
+
+
 def test_a_model_may_have_few_positions(tmp_path):
   model_dir = write_model(tmp_path, "classifier", **dict(
       TASKS["classifier"], max_position_embeddings=LENGTH))
