@@ -304,7 +304,7 @@ def test_what_was_trained_on_a_hub_module_is_named(tmp_path):
         model_dir=trained["squad"] + "/model.ckpt-3"),
      "model.ckpt-3: found a checkpoint, expected a folder; give it as init_c"),
     (lambda trained, folder: dict(model_dir=str(folder), task="squad"),
-     "holds no checkpoint"),
+     "holds neither a checkpoint nor an exported"),
     (lambda trained, folder: dict(model_dir=trained["squad"], task="tagger"),
      "task tagger: expected one of classifier, features, masked_lm, ner, "),
     (lambda trained, folder: dict(task="squad"),

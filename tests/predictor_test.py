@@ -370,7 +370,7 @@ def test_mistakes(folders, tmp_path):
     np.testing.assert_allclose(model.predict(texts), expected, atol=1e-6)
   with pytest.raises(ValueError, match="brings its own vocab_file"):
     predictor.Predictor(folders["classifier"][1], vocab_file="vocab.txt")
-  with pytest.raises(ValueError, match="holds no checkpoint"):
+  with pytest.raises(ValueError, match="holds neither a checkpoint nor"):
     predictor.Predictor(str(tmp_path))
   with pytest.raises(ValueError, match=(
       r"none: there is no such checkpoint; .* \(or a SavedModel of ")):
