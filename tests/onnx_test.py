@@ -218,6 +218,23 @@ def test_texts_change_each_other_only_with_a_scale_per_batch(tmp_path, scales):
   assert apart < 1e-6 if scales == "token" else apart > 1e-5
 
 
+def test_a_row_of_zeros_gives_the_bias():
+  random = np.random.RandomState(0)
+  kernel, bias = [random.randn(*shape).astype(np.float32)
+                  for shape in ([8, 5], [5])]
+  graph = onnx_graph.Graph("int8")
+  graph.add("Cast", "ids", to=onnx_graph.type_of(np.float32), outputs=["x"])
+  graph.add("Identity", graph.dense("x", kernel, bias), outputs=["y"])
+  session = onnxruntime.InferenceSession(graph.make_model(
+      {"ids": ["rows", 8]}, {"y": (np.float32, ["rows", 5])},
+      "test").SerializeToString())
+  x = random.randint(-9, 9, (4, 8))
+  x[1] = 0
+  found, = session.run(None, {"ids": x})
+  np.testing.assert_array_equal(found[1], bias)
+  np.testing.assert_allclose(found, x @ kernel + bias, atol=0.4)
+
+
 def test_scales_without_integers_are_one_line(tmp_path, mrpc):
   for changes in (dict(compute_dtype="float32"), dict(format="saved_model")):
     with pytest.raises(cli.UserError, match="^--int8_scales: is for --format"):
