@@ -58,14 +58,13 @@ Result = collections.namedtuple("Result", ["accuracy", "F1", "seconds"])
 def read_result(run_dir):
   """Reads a finished run; raises ValueError where a metric is missing."""
   path = os.path.join(run_dir, "eval_results.txt")
-  with open(path) as reader:
-    values = dict(line.rstrip("\n").split(" = ", 1) for line in reader)
+  values = suite_scripts.read_results(path)
   for key in METRICS.values():
     if key not in values:
       raise ValueError("%s: found no line \"%s = ...\"" % (path, key))
   with open(os.path.join(run_dir, "seconds.txt")) as reader:
     seconds = float(reader.read())
-  return Result(*[float(values[key]) for key in METRICS.values()] + [seconds])
+  return Result(*[values[key] for key in METRICS.values()] + [seconds])
 
 
 def run_once(run_dir, start, padding, seed):
@@ -95,7 +94,8 @@ def run_once(run_dir, start, padding, seed):
       "--remove_padding=" + PADDINGS[padding], "--tf_random_seed=%d" % seed,
       # One checkpoint, at the end.
       "--save_checkpoints_steps=1000000000", "--keep_checkpoint_max=1"]
-  command += ["--%s=%s" % (name, FLAGS[name].value) for name in PASSED_ON]
+  command += ["--%s=%s" % item
+              for item in suite_scripts.values_of(PASSED_ON).items()]
   if start == "checkpoint":
     command.append("--init_checkpoint=" + FLAGS.init_checkpoint)
 

@@ -118,7 +118,8 @@ class Distiller:
     """Takes the settings of a script, with those of DistillationSettings."""
     self._settings = settings
     self._folder = settings.cache_dir or settings.output_dir
-    self._teacher = self._problem = self._augmented = self._outputs = None
+    self._teacher = self._problem = self._masked_lm = None
+    self._augmented = self._outputs = None
 
   def check(self, problem, labels):
     """Checks settings, and finds the teacher.
@@ -140,7 +141,7 @@ class Distiller:
                        "texts to make from each")
     self._teacher = find_teacher(settings, problem, labels)
     if settings.augment:
-      augmentation.find_model(settings)
+      self._masked_lm = augmentation.find_model(settings)
 
   def extend(self, examples, type_vocab_size=None):
     """Returns training examples, followed by further ones without labels.
@@ -191,9 +192,8 @@ class Distiller:
   def _augment(self, examples):
     """Returns the path of the texts of --augment, which it writes once."""
     if self._augmented is None:
-      model = augmentation.find_model(self._settings)
       path = os.path.join(self._folder, "augmented-%s.jsonl" % _hash(
-          [self._settings.augment] + _describe(model), examples))
+          [self._settings.augment] + _describe(self._masked_lm), examples))
       total = len(examples) * self._settings.augment
       if not _has_texts(path, total):
         self._write_augmented(path, examples, total)
